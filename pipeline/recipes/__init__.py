@@ -1,0 +1,40 @@
+"""Recipes: validated requests. Only flows and ``build_*`` functions see them."""
+
+from pipeline.recipes.archive import ArchiveRecipe, GridRecipe, VariableRecipe
+from pipeline.recipes.channels import (
+    AnnualCovariate,
+    DerivedCovariate,
+    DomainRecipe,
+    StaticCovariate,
+    StepCovariate,
+    TargetRecipe,
+)
+from pipeline.recipes.load import RecipeError, load_recipe, recipe_schema
+from pipeline.recipes.model import LossRecipe, ModelRecipe, RolloutRecipe, TrainingRecipe
+from pipeline.recipes.recipe import Recipe
+from pipeline.recipes.runs import ComputeRecipe, OutputsRecipe
+from pipeline.recipes.split import PARTS, SplitRecipe
+
+__all__ = [
+    "PARTS",
+    "AnnualCovariate",
+    "ArchiveRecipe",
+    "ComputeRecipe",
+    "DerivedCovariate",
+    "DomainRecipe",
+    "GridRecipe",
+    "LossRecipe",
+    "ModelRecipe",
+    "OutputsRecipe",
+    "Recipe",
+    "RecipeError",
+    "RolloutRecipe",
+    "SplitRecipe",
+    "StaticCovariate",
+    "StepCovariate",
+    "TargetRecipe",
+    "TrainingRecipe",
+    "VariableRecipe",
+    "load_recipe",
+    "recipe_schema",
+]

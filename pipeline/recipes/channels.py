@@ -1,0 +1,93 @@
+"""What the model sees beside the target, and what is known about the future."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.recipes.base import RecipePart
+
+Transform = Literal["log1p", "sqrt", "anomaly", "zscore", "minmax"]
+Future = Literal["known", "climatology", "persist"]
+
+
+class TargetRecipe(RecipePart):
+    """The variable that is forecast, and the space in which the model works."""
+
+    variable: str
+    """A variable of the archive with a file per step."""
+    transform: list[Transform] = ["zscore"]
+    """Applied in order; statistics come from the training part only."""
+    harmonics: int | None = Field(None, ge=1, le=6)
+    """Harmonics kept in the climatology of 'anomaly'; all seasons apart by default."""
+    minimum: float | None = None
+    """Physical lower bound of what is published [units]."""
+    maximum: float | None = None
+    """Physical upper bound of what is published [units]."""
+
+    @model_validator(mode="after")
+    def _no_transform_twice(self) -> Self:
+        if len(set(self.transform)) < len(self.transform):
+            raise ValueError(
+                f"transform={self.transform} names a transform twice, so it cannot be undone "
+                "unambiguously; name each once"
+            )
+        return self
+
+
+class StaticCovariate(RecipePart):
+    """A map that does not change."""
+
+    kind: Literal["static"] = "static"
+    variable: str
+    """A variable of the archive without a date."""
+
+
+class AnnualCovariate(RecipePart):
+    """A map per year, such as land cover or population."""
+
+    kind: Literal["annual"] = "annual"
+    variable: str
+    """A variable of the archive with a file per year."""
+    future: Future = "persist"
+    """What stands for years that are not known on the day of issue."""
+    delay: int = Field(0, ge=0)
+    """Years after which a map becomes available."""
+
+
+class StepCovariate(RecipePart):
+    """A map per step, such as vegetation or another model's output."""
+
+    kind: Literal["step"] = "step"
+    variable: str
+    """A variable of the archive with a file per step."""
+    future: Future
+    """What stands for steps that are not known on the day of issue."""
+    delay: int = Field(0, ge=0)
+    """Steps after which a map becomes available."""
+    transform: list[Transform] = ["zscore"]
+    """Applied in order; statistics come from the training part only."""
+
+
+class DerivedCovariate(RecipePart):
+    """What follows from place and date alone."""
+
+    kind: Literal["derived"] = "derived"
+    of: Literal["season", "lonlat"]
+    """season: sine and cosine of the time of year; lonlat: two channels from -1 to 1."""
+
+
+Covariate = Annotated[
+    StaticCovariate | AnnualCovariate | StepCovariate | DerivedCovariate,
+    Field(discriminator="kind"),
+]
+
+
+class DomainRecipe(RecipePart):
+    """Where a forecast is wanted."""
+
+    variable: str | None = None
+    """A static variable of the archive; by default the target's own valid pixels are the domain."""
+    above: float = 0.5
+    """Pixels with a larger value belong to the domain [units of the variable]."""

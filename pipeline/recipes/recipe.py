@@ -1,0 +1,143 @@
+"""The recipe: one validated request, from archive to published forecast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.recipes.archive import ArchiveRecipe, GridRecipe, VariableRecipe
+from pipeline.recipes.base import RecipePart, digest
+from pipeline.recipes.channels import (
+    Covariate,
+    DerivedCovariate,
+    DomainRecipe,
+    StaticCovariate,
+    TargetRecipe,
+)
+from pipeline.recipes.model import ModelRecipe, RolloutRecipe, TrainingRecipe
+from pipeline.recipes.runs import ComputeRecipe, OutputsRecipe
+from pipeline.recipes.split import PARTS, SplitRecipe
+from stores.names import check_id
+from stores.times import Step
+
+_NOT_SCIENCE = {"root", "compute", "outputs", "title"}
+
+
+class Recipe(RecipePart):
+    """Everything a forecast needs to know, and nothing about machines."""
+
+    name: str
+    """Name of bundles and deployments: letters, digits, '-'."""
+    title: str = ""
+    """One line for reports and the catalog."""
+    root: Path
+    """Folder of cube, models, issues and catalog; relative to the recipe."""
+    archive: ArchiveRecipe
+    grid: GridRecipe
+    target: TargetRecipe
+    covariates: list[Covariate] = []
+    """What the model sees beside the target, in the order of its channels."""
+    domain: DomainRecipe = DomainRecipe()
+    split: SplitRecipe
+    model: ModelRecipe = ModelRecipe()
+    training: TrainingRecipe = TrainingRecipe()
+    rollout: RolloutRecipe
+    outputs: OutputsRecipe = OutputsRecipe()
+    compute: ComputeRecipe = Field(default_factory=lambda: ComputeRecipe())
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_plain(cls, name: str) -> str:
+        return check_id(name, "name")
+
+    @model_validator(mode="after")
+    def _target_has_a_file_per_step(self) -> Self:
+        if not self._variable(self.target.variable, "target").has_time:
+            raise ValueError(
+                f"target {self.target.variable!r} has no date in its files pattern "
+                f"{self.target_variable.files!r}, so there is no series to forecast; "
+                "write {time:%Y.%m} where the date stands"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _covariates_are_what_their_kind_says(self) -> Self:
+        for covariate in self.covariates:
+            if isinstance(covariate, DerivedCovariate):
+                continue
+            variable = self._variable(covariate.variable, "covariate")
+            if variable.has_time == isinstance(covariate, StaticCovariate):
+                dated = "has" if variable.has_time else "has no"
+                raise ValueError(
+                    f"covariate {covariate.variable!r} is of kind {covariate.kind!r}, but its "
+                    f"files pattern {variable.files!r} {dated} a date; "
+                    "static covariates have none, annual and step covariates have one"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _domain_is_static(self) -> Self:
+        name = self.domain.variable
+        if name is not None and self._variable(name, "domain").has_time:
+            raise ValueError(
+                f"domain.variable={name!r} changes with time, so the domain would; "
+                "name a variable without a date"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_share_no_frame(self) -> Self:
+        self.split.check(self.step)
+        return self
+
+    @model_validator(mode="after")
+    def _every_part_holds_a_sample(self) -> Self:
+        for part in PARTS:
+            have = len(self.split.frames(part, self.step))
+            need = self.rollout.history + (
+                self.rollout.leads if part == "test" else self.training.leads
+            )
+            if have < need:
+                raise ValueError(
+                    f"split.{part} holds {have} frames, but a sample needs {need} (history="
+                    f"{self.rollout.history} and its leads), so the part would be empty; "
+                    f"lengthen the part or shorten rollout.history"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _training_rolls_no_further_than_the_forecast(self) -> Self:
+        if self.training.leads > self.rollout.leads:
+            raise ValueError(
+                f"training.leads={self.training.leads} is more than rollout.leads="
+                f"{self.rollout.leads}, so leads would be learned that nobody forecasts; "
+                "lower training.leads"
+            )
+        return self
+
+    def _variable(self, name: str, what: str) -> VariableRecipe:
+        if name not in self.archive.variables:
+            known = ", ".join(self.archive.variables)
+            raise ValueError(
+                f"{what} names the variable {name!r}, which archive.variables does not have; "
+                f"it has {known}"
+            )
+        return self.archive.variables[name]
+
+    @property
+    def step(self) -> Step:
+        """Distance between two frames."""
+        return Step.parse(self.archive.step)
+
+    @property
+    def target_variable(self) -> VariableRecipe:
+        """Units, names and files of the target."""
+        return self.archive.variables[self.target.variable]
+
+    def fingerprint(self) -> str:
+        """Hash what can change a number; folders and machines cannot."""
+        exclude = _NOT_SCIENCE
+        science = self.model_copy(update={"archive": self.archive.with_values(root=Path())})
+        return digest(science, exclude=exclude)

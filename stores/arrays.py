@@ -1,0 +1,182 @@
+"""Zarr groups, template first: metadata, then blocks by their owners, then one commit.
+
+Every array carries crc32c behind its compressor, and empty chunks are written, so that a
+flipped bit is an error and a missing file is not a NaN. The consolidated metadata in the root is
+written last: a reader that opens the group sees what it was before, or what it is after.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from odc.geo.geobox import GeoBox
+from xarray.backends.zarr import FillValueCoder
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from stores import grid as grids
+from stores.errors import CorruptError
+from stores.files import write_text
+from stores.layout import check_owned
+from stores.names import SPATIAL_REF
+
+Attributes = Mapping[str, Any]
+Values = npt.NDArray[Any]
+
+_METADATA = "zarr.json"
+_CODECS = (ZstdCodec(level=3), Crc32cCodec())
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayTemplate:
+    """An array before it holds anything."""
+
+    name: str
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    chunk: tuple[int, ...]
+    shard: tuple[int, ...] | None = None
+    dtype: str = "float32"
+    attributes: Attributes = field(default_factory=dict)
+    mapped: bool = True
+    """Whether the array lies on the grid and points to ``spatial_ref``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinate:
+    """A small array that is written whole, with the template."""
+
+    name: str
+    dims: tuple[str, ...]
+    values: Values
+    attributes: Attributes = field(default_factory=dict)
+    room: int = 0
+    """Length of its one chunk, where the coordinate will grow."""
+
+
+def create_group(
+    path: Path,
+    *,
+    grid: GeoBox,
+    arrays: Iterable[ArrayTemplate],
+    coordinates: Iterable[Coordinate] = (),
+    attributes: Attributes | None = None,
+) -> None:
+    """Write the template of a group: y, x, spatial_ref, coordinates and empty arrays.
+
+    The group cannot be opened through consolidated metadata before ``commit_group``.
+    """
+    coordinates = list(coordinates)
+    beside = [SPATIAL_REF, *(c.name for c in coordinates if c.dims != (c.name,))]
+    written = dict(attributes or {}) | {"coordinates": " ".join(beside)}
+    group = zarr.create_group(path, attributes=written, overwrite=False)
+    for name, (values, cf) in grids.cf_coordinates(grid).items():
+        _write_coordinate(group, Coordinate(name, (name,), values, cf))
+    mapping = Coordinate(SPATIAL_REF, (), np.array(0), grids.cf_grid_mapping(grid))
+    _write_coordinate(group, mapping)
+    for coordinate in coordinates:
+        _write_coordinate(group, coordinate)
+    for template in arrays:
+        add_array(group, template)
+
+
+def add_array(group: zarr.Group, template: ArrayTemplate) -> None:
+    """Create one empty array; floats are NaN until they are written."""
+    is_float = np.dtype(template.dtype).kind == "f"
+    attributes = dict(template.attributes)
+    if is_float:
+        attributes["_FillValue"] = FillValueCoder.encode(np.nan, np.dtype(template.dtype))
+    if template.mapped:
+        attributes["grid_mapping"] = SPATIAL_REF
+    group.create_array(
+        template.name,
+        shape=template.shape,
+        dtype=template.dtype,
+        chunks=template.chunk,
+        shards=template.shard,
+        compressors=_CODECS,
+        fill_value=np.nan if is_float else 0,
+        dimension_names=template.dims,
+        attributes=attributes,
+    )
+
+
+def open_group(path: Path, *, mode: str = "r") -> zarr.Group:
+    """Open a group as its last commit left it; ``r+`` opens it for its writers.
+
+    Raises:
+        CorruptError: there is no committed group at ``path``.
+    """
+    committed = mode == "r"
+    try:
+        return zarr.open_group(path, mode=mode, use_consolidated=committed)  # type: ignore[arg-type]
+    except (FileNotFoundError, ValueError, KeyError) as error:
+        raise CorruptError(
+            f"{path} holds no finished Zarr group ({error}), so there is nothing to read; "
+            "run the step that writes it again"
+        ) from None
+
+
+def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """Take one array of a group.
+
+    Raises:
+        KeyError: the group has no such array.
+    """
+    array = group.get(name)
+    if not isinstance(array, zarr.Array):
+        known = ", ".join(sorted(group.array_keys()))
+        raise KeyError(f"{group.store_path} has no array {name!r}; it has {known}")
+    return array
+
+
+def write_block(array: zarr.Array[Any], start: Sequence[int], values: Values) -> None:
+    """Write ``values`` at ``start``, owning every shard that is touched.
+
+    Raises:
+        ValueError: the block shares a shard with another; nothing is written.
+    """
+    stop = [begin + length for begin, length in zip(start, values.shape, strict=True)]
+    names = array.metadata.dimension_names or [str(axis) for axis in range(array.ndim)]  # type: ignore[union-attr]
+    dims = [str(name) for name in names]
+    check_owned(start, stop, shape=array.shape, shard=array.shards or array.chunks, dims=dims)
+    index = tuple(slice(begin, end) for begin, end in zip(start, stop, strict=True))
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        zarr.open_array(array.store_path, mode="r+")[index] = values
+
+
+def commit_group(path: Path, attributes: Attributes | None = None) -> None:
+    """Make everything written so far visible in one small write of the root metadata."""
+    root = json.loads((path / _METADATA).read_text())
+    root["attributes"] |= dict(attributes or {})
+    members = {
+        file.parent.name: json.loads(file.read_text())
+        for file in sorted(path.glob(f"*/{_METADATA}"))
+    }
+    root["consolidated_metadata"] = {
+        "kind": "inline",
+        "must_understand": False,
+        "metadata": members,
+    }
+    write_text(path / _METADATA, json.dumps(root, indent=1))
+
+
+def _write_coordinate(group: zarr.Group, coordinate: Coordinate) -> None:
+    values = np.asarray(coordinate.values)
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        array = group.create_array(
+            coordinate.name,
+            shape=values.shape,
+            dtype=values.dtype,
+            chunks=tuple(max(1, coordinate.room or length) for length in values.shape),
+            compressors=_CODECS,
+            dimension_names=coordinate.dims,
+            attributes=dict(coordinate.attributes),
+        )
+        array[...] = values

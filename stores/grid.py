@@ -1,0 +1,137 @@
+"""Grids: an odc-geo GeoBox is their identity, compared exactly."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from stores.errors import GridError
+from stores.names import SPATIAL_REF, X, Y
+
+Attributes = dict[str, Any]
+
+
+def read_grid(path: Path) -> GeoBox:
+    """Take the grid of a GeoTIFF."""
+    with rasterio.open(path, driver="GTiff") as raster:
+        return grid_of(raster)
+
+
+def grid_of(raster: rasterio.DatasetReader) -> GeoBox:
+    """Take the grid of an open raster.
+
+    Raises:
+        GridError: the file does not say where it lies.
+    """
+    if raster.crs is None:
+        raise GridError(
+            f"{raster.name} names no CRS, so its pixels cannot be placed; "
+            "assign one with 'gdal_edit.py -a_srs EPSG:... FILE'"
+        )
+    return GeoBox((raster.height, raster.width), raster.transform, raster.crs)
+
+
+def build_grid(crs: str, transform: list[float], shape: tuple[int, int]) -> GeoBox:
+    """Build a grid from a CRS, six affine numbers (a, b, c, d, e, f) and a shape (y, x)."""
+    return GeoBox(shape, Affine(*transform), crs)
+
+
+def to_json(grid: GeoBox) -> Attributes:
+    """Write a grid as plain JSON, exactly (floats keep all their digits)."""
+    return {
+        "crs": grid.crs.to_wkt(),
+        "epsg": grid.crs.to_epsg(),
+        "transform": list(grid.affine)[:6],
+        "shape": list(grid.shape),
+    }
+
+
+def from_json(written: Attributes) -> GeoBox:
+    """Read a grid that ``to_json`` wrote."""
+    return build_grid(written["crs"], written["transform"], tuple(written["shape"]))
+
+
+def fingerprint(grid: GeoBox) -> str:
+    """Name a grid in 12 hexadecimal digits: equal names mean equal grids."""
+    text = json.dumps([crs_name(grid), list(grid.affine)[:6], list(grid.shape)])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def crs_name(grid: GeoBox) -> str:
+    """Name a CRS as people do: ``EPSG:4326``, or its WKT when it has no number."""
+    epsg = grid.crs.to_epsg()
+    return f"EPSG:{epsg}" if epsg else str(grid.crs.to_wkt())
+
+
+def describe(grid: GeoBox) -> str:
+    """Say what a grid is in one line."""
+    a, _, c, _, e, f = list(grid.affine)[:6]
+    rows, cols = grid.shape
+    unit = "degree" if grid.crs.geographic else "m"
+    return f"{rows} x {cols} px of {a:.10g} x {-e:.10g} {unit}, {crs_name(grid)}, corner ({c:.10g}, {f:.10g})"
+
+
+def check_same_grid(got: GeoBox, expected: GeoBox, *, what: str, way_out: str) -> None:
+    """Refuse a grid that is not exactly the expected one.
+
+    Raises:
+        GridError: CRS, transform or shape differ; the message shows both.
+    """
+    if got != expected:
+        raise GridError(
+            f"{what} lies on another grid ({describe(got)}) than expected "
+            f"({describe(expected)}), so its pixels would be misplaced; {way_out}"
+        )
+
+
+def centers(grid: GeoBox) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Give the pixel centers along y and along x in the grid's CRS.
+
+    Raises:
+        GridError: the grid is rotated, so rows and columns have no single coordinate.
+    """
+    a, b, c, d, e, f = list(grid.affine)[:6]
+    if b or d:
+        raise GridError(
+            f"the grid is rotated ({describe(grid)}), so y and x are no coordinates; "
+            "warp the reference raster to a north-up grid with gdalwarp"
+        )
+    rows, cols = grid.shape
+    return f + e * (np.arange(rows) + 0.5), c + a * (np.arange(cols) + 0.5)
+
+
+def cf_coordinates(grid: GeoBox) -> dict[str, tuple[npt.NDArray[np.float64], Attributes]]:
+    """Give the values and CF attributes of ``y`` and ``x``."""
+    ys, xs = centers(grid)
+    if grid.crs.geographic:
+        north = {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north"}
+        east = {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east"}
+    else:
+        name = "projection_{}_coordinate"
+        north = {"standard_name": name.format("y"), "long_name": "northing", "units": "m"}
+        east = {"standard_name": name.format("x"), "long_name": "easting", "units": "m"}
+    return {Y: (ys, north | {"axis": "Y"}), X: (xs, east | {"axis": "X"})}
+
+
+def cf_grid_mapping(grid: GeoBox) -> Attributes:
+    """Give the attributes of the ``spatial_ref`` variable: CF's, and GDAL's two.
+
+    Source: CF conventions 1.11, appendix F; ``crs_wkt`` and ``GeoTransform`` as rioxarray reads them.
+    """
+    attributes: Attributes = dict(grid.crs.proj.to_cf())
+    wkt = grid.crs.to_wkt()
+    a, b, c, d, e, f = list(grid.affine)[:6]
+    attributes |= {
+        "crs_wkt": wkt,
+        SPATIAL_REF: wkt,
+        "GeoTransform": " ".join(repr(float(number)) for number in (c, a, b, f, d, e)),
+    }
+    return attributes

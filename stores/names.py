@@ -1,0 +1,36 @@
+"""Words that are written to disk, and which words may be."""
+
+import re
+from pathlib import Path
+
+TIME, Y, X = "time", "y", "x"
+SPATIAL_REF = "spatial_ref"
+INIT_TIME, LEAD = "init_time", "lead"
+
+_ID = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$")
+
+
+def check_id(name: str, what: str) -> str:
+    """Return ``name`` when it may become a file name, a Zarr key and a URL.
+
+    Raises:
+        ValueError: it holds characters that could leave its folder or need quoting.
+    """
+    if not _ID.match(name):
+        raise ValueError(
+            f"{what}={name!r} is not a plain name, so it cannot become a file name; "
+            "use letters, digits, '_', '-' and '.', at most 64, starting with a letter or digit"
+        )
+    return name
+
+
+def resolve_under(root: Path, name: str) -> Path:
+    """Join ``name`` to ``root`` and refuse what would leave it.
+
+    Raises:
+        ValueError: the joined path lies outside ``root``.
+    """
+    path = (root / name).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise ValueError(f"{name!r} leads out of {root}, so it is refused; name a path inside it")
+    return path
