@@ -20,7 +20,7 @@ class VariableRecipe(RecipePart):
     """One variable of the archive and the files that hold it."""
 
     files: str = Field(min_length=1, max_length=500)
-    """Pattern of the files below archive.root; {time:%Y.%m} stands for the date, * for anything."""
+    """Pattern below archive.root; {time:%Y.%m} stands for the date, * for anything."""
     units: str
     """Units as UDUNITS writes them, such as 'mm month-1'; '1' for none."""
     long_name: str = ""
@@ -30,7 +30,7 @@ class VariableRecipe(RecipePart):
     kind: Literal["continuous", "classes"] = "continuous"
     """Classes are never averaged."""
     resampling: Resampling = "auto"
-    """How other grids are warped; auto takes average or bilinear, mode or nearest for classes."""
+    """How other grids are warped; auto: average or bilinear, for classes mode or nearest."""
     band: int = Field(1, ge=1)
     """Band of the file, from 1."""
     nodata: float | None = None
@@ -91,7 +91,9 @@ class ArchiveRecipe(RecipePart):
 
     @field_validator("variables")
     @classmethod
-    def _names_are_plain(cls, variables: dict[str, VariableRecipe]) -> dict[str, VariableRecipe]:
+    def _names_are_plain(
+        cls, variables: dict[str, VariableRecipe]
+    ) -> dict[str, VariableRecipe]:
         for name in variables:
             if not _NAME.match(name):
                 raise ValueError(

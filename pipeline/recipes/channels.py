@@ -10,6 +10,7 @@ from pipeline.recipes.base import RecipePart
 
 Transform = Literal["log1p", "sqrt", "anomaly", "zscore", "minmax"]
 Future = Literal["known", "climatology", "persist"]
+AnnualFuture = Literal["known", "persist"]
 
 
 class TargetRecipe(RecipePart):
@@ -17,7 +18,7 @@ class TargetRecipe(RecipePart):
 
     variable: str
     """A variable of the archive with a file per step."""
-    transform: list[Transform] = ["zscore"]
+    transform: tuple[Transform, ...] = ("zscore",)
     """Applied in order; statistics come from the training part only."""
     harmonics: int | None = Field(None, ge=1, le=6)
     """Harmonics kept in the climatology of 'anomaly'; all seasons apart by default."""
@@ -30,8 +31,8 @@ class TargetRecipe(RecipePart):
     def _no_transform_twice(self) -> Self:
         if len(set(self.transform)) < len(self.transform):
             raise ValueError(
-                f"transform={self.transform} names a transform twice, so it cannot be undone "
-                "unambiguously; name each once"
+                f"transform={list(self.transform)} names a transform twice, so it could not be "
+                "undone; name each once"
             )
         return self
 
@@ -50,7 +51,7 @@ class AnnualCovariate(RecipePart):
     kind: Literal["annual"] = "annual"
     variable: str
     """A variable of the archive with a file per year."""
-    future: Future = "persist"
+    future: AnnualFuture = "persist"
     """What stands for years that are not known on the day of issue."""
     delay: int = Field(0, ge=0)
     """Years after which a map becomes available."""
@@ -66,8 +67,19 @@ class StepCovariate(RecipePart):
     """What stands for steps that are not known on the day of issue."""
     delay: int = Field(0, ge=0)
     """Steps after which a map becomes available."""
-    transform: list[Transform] = ["zscore"]
+    transform: tuple[Transform, ...] = ("zscore",)
     """Applied in order; statistics come from the training part only."""
+
+
+    @model_validator(mode="after")
+    def _climatology_needs_anomalies(self) -> Self:
+        if self.future == "climatology" and "anomaly" not in self.transform:
+            raise ValueError(
+                f"covariate {self.variable!r} has future='climatology' but transform="
+                f"{list(self.transform)}, so its climatology is not known; put 'anomaly' first, "
+                "as in [anomaly, zscore]"
+            )
+        return self
 
 
 class DerivedCovariate(RecipePart):
@@ -88,6 +100,6 @@ class DomainRecipe(RecipePart):
     """Where a forecast is wanted."""
 
     variable: str | None = None
-    """A static variable of the archive; by default the target's own valid pixels are the domain."""
+    """A static variable of the archive; the target's own valid pixels by default."""
     above: float = 0.5
     """Pixels with a larger value belong to the domain [units of the variable]."""

@@ -58,15 +58,16 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"recipe {path} cannot be read ({error}); name a YAML file") from None
+        message = f"recipe {path} cannot be read ({error}); name a YAML file"
+        raise RecipeError(message) from None
     if len(text) > _MAX_BYTES:
-        raise RecipeError(f"recipe {path} holds {len(text)} bytes; 1 MB is the most a recipe may")
+        raise RecipeError(f"recipe {path} holds {len(text)} bytes, more than a recipe's 1 MB")
     try:
         written = yaml.load(text, Loader=_PlainLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise RecipeError(f"recipe {path.name} is not plain YAML: {error}") from None
     if not isinstance(written, dict):
-        raise RecipeError(f"recipe {path.name} holds no keys; see deploy/recipes for one that does")
+        raise RecipeError(f"recipe {path.name} holds no keys; see deploy/recipes for examples")
     return written
 
 
@@ -117,7 +118,8 @@ def _apply(written: dict[str, Any], override: str) -> None:
 
 def _item(node: list[Any], index: str, override: str) -> Any:
     if not index.isdigit() or int(index) >= len(node):
-        raise RecipeError(f"--set {override!r}: {index!r} is no position from 0 to {len(node) - 1}")
+        last = len(node) - 1
+        raise RecipeError(f"--set {override!r}: {index!r} is no position from 0 to {last}")
     return node[int(index)]
 
 
@@ -128,7 +130,7 @@ def _anchor(written: dict[str, Any], base: Path) -> None:
         for parent in parents:
             node = node.get(parent) if isinstance(node, Mapping) else None
         if isinstance(node, dict) and isinstance(node.get(last), str):
-            node[last] = str(base / Path(node[last]).expanduser())
+            node[last] = str((base / Path(node[last]).expanduser()).resolve())
 
 
 def _explain(error: ValidationError) -> str:

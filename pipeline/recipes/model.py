@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from pipeline.recipes.base import RecipePart
 
@@ -14,18 +14,18 @@ class ModelRecipe(RecipePart):
 
     family: Literal["convlstm"] = "convlstm"
     """Which network."""
-    hidden: list[int] = Field([32, 64], min_length=1, max_length=8)
+    hidden: tuple[PositiveInt, ...] = Field((32, 64), min_length=1, max_length=8)
     """Hidden channels of each ConvLSTM layer."""
     kernel: Literal[1, 3, 5, 7] = 3
     """Side of the gates' kernels [px]."""
-    head: list[int] = [32]
+    head: tuple[PositiveInt, ...] = (32,)
     """Channels of each 3 x 3 layer between the last cell and the output."""
     dropout: float = Field(0.2, ge=0, lt=1)
     """Share of hidden maps dropped before the head while training."""
     norm: Literal["none", "batch"] = "batch"
     """Normalization in the head; batch statistics are frozen at inference."""
     residual: Literal["none", "persistence"] = "none"
-    """What an untrained network forecasts: zero, or the last frame; both with a zero-started output."""
+    """Where training starts: a forecast of zero, or of the last frame."""
 
 
 class LossRecipe(RecipePart):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from pipeline.recipes.archive import ArchiveRecipe, GridRecipe, VariableRecipe
 from pipeline.recipes.base import RecipePart, digest
@@ -37,7 +37,7 @@ class Recipe(RecipePart):
     archive: ArchiveRecipe
     grid: GridRecipe
     target: TargetRecipe
-    covariates: list[Covariate] = []
+    covariates: tuple[Covariate, ...] = ()
     """What the model sees beside the target, in the order of its channels."""
     domain: DomainRecipe = DomainRecipe()
     split: SplitRecipe
@@ -45,7 +45,7 @@ class Recipe(RecipePart):
     training: TrainingRecipe = TrainingRecipe()
     rollout: RolloutRecipe
     outputs: OutputsRecipe = OutputsRecipe()
-    compute: ComputeRecipe = Field(default_factory=lambda: ComputeRecipe())
+    compute: ComputeRecipe = ComputeRecipe()
 
     @field_validator("name")
     @classmethod
@@ -74,6 +74,18 @@ class Recipe(RecipePart):
                     f"covariate {covariate.variable!r} is of kind {covariate.kind!r}, but its "
                     f"files pattern {variable.files!r} {dated} a date; "
                     "static covariates have none, annual and step covariates have one"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _no_covariate_is_made_of_classes(self) -> Self:
+        for covariate in self.covariates:
+            name = None if isinstance(covariate, DerivedCovariate) else covariate.variable
+            if name and self.archive.variables[name].kind == "classes":
+                raise ValueError(
+                    f"covariate {name!r} holds classes, whose codes are no quantities, so a "
+                    "network would compute with names; give the share of each class as a "
+                    "raster of its own"
                 )
         return self
 

@@ -56,7 +56,7 @@ class SplitRecipe(RecipePart):
                 way_out = step.label(step.add(end, self.gap + 1))
                 raise ValueError(
                     f"split leaks: {before} ends {step.label(end)} and {after} begins "
-                    f"{step.label(start)}, which leaves {max(free, 0)} frames between them where "
-                    f"gap={self.gap} asks for more, so {after} would be scored on what was "
-                    f"learned; let {after} begin {way_out} or later"
+                    f"{step.label(start)}, which leaves {max(free, 0)} frames between them; "
+                    f"gap={self.gap} and no frame may be shared, so {after} would be scored on "
+                    f"what was learned; let {after} begin {way_out} or later"
                 )

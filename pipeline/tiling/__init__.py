@@ -1,0 +1,1 @@
+"""Tiles for inference and patches for training: pure functions of shapes."""

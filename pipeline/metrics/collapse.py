@@ -1,0 +1,97 @@
+"""An alarm for forecasts that fade: small errors may hide that nothing is said."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.metrics.moments import Floats, Valid
+from pipeline.metrics.scores import ErrorSums
+
+_STILL = 0.1  # a forecast that moves less than a tenth as much as the truth stands still
+_FADED = 0.5  # share of its first spread that a fading forecast has left at the last lead
+_RECOVERY = 0.02  # a spread that grows by more from one lead to the next is not fading
+
+
+def collapse_alarm(sums: ErrorSums, *, units: str, share: float = 0.5) -> list[str]:
+    """Say at which leads a forecast is much flatter than the truth, or has stopped moving.
+
+    Args:
+        sums: sums of one method over many pixels and, better, many issues.
+        units: units of the forecast.
+        share: alarm when the forecast's spread is below this share of the truth's.
+
+    Returns:
+        Messages for people; none when the forecast keeps its spread.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(
+            f"share={share} is no share of the truth's spread, so the alarm would always or "
+            "never ring; choose one above 0 and at most 1"
+        )
+    return [*_flat(sums, units, share), *_fading(sums, units), *_still(sums, units)]
+
+
+def _flat(sums: ErrorSums, units: str, share: float) -> list[str]:
+    ratio = _ratio(sums.sd_forecast, sums.sd_truth)
+    low = ratio < share
+    if not low.any():
+        return []
+    worst = int(np.nanargmin(ratio))
+    return [
+        f"the forecast is too flat at {_leads(low)}: at lead {worst + 1} its spread is "
+        f"{sums.sd_forecast[worst]:.3g} {units} where the truth's is "
+        f"{sums.sd_truth[worst]:.3g} {units} ({ratio[worst]:.0%}, alarm below {share:.0%}), so "
+        "highs and lows are understated; do not read extremes from these maps, and train "
+        "longer, on more leads, or with less dropout"
+    ]
+
+
+def _fading(sums: ErrorSums, units: str) -> list[str]:
+    """Ring when the spread halves from the first lead to the last and never recovers."""
+    ratio = _ratio(sums.sd_forecast, sums.sd_truth)
+    ratio = ratio[np.isfinite(ratio)]
+    if len(ratio) < 3 or ratio[-1] > _FADED * ratio[0] or np.diff(ratio).max() > _RECOVERY:
+        return []
+    sd = sums.sd_forecast[np.isfinite(sums.sd_forecast)]
+    return [
+        f"the forecast fades: its spread falls from {sd[0]:.3g} {units} ({ratio[0]:.0%} of the "
+        f"truth's) at the first lead to {sd[-1]:.3g} {units} ({ratio[-1]:.0%}) at the last, so "
+        "late leads are close to one value everywhere; publish fewer leads or train on rolled-"
+        "out leads"
+    ]
+
+
+def _still(sums: ErrorSums, units: str) -> list[str]:
+    """Ring when maps of neighboring leads are the same though the truth moves."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        forecast = np.sqrt(sums.forecast_change / sums.n_changes)
+        truth = np.sqrt(sums.truth_change / sums.n_changes)
+    low = _ratio(forecast, truth) < _STILL
+    if not low.any():
+        return []
+    last = int(np.flatnonzero(low)[-1])
+    return [
+        f"the forecast stands still at {_leads(low)}: from lead {last} to {last + 1} it "
+        f"changes by {forecast[last]:.3g} {units} where the truth changes by "
+        f"{truth[last]:.3g} {units} (root mean square), so it has run into a fixed point and later maps repeat earlier "
+        "ones; publish fewer leads or train on rolled-out leads"
+    ]
+
+
+def _ratio(top: Floats, bottom: Floats) -> Floats:
+    """Divide; NaN, which rings nothing, where the truth has no spread."""
+    some = bottom > 0
+    return np.where(some, top / np.where(some, bottom, 1.0), np.nan)
+
+
+def _leads(low: Valid) -> str:
+    """Name leads as runs: 'leads 4-12', 'lead 3', 'leads 1-2, 5'."""
+    numbers = [int(index) + 1 for index in np.flatnonzero(low)]
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    text = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+    return f"lead{'s' if len(numbers) > 1 else ''} {text}"

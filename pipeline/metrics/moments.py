@@ -1,0 +1,228 @@
+"""Statistics that are gathered piece by piece and merged in any order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+Valid = npt.NDArray[np.bool_]
+
+_BLOCK = 65_536  # pixels whose normal equations are in memory at once: 40 MB at four harmonics
+_MOST_HARMONICS = 4  # what a gap is filled with when the recipe keeps every season apart
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """Count, mean and sum of squared deviations of values seen so far.
+
+    Kept about the mean, because sums of squares lose every digit of a spread of 0.05 about a
+    mean of 400. Arrays merge element by element and broadcast.
+
+    Source: Chan, Golub and LeVeque (1979), Updating formulae and a pairwise algorithm for
+    computing sample variances, eq. 2.1; a piece is summed in two passes with their correction.
+    """
+
+    count: Floats
+    mean: Floats
+    m2: Floats
+
+    @classmethod
+    def zero(cls, shape: tuple[int, ...] = ()) -> Self:
+        """Start with nothing seen."""
+        return cls(np.zeros(shape), np.zeros(shape), np.zeros(shape))
+
+    @classmethod
+    def of(
+        cls,
+        values: npt.NDArray[Any],
+        valid: Valid | None = None,
+        *,
+        axis: int | tuple[int, ...] | None = None,
+    ) -> Self:
+        """Take the moments of ``values`` over ``axis``; over everything by default.
+
+        Args:
+            values: numbers in any precision.
+            valid: where to look, broadcast to ``values``; finite values by default.
+            axis: axes that are summed over.
+
+        Raises:
+            ValueError: ``valid`` says True where a value is not finite.
+        """
+        where = checked_valid(values, valid)
+        count = where.sum(axis=axis, dtype=np.float64)
+        mean = _ratio(np.where(where, values, 0).sum(axis=axis, dtype=np.float64), count)
+        center = mean if axis is None else np.expand_dims(mean, axis)
+        deviation = np.where(where, np.subtract(values, center, dtype=np.float64), 0.0)
+        rest = deviation.sum(axis=axis)
+        m2 = (deviation * deviation).sum(axis=axis) - _ratio(rest * rest, count)
+        return cls(np.asarray(count), mean + _ratio(rest, count), np.maximum(m2, 0.0))
+
+    def __add__(self, other: Moments) -> Self:
+        count = self.count + other.count
+        share = _ratio(other.count, count)
+        delta = other.mean - self.mean
+        return type(self)(
+            np.asarray(count),
+            self.mean + delta * share,
+            self.m2 + other.m2 + delta * delta * self.count * share,
+        )
+
+    @property
+    def variance(self) -> Floats:
+        """Mean squared deviation; NaN where nothing was seen."""
+        return _ratio(self.m2, self.count, empty=np.nan)
+
+    @property
+    def std(self) -> Floats:
+        """Root of the variance; NaN where nothing was seen."""
+        return np.sqrt(self.variance)
+
+
+def checked_valid(values: npt.NDArray[Any], valid: Valid | None) -> Valid:
+    """Return ``valid`` in the shape of ``values``, finite values by default.
+
+    Raises:
+        ValueError: ``valid`` says True where a value is not finite.
+    """
+    finite: Valid = np.isfinite(values)
+    if valid is None:
+        return finite
+    where = np.broadcast_to(valid, values.shape)
+    n_bad = int((where & ~finite).sum())
+    if n_bad:
+        raise ValueError(
+            f"{n_bad} of {where.sum()} values that valid marks as usable are NaN or infinite, "
+            "so every statistic would become NaN; mark them invalid where they are read"
+        )
+    return where
+
+
+def _ratio(top: Any, bottom: Any, *, empty: float = 0.0) -> Floats:
+    """Divide, and give ``empty`` where the divisor is zero."""
+    safe = np.where(bottom == 0, 1.0, bottom)
+    return np.asarray(np.where(bottom == 0, empty, top / safe))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeasonalSums:
+    """Sum and count of the values of each season and pixel, both (season, y, x)."""
+
+    total: Floats
+    count: Counts
+
+    @classmethod
+    def zero(cls, n_seasons: int, shape: tuple[int, int]) -> Self:
+        """Start with nothing seen on a window of ``shape`` (y, x)."""
+        size = (n_seasons, *shape)
+        return cls(np.zeros(size), np.zeros(size, dtype=np.int64))
+
+    def add(self, values: npt.NDArray[Any], seasons: npt.NDArray[np.integer[Any]]) -> Self:
+        """Return these sums with more frames (t, y, x); what is not finite does not count.
+
+        Args:
+            values: frames (t, y, x).
+            seasons: season of each frame, from 0 (t,).
+
+        Raises:
+            ValueError: shapes do not fit, or a season is out of range.
+        """
+        n_seasons, *shape = self.total.shape
+        if values.shape != (len(seasons), *shape):
+            raise ValueError(
+                f"values have shape {values.shape} but {len(seasons)} seasons and a window of "
+                f"{tuple(shape)} px are summed; give frames (t, y, x) with one season each"
+            )
+        if len(seasons) and not (seasons.min() >= 0 and seasons.max() < n_seasons):
+            raise ValueError(
+                f"seasons run from {seasons.min()} to {seasons.max()}, but the year has "
+                f"{n_seasons} from 0 to {n_seasons - 1}; take them from Step.season"
+            )
+        total, count = self.total.copy(), self.count.copy()
+        for season, frame in zip(seasons, values, strict=True):
+            valid = np.isfinite(frame)
+            total[season] += np.where(valid, frame, 0)
+            count[season] += valid
+        return type(self)(total, count)
+
+    def __add__(self, other: SeasonalSums) -> Self:
+        return type(self)(self.total + other.total, self.count + other.count)
+
+    def means(self, harmonics: int | None = None) -> npt.NDArray[np.float32]:
+        """Give the climatology (season, y, x).
+
+        Seasons that a pixel never saw are filled from a harmonic fit of those it saw; pixels
+        that saw none are NaN.
+
+        Args:
+            harmonics: keep the mean and this many harmonics of the year, fitted to all values
+                by least squares; every season's own mean by default.
+        """
+        n_seasons, rows, cols = self.total.shape
+        flat = (n_seasons, rows * cols)
+        total, count = self.total.reshape(flat), self.count.reshape(flat)
+        means = np.empty(flat, dtype=np.float32)
+        for start in range(0, rows * cols, _BLOCK):
+            block = np.s_[:, start : start + _BLOCK]
+            means[block] = _climatology(total[block], count[block], harmonics)
+        return means.reshape(n_seasons, rows, cols)
+
+
+def _climatology(total: Floats, count: Counts, harmonics: int | None) -> Floats:
+    """Give the climatology of one block of pixels (season, pixel)."""
+    n_seasons = len(total)
+    own = _ratio(total, count, empty=np.nan)
+    apart = harmonics is None or 2 * harmonics >= n_seasons  # as many terms as seasons: no fit
+    if apart and bool((count > 0).all()):
+        return own
+    wanted = _MOST_HARMONICS if harmonics is None else harmonics
+    order = np.minimum(_determined_order(count > 0), min(wanted, (n_seasons - 1) // 2))
+    fitted = np.full(total.shape, np.nan)
+    for n_terms in np.unique(order[order >= 0]):
+        pixels = order == n_terms
+        fitted[:, pixels] = _fit(total[:, pixels], count[:, pixels], int(n_terms))
+    return np.where(count > 0, own, fitted) if apart else fitted
+
+
+def _determined_order(seen: Valid) -> npt.NDArray[np.int64]:
+    """Give the highest harmonic that the seen seasons determine (pixel,); -1 if none is seen.
+
+    A gap must be shorter than half a period of the harmonic, or the fit swings freely in it;
+    and there must be as many seen seasons as terms.
+    """
+    n_seasons = len(seen)
+    gap, longest = np.zeros((2, seen.shape[1]), dtype=np.int64)
+    for season in range(2 * n_seasons):  # twice round: a gap may span the new year
+        gap = np.where(seen[season % n_seasons], 0, gap + 1)
+        longest = np.maximum(longest, gap)
+    n_seen = seen.sum(axis=0)
+    order = np.minimum(n_seasons // (2 * (longest + 1)), (n_seen - 1) // 2)
+    return np.where(n_seen > 0, order, -1)
+
+
+def _fit(total: Floats, count: Counts, harmonics: int) -> Floats:
+    """Fit mean and harmonics to all values of each pixel by least squares (season, pixel).
+
+    Sums and counts suffice: they weigh each season's mean by how often it was seen.
+    """
+    basis = _basis(len(total), harmonics)  # (season, term)
+    n_terms = basis.shape[1]
+    squares = (basis[:, :, None] * basis[:, None, :]).reshape(len(total), -1)
+    normal = (count.T @ squares).reshape(-1, n_terms, n_terms)
+    center = total.sum(axis=0) / count.sum(axis=0)  # solved about the mean, to keep its digits
+    right = (total - count * center).T @ basis  # (pixel, term)
+    terms = np.linalg.solve(normal, right[:, :, None])[:, :, 0]
+    fitted: Floats = basis @ terms.T + center  # (season, pixel)
+    return fitted
+
+
+def _basis(n_seasons: int, harmonics: int) -> Floats:
+    """Give one, then cosine and sine of each harmonic of the year (season, term)."""
+    angle = 2 * np.pi * np.arange(n_seasons) / n_seasons
+    waves = [wave(k * angle) for k in range(1, harmonics + 1) for wave in (np.cos, np.sin)]
+    return np.stack([np.ones(n_seasons), *waves], axis=1)

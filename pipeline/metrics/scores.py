@@ -1,0 +1,241 @@
+"""Scores per lead as sums that are merged in any order."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import reduce
+from operator import add
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.metrics.moments import Floats, Moments, Valid, checked_valid
+
+_logger = logging.getLogger(__name__)
+
+_ROUNDING = 1e-12  # a spread below this share of the mean is rounding, not spread
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ErrorSums:
+    """What the scores of one method are made of; every array is (lead,).
+
+    Forecast, truth and their product are kept about their means: squares of values near 400
+    would lose a spread of 0.05.
+    """
+
+    forecast: Moments
+    truth: Moments
+    comoment: Floats
+    """Sum of the products of both deviations from their means."""
+    error: Floats
+    absolute_error: Floats
+    squared_error: Floats
+    n_changes: Floats
+    """Pixels that count at this lead and at the one before; 0 at the first."""
+    forecast_change: Floats
+    """Sum of squared differences between the forecast of this lead and of the one before."""
+    truth_change: Floats
+
+    @classmethod
+    def zero(cls, n_leads: int) -> Self:
+        """Start with nothing scored."""
+        sums = np.zeros((7, n_leads))
+        return cls(Moments.zero((n_leads,)), Moments.zero((n_leads,)), *sums)
+
+    @classmethod
+    def of(
+        cls, forecast: npt.NDArray[Any], truth: npt.NDArray[Any], valid: Valid | None = None
+    ) -> Self:
+        """Sum one forecast (lead, y, x) against the truth.
+
+        Args:
+            forecast: values (lead, y, x).
+            truth: values (lead, y, x).
+            valid: pixels that count, broadcast to (lead, y, x); finite ones by default.
+
+        Raises:
+            ValueError: shapes differ, or ``valid`` says True where a value is not finite.
+        """
+        _check_shape("forecast", forecast, truth)
+        where = np.isfinite(forecast) & np.isfinite(truth) if valid is None else valid
+        where = checked_valid(forecast, where) & checked_valid(truth, where)
+        over = (1, 2)
+        forecasts = Moments.of(forecast, where, axis=over)
+        truths = Moments.of(truth, where, axis=over)
+        from_mean = _kept(forecast, where) - forecasts.mean[:, None, None]
+        product = from_mean * (_kept(truth, where) - truths.mean[:, None, None])
+        error = _kept(forecast, where) - _kept(truth, where)
+        return cls(
+            forecasts,
+            truths,
+            np.where(where, product, 0).sum(axis=over),
+            error.sum(axis=over),
+            np.abs(error).sum(axis=over),
+            (error * error).sum(axis=over),
+            *_changes(forecast, truth, where),
+        )
+
+    def __add__(self, other: ErrorSums) -> Self:
+        forecast, truth = self.forecast + other.forecast, self.truth + other.truth
+        weight = _divide(self.n * other.n, self.n + other.n, empty=0.0)
+        apart = (other.forecast.mean - self.forecast.mean) * (
+            other.truth.mean - self.truth.mean
+        )
+        plain = (getattr(self, name) + getattr(other, name) for name in _PLAIN)
+        return type(self)(
+            forecast, truth, self.comoment + other.comoment + apart * weight, *plain
+        )
+
+    def at(self, lead: int) -> Self:
+        """Take the sums of one lead, counted from 0."""
+        forecast, truth = (
+            Moments(
+                *(getattr(moments, name)[lead : lead + 1] for name in ("count", "mean", "m2"))
+            )
+            for moments in (self.forecast, self.truth)
+        )
+        rest = (getattr(self, name)[lead : lead + 1] for name in ("comoment", *_PLAIN))
+        return type(self)(forecast, truth, *rest)
+
+    def pooled(self) -> Self:
+        """Merge all leads into one."""
+        return reduce(add, (self.at(lead) for lead in range(self.n_leads)), type(self).zero(1))
+
+    @property
+    def n_leads(self) -> int:
+        """How many leads are scored."""
+        return len(self.comoment)
+
+    @property
+    def n(self) -> Floats:
+        """Pixels that counted."""
+        return self.truth.count
+
+    @property
+    def bias(self) -> Floats:
+        """Mean of forecast minus truth [units]."""
+        return _divide(self.error, self.n)
+
+    @property
+    def mse(self) -> Floats:
+        """Mean squared error [units squared]."""
+        return _divide(self.squared_error, self.n)
+
+    @property
+    def rmse(self) -> Floats:
+        """Root mean squared error [units]."""
+        return np.sqrt(self.mse)
+
+    @property
+    def mae(self) -> Floats:
+        """Mean absolute error [units]."""
+        return _divide(self.absolute_error, self.n)
+
+    @property
+    def sd_forecast(self) -> Floats:
+        """Standard deviation of the forecast [units]."""
+        return self.forecast.std
+
+    @property
+    def sd_truth(self) -> Floats:
+        """Standard deviation of the truth [units]."""
+        return self.truth.std
+
+    @property
+    def r2(self) -> Floats:
+        """Coefficient of determination: 1 - SSE / SST, SST about the truth's mean.
+
+        Not the squared correlation: bias and wrong spread cost. NaN for a constant truth.
+        """
+        return 1 - _divide(self.squared_error, _spread(self.truth))
+
+    @property
+    def correlation(self) -> Floats:
+        """Pearson correlation; NaN where either is constant."""
+        spread = np.sqrt(_spread(self.forecast) * _spread(self.truth))
+        return np.clip(_divide(self.comoment, spread), -1.0, 1.0)
+
+
+_PLAIN = tuple(field.name for field in fields(ErrorSums))[3:]  # added as they are
+
+
+def score_all(
+    forecasts: Mapping[str, npt.NDArray[Any]], truth: npt.NDArray[Any], domain: Valid
+) -> dict[str, ErrorSums]:
+    """Score every method on the same pixels.
+
+    A pixel counts at a lead when it lies in the domain and the truth and every method are
+    finite there. A method that takes many pixels from the others is named in the log.
+
+    Args:
+        forecasts: values (lead, y, x) by method.
+        truth: values (lead, y, x).
+        domain: pixels where a forecast is wanted, (y, x) or (lead, y, x).
+
+    Raises:
+        ValueError: a method has another shape than the truth.
+    """
+    wanted = np.isfinite(truth) & domain
+    valid = wanted.copy()
+    for method, values in forecasts.items():
+        _check_shape(method, values, truth)
+        valid &= np.isfinite(values)
+    _report_lost(forecasts, wanted, valid)
+    return {method: ErrorSums.of(values, truth, valid) for method, values in forecasts.items()}
+
+
+def _report_lost(
+    forecasts: Mapping[str, npt.NDArray[Any]], wanted: Valid, valid: Valid
+) -> None:
+    if valid.sum() * 2 >= wanted.sum():
+        return
+    for method, values in forecasts.items():
+        missing = int((wanted & ~np.isfinite(values)).sum())
+        if missing:
+            _logger.warning(
+                "%s has no value at %d of %d pixels that have a truth, so no method is scored "
+                "there; see why it has none",
+                method,
+                missing,
+                int(wanted.sum()),
+            )
+
+
+def _check_shape(method: str, values: npt.NDArray[Any], truth: npt.NDArray[Any]) -> None:
+    if values.ndim != 3 or values.shape != truth.shape:
+        raise ValueError(
+            f"{method} has shape {values.shape} but the truth {truth.shape}, so pixels cannot "
+            "be compared; give both as (lead, y, x) on one window"
+        )
+
+
+def _changes(
+    forecast: npt.NDArray[Any], truth: npt.NDArray[Any], where: Valid
+) -> tuple[Floats, Floats, Floats]:
+    """Count and sum the squared changes from each lead to the next (lead,)."""
+    both = np.zeros_like(where)
+    both[1:] = where[1:] & where[:-1]
+    sums = []
+    for values in (forecast, truth):
+        step = np.diff(_kept(values, where), axis=0, prepend=0.0)
+        sums.append(np.where(both, step * step, 0).sum(axis=(1, 2)))
+    return both.sum(axis=(1, 2), dtype=np.float64), sums[0], sums[1]
+
+
+def _kept(values: npt.NDArray[Any], where: Valid) -> Floats:
+    return np.where(where, values, 0).astype(np.float64)
+
+
+def _spread(moments: Moments) -> Floats:
+    """Give the sum of squared deviations, NaN where it is rounding alone."""
+    floor = moments.count * (_ROUNDING * moments.mean) ** 2
+    return np.where(moments.m2 > floor, moments.m2, np.nan)
+
+
+def _divide(top: Floats, bottom: Floats, *, empty: float = np.nan) -> Floats:
+    some = bottom != 0
+    return np.where(some, top / np.where(some, bottom, 1.0), empty)

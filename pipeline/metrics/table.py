@@ -1,0 +1,76 @@
+"""From sums to the table of scores that is printed, plotted and published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from pipeline.metrics.moments import Floats
+from pipeline.metrics.scores import ErrorSums
+
+REFERENCES = ("persistence", "climatology", "seasonal_naive")
+"""What a forecast must beat to be worth its cost."""
+ALL_LEADS = "all"
+"""Name of the row over all leads together."""
+SCORES = ("bias", "rmse", "mae", "r2", "correlation", "sd_forecast", "sd_truth")
+
+
+def score_table(
+    sums: Mapping[str, ErrorSums], *, units: str, references: Sequence[str] = REFERENCES
+) -> pd.DataFrame:
+    """Turn sums into one row per method and lead, and one per method over all leads.
+
+    Columns: method, lead (1, 2, ... or 'all'), n [pixels], the scores [units], and
+    ``skill_<reference>`` = 1 - MSE / MSE of the reference, for references that were scored.
+
+    Args:
+        sums: sums of each method, all from the same pixels.
+        units: units of the forecast.
+        references: methods to measure skill against.
+
+    Raises:
+        ValueError: the methods were not scored on the same pixels.
+    """
+    _check_same_pixels(sums)
+    known = [reference for reference in references if reference in sums]
+    blocks = []
+    for method in sums:
+        per_lead = _block(method, sums, known)
+        per_lead.insert(1, "lead", np.arange(1, len(per_lead) + 1).astype(object))
+        pooled = _block(method, {name: of.pooled() for name, of in sums.items()}, known)
+        pooled.insert(1, "lead", ALL_LEADS)
+        blocks += [per_lead, pooled]
+    table = pd.concat(blocks, ignore_index=True)
+    table["units"] = units
+    return table
+
+
+def _block(method: str, sums: Mapping[str, ErrorSums], references: list[str]) -> pd.DataFrame:
+    scored = sums[method]
+    columns = {"n": scored.n.astype(np.int64)} | {
+        name: getattr(scored, name) for name in SCORES
+    }
+    columns |= {f"skill_{name}": _skill(scored.mse, sums[name].mse) for name in references}
+    block = pd.DataFrame(columns)
+    block.insert(0, "method", method)
+    return block
+
+
+def _skill(mse: Floats, reference: Floats) -> Floats:
+    """Give the share of the reference's squared error that is gone; NaN if it had none."""
+    some = reference > 0
+    return np.where(some, 1 - mse / np.where(some, reference, 1.0), np.nan)
+
+
+def _check_same_pixels(sums: Mapping[str, ErrorSums]) -> None:
+    counts = {method: of.n for method, of in sums.items()}
+    first = next(iter(counts), None)
+    for method, n in counts.items():
+        if first is not None and not np.array_equal(n, counts[first]):
+            raise ValueError(
+                f"{method} was scored on {n.astype(int).tolist()} pixels per lead but {first} "
+                f"on {counts[first].astype(int).tolist()}, so their scores do not compare; "
+                "score them together with score_all"
+            )

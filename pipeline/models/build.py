@@ -1,0 +1,45 @@
+"""Build networks: from what a recipe asks, and from what a bundle holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipeline.models.convlstm import ConvLSTM, ConvLSTMShape
+
+
+def describe_network(shape: ConvLSTMShape) -> dict[str, Any]:
+    """Write what is needed to build a network again, beside its weights."""
+    return {"family": "convlstm"} | asdict(shape)
+
+
+def build_network(
+    description: Mapping[str, Any], weights: Mapping[str, npt.NDArray[Any]]
+) -> ConvLSTM:
+    """Build the network of a bundle, ready to forecast.
+
+    Raises:
+        ValueError: the family is unknown, or the weights belong to another network.
+    """
+    sizes = dict(description)
+    family = sizes.pop("family")
+    if family != "convlstm":
+        raise ValueError(
+            f"model family {family!r} is unknown here, so its weights cannot be used; "
+            "install the version of cubecast that wrote the bundle"
+        )
+    network = ConvLSTM(ConvLSTMShape(**sizes))
+    tensors = {name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()}
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the weights do not fit the network that the bundle describes ({error}), so it "
+            "would forecast noise; train again"
+        ) from None
+    return network.eval()

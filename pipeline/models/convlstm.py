@@ -1,0 +1,104 @@
+"""Stacked ConvLSTM cells with a convolutional head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.models.cells import ConvLSTMCell
+from pipeline.models.reach import Reach, convlstm_reach
+
+_HEAD_KERNEL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ConvLSTMShape:
+    """Sizes of a ConvLSTM: what is needed to build it again, beside the weights."""
+
+    channels: int
+    history: int
+    hidden: Sequence[int] = (32, 64)
+    kernel: int = 3
+    head: Sequence[int] = (32,)
+    dropout: float = 0.2
+    norm: str = "batch"
+    residual: str = "none"
+
+
+class ConvLSTM(nn.Module):
+    """Forecast the next frame of the target from a window of frames.
+
+    The last hidden map of the top cell passes dropout, 3 x 3 convolutions and a 1 x 1 output.
+    The output starts at zero, so an untrained network forecasts the mean of its space (with
+    ``anomaly``: the climatology), or the last frame with ``residual='persistence'``.
+
+    Source: the layout of the XCO2 system in docs, whose output was not zero-started. Batch
+    normalization keeps running statistics at inference and so does not couple pixels.
+    """
+
+    def __init__(self, shape: ConvLSTMShape) -> None:
+        super().__init__()
+        self.shape = shape
+        widths = [shape.channels, *shape.hidden]
+        self.cells = nn.ModuleList(
+            ConvLSTMCell(wide, hidden, kernel=shape.kernel)
+            for wide, hidden in zip(widths, shape.hidden, strict=False)
+        )
+        self.head = _build_head(shape)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Forecast one frame (b, y, x) from frames (b, t, c, y, x); channel 0 is the target."""
+        hidden = frames
+        for cell in self.cells:
+            hidden = cell(hidden)  # (b, t, h, y, x)
+        change: Tensor = self.head(hidden[:, -1])[:, 0]  # (b, y, x)
+        if self.shape.residual == "persistence":
+            return frames[:, -1, 0] + change
+        return change
+
+    @property
+    def reach(self) -> Reach:
+        """How far a rollout of this network looks."""
+        return convlstm_reach(
+            kernel=self.shape.kernel,
+            layers=len(self.shape.hidden),
+            history=self.shape.history,
+            head_px=len(self.shape.head) * (_HEAD_KERNEL // 2),
+        )
+
+
+def _build_head(shape: ConvLSTMShape) -> nn.Sequential:
+    """Stack dropout, 3 x 3 convolutions and the zero-started 1 x 1 output."""
+    wide = shape.hidden[-1]
+    layers: list[nn.Module] = [nn.Dropout2d(shape.dropout)]
+    for narrow in shape.head:
+        if shape.norm == "batch":
+            layers.append(nn.BatchNorm2d(wide))
+        layers += [nn.Conv2d(wide, narrow, _HEAD_KERNEL, padding=_HEAD_KERNEL // 2), nn.ReLU()]
+        wide = narrow
+    if shape.norm == "batch":
+        layers.append(nn.BatchNorm2d(wide))
+    output = nn.Conv2d(wide, 1, 1)
+    nn.init.zeros_(output.weight)
+    assert output.bias is not None
+    nn.init.zeros_(output.bias)
+    return nn.Sequential(*layers, output)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Count what training may change."""
+    return sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
+
+
+def untrained_like(network: ConvLSTM, *, seed: int) -> ConvLSTM:
+    """Build the same network with random weights everywhere, for probes and benchmarks."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = ConvLSTM(network.shape)
+        for name, weight in fresh.named_parameters():
+            if weight.ndim > 1 and name.startswith("head"):
+                nn.init.xavier_uniform_(weight)
+    return fresh

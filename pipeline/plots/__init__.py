@@ -1,0 +1,19 @@
+"""Plain pictures of forecasts, errors, skill and training."""
+
+from pipeline.plots.lines import plot_curves, plot_series
+from pipeline.plots.maps import plot_errors, plot_maps
+from pipeline.plots.place import Extent
+from pipeline.plots.skill import plot_skill
+from pipeline.plots.style import name_of, show_units, to_png
+
+__all__ = [
+    "Extent",
+    "name_of",
+    "plot_curves",
+    "plot_errors",
+    "plot_maps",
+    "plot_series",
+    "plot_skill",
+    "show_units",
+    "to_png",
+]

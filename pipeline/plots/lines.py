@@ -1,0 +1,160 @@
+"""Lines over epochs and over time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from pipeline.plots.style import (
+    FAINT,
+    INK,
+    color_of,
+    dashes_of,
+    dress,
+    labeled,
+    name_of,
+    say_nothing_to_draw,
+    start_figure,
+)
+
+_LOSSES = {"train_loss": "training", "validation_loss": "validation"}
+_TEN_FOLD = 10.0
+
+
+def plot_curves(curves: pd.DataFrame, *, title: str = "Training curves") -> Figure:
+    """Draw losses, and the learning rate where there is one, against the epoch.
+
+    Args:
+        curves: columns epoch, train_loss, validation_loss and, at will, lr; NaN is left out.
+        title: title of the figure.
+
+    Raises:
+        ValueError: there is no column epoch.
+    """
+    if "epoch" not in curves:
+        raise ValueError(
+            f"curves have columns {list(curves)} but no 'epoch', so losses have no place; "
+            "give epoch, train_loss, validation_loss and lr"
+        )
+    has_rate = "lr" in curves and bool(curves["lr"].notna().any())
+    figure = start_figure(5.2 if has_rate else 3.8, title)
+    panels = figure.subplots(
+        2 if has_rate else 1,
+        1,
+        sharex=True,
+        squeeze=False,
+        height_ratios=(3, 1) if has_rate else None,
+    )[:, 0]
+    best = _draw_losses(panels[0], curves)
+    if has_rate:
+        dress(panels[1], ylabel="learning rate")
+        _draw(panels[1], curves, "lr", INK, "learning rate")
+        panels[1].set_ylim(bottom=0)
+        panels[1].ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+    panels[-1].set_xlabel("epoch", fontsize=10, color=INK)
+    panels[-1].xaxis.set_major_locator(MaxNLocator(12, integer=True))
+    figure.set_label(f"{title}: {len(curves)} epochs. {best}".strip())
+    return figure
+
+
+def _draw_losses(axes: Axes, curves: pd.DataFrame) -> str:
+    """Draw both losses, mark the best epoch and say which it is."""
+    dress(axes, ylabel="loss [normalized units]")
+    known = [column for column in _LOSSES if column in curves and curves[column].notna().any()]
+    if not known:
+        say_nothing_to_draw(axes, "no loss was recorded")
+        return ""
+    for column in known:
+        color = color_of("truth" if column == "train_loss" else "forecast", 0)
+        _draw(axes, curves, column, color, _LOSSES[column])
+    losses = curves[known].to_numpy(dtype=float)
+    if np.nanmin(losses) > 0 and np.nanmax(losses) > _TEN_FOLD * np.nanmin(losses):
+        axes.set_yscale("log")
+    best = _mark_best(axes, curves) if "validation_loss" in known else ""
+    axes.legend(fontsize=9, frameon=False, labelcolor=INK)
+    return best
+
+
+def _mark_best(axes: Axes, curves: pd.DataFrame) -> str:
+    losses = curves["validation_loss"].to_numpy(dtype=float)
+    best = int(np.nanargmin(losses))
+    epoch, loss = curves["epoch"].to_numpy(dtype=float)[best], losses[best]
+    name = f"best: {loss:.4g} at epoch {epoch:g}"
+    axes.plot([epoch], [loss], "o", color=color_of("persistence", 0), markersize=8, label=name)
+    return name[0].upper() + name[1:] + "."
+
+
+def _draw(axes: Axes, curves: pd.DataFrame, column: str, color: str, name: str) -> None:
+    kept = curves[["epoch", column]].dropna()
+    x, y = (kept[key].to_numpy(dtype=float) for key in ("epoch", column))
+    marker = "o" if len(kept) <= 40 else None
+    axes.plot(x, y, color=color, linewidth=1.8, marker=marker, markersize=3.5, label=name)
+
+
+def plot_series(
+    series: pd.DataFrame,
+    *,
+    units: str,
+    title: str,
+    init_time: np.datetime64 | None = None,
+) -> Figure:
+    """Draw one line a column over time, such as the domain mean of truth and forecast.
+
+    Args:
+        series: columns truth, forecast, climatology, ... over an index of dates; NaN is a gap.
+        units: units of the values.
+        title: title of the figure.
+        init_time: last time the forecast knew; drawn as a line.
+    """
+    figure = start_figure(3.8, title)
+    axes = figure.subplots()
+    dress(axes, ylabel=labeled("mean", units))
+    for place, column in enumerate(series.columns):
+        _draw_series(axes, series[column], place)
+    if not np.isfinite(series.to_numpy(dtype=float)).any():
+        say_nothing_to_draw(axes, "no valid value")
+        axes.set_xticks([])
+    else:
+        _dress_dates(axes, init_time)
+        # Beside the plot: lines over time leave no corner free.
+        figure.legend(
+            *axes.get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=max(len(series.columns) + 1, 1),
+            fontsize=9,
+            frameon=False,
+            labelcolor=INK,
+        )
+    figure.set_label(f"{title}: {', '.join(name_of(str(name)) for name in series)} over time.")
+    return figure
+
+
+def _draw_series(axes: Axes, values: pd.Series[float], place: int) -> None:
+    method = str(values.name)
+    axes.plot(
+        values.index.to_numpy().astype("datetime64[s]").astype(object),
+        values.to_numpy(dtype=float),
+        color=color_of(method, place),
+        linestyle=dashes_of(method),
+        linewidth=2.4 if method == "forecast" else 1.5,
+        marker="o" if len(values) <= 60 else None,
+        markersize=3.5 if method == "forecast" else 2.5,
+        label=name_of(method),
+        zorder=3 if method == "forecast" else 2,
+    )
+
+
+def _dress_dates(axes: Axes, init_time: np.datetime64 | None) -> None:
+    locator = AutoDateLocator(minticks=4, maxticks=10)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(formatter)
+    if init_time is not None:
+        known = init_time.astype("datetime64[s]").item()
+        axes.axvline(
+            known, color=FAINT, linewidth=1.2, linestyle=(0, (2, 2)), label="init time"
+        )

@@ -1,0 +1,126 @@
+"""Maps beside each other under one color bar, and maps of errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from pipeline.plots.panels import (
+    Side,
+    add_color_bar,
+    add_note,
+    best_columns,
+    check_maps,
+    draw_map,
+    pick_panels,
+    range_note,
+    start_panels,
+    thinned,
+    thinning_note,
+)
+from pipeline.plots.place import Extent
+from pipeline.plots.shades import Kind, Shades
+from pipeline.plots.style import labeled, show_units
+
+_MOST_PANELS = 12
+_MOST_LEADS = 4
+_WIDE = 1.2  # maps wider than this times their height stand in rows of three
+
+
+def plot_maps(
+    maps: npt.NDArray[Any],
+    labels: Sequence[str],
+    *,
+    extent: Extent,
+    units: str,
+    title: str,
+    kind: Kind = "sequential",
+) -> Figure:
+    """Draw maps (n, y, x) under one color bar; NaN is light grey.
+
+    Of more than 12 maps, 12 are drawn, evenly spaced with the first and the last. Maps of
+    more than 800 px are thinned. The figure says what was left out and how its limits were
+    chosen.
+
+    Args:
+        maps: values (n, y, x), north up.
+        labels: title of each map.
+        extent: where the maps lie.
+        units: units of the values.
+        title: title of the figure.
+        kind: 'sequential' colors, or 'diverging' ones that are symmetric about zero.
+
+    Raises:
+        ValueError: maps are not (n, y, x) with a label each.
+    """
+    check_maps(maps, labels)
+    shown = pick_panels(len(maps), _MOST_PANELS)
+    thin, every = thinned(maps[shown])
+    shades = Shades.fit(thin, kind)
+    n_cols = best_columns(len(shown), extent.ratio)
+    n_rows = math.ceil(len(shown) / n_cols)
+    figure, panels = start_panels((n_rows, n_cols), extent, title)
+    for place, axes in enumerate(panels.flat):
+        if place >= len(shown):
+            axes.set_axis_off()
+            continue
+        draw_map(axes, thin[place], labels[shown[place]], extent, shades)
+        if place + n_cols >= len(shown):  # nothing below
+            axes.tick_params(labelbottom=True)
+    add_color_bar(figure, panels.flat, shades, show_units(units))
+    add_note(figure, shades.note, thinning_note(every, len(shown), len(maps)))
+    figure.set_label(
+        f"{title}. Maps: {', '.join(labels[k] for k in shown)}; {range_note(shades, units)}"
+    )
+    return figure
+
+
+def plot_errors(
+    forecast: npt.NDArray[Any],
+    truth: npt.NDArray[Any],
+    labels: Sequence[str],
+    *,
+    extent: Extent,
+    units: str,
+    title: str,
+) -> Figure:
+    """Draw forecast, truth and their difference side by side, for up to four leads.
+
+    Args:
+        forecast: values (n, y, x), north up.
+        truth: values (n, y, x).
+        labels: name of each lead.
+        extent: where the maps lie.
+        units: units of the values.
+        title: title of the figure.
+
+    Raises:
+        ValueError: both are not (n, y, x) with a label each.
+    """
+    check_maps(forecast, labels)
+    check_maps(truth, labels)
+    shown = pick_panels(len(forecast), _MOST_LEADS)
+    pair, every = thinned(np.stack([forecast[shown], truth[shown]]))
+    layers = np.stack([*pair, pair[0] - pair[1]])  # (layer, lead, y, x)
+    shades = [Shades.fit(pair, "sequential")] * 2 + [Shades.fit(layers[2], "diverging")]
+    wide = extent.ratio >= _WIDE
+    side: Side = "bottom" if wide else "right"
+    shape = (len(shown), 3) if wide else (3, len(shown))
+    figure, panels = start_panels(shape, extent, title, side=side)
+    panels = panels.T if wide else panels  # (layer, lead)
+    for layer, name in enumerate(("forecast", "truth", "forecast - truth")):
+        for lead, axes in enumerate(panels[layer]):
+            label = f"{labels[shown[lead]]}, {name}"
+            draw_map(axes, layers[layer, lead], label, extent, shades[layer])
+    add_color_bar(figure, panels[:2].flat, shades[0], show_units(units), side=side)
+    add_color_bar(figure, panels[2].flat, shades[2], labeled("error", units), side=side)
+    add_note(figure, shades[2].note, thinning_note(every, len(shown), len(forecast)))
+    figure.set_label(
+        f"{title}. Forecast, truth and error; error {range_note(shades[2], units)}"
+    )
+    return figure

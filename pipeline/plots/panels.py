@@ -1,0 +1,151 @@
+"""Panels of maps: how many, how large, and what stands around them."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from pipeline.plots.place import Extent, dress_map
+from pipeline.plots.shades import Shades
+from pipeline.plots.style import (
+    FAINT,
+    INK,
+    WIDTH,
+    plain,
+    say_nothing_to_draw,
+    show_units,
+    start_figure,
+)
+
+Side = Literal["right", "bottom"]
+
+_MOST_PX = 800  # of a drawn map: more pixels than a panel has dots only cost time
+_GOOD_HEIGHT = 6.0  # of a figure that fits a screen [inch]
+_TITLE_HEIGHT = 0.3  # of one panel [inch]
+_BAR_INCH = {"right": 1.35, "bottom": 0.75}  # what a color bar and its labels take
+_MOST_COLUMNS = 4
+
+
+def check_maps(maps: npt.NDArray[Any], labels: Sequence[str]) -> None:
+    """Refuse what is not one labeled map or more.
+
+    Raises:
+        ValueError: maps are not (n, y, x) with a label each.
+    """
+    if maps.ndim != 3 or not maps.size or len(maps) != len(labels):
+        raise ValueError(
+            f"maps have shape {maps.shape} and {len(labels)} labels, so panels cannot be "
+            "named; give maps (n, y, x) of at least one pixel with n labels"
+        )
+
+
+def pick_panels(n: int, most: int) -> list[int]:
+    """Choose at most ``most`` of ``n`` maps, evenly spaced, with the first and the last."""
+    return sorted({round(place) for place in np.linspace(0, n - 1, min(n, most))})
+
+
+def thinned(maps: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
+    """Keep every k-th pixel of large maps (..., y, x); return k too."""
+    every = math.ceil(max(maps.shape[-2:]) / _MOST_PX)
+    start = min(every // 2, min(maps.shape[-2:]) - 1)  # the middle of what a drawn pixel covers
+    return maps[..., start::every, start::every], every
+
+
+def best_columns(n: int, ratio: float) -> int:
+    """Choose the columns of ``n`` maps of this width to height so that they fit a screen."""
+    return min(
+        range(1, min(n, _MOST_COLUMNS) + 1),
+        key=lambda cols: abs(
+            math.log(_height(math.ceil(n / cols), cols, ratio) / _GOOD_HEIGHT)
+        ),
+    )
+
+
+def start_panels(
+    shape: tuple[int, int], extent: Extent, title: str, *, side: Side = "right"
+) -> tuple[Figure, npt.NDArray[Any]]:
+    """Start a figure with empty maps (row, col) and room for color bars on one side."""
+    n_rows, n_cols = shape
+    height = _height(n_rows, n_cols, extent.ratio, side) + 0.9  # title, ticks and note
+    figure = start_figure(min(max(height, 3.0), 12.0), title, fixed_aspect=True)
+    return figure, np.asarray(figure.subplots(n_rows, n_cols, squeeze=False))
+
+
+def _height(n_rows: int, n_cols: int, ratio: float, side: Side = "right") -> float:
+    """Guess the height of panels that fill the width [inch], as maps cannot stretch."""
+    width = WIDTH - 0.5 - (_BAR_INCH["right"] if side == "right" else 0.0)
+    bar = _BAR_INCH["bottom"] if side == "bottom" else 0.0
+    return n_rows * (width / n_cols / ratio + _TITLE_HEIGHT) + bar
+
+
+def draw_map(
+    axes: Axes, values: npt.NDArray[Any], name: str, extent: Extent, shades: Shades
+) -> None:
+    """Draw one map (y, x), north up, and say so where it holds nothing."""
+    axes.imshow(
+        np.ma.masked_invalid(values),
+        extent=extent.edges,
+        cmap=shades.colors,
+        vmin=shades.low,
+        vmax=shades.high,
+        interpolation="nearest",
+        origin="upper",
+    )
+    axes.set_title(plain(name), fontsize=10, color=INK, pad=3)
+    spec = axes.get_subplotspec()
+    assert spec is not None  # panels always come from a grid
+    dress_map(axes, extent, left=spec.is_first_col(), bottom=spec.is_last_row())
+    if not np.isfinite(values).any():
+        say_nothing_to_draw(axes, "no valid pixel")
+
+
+def add_color_bar(
+    figure: Figure,
+    panels: Iterable[Axes],
+    shades: Shades,
+    label: str,
+    *,
+    side: Side = "right",
+) -> None:
+    """Add the one color bar of these panels, with arrows where values lie beyond."""
+    scale = ScalarMappable(Normalize(shades.low, shades.high), shades.colors)
+    bar = figure.colorbar(
+        scale,
+        ax=list(panels),
+        location=side,
+        extend=shades.extend,
+        aspect=30,
+        shrink=0.9,
+        pad=0.02,
+    )
+    bar.set_label(label, fontsize=10, color=INK)
+    bar.ax.tick_params(labelsize=9, colors=INK, length=3)
+    bar.outline.set_linewidth(0.5)
+
+
+def add_note(figure: Figure, *sentences: str) -> None:
+    """Write below all panels what a reader must know to trust them."""
+    text = " ".join(sentence for sentence in sentences if sentence)
+    figure.supxlabel(plain(textwrap.fill(text, 130)), fontsize=8.5, color=FAINT)
+
+
+def thinning_note(every: int, n_shown: int, n_maps: int) -> str:
+    """Say what was not drawn."""
+    ordinal = {2: "2nd", 3: "3rd"}.get(every, f"{every}th")
+    pixels = f"Every {ordinal} pixel drawn." if every > 1 else ""
+    maps = f"{n_shown} of {n_maps} maps shown." if n_shown < n_maps else ""
+    return " ".join(part for part in (pixels, maps, "Grey: no value.") if part)
+
+
+def range_note(shades: Shades, units: str) -> str:
+    """Say in words what the colors span, for readers who cannot see them."""
+    return f"colors from {shades.low:g} to {shades.high:g} {show_units(units)}".rstrip() + "."

@@ -1,0 +1,85 @@
+"""Where a map lies, and how its axes say so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from odc.geo.geobox import GeoBox
+
+from pipeline.plots.style import INK
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Outer edges of a north-up raster in its CRS [degree or m]."""
+
+    west: float
+    east: float
+    south: float
+    north: float
+    geographic: bool
+    """Whether the CRS counts degrees; meters otherwise."""
+
+    def __post_init__(self) -> None:
+        if not (self.west < self.east and self.south < self.north):
+            raise ValueError(
+                f"{self} covers nothing, so a map has no place; "
+                "give west < east and south < north"
+            )
+
+    @classmethod
+    def of(cls, grid: GeoBox) -> Self:
+        """Take the edges of a grid."""
+        box, crs = grid.boundingbox, grid.crs
+        return cls(box.left, box.right, box.bottom, box.top, bool(crs and crs.geographic))
+
+    @property
+    def edges(self) -> tuple[float, float, float, float]:
+        """Give the edges in matplotlib's order."""
+        return self.west, self.east, self.south, self.north
+
+    @property
+    def stretch(self) -> float:
+        """How long one unit of y is drawn for one of x, so that a km is a km both ways."""
+        if not self.geographic:
+            return 1.0
+        middle = min(abs(self.north + self.south) / 2, 75.0)
+        return 1.0 / math.cos(math.radians(middle))
+
+    @property
+    def ratio(self) -> float:
+        """Width of the drawn map divided by its height."""
+        return (self.east - self.west) / ((self.north - self.south) * self.stretch)
+
+
+def dress_map(axes: Axes, extent: Extent, *, left: bool, bottom: bool) -> None:
+    """Give a map its ticks in degrees or km; labels only at the outer maps."""
+    axes.set_xlim(extent.west, extent.east)
+    axes.set_ylim(extent.south, extent.north)
+    axes.set_aspect(extent.stretch)
+    across = 6 if extent.ratio > 2 else 4 if extent.ratio > 0.8 else 3  # room for labels
+    for axis, signs, n_ticks in ((axes.xaxis, "EW", across), (axes.yaxis, "NS", 4)):
+        axis.set_major_locator(MaxNLocator(n_ticks, steps=[1, 2, 5, 10]))
+        axis.set_major_formatter(FuncFormatter(_writer(signs, extent)))
+    axes.tick_params(labelsize=8, colors=INK, length=2.5, labelleft=left, labelbottom=bottom)
+    for spine in axes.spines.values():
+        spine.set_linewidth(0.6)
+        spine.set_color("#888888")
+
+
+def _writer(signs: str, extent: Extent) -> Callable[[float, int | None], str]:
+    """Write ticks as 106°E and 7.5°S, or as km."""
+
+    def degrees(value: float, _: int | None = None) -> str:
+        sign = "" if value == 0 else signs[0] if value > 0 else signs[1]
+        return f"{abs(value):g}°{sign}"
+
+    def km(value: float, _: int | None = None) -> str:
+        return f"{value / 1000:g} km"
+
+    return degrees if extent.geographic else km

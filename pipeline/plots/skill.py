@@ -1,0 +1,113 @@
+"""How good a forecast is at each lead, against what costs nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from pipeline.plots.style import (
+    FAINT,
+    INK,
+    color_of,
+    dashes_of,
+    dress,
+    labeled,
+    name_of,
+    say_nothing_to_draw,
+    start_figure,
+)
+
+_SKILL = "skill_"
+_WORST = -1.5  # lowest skill that is drawn: one bad lead must not flatten the rest
+
+
+def plot_skill(
+    table: pd.DataFrame, *, model: str, step: str = "step", title: str = "Skill against lead"
+) -> Figure:
+    """Draw RMSE against lead for every method, and the model's skill against each baseline.
+
+    Args:
+        table: scores with columns method, lead, rmse, units and ``skill_<baseline>``; rows
+            whose lead is no number are left out.
+        model: method whose skill is drawn.
+        step: what one lead is, such as 'month'.
+        title: title of the figure.
+
+    Raises:
+        ValueError: the table has no rows of ``model``.
+    """
+    rows = table[[isinstance(lead, int | np.integer) for lead in table["lead"]]]
+    if model not in set(rows["method"]):
+        raise ValueError(
+            f"the table scores {sorted(set(table['method']))} but not {model!r} at any lead, "
+            "so there is no skill to draw; name a method of the table"
+        )
+    figure = start_figure(4.2, title)
+    errors, skills = figure.subplots(1, 2)
+    _draw_errors(errors, rows, model)
+    _draw_skills(skills, rows[rows["method"] == model])
+    for axes in (errors, skills):
+        axes.set_xlabel(f"lead [{step}s]", fontsize=10, color=INK)
+        axes.xaxis.set_major_locator(MaxNLocator(14, integer=True, steps=[1, 2, 3, 5, 10]))
+    figure.legend(
+        *errors.get_legend_handles_labels(),  # the baselines look the same on both sides
+        loc="outside lower center",
+        ncols=5,
+        fontsize=9,
+        frameon=False,
+        labelcolor=INK,
+    )
+    figure.set_label(f"{title}: RMSE and skill of {name_of(model)} against lead [{step}s].")
+    return figure
+
+
+def _draw_errors(axes: Axes, rows: pd.DataFrame, model: str) -> None:
+    units = str(rows["units"].iloc[0])
+    dress(axes, ylabel=labeled("RMSE", units), title="Error: lower is better")
+    for place, (method, scored) in enumerate(rows.groupby("method", sort=False)):
+        _draw_line(axes, scored, "rmse", str(method), place, bold=method == model)
+    axes.set_ylim(bottom=0)
+
+
+def _draw_skills(axes: Axes, rows: pd.DataFrame) -> None:
+    dress(axes, ylabel="skill: 1 - MSE / MSE of the baseline", title="Skill: above 0 is better")
+    columns = [str(column) for column in rows if str(column).startswith(_SKILL)]
+    for place, column in enumerate(columns):
+        _draw_line(axes, rows, column, column.removeprefix(_SKILL), place, bold=False)
+    values = rows[columns].to_numpy(dtype=float)
+    if not np.isfinite(values).any():
+        say_nothing_to_draw(axes, "no baseline was scored")
+        return
+    low, high = min(0.0, np.nanmin(values)), max(0.0, np.nanmax(values))
+    room = 0.08 * (high - low) or 0.1
+    axes.set_ylim(max(low - room, _WORST), high + room)
+    axes.axhspan(-10, 0, color="#D55E00", alpha=0.07, linewidth=0)
+    axes.axhline(0, color=INK, linewidth=1.1)
+    axes.text(
+        0.01,
+        0.01,
+        "below 0: worse than the baseline"
+        + (" (partly beyond the axis)" if low < _WORST else ""),
+        transform=axes.transAxes,
+        fontsize=8.5,
+        color=FAINT,
+    )
+
+
+def _draw_line(
+    axes: Axes, rows: pd.DataFrame, column: str, method: str, place: int, *, bold: bool
+) -> None:
+    axes.plot(
+        rows["lead"].to_numpy(dtype=float),
+        rows[column].to_numpy(dtype=float),
+        color=color_of(method, place),
+        linestyle=dashes_of(method),
+        linewidth=2.4 if bold else 1.6,
+        marker="o",
+        markersize=4.5 if bold else 3,
+        label=name_of(method),
+        zorder=3 if bold else 2,
+    )

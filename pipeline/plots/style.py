@@ -1,0 +1,110 @@
+"""What every figure shares: colors, letters, units and the way to bytes.
+
+Figures are built as objects, without pyplot, so that workers may draw side by side.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+INK, FAINT, INVALID = "#222222", "#6b6b6b", "#d9d9d9"
+WIDTH = 10.0  # of every figure [inch]
+
+# Okabe and Ito's palette, which color-blind readers can tell apart.
+_COLORS = {
+    "forecast": "#0072B2",
+    "model": "#0072B2",
+    "truth": "#000000",
+    "persistence": "#D55E00",
+    "climatology": "#009E73",
+    "seasonal_naive": "#CC79A7",
+}
+_OTHERS = ("#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
+_DASHES = {"persistence": "--", "climatology": "-.", "seasonal_naive": ":"}
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def start_figure(height: float, title: str, *, fixed_aspect: bool = False) -> Figure:
+    """Start a figure of the common width and ``height`` [inch] with its title.
+
+    Maps cannot stretch: ``fixed_aspect`` moves them together instead of leaving white bands.
+    """
+    layout = ConstrainedLayoutEngine(compress=fixed_aspect, w_pad=0.06, h_pad=0.06)
+    figure = Figure(figsize=(WIDTH, height), layout=layout, facecolor="white")
+    FigureCanvasAgg(figure)
+    figure.suptitle(plain(textwrap.fill(title, 80)), fontsize=13, color=INK)
+    return figure
+
+
+def to_png(figure: Figure, *, dpi: int = 110) -> bytes:
+    """Draw a figure; the same figure always gives the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def color_of(method: str, place: int) -> str:
+    """Give a method its color: the same in every figure."""
+    return _COLORS.get(method, _OTHERS[place % len(_OTHERS)])
+
+
+def dashes_of(method: str) -> str:
+    """Give a method its line: baselines are told apart without color too."""
+    return _DASHES.get(method, "-")
+
+
+def name_of(method: str) -> str:
+    """Write a method as people read it."""
+    return plain(method.replace("_", " "))
+
+
+def show_units(units: str) -> str:
+    """Write UDUNITS exponents as letters: 'mm month-1' as 'mm month⁻¹'."""
+    raised = re.sub(
+        r"(?<=[A-Za-z])(-?\d+)(?=[\s.*/]|$)", lambda found: found[1].translate(_RAISED), units
+    )
+    return "" if units.strip() == "1" else plain(raised)
+
+
+def labeled(name: str, units: str) -> str:
+    """Name an axis with its units in brackets, if there are any."""
+    shown = show_units(units)
+    return f"{name} [{shown}]" if shown else name
+
+
+def plain(text: str) -> str:
+    """Keep text from being read as a formula."""
+    return text.replace("$", r"\$")
+
+
+def dress(axes: Axes, *, xlabel: str = "", ylabel: str = "", title: str = "") -> None:
+    """Give one plot its quiet frame, grid and labels."""
+    axes.set_title(title, fontsize=11, color=INK, loc="left")
+    axes.set_xlabel(xlabel, fontsize=10, color=INK)
+    axes.set_ylabel(ylabel, fontsize=10, color=INK)
+    axes.tick_params(labelsize=9, colors=INK, length=3)
+    axes.grid(visible=True, color="#e5e5e5", linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def say_nothing_to_draw(axes: Axes, text: str) -> None:
+    """Write in the middle of an empty plot why it is empty."""
+    axes.text(
+        0.5,
+        0.5,
+        text,
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        fontsize=9,
+        color=FAINT,
+    )

@@ -1,0 +1,96 @@
+"""Forecast the past from what was known then, and score it tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from pipeline.metrics.scores import ErrorSums, score_all
+from pipeline.rollout.forecaster import Forecaster, Request, open_forecaster
+from pipeline.spread import Spread
+from pipeline.streams.read import Source
+from pipeline.streams.samples import Span
+from pipeline.streams.transforms import Values
+from pipeline.tiling.plan import Tile
+from stores.times import Time, Times
+
+Sums = dict[str, ErrorSums]
+
+MODEL = "model"
+PERSISTENCE, CLIMATOLOGY, SEASONAL_NAIVE = "persistence", "climatology", "seasonal_naive"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One tile of one hindcast."""
+
+    init: Time
+    tile: Tile
+
+
+def hindcast(
+    request: Request, inits: Sequence[Time], tiles: Sequence[Tile], *, spread: Spread
+) -> Iterator[tuple[Case, Sums]]:
+    """Score forecasts from every init, with the baselines on the same pixels.
+
+    Sums are merged by the caller in the order given here, which does not depend on workers.
+    """
+    cases = [Case(init, tile) for init in inits for tile in tiles]
+    sums = spread.ordered(partial(_score, request), cases)
+    yield from zip(cases, sums, strict=True)
+
+
+def merge(parts: Sequence[Sums]) -> Sums:
+    """Add the sums of several cases, method by method."""
+    total = dict(parts[0])
+    for part in parts[1:]:
+        total = {method: total[method] + sums for method, sums in part.items()}
+    return total
+
+
+def _score(request: Request, case: Case) -> Sums:
+    """Forecast and score one tile from one init."""
+    forecaster = open_forecaster(request.bundle, request.cube, request.device)
+    request = replace(request, init=case.init)
+    values = forecaster.physical([case.tile], request)[0]
+    source, owns = forecaster.source, case.tile.owns
+    times = _lead_times(forecaster, request)
+    forecasts = {MODEL: values} | baselines(source, case.tile, case.init, times)
+    return score_all(forecasts, source.truth(owns, times), source.domain(owns))
+
+
+def _lead_times(forecaster: Forecaster, request: Request) -> Times:
+    span = Span(forecaster.history, request.leads)
+    return span.lead_times(forecaster.source.open().step, request.init)
+
+
+def baselines(source: Source, tile: Tile, init: Time, times: Times) -> dict[str, Values]:
+    """Forecast what a tile owns (leads, y, x) the three ways that cost nothing.
+
+    Persistence repeats the frame of ``init``, climatology is the seasonal mean of the training
+    part, and seasonal naive repeats the last year that was observed at ``init``. Series
+    without seasons have no seasonal naive.
+    """
+    cube, owns = source.open(), tile.owns
+    last = source.truth(owns, np.array([init]))
+    found = {
+        PERSISTENCE: np.repeat(last, len(times), axis=0),
+        CLIMATOLOGY: source.climatology(owns, times),
+    }
+    year_ago = np.array([_last_same_season(time, init) for time in times])
+    if cube.step.n_seasons > 1 and year_ago.min() >= cube.times[0]:
+        found[SEASONAL_NAIVE] = source.truth(owns, year_ago)
+    return found
+
+
+def _last_same_season(time: Time, init: Time) -> Time:
+    """Go back whole years from ``time`` until it was observed at ``init``."""
+    months = time.astype("datetime64[M]")
+    within = time - months.astype("datetime64[s]")
+    while months.astype("datetime64[s]") + within > init:
+        months = months - np.timedelta64(12, "M")
+    back: Time = months.astype("datetime64[s]") + within
+    return back

@@ -1,0 +1,192 @@
+"""Spread work over workers: the only file of the pipeline that knows Dask.
+
+Work is a plain function and a list of small, picklable items; results are small too. At most
+``in_flight`` items are on their way at a time, so that nothing fills up.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, Generic, Protocol, TypeVar
+
+from distributed import Client, Future, KilledWorker, wait
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS = 3  # a worker that dies takes its items along; the fourth death is no accident
+_PULSE_S = 5.0
+
+
+class Spread(Protocol):
+    """A place where functions run: this process, or workers."""
+
+    @property
+    def n_workers(self) -> int:
+        """How many items run at the same time."""
+
+    def ordered(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        in_flight: int | None = None,
+    ) -> Iterator[Result]:
+        """Yield results in the order of ``items``, whatever the number of workers."""
+
+    def each(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        in_flight: int | None = None,
+    ) -> Iterator[tuple[Item, Result]]:
+        """Yield every item with its result, as they finish."""
+
+
+class InPlace:
+    """Compute in this process, one item after the other."""
+
+    n_workers = 1
+
+    def ordered(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        in_flight: int | None = None,
+    ) -> Iterator[Result]:
+        """Yield results in order."""
+        return map(function, items)
+
+    def each(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        in_flight: int | None = None,
+    ) -> Iterator[tuple[Item, Result]]:
+        """Yield items with their results."""
+        return ((item, function(item)) for item in items)
+
+
+class OnDask:
+    """Compute on the workers of a Dask cluster.
+
+    Args:
+        client: connected client.
+        revive: called when workers are missing; brings them back.
+    """
+
+    def __init__(self, client: Client, revive: Callable[[], None] | None = None) -> None:
+        self._client = client
+        self._revive = revive
+
+    @property
+    def n_workers(self) -> int:
+        """Workers that are alive now, at least one."""
+        return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
+
+    def ordered(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        in_flight: int | None = None,
+    ) -> Iterator[Result]:
+        """Yield results in order through a bounded window."""
+        rest = iter(items)
+        window = deque(
+            self._start(function, item) for item in islice(rest, self._width(in_flight))
+        )
+        while window:
+            yield window[0].result()
+            window.popleft()
+            window.extend(self._start(function, item) for item in islice(rest, 1))
+
+    def each(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        in_flight: int | None = None,
+    ) -> Iterator[tuple[Item, Result]]:
+        """Yield items with their results as they finish, through a bounded window."""
+        rest = iter(items)
+        first = islice(rest, self._width(in_flight))
+        running = {item.future: item for item in (self._start(function, i) for i in first)}
+        while running:
+            for future in self._finished(list(running)):
+                item = running.pop(future)
+                yield item.item, item.result()
+                for following in islice(rest, 1):
+                    started = self._start(function, following)
+                    running[started.future] = started
+
+    def _width(self, in_flight: int | None) -> int:
+        return in_flight or 2 * self.n_workers
+
+    def _start(self, function: Callable[[Item], Result], item: Item) -> _Running[Item, Result]:
+        return _Running(self._client, function, item, self._finished)
+
+    def _finished(self, futures: list[Future[Any]]) -> set[Future[Any]]:
+        """Wait until some of ``futures`` are finished; look after the workers meanwhile."""
+        while True:
+            try:
+                done = wait(
+                    futures,
+                    timeout=_PULSE_S,
+                    return_when="FIRST_COMPLETED",
+                ).done
+            except TimeoutError:
+                done = set()
+            if done:
+                return set(done)
+            if self._revive is not None:
+                self._revive()
+
+
+class _Running(Generic[Item, Result]):
+    """One item on its way; submitted anew when its worker is killed."""
+
+    def __init__(
+        self,
+        client: Client,
+        function: Callable[[Item], Result],
+        item: Item,
+        finished: Callable[[list[Future[Any]]], set[Future[Any]]],
+    ) -> None:
+        self.item = item
+        self._client, self._function, self._finished = client, function, finished
+        self.future: Future[Any] = self._submit()
+
+    def _submit(self) -> Future[Any]:
+        return self._client.submit(self._function, self.item, pure=False)
+
+    def result(self) -> Result:
+        """Wait for the result.
+
+        Raises:
+            RuntimeError: workers died again and again over this item.
+        """
+        for attempt in range(_ATTEMPTS):
+            self._finished([self.future])
+            try:
+                found: Any = self.future.result()
+            except KilledWorker:
+                log.warning("workers died over %s (attempt %d)", self.item, attempt + 1)
+                time.sleep(attempt)
+                self.future = self._submit()
+            else:
+                return found  # type: ignore[no-any-return]
+        raise RuntimeError(
+            f"workers died {_ATTEMPTS} times over {self.item}, most likely out of memory, so "
+            "it was given up; give each worker more (compute.memory_gb) or make tiles smaller "
+            "(rollout.tile_px)"
+        )

@@ -1,0 +1,150 @@
+"""Read what a network reads: windows of a cube, at true dates, normalized."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from stores.cube import Cube
+
+from pipeline.streams.fields import CLIMATOLOGY, read_domain, read_field
+from pipeline.streams.stack import Forcing, Series, Stack
+from pipeline.streams.transforms import Chain, Values, build_chain
+from stores.times import Step, Time, Times
+from stores.windows import Window
+
+_TAU = 2 * np.pi
+
+
+@dataclass(frozen=True)
+class Source:
+    """A cube as one model sees it. Small and picklable: workers open what it names."""
+
+    cube: Path
+    fields: Path
+    stack: Stack
+
+    def open(self) -> Cube:
+        """Open the cube, once per process."""
+        return _open_cube(self.cube)
+
+    def chain(self, series: Series, window: Window) -> Chain:
+        """Build the way of a variable into the network's space, for one window."""
+        return build_chain(series.chain, lambda name: read_field(self.fields, name, window))
+
+    def target(self, window: Window, times: Times) -> Values:
+        """Read the normalized target (t, y, x); NaN where it is invalid."""
+        return self._normalized(self.stack.target, window, times)
+
+    def truth(self, window: Window, times: Times) -> Values:
+        """Read the target in physical units (t, y, x); NaN where it is invalid."""
+        truth: Values = self.open().read(self.stack.target.variable, window, times)
+        return truth
+
+    def restore(self, normalized: Values, window: Window, times: Times) -> Values:
+        """Bring forecasts back to physical units (t, y, x)."""
+        seasons = self.open().step.season(times)
+        return self.chain(self.stack.target, window).inverse(normalized, seasons)
+
+    def climatology(self, window: Window, times: Times) -> Values:
+        """Give the target's training climatology at ``times``, in physical units (t, y, x)."""
+        means = read_field(self.fields, CLIMATOLOGY, window)
+        frames: Values = means[self.open().step.season(times)]
+        return frames
+
+    def domain(self, window: Window) -> npt.NDArray[np.bool_]:
+        """Tell where forecasts are made (y, x)."""
+        return read_domain(self.fields, window)
+
+    def statics(self, window: Window) -> Values:
+        """Read the channels without a date (s, y, x); invalid pixels are 0."""
+        shape = self.open().grid.shape
+        maps: list[Values] = []
+        for static in self.stack.statics:
+            if static.series is None:
+                maps += _place(shape, window)
+            else:
+                maps.append(self._still(static.series, window))
+        return _stacked(maps, (0, *window.shape))
+
+    def forcings(self, window: Window, times: Times, init: Time) -> Values:
+        """Read the channels with a date (t, f, y, x), knowing what was known at ``init``.
+
+        Raises:
+            ValueError: a forcing that has to be known is not in the cube at some time.
+        """
+        cube = self.open()
+        series: list[Values] = []
+        for forcing in self.stack.forcings:
+            if forcing.series is None:
+                series += _season(cube.step, times, window)
+            else:
+                series.append(self._dated(forcing, forcing.series, window, times, init))
+        return _stacked(series, (0, len(times), *window.shape)).swapaxes(0, 1)
+
+    def _still(self, series: Series, window: Window) -> Values:
+        frame = self.open().read(series.variable, window)[None]
+        seasons = np.zeros(1, dtype=np.int64)
+        return np.nan_to_num(self.chain(series, window).forward(frame, seasons)[0])
+
+    def _dated(
+        self, forcing: Forcing, series: Series, window: Window, times: Times, init: Time
+    ) -> Values:
+        """Read one forcing (t, y, x), following its policy where it was not known yet."""
+        cube = self.open()
+        last = _last_known(cube, forcing, series, init)
+        if forcing.future == "persist":
+            times = np.minimum(times, last)
+        values = self._normalized(series, window, times)
+        if forcing.future == "climatology":
+            # After the anomaly and the z-score, the mean of a season is what 0 stands for.
+            values[times > last] = 0.0
+        return np.nan_to_num(values)
+
+    def _normalized(self, series: Series, window: Window, times: Times) -> Values:
+        cube = self.open()
+        values = cube.read(series.variable, window, times)
+        return self.chain(series, window).forward(values, cube.step.season(times))
+
+
+@lru_cache(maxsize=8)
+def _open_cube(path: Path) -> Cube:
+    return Cube.open(path)
+
+
+def _stacked(maps: list[Values], empty: tuple[int, ...]) -> Values:
+    return np.stack(maps).astype(np.float32) if maps else np.zeros(empty, dtype=np.float32)
+
+
+def _season(step: Step, times: Times, window: Window) -> list[Values]:
+    """Give sine and cosine of the time of year, each (t, y, x)."""
+    angle = _TAU * (step.season(times) + 0.5) / step.n_seasons
+    ones = np.ones((1, *window.shape), dtype=np.float32)
+    return [wave(angle).astype(np.float32)[:, None, None] * ones for wave in (np.sin, np.cos)]
+
+
+def _place(shape: tuple[int, int], window: Window) -> list[Values]:
+    """Give row and column from -1 to 1 over the whole grid, each (y, x)."""
+    rows = np.linspace(-1, 1, shape[0], dtype=np.float32)[window.y0 : window.y1]
+    cols = np.linspace(-1, 1, shape[1], dtype=np.float32)[window.x0 : window.x1]
+    return [
+        np.broadcast_to(rows[:, None], window.shape),
+        np.broadcast_to(cols[None, :], window.shape),
+    ]
+
+
+def _last_known(cube: Cube, forcing: Forcing, series: Series, init: Time) -> Time:
+    """Find the last date of a forcing that was available at ``init``."""
+    if forcing.kind == "annual":
+        year = int(init.astype("datetime64[Y]").astype(int)) + 1970 - forcing.delay
+        known = [y for y in cube.years(series.variable) if y <= year]
+        if not known:
+            raise ValueError(
+                f"covariate {series.variable!r} has no map of {year} or before, so nothing was "
+                f"known at {cube.step.label(init)}; add the map or lower its delay"
+            )
+        return np.datetime64(f"{max(known)}-12-31", "s")
+    return min(cube.step.add(init, -forcing.delay), cube.times[-1])

@@ -1,0 +1,118 @@
+"""The channels of a network: what they are, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from pipeline.recipes import (
+    DerivedCovariate,
+    Recipe,
+    StaticCovariate,
+    StepCovariate,
+)
+from pipeline.streams.transforms import Description
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A variable of the cube and its way into the network's space."""
+
+    variable: str
+    chain: tuple[Description, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Forcing:
+    """Covariates with a date: a variable of the cube, or the season (two channels)."""
+
+    kind: str
+    """``step``, ``annual`` or ``season``."""
+    series: Series | None = None
+    future: str = "known"
+    delay: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the channels."""
+        return (self.series.variable,) if self.series else ("season_sin", "season_cos")
+
+
+@dataclass(frozen=True, slots=True)
+class Static:
+    """Covariates without a date: a variable of the cube, or the place (two channels)."""
+
+    series: Series | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the channels."""
+        return (self.series.variable,) if self.series else ("place_y", "place_x")
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """All channels, in the order of the network: target, valid, forcings, statics."""
+
+    target: Series
+    forcings: tuple[Forcing, ...] = ()
+    statics: tuple[Static, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all channels."""
+        covariates: list[Forcing | Static] = [*self.forcings, *self.statics]
+        beside = [name for covariate in covariates for name in covariate.names]
+        return (self.target.variable, "valid", *beside)
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the stack into a bundle."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> Self:
+        """Read what ``to_json`` wrote."""
+        return cls(
+            target=_series(written["target"]) or Series(""),
+            forcings=tuple(
+                Forcing(f["kind"], _series(f["series"]), f["future"], f["delay"])
+                for f in written["forcings"]
+            ),
+            statics=tuple(Static(_series(s["series"])) for s in written["statics"]),
+        )
+
+
+def _series(written: Mapping[str, Any] | None) -> Series | None:
+    return Series(written["variable"], tuple(written["chain"])) if written else None
+
+
+def build_stack(recipe: Recipe, chains: Mapping[str, tuple[Description, ...]]) -> Stack:
+    """Order the recipe's channels, with the fitted chain of every variable."""
+    forcings: list[Forcing] = []
+    statics: list[Static] = []
+    for covariate in recipe.covariates:
+        if isinstance(covariate, DerivedCovariate):
+            if covariate.of == "season":
+                forcings.append(Forcing("season"))
+            else:
+                statics.append(Static())
+            continue
+        series = Series(covariate.variable, chains[covariate.variable])
+        if isinstance(covariate, StaticCovariate):
+            statics.append(Static(series))
+        else:
+            forcings.append(Forcing(covariate.kind, series, covariate.future, covariate.delay))
+    target = Series(recipe.target.variable, chains[recipe.target.variable])
+    return Stack(target, tuple(forcings), tuple(statics))
+
+
+def wanted_transforms(recipe: Recipe) -> dict[str, tuple[str, ...]]:
+    """List the variables to fit and the transforms each asks for."""
+    wanted: dict[str, tuple[str, ...]] = {recipe.target.variable: recipe.target.transform}
+    for covariate in recipe.covariates:
+        if isinstance(covariate, StepCovariate):
+            wanted[covariate.variable] = covariate.transform
+        elif not isinstance(covariate, DerivedCovariate):
+            wanted[covariate.variable] = ("zscore",)
+    return wanted

@@ -1,0 +1,184 @@
+"""Fit domain and transforms, block by block, on the training part alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from stores.cube import Cube
+
+from pipeline.metrics.moments import Moments, SeasonalSums
+from pipeline.recipes import Recipe
+from pipeline.spread import Spread
+from pipeline.streams.fields import (
+    CLIMATOLOGY,
+    DOMAIN,
+    create_fields,
+    field_blocks,
+    finish_fields,
+    read_field,
+    write_field,
+)
+from pipeline.streams.stack import Stack, build_stack, wanted_transforms
+from pipeline.streams.transforms import Description, Seasons, Values, build_chain
+from stores.times import Times
+from stores.windows import Window
+
+_FRAMES = 32  # frames in memory at once
+_PIXEL = ("anomaly",)
+_SCALAR = ("zscore", "minmax")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What one variable is fitted from: its training frames, and the transforms so far."""
+
+    cube: Path
+    fields: Path
+    variable: str
+    times: tuple[np.datetime64, ...]
+    chain: tuple[Description, ...] = ()
+
+    def frames(self, window: Window) -> Iterator[tuple[Values, Seasons]]:
+        """Read the training frames of a window, some at a time, transformed so far."""
+        cube = Cube.open(self.cube)
+        chain = build_chain(self.chain, lambda name: read_field(self.fields, name, window))
+        if cube.variables[self.variable].cadence == "static":
+            seasons = np.zeros(1, dtype=np.int64)
+            yield chain.forward(cube.read(self.variable, window)[None], seasons), seasons
+            return
+        for start in range(0, len(self.times), _FRAMES):
+            times: Times = np.array(self.times[start : start + _FRAMES])
+            seasons = cube.step.season(times)
+            yield chain.forward(cube.read(self.variable, window, times), seasons), seasons
+
+
+def fit_stack(recipe: Recipe, cube_path: Path, fields: Path, spread: Spread) -> Stack:
+    """Fit everything a network needs beside its weights, on the training part alone.
+
+    Writes the fields: the domain, the target's climatology in physical units (the baseline),
+    and the climatologies that ``anomaly`` and the future policy ``climatology`` ask for.
+
+    Raises:
+        ValueError: the training part holds no valid pixel of some variable.
+    """
+    cube = Cube.open(cube_path)
+    wanted = wanted_transforms(recipe)
+    _create(recipe, cube, fields, wanted)
+    times = training_times(recipe, cube)
+    blocks = field_blocks(cube.grid.shape)
+    target = Fit(cube_path, fields, recipe.target.variable, times)
+    domain = partial(_fit_domain, target, recipe.domain.variable, recipe.domain.above)
+    n_domain = sum(spread.ordered(domain, blocks))
+    if n_domain == 0:
+        raise ValueError(
+            f"no pixel of {target.variable!r} is valid in the training part and inside the "
+            "domain, so there is nothing to learn; check domain, split.train and the archive"
+        )
+    finish_fields(fields)
+    chains = {}
+    for variable, transforms in wanted.items():
+        fit = replace(target, variable=variable)
+        harmonics = recipe.target.harmonics if variable == target.variable else None
+        chains[variable] = _fit_chain(fit, transforms, harmonics, blocks, spread)
+    return build_stack(recipe, chains)
+
+
+def training_times(recipe: Recipe, cube: Cube) -> tuple[np.datetime64, ...]:
+    """List the frames of the training part that the cube holds."""
+    frames = recipe.split.frames("train", recipe.step)
+    return tuple(frames[np.isin(frames, cube.times)])
+
+
+def _create(
+    recipe: Recipe, cube: Cube, fields: Path, wanted: Mapping[str, Sequence[str]]
+) -> None:
+    """Write the template of the fields."""
+    units = {CLIMATOLOGY: recipe.target_variable.units}
+    for variable, transforms in wanted.items():
+        if "anomaly" in transforms:
+            units[_field_of(variable)] = recipe.archive.variables[variable].units
+    create_fields(
+        fields, cube.grid, climatologies=units, n_seasons=cube.step.n_seasons, units=units
+    )
+
+
+def _field_of(variable: str) -> str:
+    return f"{CLIMATOLOGY}_{variable}"
+
+
+def _fit_domain(target: Fit, variable: str | None, above: float, window: Window) -> int:
+    """Write domain and baseline climatology of one block; count the domain's pixels."""
+    climatology = _seasonal_sums(target, window).means(None)
+    domain = np.isfinite(climatology).all(axis=0)
+    if variable is not None:
+        domain &= Cube.open(target.cube).read(variable, window) > above
+    write_field(target.fields, DOMAIN, window, domain.astype(np.uint8))
+    write_field(target.fields, CLIMATOLOGY, window, climatology.astype(np.float32))
+    return int(domain.sum())
+
+
+def _fit_chain(
+    fit: Fit,
+    transforms: Sequence[str],
+    harmonics: int | None,
+    blocks: list[Window],
+    spread: Spread,
+) -> tuple[Description, ...]:
+    """Fit the transforms of one variable, each on what those before it give."""
+    for kind in transforms:
+        description: Description = {"kind": kind}
+        if kind in _PIXEL:
+            field = _field_of(fit.variable)
+            list(spread.ordered(partial(_fit_climatology, fit, field, harmonics), blocks))
+            description = {"kind": kind, "field": field}
+        elif kind in _SCALAR:
+            description = _fit_scale(fit, kind, blocks, spread)
+        fit = replace(fit, chain=(*fit.chain, description))
+    return fit.chain
+
+
+def _fit_climatology(fit: Fit, field: str, harmonics: int | None, window: Window) -> None:
+    """Write the climatology of one block."""
+    means = _seasonal_sums(fit, window).means(harmonics)
+    write_field(fit.fields, field, window, means.astype(np.float32))
+
+
+def _seasonal_sums(fit: Fit, window: Window) -> SeasonalSums:
+    sums = SeasonalSums.zero(Cube.open(fit.cube).step.n_seasons, window.shape)
+    for values, seasons in fit.frames(window):
+        sums = sums.add(values, seasons)
+    return sums
+
+
+def _fit_scale(fit: Fit, kind: str, blocks: list[Window], spread: Spread) -> Description:
+    """Fit offset and scale from merged sums, in a fixed order of blocks."""
+    moments, low, high = Moments.zero(), np.inf, -np.inf
+    for part, part_low, part_high in spread.ordered(partial(_extent, fit), blocks):
+        moments += part
+        low, high = min(low, part_low), max(high, part_high)
+    if not moments.count:
+        raise ValueError(
+            f"variable {fit.variable!r} has no valid pixel in the training part, so it cannot "
+            "be scaled; check split.train and the archive"
+        )
+    offset, scale = (
+        (float(moments.mean), float(moments.std)) if kind == "zscore" else (low, high - low)
+    )
+    # A constant channel carries nothing; it becomes zero instead of a division by zero.
+    return {"kind": kind, "offset": offset, "scale": scale if scale > 0 else 1.0}
+
+
+def _extent(fit: Fit, window: Window) -> tuple[Moments, float, float]:
+    """Sum one block: moments, least and largest value."""
+    moments, low, high = Moments.zero(), np.inf, -np.inf
+    for values, _ in fit.frames(window):
+        valid: npt.NDArray[np.bool_] = np.isfinite(values)
+        moments += Moments.of(values, valid)
+        low = min(low, float(values.min(initial=np.inf, where=valid)))
+        high = max(high, float(values.max(initial=-np.inf, where=valid)))
+    return moments, low, high

@@ -1,0 +1,113 @@
+"""From physical values to the network's space, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[np.float32]
+Seasons = npt.NDArray[np.int64]
+Description = Mapping[str, Any]
+ReadField = Callable[[str], Values]
+
+
+class Transform(Protocol):
+    """A step that can be undone; NaN stays NaN both ways."""
+
+    def forward(self, values: Values, seasons: Seasons) -> Values:
+        """Transform frames (t, y, x) of the given seasons (t,)."""
+
+    def inverse(self, values: Values, seasons: Seasons) -> Values:
+        """Undo ``forward``."""
+
+
+class Log1p:
+    """Natural logarithm of one plus the value; for amounts that are never negative."""
+
+    def forward(self, values: Values, seasons: Seasons) -> Values:
+        """Take the logarithm; amounts below zero count as zero."""
+        return np.log1p(np.maximum(values, 0))
+
+    def inverse(self, values: Values, seasons: Seasons) -> Values:
+        """Take the exponential."""
+        return np.expm1(values)
+
+
+class Sqrt:
+    """Square root; for amounts that are never negative, milder than the logarithm."""
+
+    def forward(self, values: Values, seasons: Seasons) -> Values:
+        """Take the root; amounts below zero count as zero."""
+        return np.sqrt(np.maximum(values, 0))
+
+    def inverse(self, values: Values, seasons: Seasons) -> Values:
+        """Square; a root below zero is an amount of zero."""
+        return np.square(np.maximum(values, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """Difference from a climatology (season, y, x)."""
+
+    climatology: Values
+
+    def forward(self, values: Values, seasons: Seasons) -> Values:
+        """Take the climatology of each frame's season away."""
+        return values - self.climatology[seasons]
+
+    def inverse(self, values: Values, seasons: Seasons) -> Values:
+        """Add the climatology."""
+        return values + self.climatology[seasons]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Subtract an offset and divide by a scale: z-scores, and min-max."""
+
+    offset: float
+    scale: float
+
+    def forward(self, values: Values, seasons: Seasons) -> Values:
+        """Scale to about one."""
+        return ((values - np.float32(self.offset)) / np.float32(self.scale)).astype(np.float32)
+
+    def inverse(self, values: Values, seasons: Seasons) -> Values:
+        """Scale back."""
+        return (values * np.float32(self.scale) + np.float32(self.offset)).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Transforms in order."""
+
+    steps: Sequence[Transform]
+
+    def forward(self, values: Values, seasons: Seasons) -> Values:
+        """Go from physical units to the network's space (t, y, x)."""
+        for step in self.steps:
+            values = step.forward(values, seasons)
+        return values
+
+    def inverse(self, values: Values, seasons: Seasons) -> Values:
+        """Go back to physical units (t, y, x)."""
+        for step in reversed(self.steps):
+            values = step.inverse(values, seasons)
+        return values
+
+
+def build_chain(descriptions: Sequence[Description], read_field: ReadField) -> Chain:
+    """Build a chain from what a bundle says, reading per-pixel fields of one window."""
+    return Chain([_build(description, read_field) for description in descriptions])
+
+
+def _build(description: Description, read_field: ReadField) -> Transform:
+    kind = description["kind"]
+    if kind == "anomaly":
+        return Anomaly(read_field(description["field"]))
+    if kind in ("zscore", "minmax"):
+        return Scale(description["offset"], description["scale"])
+    return Log1p() if kind == "log1p" else Sqrt()
