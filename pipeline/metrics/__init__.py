@@ -3,6 +3,7 @@
 from pipeline.metrics.collapse import collapse_alarm
 from pipeline.metrics.maps import ErrorMaps
 from pipeline.metrics.moments import Moments, SeasonalSums
+from pipeline.metrics.ranges import name_leads
 from pipeline.metrics.scores import ErrorSums, score_all
 from pipeline.metrics.table import ALL_LEADS, REFERENCES, score_table
 
@@ -14,6 +15,7 @@ __all__ = [
     "Moments",
     "SeasonalSums",
     "collapse_alarm",
+    "name_leads",
     "score_all",
     "score_table",
 ]

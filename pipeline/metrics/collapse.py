@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.metrics.moments import Floats, Valid
+from pipeline.metrics.ranges import name_leads
 from pipeline.metrics.scores import ErrorSums
 
 _STILL = 0.1  # a forecast that moves less than a tenth as much as the truth stands still
@@ -38,11 +39,11 @@ def _flat(sums: ErrorSums, units: str, share: float) -> list[str]:
         return []
     worst = int(np.nanargmin(ratio))
     return [
-        f"the forecast is too flat at {_leads(low)}: at lead {worst + 1} its spread is "
+        f"The forecast is too flat at {_leads(low)}: at lead {worst + 1} its spread is "
         f"{sums.sd_forecast[worst]:.3g} {units} where the truth's is "
         f"{sums.sd_truth[worst]:.3g} {units} ({ratio[worst]:.0%}, alarm below {share:.0%}), so "
         "highs and lows are understated; do not read extremes from these maps, and train "
-        "longer, on more leads, or with less dropout"
+        "longer, on more leads, or with less dropout."
     ]
 
 
@@ -54,10 +55,10 @@ def _fading(sums: ErrorSums, units: str) -> list[str]:
         return []
     sd = sums.sd_forecast[np.isfinite(sums.sd_forecast)]
     return [
-        f"the forecast fades: its spread falls from {sd[0]:.3g} {units} ({ratio[0]:.0%} of the "
+        f"The forecast fades: its spread falls from {sd[0]:.3g} {units} ({ratio[0]:.0%} of the "
         f"truth's) at the first lead to {sd[-1]:.3g} {units} ({ratio[-1]:.0%}) at the last, so "
         "late leads are close to one value everywhere; publish fewer leads or train on rolled-"
-        "out leads"
+        "out leads."
     ]
 
 
@@ -71,10 +72,10 @@ def _still(sums: ErrorSums, units: str) -> list[str]:
         return []
     last = int(np.flatnonzero(low)[-1])
     return [
-        f"the forecast stands still at {_leads(low)}: from lead {last} to {last + 1} it "
+        f"The forecast stands still at {_leads(low)}: from lead {last} to {last + 1} it "
         f"changes by {forecast[last]:.3g} {units} where the truth changes by "
-        f"{truth[last]:.3g} {units} (root mean square), so it has run into a fixed point and later maps repeat earlier "
-        "ones; publish fewer leads or train on rolled-out leads"
+        f"{truth[last]:.3g} {units} (root mean square), so it has run into a fixed point and "
+        "later maps repeat earlier ones; publish fewer leads or train on rolled-out leads."
     ]
 
 
@@ -85,13 +86,4 @@ def _ratio(top: Floats, bottom: Floats) -> Floats:
 
 
 def _leads(low: Valid) -> str:
-    """Name leads as runs: 'leads 4-12', 'lead 3', 'leads 1-2, 5'."""
-    numbers = [int(index) + 1 for index in np.flatnonzero(low)]
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    text = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
-    return f"lead{'s' if len(numbers) > 1 else ''} {text}"
+    return name_leads(int(index) + 1 for index in np.flatnonzero(low))

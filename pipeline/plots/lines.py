@@ -17,6 +17,7 @@ from pipeline.plots.style import (
     dress,
     labeled,
     name_of,
+    plain,
     say_nothing_to_draw,
     start_figure,
 )
@@ -143,7 +144,7 @@ def _draw_series(axes: Axes, values: pd.Series[float], place: int) -> None:
         linewidth=2.4 if method == "forecast" else 1.5,
         marker="o" if len(values) <= 60 else None,
         markersize=3.5 if method == "forecast" else 2.5,
-        label=name_of(method),
+        label=plain(name_of(method)),
         zorder=3 if method == "forecast" else 2,
     )
 

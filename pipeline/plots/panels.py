@@ -31,7 +31,7 @@ Side = Literal["right", "bottom"]
 _MOST_PX = 800  # of a drawn map: more pixels than a panel has dots only cost time
 _GOOD_HEIGHT = 6.0  # of a figure that fits a screen [inch]
 _TITLE_HEIGHT = 0.3  # of one panel [inch]
-_BAR_INCH = {"right": 1.35, "bottom": 0.75}  # what a color bar and its labels take
+_BAR_INCH = {"right": 1.2, "bottom": 0.65}  # what a color bar and its labels take
 _MOST_COLUMNS = 4
 
 
@@ -82,7 +82,7 @@ def start_panels(
 
 def _height(n_rows: int, n_cols: int, ratio: float, side: Side = "right") -> float:
     """Guess the height of panels that fill the width [inch], as maps cannot stretch."""
-    width = WIDTH - 0.5 - (_BAR_INCH["right"] if side == "right" else 0.0)
+    width = WIDTH - 0.8 - (_BAR_INCH["right"] if side == "right" else 0.0)
     bar = _BAR_INCH["bottom"] if side == "bottom" else 0.0
     return n_rows * (width / n_cols / ratio + _TITLE_HEIGHT) + bar
 
@@ -127,7 +127,7 @@ def add_color_bar(
         shrink=0.9,
         pad=0.02,
     )
-    bar.set_label(label, fontsize=10, color=INK)
+    bar.set_label(plain(label), fontsize=10, color=INK)
     bar.ax.tick_params(labelsize=9, colors=INK, length=3)
     bar.outline.set_linewidth(0.5)
 

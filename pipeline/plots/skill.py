@@ -16,6 +16,7 @@ from pipeline.plots.style import (
     dress,
     labeled,
     name_of,
+    plain,
     say_nothing_to_draw,
     start_figure,
 )
@@ -50,7 +51,7 @@ def plot_skill(
     _draw_errors(errors, rows, model)
     _draw_skills(skills, rows[rows["method"] == model])
     for axes in (errors, skills):
-        axes.set_xlabel(f"lead [{step}s]", fontsize=10, color=INK)
+        axes.set_xlabel(plain(f"lead [{step}s]"), fontsize=10, color=INK)
         axes.xaxis.set_major_locator(MaxNLocator(14, integer=True, steps=[1, 2, 3, 5, 10]))
     figure.legend(
         *errors.get_legend_handles_labels(),  # the baselines look the same on both sides
@@ -108,6 +109,6 @@ def _draw_line(
         linewidth=2.4 if bold else 1.6,
         marker="o",
         markersize=4.5 if bold else 3,
-        label=name_of(method),
+        label=plain(name_of(method)),
         zorder=3 if bold else 2,
     )

@@ -28,6 +28,8 @@ _COLORS = {
 }
 _OTHERS = ("#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
 _DASHES = {"persistence": "--", "climatology": "-.", "seasonal_naive": ":"}
+# m-2 and m2 are powers, but CO2 is a name and 1e-6 a number.
+_POWER = re.compile(r"\b([A-Za-z]+)(-\d+)\b|\b([a-z]+)(\d+)\b")
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -62,15 +64,18 @@ def dashes_of(method: str) -> str:
 
 def name_of(method: str) -> str:
     """Write a method as people read it."""
-    return plain(method.replace("_", " "))
+    return method.replace("_", " ")
 
 
 def show_units(units: str) -> str:
     """Write UDUNITS exponents as letters: 'mm month-1' as 'mm month⁻¹'."""
-    raised = re.sub(
-        r"(?<=[A-Za-z])(-?\d+)(?=[\s.*/]|$)", lambda found: found[1].translate(_RAISED), units
-    )
-    return "" if units.strip() == "1" else plain(raised)
+    raised = _POWER.sub(_raise, units)
+    return "" if units.strip() == "1" else raised
+
+
+def _raise(power: re.Match[str]) -> str:
+    base, exponent = (power[1] or power[3]), (power[2] or power[4])
+    return base + exponent.translate(_RAISED)
 
 
 def labeled(name: str, units: str) -> str:
@@ -86,9 +91,9 @@ def plain(text: str) -> str:
 
 def dress(axes: Axes, *, xlabel: str = "", ylabel: str = "", title: str = "") -> None:
     """Give one plot its quiet frame, grid and labels."""
-    axes.set_title(title, fontsize=11, color=INK, loc="left")
-    axes.set_xlabel(xlabel, fontsize=10, color=INK)
-    axes.set_ylabel(ylabel, fontsize=10, color=INK)
+    axes.set_title(plain(title), fontsize=11, color=INK, loc="left")
+    axes.set_xlabel(plain(xlabel), fontsize=10, color=INK)
+    axes.set_ylabel(plain(ylabel), fontsize=10, color=INK)
     axes.tick_params(labelsize=9, colors=INK, length=3)
     axes.grid(visible=True, color="#e5e5e5", linewidth=0.7)
     axes.set_axisbelow(True)

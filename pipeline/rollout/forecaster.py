@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from stores.bundle import open_bundle
 
 from pipeline.models import ConvLSTM, build_network
 from pipeline.models.roll import Inputs, roll
@@ -20,6 +19,7 @@ from pipeline.streams.samples import Span
 from pipeline.streams.stack import Stack
 from pipeline.streams.transforms import Values
 from pipeline.tiling.plan import Tile
+from stores.bundle import open_bundle
 from stores.times import Time
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from stores.cube import Cube
 
 from pipeline.streams.fields import CLIMATOLOGY, read_domain, read_field
 from pipeline.streams.stack import Forcing, Series, Stack
 from pipeline.streams.transforms import Chain, Values, build_chain
+from stores.cube import Cube
 from stores.times import Step, Time, Times
 from stores.windows import Window
 

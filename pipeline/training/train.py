@@ -79,8 +79,8 @@ def plan_training(recipe: Recipe, source: Source) -> TrainingPlan:
         inits = plan_inits(frames, cube.times, span)
         if not inits:
             raise ValueError(
-                f"split.{part} has no {span.history + span.leads} frames in a row that the cube "
-                f"holds (it holds {cube.step.label(cube.times[0])} to "
+                f"split.{part} has no {span.history + span.leads} frames in a row in the cube "
+                f"(which holds {cube.step.label(cube.times[0])} to "
                 f"{cube.step.label(cube.times[-1])}), so there is no sample; "
                 "ingest more or change the split"
             )
@@ -110,7 +110,7 @@ def train_model(
     validation = _loader(recipe, source, plan.validation, spread, shuffled=False)
     trainer = _build_trainer(recipe, folder, callbacks)
     log.info(
-        "training %d parameters on %s, precision %s: %d samples of %d patches, %d steps an epoch",
+        "training %d parameters on %s, precision %s; %d samples of %d patches, %d steps",
         count_parameters(task.network),
         trainer.strategy.root_device,
         trainer.precision,

@@ -1,0 +1,210 @@
+"""The report of one issue: maps, errors where the truth is known, skill and training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pipeline.plots import (
+    Extent,
+    plot_curves,
+    plot_errors,
+    plot_maps,
+    plot_series,
+    plot_skill,
+)
+from pipeline.recipes import Recipe
+from pipeline.report import Report, Section, score_overview, shortfalls, verdict
+from pipeline.rollout.evaluate import Evaluation
+from pipeline.rollout.hindcast import MODEL
+from pipeline.streams.read import Source
+from stores.forecast import Forecast
+from stores.windows import Window
+
+_DRAWN_PX = 800  # longer sides are thinned before anything is kept in memory
+
+Frames = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What pictures need of a forecast: thinned maps (lead, y, x) and means over the domain."""
+
+    forecast: Frames
+    departure: Frames
+    """Forecast minus training climatology."""
+    truth: Frames
+    """What came in since; NaN where the truth is not known yet."""
+    means: pd.DataFrame
+    """Domain means by valid time: forecast, climatology, truth."""
+
+
+def draw_issue(forecast: Forecast, source: Source) -> Drawn:
+    """Read a forecast frame by frame and keep what pictures need."""
+    variable, whole = source.stack.target.variable, Window.whole(_shape(forecast))
+    every = max(1, -(-max(whole.shape) // _DRAWN_PX))
+    held = set(source.open().times.tolist())
+    maps: list[list[Frames]] = [[], [], []]
+    rows = []
+    for lead, time in enumerate(forecast.times, start=1):
+        frame = forecast.read(variable, lead)
+        usual = source.climatology(whole, np.array([time]))[0]
+        known = time.item() in held
+        truth = (
+            source.truth(whole, np.array([time]))[0] if known else np.full_like(frame, np.nan)
+        )
+        inside = np.isfinite(frame)
+        for column, values in zip(maps, (frame, frame - usual, truth), strict=True):
+            column.append(values[::every, ::every])
+        rows.append([_mean(values[inside]) for values in (frame, usual, truth)])
+    means = pd.DataFrame(rows, forecast.times, ["forecast", "climatology", "truth"])
+    shown, departure, truths = (np.stack(column) for column in maps)
+    return Drawn(shown, departure, truths, means.dropna(axis=1, how="all"))
+
+
+def build_report(
+    recipe: Recipe,
+    forecast: Forecast,
+    drawn: Drawn,
+    description: Mapping[str, Any],
+    *,
+    curves: pd.DataFrame,
+    evaluation: Evaluation | None,
+) -> Report:
+    """Compose the page of one issue."""
+    label = forecast.step.label(forecast.init)
+    last = forecast.label(len(forecast.times))
+    name = recipe.target_variable.long_name or recipe.target.variable
+    return Report(
+        title=recipe.title or recipe.name,
+        subtitle=f"Forecast of {name} from {label} to {last}",
+        facts=_facts(recipe, forecast, description),
+        verdict=verdict(evaluation.table) if evaluation else "",
+        warnings=_warnings(evaluation),
+        sections=[
+            *_map_sections(recipe, forecast, drawn, name),
+            *_skill_sections(evaluation),
+            Section(
+                "How the model learned",
+                "Loss in normalized units, per epoch. The weights of the best epoch are used.",
+                figure=plot_curves(curves),
+            ),
+        ],
+    )
+
+
+def _warnings(evaluation: Evaluation | None) -> list[str]:
+    if evaluation is None:
+        return [
+            "This model has not been scored on its test part yet, so nobody knows how good the "
+            "forecast is; run: cubecast evaluate RECIPE"
+        ]
+    return [*evaluation.alarms, *shortfalls(evaluation.table)]
+
+
+def _facts(
+    recipe: Recipe, forecast: Forecast, description: Mapping[str, Any]
+) -> dict[str, str]:
+    training, attributes = description["training"], dict(forecast.group.attrs)
+    height, width = _shape(forecast)
+    return {
+        "Last observed": forecast.step.label(forecast.init),
+        "Leads": f"{len(forecast.times)}, one {forecast.step} each",
+        "Grid": f"{height} x {width} px",
+        "Units": recipe.target_variable.units,
+        "Model": f"{description['network']['family']}, {training['parameters']} parameters, "
+        f"best of {training['epochs']} epochs: {training['best_epoch'] + 1}",
+        "Trained on": " to ".join(recipe.split.train),
+        "Bundle": str(attributes["bundle"])[:12],
+        "Cube version": str(attributes["cube_version"]),
+        "Recipe": str(attributes["recipe"])[:12],
+    }
+
+
+def _map_sections(recipe: Recipe, forecast: Forecast, drawn: Drawn, name: str) -> list[Section]:
+    units, extent = recipe.target_variable.units, Extent.of(forecast.grid)
+    labels = [forecast.label(lead) for lead in range(1, len(forecast.times) + 1)]
+    sections = [
+        Section(
+            "Forecast",
+            "One map per lead, all with the same colors.",
+            figure=plot_maps(
+                drawn.forecast, labels, extent=extent, units=units, title=f"Forecast {name}"
+            ),
+        ),
+        Section(
+            "Departure from the usual",
+            "Forecast minus the mean of the same season over the training part.",
+            figure=plot_maps(
+                drawn.departure,
+                labels,
+                extent=extent,
+                units=units,
+                title="Forecast minus climatology",
+                kind="diverging",
+            ),
+        ),
+        Section(
+            "Mean over the domain",
+            "Mean of all pixels of the domain at each valid time.",
+            figure=plot_series(
+                drawn.means,
+                units=units,
+                title=f"Domain mean of {name}",
+                init_time=forecast.init,
+            ),
+        ),
+    ]
+    known = np.isfinite(drawn.truth).any(axis=(1, 2))
+    if known.any():
+        sections.append(
+            Section(
+                "Errors of this forecast",
+                "The leads whose truth has come in since.",
+                figure=plot_errors(
+                    drawn.forecast[known],
+                    drawn.truth[known],
+                    [
+                        label
+                        for label, is_known in zip(labels, known.tolist(), strict=True)
+                        if is_known
+                    ],
+                    extent=extent,
+                    units=units,
+                    title="Forecast, truth and their difference",
+                ),
+            )
+        )
+    return sections
+
+
+def _skill_sections(evaluation: Evaluation | None) -> list[Section]:
+    if evaluation is None:
+        return []
+    inits = evaluation.inits
+    text = (
+        f"{len(inits)} forecasts from {inits[0]} to {inits[-1]} of the {evaluation.part} part, "
+        "which the model never saw; every method is scored on the same pixels. Skill is the "
+        "share of the baseline's squared error that is gone: above 0 is better."
+    )
+    return [
+        Section(
+            "Skill",
+            text,
+            figure=plot_skill(evaluation.table, model=MODEL),
+            table=score_overview(evaluation.table),
+        )
+    ]
+
+
+def _shape(forecast: Forecast) -> tuple[int, int]:
+    return forecast.grid.shape[0], forecast.grid.shape[1]
+
+
+def _mean(values: Frames) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

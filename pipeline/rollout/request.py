@@ -1,0 +1,109 @@
+"""From a recipe to a rollout that can be made, or to a clear reason why not."""
+
+from __future__ import annotations
+
+from pipeline.models import ConvLSTMShape, Reach
+from pipeline.recipes import Recipe
+from pipeline.rollout.forecaster import Request, pick_device
+from pipeline.rollout.plan import RolloutPlan, plan_rollout
+from pipeline.streams.samples import Span
+from pipeline.streams.stack import Stack
+from stores import grid as grids
+from stores.bundle import Bundle, check_bundle_fits
+from stores.cube import Cube
+from stores.times import Time, parse_time
+
+
+def build_request(
+    recipe: Recipe, bundle: Bundle, cube: Cube, *, init: str | None, leads: int | None
+) -> Request:
+    """Build the request for one forecast and check that it can be made.
+
+    Raises:
+        GridError: the bundle was trained on another grid.
+        ValueError: the cube lacks history or known forcings for this init.
+    """
+    check_bundle_fits(grids.from_json(bundle.description["grid"]), cube.grid)
+    _check_target(recipe, bundle)
+    time = cube.times[-1] if init is None else cube.step.floor(parse_time(init))
+    span = Span(int(bundle.description["network"]["history"]), leads or recipe.rollout.leads)
+    if span.leads < 1:
+        raise ValueError(f"leads={span.leads} is not a forecast; ask for 1 or more")
+    _check_history(cube, time, span)
+    _check_forcings(Stack.from_json(bundle.description["stack"]), cube, time, span)
+    return Request(
+        bundle=bundle.path,
+        cube=cube.path,
+        init=time,
+        leads=span.leads,
+        minimum=recipe.target.minimum,
+        maximum=recipe.target.maximum,
+        device=pick_device(recipe.compute.device),
+    )
+
+
+def build_plan(
+    recipe: Recipe, bundle: Bundle, cube: Cube, leads: int, worker: tuple[int, int]
+) -> RolloutPlan:
+    """Plan the tiles of a rollout for workers (number, bytes of each)."""
+    network = dict(bundle.description["network"])
+    network.pop("family")
+    return plan_rollout(
+        (cube.grid.shape[0], cube.grid.shape[1]),
+        Reach(**bundle.description["reach"]),
+        ConvLSTMShape(**network),
+        leads=leads,
+        core_px=recipe.rollout.tile_px,
+        worker=worker,
+    )
+
+
+def _check_target(recipe: Recipe, bundle: Bundle) -> None:
+    trained = bundle.description["stack"]["target"]["variable"]
+    if trained != recipe.target.variable:
+        raise ValueError(
+            f"the bundle forecasts {trained!r} but the recipe's target is "
+            f"{recipe.target.variable!r}, so values would stand under a wrong name; "
+            "train the recipe, or name a bundle of its own with --bundle"
+        )
+
+
+def _check_history(cube: Cube, init: Time, span: Span) -> None:
+    label = cube.step.label
+    first, last = cube.times[0], cube.times[-1]
+    if init not in cube.times:
+        raise ValueError(
+            f"init={label(init)} is not in the cube, which holds {label(first)} to "
+            f"{label(last)}, so nothing is known of it; choose a frame of the cube, or "
+            "ingest the missing months"
+        )
+    needed = span.read_times(cube.step, init)[0]
+    if needed < first:
+        earliest = cube.step.add(first, span.history - 1)
+        raise ValueError(
+            f"init={label(init)} has not enough history: the model reads {span.history} frames "
+            f"from {label(needed)} on, but the cube begins {label(first)}; choose an init from "
+            f"{label(earliest)} on, or ingest earlier months"
+        )
+
+
+def _check_forcings(stack: Stack, cube: Cube, init: Time, span: Span) -> None:
+    """Refuse a forecast whose known forcings are not all there."""
+    needed = span.forcing_times(cube.step, init)[-1]
+    for forcing in stack.forcings:
+        if forcing.series is None or forcing.future != "known":
+            continue
+        have = _last_of(cube, forcing.kind, forcing.series.variable)
+        if have < needed:
+            raise ValueError(
+                f"covariate {forcing.series.variable!r} has future='known' but ends "
+                f"{cube.step.label(have)}, before {cube.step.label(needed)}, so a forecast from "
+                "this init cannot know it; supply its files, or choose persist or climatology"
+            )
+
+
+def _last_of(cube: Cube, kind: str, variable: str) -> Time:
+    if kind != "annual":
+        last: Time = cube.times[-1]
+        return last
+    return parse_time(f"{max(cube.years(variable))}-12-31")

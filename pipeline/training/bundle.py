@@ -1,0 +1,91 @@
+"""From a recipe and a cube to a bundle: fit, train, describe, publish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from lightning.pytorch.callbacks import Callback
+
+from pipeline.models import ConvLSTM, describe_network
+from pipeline.plots import plot_curves, to_png
+from pipeline.recipes import Recipe
+from pipeline.spread import Spread
+from pipeline.streams.fields import FIELDS
+from pipeline.streams.read import Source
+from pipeline.streams.stack import Stack
+from pipeline.streams.statistics import fit_stack
+from pipeline.training.train import Trained, train_model
+from stores import grid as grids
+from stores.bundle import Bundle, publish_bundle, stage_bundle
+from stores.cube import Cube
+
+CURVES = "curves"
+_LIBRARIES = ("torch", "lightning", "numpy", "zarr")
+
+
+def train_bundle(
+    recipe: Recipe,
+    cube_path: Path,
+    folders: tuple[Path, Path],
+    *,
+    spread: Spread,
+    callbacks: Sequence[Callback] = (),
+) -> Bundle:
+    """Train the recipe's model and publish it with everything needed to use it.
+
+    Args:
+        recipe: what to train.
+        cube_path: cube to learn from; only its training and validation parts are read.
+        folders: where bundles are published, and where logs and checkpoints go.
+        spread: workers that read.
+        callbacks: watch the training.
+    """
+    models, logs = folders
+    with stage_bundle(models, recipe.name) as folder:
+        stack = fit_stack(recipe, cube_path, folder / FIELDS, spread)
+        source = Source(cube_path, folder / FIELDS, stack)
+        trained = train_model(recipe, source, logs, spread=spread, callbacks=callbacks)
+        trained.curves.to_csv(folder / f"{CURVES}.csv", index=False)
+        (folder / f"{CURVES}.png").write_bytes(to_png(plot_curves(trained.curves)))
+        description = describe(recipe, Cube.open(cube_path), stack, trained)
+        return publish_bundle(folder, models, recipe.name, trained.weights, description)
+
+
+def describe(recipe: Recipe, cube: Cube, stack: Stack, trained: Trained) -> dict[str, Any]:
+    """Write down what a model is, what it was made of, and how far it looks."""
+    reach = ConvLSTM(trained.shape).reach
+    losses = trained.curves.set_index("epoch")["validation_loss"]
+    science = recipe.model_dump(mode="json", exclude={"root", "compute"})
+    science["archive"].pop("root")  # where files lie changes no number
+    return {
+        "recipe": science,
+        "fingerprint": recipe.fingerprint(),
+        "network": describe_network(trained.shape),
+        "stack": stack.to_json(),
+        "channels": list(stack.names),
+        "grid": grids.to_json(cube.grid),
+        "step": str(cube.step),
+        "cube_version": cube.version,
+        "reach": {
+            "first_px": reach.first_px,
+            "further_px": reach.further_px,
+            "stride": reach.stride,
+        },
+        "training": {
+            "parameters": trained.n_parameters,
+            "device": trained.device,
+            "best_epoch": trained.best_epoch,
+            "epochs": len(trained.curves),
+            "validation_loss": float(losses[trained.best_epoch]),
+        },
+        "versions": {name: version(name) for name in ("cubecast", *_LIBRARIES)},
+    }
+
+
+def read_curves(bundle: Bundle) -> pd.DataFrame:
+    """Read the training curves of a bundle."""
+    return pd.read_csv(bundle.path / f"{CURVES}.csv")
