@@ -22,16 +22,12 @@ def build_loss(kind: str, *, delta: float = 1.0) -> Loss:
     pointwise = errors[kind]
 
     def loss(forecast: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
-        return masked_mean(pointwise(forecast - truth), valid)
+        # Errors are masked before the pointwise function, so that a NaN outside the valid
+        # pixels has no gradient; masked afterwards it would be NaN times zero.
+        error = torch.where(valid, forecast - truth, 0.0)
+        return pointwise(error).sum() / valid.sum().clamp(min=1)
 
     return loss
-
-
-def masked_mean(errors: Tensor, valid: Tensor) -> Tensor:
-    """Average ``errors`` where ``valid``; zero, with a gradient of zero, where nothing is."""
-    # torch.where, not a product: a NaN times zero would still be NaN.
-    kept = torch.where(valid, errors, torch.zeros_like(errors))
-    return kept.sum() / valid.sum().clamp(min=1)
 
 
 def huber(error: Tensor, delta: float) -> Tensor:

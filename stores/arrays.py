@@ -1,8 +1,8 @@
 """Zarr groups, template first: metadata, then blocks by their owners, then one commit.
 
 Every array carries crc32c behind its compressor, and empty chunks are written, so that a
-flipped bit is an error and a missing file is not a NaN. The consolidated metadata in the root is
-written last: a reader that opens the group sees what it was before, or what it is after.
+flipped bit is an error and a missing file is not a NaN. The consolidated metadata in the root
+is written last: a reader that opens the group sees what it was before, or what it is after.
 """
 
 from __future__ import annotations
@@ -77,13 +77,29 @@ def create_group(
     written = dict(attributes or {}) | {"coordinates": " ".join(beside)}
     group = zarr.create_group(path, attributes=written, overwrite=False)
     for name, (values, cf) in grids.cf_coordinates(grid).items():
-        _write_coordinate(group, Coordinate(name, (name,), values, cf))
+        add_coordinate(group, Coordinate(name, (name,), values, cf))
     mapping = Coordinate(SPATIAL_REF, (), np.array(0), grids.cf_grid_mapping(grid))
-    _write_coordinate(group, mapping)
+    add_coordinate(group, mapping)
     for coordinate in coordinates:
-        _write_coordinate(group, coordinate)
+        add_coordinate(group, coordinate)
     for template in arrays:
         add_array(group, template)
+
+
+def add_coordinate(group: zarr.Group, coordinate: Coordinate) -> None:
+    """Create one coordinate and write it whole."""
+    values = np.asarray(coordinate.values)
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        array = group.create_array(
+            coordinate.name,
+            shape=values.shape,
+            dtype=values.dtype,
+            chunks=tuple(max(1, coordinate.room or length) for length in values.shape),
+            compressors=_CODECS,
+            dimension_names=coordinate.dims,
+            attributes=dict(coordinate.attributes),
+        )
+        array[...] = values
 
 
 def add_array(group: zarr.Group, template: ArrayTemplate) -> None:
@@ -165,18 +181,3 @@ def commit_group(path: Path, attributes: Attributes | None = None) -> None:
         "metadata": members,
     }
     write_text(path / _METADATA, json.dumps(root, indent=1))
-
-
-def _write_coordinate(group: zarr.Group, coordinate: Coordinate) -> None:
-    values = np.asarray(coordinate.values)
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        array = group.create_array(
-            coordinate.name,
-            shape=values.shape,
-            dtype=values.dtype,
-            chunks=tuple(max(1, coordinate.room or length) for length in values.shape),
-            compressors=_CODECS,
-            dimension_names=coordinate.dims,
-            attributes=dict(coordinate.attributes),
-        )
-        array[...] = values

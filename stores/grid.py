@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from affine import Affine
+from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from stores.errors import GridError
@@ -47,8 +48,8 @@ def build_grid(crs: str, transform: list[float], shape: tuple[int, int]) -> GeoB
 def to_json(grid: GeoBox) -> Attributes:
     """Write a grid as plain JSON, exactly (floats keep all their digits)."""
     return {
-        "crs": grid.crs.to_wkt(),
-        "epsg": grid.crs.to_epsg(),
+        "crs": crs_of(grid).to_wkt(),
+        "epsg": crs_of(grid).to_epsg(),
         "transform": list(grid.affine)[:6],
         "shape": list(grid.shape),
     }
@@ -65,18 +66,28 @@ def fingerprint(grid: GeoBox) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def crs_of(grid: GeoBox) -> CRS:
+    """Give the CRS of a grid; a GeoBox may lack one, a grid of ours may not."""
+    if grid.crs is None:
+        raise GridError("the grid has no CRS, so its pixels cannot be placed; state one")
+    return grid.crs
+
+
 def crs_name(grid: GeoBox) -> str:
     """Name a CRS as people do: ``EPSG:4326``, or its WKT when it has no number."""
-    epsg = grid.crs.to_epsg()
-    return f"EPSG:{epsg}" if epsg else str(grid.crs.to_wkt())
+    epsg = crs_of(grid).to_epsg()
+    return f"EPSG:{epsg}" if epsg else str(crs_of(grid).to_wkt())
 
 
 def describe(grid: GeoBox) -> str:
     """Say what a grid is in one line."""
     a, _, c, _, e, f = list(grid.affine)[:6]
     rows, cols = grid.shape
-    unit = "degree" if grid.crs.geographic else "m"
-    return f"{rows} x {cols} px of {a:.10g} x {-e:.10g} {unit}, {crs_name(grid)}, corner ({c:.10g}, {f:.10g})"
+    unit = "degree" if crs_of(grid).geographic else "m"
+    size, corner = f"{a:.10g} x {-e:.10g} {unit}", f"({c:.10g}, {f:.10g})"
+    epsg = crs_of(grid).to_epsg()
+    crs = f"EPSG:{epsg}" if epsg else crs_of(grid).proj.name
+    return f"{rows} x {cols} px of {size}, {crs}, corner {corner}"
 
 
 def check_same_grid(got: GeoBox, expected: GeoBox, *, what: str, way_out: str) -> None:
@@ -111,7 +122,7 @@ def centers(grid: GeoBox) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float
 def cf_coordinates(grid: GeoBox) -> dict[str, tuple[npt.NDArray[np.float64], Attributes]]:
     """Give the values and CF attributes of ``y`` and ``x``."""
     ys, xs = centers(grid)
-    if grid.crs.geographic:
+    if crs_of(grid).geographic:
         north = {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north"}
         east = {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east"}
     else:
@@ -124,10 +135,11 @@ def cf_coordinates(grid: GeoBox) -> dict[str, tuple[npt.NDArray[np.float64], Att
 def cf_grid_mapping(grid: GeoBox) -> Attributes:
     """Give the attributes of the ``spatial_ref`` variable: CF's, and GDAL's two.
 
-    Source: CF conventions 1.11, appendix F; ``crs_wkt`` and ``GeoTransform`` as rioxarray reads them.
+    Source: CF conventions 1.11, appendix F; ``crs_wkt`` and ``GeoTransform`` as rioxarray
+    reads them.
     """
-    attributes: Attributes = dict(grid.crs.proj.to_cf())
-    wkt = grid.crs.to_wkt()
+    attributes: Attributes = dict(crs_of(grid).proj.to_cf())
+    wkt = crs_of(grid).to_wkt()
     a, b, c, d, e, f = list(grid.affine)[:6]
     attributes |= {
         "crs_wkt": wkt,
@@ -135,3 +147,9 @@ def cf_grid_mapping(grid: GeoBox) -> Attributes:
         "GeoTransform": " ".join(repr(float(number)) for number in (c, a, b, f, d, e)),
     }
     return attributes
+
+
+def from_cf(mapping: Attributes, shape: tuple[int, int]) -> GeoBox:
+    """Read back a grid from what ``cf_grid_mapping`` wrote, exactly."""
+    c, a, b, f, d, e = (float(number) for number in str(mapping["GeoTransform"]).split())
+    return build_grid(str(mapping["crs_wkt"]), [a, b, c, d, e, f], shape)

@@ -47,7 +47,12 @@ def plan_layout(
 
 
 def check_owned(
-    start: Sequence[int], stop: Sequence[int], *, shape: Sequence[int], shard: Sequence[int], dims: Sequence[str]
+    start: Sequence[int],
+    stop: Sequence[int],
+    *,
+    shape: Sequence[int],
+    shard: Sequence[int],
+    dims: Sequence[str],
 ) -> None:
     """Refuse a write that does not own every shard it touches.
 

@@ -16,7 +16,7 @@ def check_id(name: str, what: str) -> str:
     Raises:
         ValueError: it holds characters that could leave its folder or need quoting.
     """
-    if not _ID.match(name):
+    if not _ID.fullmatch(name):
         raise ValueError(
             f"{what}={name!r} is not a plain name, so it cannot become a file name; "
             "use letters, digits, '_', '-' and '.', at most 64, starting with a letter or digit"
@@ -32,5 +32,5 @@ def resolve_under(root: Path, name: str) -> Path:
     """
     path = (root / name).resolve()
     if not path.is_relative_to(root.resolve()):
-        raise ValueError(f"{name!r} leads out of {root}, so it is refused; name a path inside it")
+        raise ValueError(f"{name!r} leads out of {root}, so it is refused; stay inside")
     return path

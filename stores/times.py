@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-Time = np.datetime64
-Times = npt.NDArray[np.datetime64]
+Time: TypeAlias = "np.datetime64[Any]"
+Times = npt.NDArray[Any]
 
 _CODES = {"minute": "m", "hour": "h", "day": "D", "month": "M", "year": "Y"}
 _LABELS = {"m": "%Y%m%dT%H%M", "h": "%Y%m%dT%H", "D": "%Y-%m-%d", "M": "%Y-%m", "Y": "%Y"}
@@ -30,7 +31,7 @@ class Step:
         if match is None or match[1] == "0":
             raise ValueError(
                 f"step={text!r} is not a calendar step, so frames cannot be dated; "
-                "write a count and minute, hour, day, month or year, such as 'month' or '5 years'"
+                "write minute, hour, day, month or year, such as 'month' or '5 years'"
             )
         return cls(int(match[1] or 1), match[2])
 
@@ -49,18 +50,20 @@ class Step:
 
     def floor(self, time: Time) -> Time:
         """Return the start of the unit that holds ``time`` [s]."""
-        return time.astype(f"datetime64[{self.code}]").astype("datetime64[s]")
+        start: Time = time.astype(f"datetime64[{self.code}]").astype("datetime64[s]")
+        return start
 
     def add(self, time: Time, steps: int) -> Time:
         """Advance ``time`` by ``steps`` whole steps [s]."""
         start = time.astype(f"datetime64[{self.code}]")
-        moved = start + np.timedelta64(steps * self.count, self.code)
-        return moved.astype("datetime64[s]")
+        distance = np.timedelta64(steps * self.count, self.code)  # type: ignore[call-overload]
+        moved: Time = (start + distance).astype("datetime64[s]")
+        return moved
 
     def range(self, start: Time, end: Time) -> Times:
         """List the frames from ``start`` to ``end``, both included [s]."""
         first, last = (t.astype(f"datetime64[{self.code}]") for t in (start, end))
-        stop = last + np.timedelta64(1, self.code)
+        stop = last + np.timedelta64(1, self.code)  # type: ignore[call-overload]
         return np.arange(first, stop, self.count).astype("datetime64[s]")
 
     def between(self, start: Time, end: Time) -> int:
@@ -84,9 +87,9 @@ class Step:
             return np.zeros(len(times), dtype=np.int64)
         unit = "M" if self.code == "M" else "D"
         years = times.astype("datetime64[Y]")
-        return (times.astype(f"datetime64[{unit}]") - years.astype(f"datetime64[{unit}]")).astype(
-            np.int64
-        )
+        starts = years.astype(f"datetime64[{unit}]")
+        seasons: npt.NDArray[np.int64] = times.astype(f"datetime64[{unit}]") - starts
+        return seasons.astype(np.int64)
 
     def label(self, time: Time) -> str:
         """Name ``time`` in file names and tables, as coarse as the step."""
@@ -112,11 +115,11 @@ class Step:
 def parse_time(text: str) -> Time:
     """Read an ISO date such as ``2017``, ``2017-12``, ``2017-12-31T12:00`` [s]."""
     try:
-        time = np.datetime64(text)
+        time: Time = np.datetime64(text).astype("datetime64[s]")
     except ValueError:
         time = np.datetime64("NaT")
     if np.isnat(time):
         raise ValueError(
             f"time={text!r} is not a date; write year, month, day as in 2017-12 or 2017-12-31"
         )
-    return time.astype("datetime64[s]")
+    return time

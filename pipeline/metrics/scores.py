@@ -16,8 +16,6 @@ from pipeline.metrics.moments import Floats, Moments, Valid, checked_valid
 
 _logger = logging.getLogger(__name__)
 
-_ROUNDING = 1e-12  # a spread below this share of the mean is rounding, not spread
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ErrorSums:
@@ -151,12 +149,12 @@ class ErrorSums:
 
         Not the squared correlation: bias and wrong spread cost. NaN for a constant truth.
         """
-        return 1 - _divide(self.squared_error, _spread(self.truth))
+        return 1 - _divide(self.squared_error, self.truth.m2)
 
     @property
     def correlation(self) -> Floats:
         """Pearson correlation; NaN where either is constant."""
-        spread = np.sqrt(_spread(self.forecast) * _spread(self.truth))
+        spread = np.sqrt(self.forecast.m2 * self.truth.m2)
         return np.clip(_divide(self.comoment, spread), -1.0, 1.0)
 
 
@@ -228,12 +226,6 @@ def _changes(
 
 def _kept(values: npt.NDArray[Any], where: Valid) -> Floats:
     return np.where(where, values, 0).astype(np.float64)
-
-
-def _spread(moments: Moments) -> Floats:
-    """Give the sum of squared deviations, NaN where it is rounding alone."""
-    floor = moments.count * (_ROUNDING * moments.mean) ** 2
-    return np.where(moments.m2 > floor, moments.m2, np.nan)
 
 
 def _divide(top: Floats, bottom: Floats, *, empty: float = np.nan) -> Floats:

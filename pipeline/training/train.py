@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from pipeline.streams.dataset import StreamedBatches
 from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample, Span, batch_loader, plan_inits
 from pipeline.tiling.patches import plan_patches
+from pipeline.training.quiet import quiet_lightning
 from pipeline.training.task import ForecastTask, LearningPlan
 from stores.windows import Window
 
@@ -103,8 +105,21 @@ def train_model(
     Checkpoints, CSV and TensorBoard logs go to ``folder``. Equal recipes, cubes and thread
     counts give equal weights, with any number of workers.
     """
-    L.seed_everything(recipe.training.seed, verbose=False)
     plan = plan_training(recipe, source)
+    with quiet_lightning():
+        return _fit(recipe, source, folder, plan, spread, callbacks)
+
+
+def _fit(
+    recipe: Recipe,
+    source: Source,
+    folder: Path,
+    plan: TrainingPlan,
+    spread: Spread,
+    callbacks: Sequence[Callback],
+) -> Trained:
+    shutil.rmtree(folder, ignore_errors=True)  # curves of an earlier run would mix with these
+    L.seed_everything(recipe.training.seed, verbose=False)
     task = _build_task(recipe, source, plan)
     train = _loader(recipe, source, plan.train, spread, shuffled=True)
     validation = _loader(recipe, source, plan.validation, spread, shuffled=False)
@@ -212,22 +227,25 @@ def _precision(wanted: str, device: str) -> str:
     return "bf16-mixed" if fast else "32-true"
 
 
-def _best(task: ForecastTask, trainer: L.Trainer, folder: Path) -> Trained:
-    """Load the best checkpoint, weights only, and gather the curves."""
-    best = torch.load(folder / "best.ckpt", weights_only=True, map_location="cpu")
+def read_weights(path: Path) -> Arrays:
+    """Read a network's weights from a checkpoint; nothing in it can run code."""
+    kept = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
     prefix = "network."
-    weights = {
-        name.removeprefix(prefix): weight.float().numpy()
-        if weight.is_floating_point()
-        else weight.numpy()
-        for name, weight in best["state_dict"].items()
+    return {
+        name.removeprefix(prefix): weight.numpy()
+        for name, weight in kept.items()
         if name.startswith(prefix)
     }
+
+
+def _best(task: ForecastTask, trainer: L.Trainer, folder: Path) -> Trained:
+    """Load the best checkpoint, weights only, and gather the curves."""
+    curves = _read_curves(folder / "csv" / "metrics.csv")
     return Trained(
         shape=task.network.shape,
-        weights=weights,
-        curves=_read_curves(folder / "csv" / "metrics.csv"),
-        best_epoch=int(best["epoch"]),
+        weights=read_weights(folder / "best.ckpt"),
+        curves=curves,
+        best_epoch=int(curves.set_index("epoch")["validation_loss"].idxmin()),
         n_parameters=count_parameters(task.network),
         device=str(trainer.strategy.root_device),
     )

@@ -1,0 +1,188 @@
+"""Which file of an archive holds which variable when: patterns, dates and cadences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+
+from stores.errors import ArchiveError
+from stores.times import Step, Time
+
+Cadence = Literal["static", "annual", "step"]
+
+_DIGITS = {
+    "Y": r"\d{4}",
+    "m": r"\d{2}",
+    "d": r"\d{2}",
+    "j": r"\d{3}",
+    "H": r"\d{2}",
+    "M": r"\d{2}",
+}
+_FINENESS = {"Y": 0, "m": 1, "d": 2, "j": 2, "H": 3, "M": 4}
+_UNITS = {"year": 0, "month": 1, "day": 2, "hour": 3, "minute": 4}
+_PIECES = re.compile(r"(\{time:[^{}]*\}|\*|\?)")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceVariable:
+    """One variable of an archive, and how its files are to be read."""
+
+    name: str
+    files: str
+    units: str = "1"
+    long_name: str = ""
+    standard_name: str | None = None
+    is_classes: bool = False
+    resampling: str = "auto"
+    band: int = 1
+    nodata: float | None = None
+    """A marker of missing pixels beside the one that the file declares."""
+    valid_range: tuple[float, float] | None = None
+    """Values outside are counted and become invalid [units]."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file that a pattern names, by its path below the archive's root."""
+
+    name: str
+    time: Time | None = None
+    """Date in the name, floored to the cadence [s]; None for static files."""
+    error: str | None = None
+    """Why the date in the name is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A path below the root in which ``{time:...}``, ``*`` and ``?`` stand for something.
+
+    Everything else is literal. A date may be spread over several ``{time:...}``, and what
+    stands twice (a folder per year, and the year in the file's name) has to agree.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        parts = PurePosixPath(self.text).parts
+        if not parts or self.text.startswith(("/", "~")) or ".." in parts or "\\" in self.text:
+            raise ArchiveError(
+                f"files={self.text!r} leads out of the archive, so it is refused; "
+                "write a path below archive.root with '/' and without '..'"
+            )
+        for code in self.codes:
+            if code not in _DIGITS:
+                raise ArchiveError(
+                    f"files={self.text!r} dates files by %{code}, which is not understood; "
+                    f"use {', '.join('%' + known for known in _DIGITS)}"
+                )
+
+    @property
+    def codes(self) -> list[str]:
+        """List the date codes in order, such as Y and m."""
+        spans = re.findall(r"\{time:([^{}]*)\}", self.text)
+        return [code for span in spans for code in re.findall(r"%(.?)", span)]
+
+    @property
+    def has_time(self) -> bool:
+        """Tell whether there is a file per date."""
+        return bool(self.codes)
+
+    def cadence(self, step: Step) -> Cadence:
+        """Tell how often a file is due in a series of ``step``.
+
+        Raises:
+            ArchiveError: the dates are coarser than the step, and not years.
+        """
+        if not self.has_time:
+            return "static"
+        finest = max(_FINENESS[code] for code in self.codes)
+        if finest >= _UNITS[step.unit]:
+            return "step"
+        if finest == 0:
+            return "annual"
+        raise ArchiveError(
+            f"files={self.text!r} dates files more coarsely than a {step.unit}, so frames "
+            f"of step {step} cannot be told apart; date them more finely, or by year"
+        )
+
+    def find(self, root: Path) -> Iterator[tuple[str, Time | None, str | None]]:
+        """List path below ``root``, date [s] and error of every file that fits, by path."""
+        whole = re.compile(_regex(self.text))
+        parts = [re.compile(_regex(part)) for part in PurePosixPath(self.text).parts]
+        for name in sorted(_walk(root, "", parts)):
+            match = whole.fullmatch(name)
+            if match is not None:
+                yield name, *_date_of(match.groupdict())
+
+
+def find_files(root: Path, variable: SourceVariable, step: Step) -> list[FoundFile]:
+    """List the files of a variable, by date and path; dates are floored to its cadence."""
+    pattern = Pattern(variable.files)
+    floor = Step(1, "year") if pattern.cadence(step) == "annual" else step
+    found = [
+        FoundFile(name, None if time is None else floor.floor(time), error)
+        for name, time, error in pattern.find(root)
+    ]
+    return sorted(found, key=lambda file: (file.time is not None, file.time or 0, file.name))
+
+
+def _regex(text: str) -> str:
+    """Turn a pattern into a regular expression with a group per date code."""
+    seen: set[str] = set()
+    return "".join(_piece(piece, seen) for piece in _PIECES.split(text))
+
+
+def _piece(piece: str, seen: set[str]) -> str:
+    if piece == "*":
+        return "[^/]*"
+    if piece == "?":
+        return "[^/]"
+    if not piece.startswith("{time:"):
+        return re.escape(piece)
+    tokens = re.split(r"(%.)", piece[len("{time:") : -1])
+    return "".join(
+        _group(token[1], seen) if token.startswith("%") else re.escape(token)
+        for token in tokens
+    )
+
+
+def _group(code: str, seen: set[str]) -> str:
+    if code in seen:
+        return f"(?P={code})"
+    seen.add(code)
+    return f"(?P<{code}>{_DIGITS[code]})"
+
+
+def _date_of(groups: dict[str, str]) -> tuple[Time | None, str | None]:
+    if not groups:
+        return None, None
+    written = " ".join(groups.values())
+    try:
+        date = datetime.strptime(written, " ".join(f"%{code}" for code in groups))
+    except ValueError:
+        return None, f"{written!r} (%{' %'.join(groups)}) is no date"
+    return np.datetime64(date, "s"), None
+
+
+def _walk(root: Path, folder: str, parts: list[re.Pattern[str]]) -> Iterator[str]:
+    """List the files below ``root`` whose path fits part by part; hidden ones need a dot."""
+    here, *below = parts
+    try:
+        entries = list((root / folder).iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        hidden = entry.name.startswith(".") and not here.pattern.startswith(r"\.")
+        if hidden or here.fullmatch(entry.name) is None:
+            continue
+        name = f"{folder}/{entry.name}" if folder else entry.name
+        if below:
+            yield from _walk(root, name, below)
+        elif entry.is_file():
+            yield name

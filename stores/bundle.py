@@ -1,0 +1,218 @@
+"""Bundles: a trained model with everything needed to use it, named by its contents."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from odc.geo.geobox import GeoBox
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from stores import grid as grids
+from stores.crash import crash_point
+from stores.errors import CorruptError, GridError
+from stores.files import read_json, sync_file, write_json, write_text
+from stores.issue import STAGING
+from stores.manifest import digest_files, list_files
+from stores.names import check_id, resolve_under
+
+MODELS = "models"
+BUNDLE, WEIGHTS = "bundle.json", "model.safetensors"
+
+Weights = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A published model."""
+
+    path: Path
+    name: str
+    digest: str
+    description: dict[str, Any]
+
+    def load_weights(self) -> dict[str, npt.NDArray[Any]]:
+        """Load the weights into memory by name."""
+        try:
+            return dict(load_file(self.path / WEIGHTS))
+        except (OSError, SafetensorError) as error:
+            raise CorruptError(
+                _damaged(self.path, f"{WEIGHTS} cannot be read ({error})")
+            ) from None
+
+
+@contextmanager
+def stage_bundle(models: Path, name: str) -> Iterator[Path]:
+    """Give a folder out of sight for the files of a bundle; it goes when the body ends."""
+    staging = models / STAGING
+    staging.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{check_id(name, 'bundle')}-", dir=staging))
+    folder.chmod(0o755)  # mkdtemp's 0700 would hide the bundle from other readers
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # tells the janitor that somebody lives here
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def publish_bundle(
+    folder: Path, models: Path, name: str, weights: Weights, description: Mapping[str, Any]
+) -> Bundle:
+    """Make a staged bundle visible in one rename, and current in a second one.
+
+    Its digest is that of all its files and its description, so the same training gives the same
+    bundle: one that is there already is kept and returned.
+    """
+    # safetensors writes the memory as it lies, which scrambles transposed weights
+    save_file({k: np.asarray(v, order="C") for k, v in weights.items()}, folder / WEIGHTS)
+    files = digest_files(folder, [file for file in list_files(folder) if file != BUNDLE])
+    content = {"name": check_id(name, "bundle"), "files": files}
+    content |= {"description": _plain(description)}
+    digest = _digest(content)
+    write_json(folder / BUNDLE, content | {"digest": digest})
+    (folder / WEIGHTS).chmod(0o644)
+    for path in (folder, *folder.rglob("*")):
+        sync_file(path)
+    target = models / f"{name}-{digest[:12]}"
+    crash_point("bundle.rename")
+    if not target.exists():
+        _move(folder, target)
+    bundle = open_bundle(target)
+    crash_point("bundle.pointer")
+    write_text(_pointer(models, name), f"{target.name}\n")
+    return bundle
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Open a bundle and prove that all its files are what they were.
+
+    Raises:
+        CorruptError: a file is missing or was altered; names it.
+    """
+    findings = check_bundle(path)
+    if findings:
+        raise CorruptError(_damaged(path, "; ".join(findings)))
+    content = read_json(path / BUNDLE)
+    return Bundle(path, content["name"], content["digest"], content["description"])
+
+
+def check_bundle(path: Path) -> list[str]:
+    """List what is missing from a bundle or altered in it; [] when it is sound."""
+    try:
+        content = dict(read_json(path / BUNDLE))
+        digest, files = content.pop("digest"), dict(content["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f"{BUNDLE} cannot be read ({error!r})"]
+    if digest != _digest(content):
+        return [f"{BUNDLE} was altered"]
+    on_disk = set(list_files(path)) - {BUNDLE}
+    found = digest_files(path, sorted(set(files) & on_disk))
+    return [
+        *(f"{name} is missing" for name in sorted(set(files) - on_disk)),
+        *(f"{name} was altered" for name in found if found[name] != files[name]),
+        *(f"{name} was never published" for name in sorted(on_disk - set(files))),
+    ]
+
+
+def current_bundle(models: Path, name: str) -> Bundle:
+    """Open the bundle that was published last under a name.
+
+    Raises:
+        ValueError: there is none yet.
+        CorruptError: it is damaged or gone.
+    """
+    pointer = _pointer(models, name)
+    if not pointer.exists():
+        raise ValueError(
+            f"{models} holds no bundle {name!r}, so there is no model to forecast with; "
+            "train first: cubecast train RECIPE"
+        )
+    return open_bundle(resolve_under(models, pointer.read_text(encoding="utf-8").strip()))
+
+
+def has_bundle(models: Path, name: str) -> bool:
+    """Tell whether a bundle was ever published under a name."""
+    return _pointer(models, name).exists()
+
+
+def check_bundle_fits(bundle_grid: GeoBox, cube_grid: GeoBox) -> None:
+    """Refuse to forecast on another grid than the model was trained on.
+
+    Raises:
+        GridError: the grids differ; the message shows both.
+    """
+    if bundle_grid != cube_grid:
+        trained, found = (
+            f"{grids.fingerprint(grid)} ({grids.describe(grid)})"
+            for grid in (bundle_grid, cube_grid)
+        )
+        raise GridError(
+            f"bundle was trained on grid {trained} but cube is {found}, so its pixels would be "
+            "misplaced; ingest the archive onto the bundle's grid or train again"
+        )
+
+
+def sweep_bundles(models: Path) -> list[Path]:
+    """Remove staged bundles whose makers have died, and return what was removed."""
+    removed = []
+    for folder in sorted((models / STAGING).glob("*/")):
+        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            shutil.rmtree(folder)
+            removed.append(folder)
+        finally:
+            os.close(handle)
+    return removed
+
+
+def _plain(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a description into what JSON gives back, so that its digest is stable."""
+    try:
+        return dict(json.loads(json.dumps(dict(description), allow_nan=False)))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the bundle's description is not plain JSON ({error}), so other programs could "
+            "not read it; use text, numbers, lists and dicts, and None for NaN"
+        ) from None
+
+
+def _move(folder: Path, target: Path) -> None:
+    try:
+        folder.rename(target)
+    except OSError:
+        if not target.exists():  # else another run published the same bundle first
+            raise
+    sync_file(target.parent)
+
+
+def _pointer(models: Path, name: str) -> Path:
+    return models / f"{check_id(name, 'bundle')}.current"
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _damaged(path: Path, what: str) -> str:
+    return (
+        f"bundle {path} is damaged: {what}, so its forecasts could not be trusted; "
+        "move the folder away and train again, or restore it from a copy"
+    )

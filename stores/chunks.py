@@ -1,0 +1,135 @@
+"""Chunks as files: which a store must hold, and which pixels a damaged one covers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import zarr
+
+from stores.arrays import array_of
+from stores.names import TIME
+from stores.times import Step
+
+Index = tuple[int, ...]
+
+READ_ERRORS = (ValueError, RuntimeError, OSError, KeyError)
+"""What zarr and its codecs raise for bytes that are not what was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkFile:
+    """One file of an array: a chunk, or a shard of several."""
+
+    array: str
+    key: str
+    index: Index
+    start: Index
+    stop: Index
+
+
+def list_chunk_files(group: zarr.Group) -> dict[str, ChunkFile]:
+    """List every file that the arrays of ``group`` must have, by its path in the group."""
+    return {
+        f"{name}/{file.key}": file
+        for name, array in sorted(group.arrays())
+        for file in _files_of(name, array)
+    }
+
+
+def describe_chunk_file(group: zarr.Group, file: ChunkFile) -> str:
+    """Say which chunk a file is and which times and pixels it covers."""
+    array = array_of(group, file.array)
+    kind = "shard" if array.shards else "chunk"
+    where = _describe_box(group, array, file.start, file.stop)
+    return f"{kind} {_numbers(file.index)} of {file.array!r} ({where})"
+
+
+def find_broken_chunks(group: zarr.Group, file: ChunkFile) -> list[str]:
+    """Name the chunks inside a shard that can no longer be read; none when it is no shard."""
+    array = array_of(group, file.array)
+    if array.shards is None:
+        return []
+    broken = []
+    for start, stop in _boxes(file.start, file.stop, array.chunks):
+        if not _can_read(array, start, stop):
+            index = tuple(
+                begin // size for begin, size in zip(start, array.chunks, strict=True)
+            )
+            where = _describe_box(group, array, start, stop)
+            broken.append(f"chunk {_numbers(index)} ({where})")
+    return broken
+
+
+def is_readable(group: zarr.Group, file: ChunkFile) -> bool:
+    """Decode one file, which proves its checksums."""
+    return _can_read(array_of(group, file.array), file.start, file.stop)
+
+
+def guess_chunk(path: str) -> str:
+    """Say what the path of a chunk file tells, where the store itself cannot be opened."""
+    parts = PurePosixPath(path).parts
+    if "c" not in parts:
+        return path
+    at = parts.index("c")
+    return f"chunk ({', '.join(parts[at + 1 :])}) of {parts[at - 1]!r}"
+
+
+def _files_of(name: str, array: zarr.Array[Any]) -> Iterator[ChunkFile]:
+    size = array.shards or array.chunks
+    counts = [math.ceil(length / edge) for length, edge in zip(array.shape, size, strict=True)]
+    for index in product(*map(range, counts)):
+        start = tuple(number * edge for number, edge in zip(index, size, strict=True))
+        stop = tuple(
+            min(begin + edge, length)
+            for begin, edge, length in zip(start, size, array.shape, strict=True)
+        )
+        yield ChunkFile(name, array.metadata.encode_chunk_key(index), index, start, stop)
+
+
+def _boxes(start: Index, stop: Index, size: Index) -> Iterator[tuple[Index, Index]]:
+    edges = [range(b, e, edge) for b, e, edge in zip(start, stop, size, strict=True)]
+    for corner in product(*edges):
+        yield corner, tuple(min(b + s, e) for b, s, e in zip(corner, size, stop, strict=True))
+
+
+def _can_read(array: zarr.Array[Any], start: Index, stop: Index) -> bool:
+    try:
+        array[tuple(slice(begin, end) for begin, end in zip(start, stop, strict=True))]
+    except READ_ERRORS:
+        return False
+    return True
+
+
+def _describe_box(group: zarr.Group, array: zarr.Array[Any], start: Index, stop: Index) -> str:
+    names = array.metadata.dimension_names or ()  # type: ignore[union-attr]
+    sides = zip(names, start, stop, strict=True)
+    return (
+        " ".join(_describe_side(group, str(name), b, e) for name, b, e in sides) or "all of it"
+    )
+
+
+def _describe_side(group: zarr.Group, name: str, start: int, stop: int) -> str:
+    if name != TIME:
+        return f"{name}[{start}:{stop}]"
+    labels = _label_times(group, start, stop)
+    return f"time {labels}" if labels else f"{name}[{start}:{stop}]"
+
+
+def _label_times(group: zarr.Group, start: int, stop: int) -> str:
+    times = array_of(group, TIME)
+    if not _can_read(times, (start,), (stop,)) or "step" not in group.attrs:
+        return ""
+    step = Step.parse(str(group.attrs["step"]))
+    first, last = step.decode(np.asarray(times[start:stop]))[[0, -1]]
+    labels = dict.fromkeys((step.label(first), step.label(last)))
+    return " to ".join(labels)
+
+
+def _numbers(index: Index) -> str:
+    return f"({', '.join(map(str, index))})"

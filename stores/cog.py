@@ -1,0 +1,224 @@
+"""Cloud-Optimized GeoTIFFs: the frames of an issue for whoever works with GDAL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from odc.geo.geobox import GeoBox
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError
+from rio_cogeo.cogeo import cog_validate
+
+from stores import grid as grids
+from stores.arrays import array_of
+from stores.crash import crash_point
+from stores.errors import CorruptError
+from stores.files import replacing
+from stores.forecast import Float32, Forecast, open_forecast
+from stores.issue import COGS, FORECAST
+from stores.times import Time
+
+_BLOCK = 512
+_FAILURES = (
+    RasterioError,
+    CPLE_BaseError,
+)  # a full disk raises the second, no child of the first
+_ENV = {"GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": 64}  # no .aux.xml beside; cache in MB
+_OPTIONS = {
+    "COMPRESS": "DEFLATE",  # every GDAL reads it
+    "PREDICTOR": "FLOATING_POINT",
+    "BLOCKSIZE": _BLOCK,
+    "OVERVIEWS": "IGNORE_EXISTING",
+    "OVERVIEW_RESAMPLING": "AVERAGE",
+    "BIGTIFF": "IF_SAFER",
+    "NUM_THREADS": 1,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CogLabel:
+    """What a COG says about its one band."""
+
+    description: str
+    units: str
+    time: Time | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_cog(path: Path, values: Float32, grid: GeoBox, label: CogLabel) -> None:
+    """Write one frame (y, x) with NaN as nodata, overviews and statistics, in one rename.
+
+    Overviews are averages of the valid pixels, through GDAL's COG driver.
+
+    Raises:
+        OSError: it could not be written; nothing is left under ``path``.
+    """
+    if values.dtype != np.float32 or values.shape != tuple(grid.shape):
+        raise ValueError(
+            f"values are {values.dtype} of shape {values.shape}, but a frame of this grid is "
+            f"float32 of shape {tuple(grid.shape)}; convert them first"
+        )
+    with replacing(path) as temporary:
+        plain = temporary.with_suffix(".plain.tmp")
+        try:
+            with _explained(path), rasterio.Env(**_ENV):
+                _write_plain(plain, values, grid, label)
+                rasterio.shutil.copy(plain, temporary, driver="COG", **_OPTIONS)
+        finally:
+            plain.unlink(missing_ok=True)
+        crash_point("cog.rename")
+
+
+def check_cog(path: Path) -> None:
+    """Prove that a COG is valid and that every block of every level can be read.
+
+    Raises:
+        CorruptError: it is not; says what is wrong.
+    """
+    try:
+        with rasterio.Env(**_ENV):
+            is_valid, errors, warnings = cog_validate(path, strict=True, quiet=True)
+            _read_all(path)
+    except _FAILURES as error:
+        is_valid, errors, warnings = False, [f"unreadable: {error}"], []
+    if not is_valid:
+        raise CorruptError(
+            f"{path} is not a valid COG ({'; '.join(map(str, [*errors, *warnings]))}), so it "
+            "cannot be served; export it again from the forecast's Zarr store"
+        )
+
+
+def read_cog(path: Path) -> Float32:
+    """Read the pixels of a COG (y, x).
+
+    Raises:
+        CorruptError: the file is damaged.
+    """
+    try:
+        with rasterio.Env(**_ENV), rasterio.open(path, driver="GTiff") as raster:
+            return np.asarray(raster.read(1), dtype=np.float32)
+    except _FAILURES as error:
+        raise CorruptError(f"{path} cannot be read ({error}); export it again") from None
+
+
+def statistics_of(values: Float32) -> dict[str, float]:
+    """Summarize the valid pixels as STAC does; without any, by ``valid_percent`` alone."""
+    valid = values[np.isfinite(values)].astype(np.float64)
+    percent = {"valid_percent": round(100 * valid.size / values.size, 4)}
+    if not valid.size:
+        return percent
+    spread = {"minimum": valid.min(), "maximum": valid.max()}
+    middle = {"mean": valid.mean(), "stddev": valid.std()}
+    return {name: float(value) for name, value in (spread | middle).items()} | percent
+
+
+def list_cogs(forecast: Forecast) -> dict[str, tuple[str, int]]:
+    """Name the COG of every variable and lead."""
+    return {
+        f"{variable}_{forecast.label(lead)}.tif": (variable, lead)
+        for variable in forecast.variables
+        for lead in range(1, len(forecast.times) + 1)
+    }
+
+
+def export_cog(forecast: Forecast, name: str) -> Path:
+    """Write one of ``list_cogs`` beside the forecast; it replaces an earlier one."""
+    variable, lead = list_cogs(forecast)[name]
+    attributes = array_of(forecast.group, variable).attrs
+    own = {
+        key: str(forecast.group.attrs[key]) for key in ("issue", "recipe", "bundle", "title")
+    }
+    tags = own | {
+        "variable": variable,
+        "init_time": forecast.step.label(forecast.init),
+        "time": forecast.label(lead),
+        "lead": str(lead),
+    }
+    label = CogLabel(
+        description=str(attributes.get("long_name", variable)),
+        units=str(attributes["units"]),
+        time=forecast.times[lead - 1],
+        tags=tags,
+    )
+    path = forecast.path.parent / COGS / name
+    write_cog(path, forecast.read(variable, lead), forecast.grid, label)
+    return path
+
+
+def export_cogs(stage: Path) -> list[Path]:
+    """Write every frame of a finished forecast as a COG, one in memory at a time."""
+    forecast = open_forecast(stage / FORECAST)
+    return [export_cog(forecast, name) for name in list_cogs(forecast)]
+
+
+def _write_plain(path: Path, values: Float32, grid: GeoBox, label: CogLabel) -> None:
+    """Write the tiled GeoTIFF that the COG driver copies."""
+    rows, cols = grid.shape
+    profile = {
+        "height": rows,
+        "width": cols,
+        "count": 1,
+        "dtype": "float32",
+        "nodata": np.nan,
+        "crs": grids.crs_of(grid).to_wkt(),
+        "transform": grid.affine,
+        "tiled": True,
+        "blockxsize": _BLOCK,
+        "blockysize": _BLOCK,
+        "BIGTIFF": "IF_SAFER",
+    }
+    with rasterio.open(path, "w", driver="GTiff", **profile) as raster:
+        raster.write(values, 1)
+        raster.set_band_description(1, label.description)
+        raster.set_band_unit(1, label.units)
+        raster.update_tags(**_file_tags(label))
+        raster.update_tags(1, **_statistics_tags(values))
+
+
+def _file_tags(label: CogLabel) -> dict[str, str]:
+    tags = dict(label.tags) | {
+        "AREA_OR_POINT": "Area",
+        "TIFFTAG_SOFTWARE": f"cubecast {version('cubecast')}",
+        "TIFFTAG_IMAGEDESCRIPTION": label.description,
+    }
+    if label.time is not None:
+        moment = label.time.astype("datetime64[s]").item()
+        tags["TIFFTAG_DATETIME"] = moment.strftime("%Y:%m:%d %H:%M:%S")
+    return tags
+
+
+def _statistics_tags(values: Float32) -> dict[str, str]:
+    """Name the statistics as GDAL does, so that ``gdalinfo -stats`` need not compute them."""
+    return {
+        f"STATISTICS_{name.upper()}": repr(value)
+        for name, value in statistics_of(values).items()
+    }
+
+
+def _read_all(path: Path) -> None:
+    """Read every block: opening a file that was cut short raises nothing."""
+    with rasterio.open(path, driver="GTiff") as raster:
+        levels = len(raster.overviews(1))
+    for level in [None, *range(levels)]:
+        options = {} if level is None else {"overview_level": level}
+        with rasterio.open(path, driver="GTiff", **options) as raster:
+            for _, window in raster.block_windows(1):
+                raster.read(1, window=window)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _FAILURES as error:
+        raise OSError(
+            f"{path} could not be written ({error}), so nothing is left there; "
+            "free disk space or check the folder's permissions, and run again"
+        ) from error

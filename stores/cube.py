@@ -1,0 +1,236 @@
+"""The cube: variables on one grid, read by window and date, NaN where invalid."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from odc.geo.geobox import GeoBox
+
+from stores import grid as grids
+from stores.archive import Cadence
+from stores.arrays import array_of, open_group
+from stores.errors import CorruptError
+from stores.names import TIME
+from stores.times import Step, Time, Times, parse_time
+from stores.windows import Window
+
+Values = npt.NDArray[np.float32]
+
+YEAR = "year"
+"""Dimension of annual variables."""
+
+# Attributes of the root group; what stands there changes with the commit and not before.
+STEP_KEY, GRID_KEY = "cubecast_step", "cubecast_grid"
+VERSION_KEY, COVERAGE_KEY = "cubecast_version", "cubecast_coverage"
+KIND_KEY = "cubecast_kind"
+
+
+@dataclass(frozen=True, slots=True)
+class CubeVariable:
+    """One variable of a cube."""
+
+    name: str
+    cadence: Cadence
+    units: str
+    long_name: str = ""
+    standard_name: str | None = None
+    is_classes: bool = False
+
+
+@dataclass(frozen=True)
+class Cube:
+    """A cube as its last commit left it when it was opened; later commits do not show.
+
+    Reading is safe from many threads. Workers open it by its path.
+    """
+
+    path: Path
+    grid: GeoBox
+    step: Step
+    times: Times = field(repr=False)
+    """Dates of the frames, without a hole [s]."""
+    version: str
+    """Equal versions hold equal numbers."""
+    variables: Mapping[str, CubeVariable]
+    _covered: Mapping[str, Mapping[Any, int]] = field(repr=False, compare=False)
+    """Of each variable, the dates (years) it has and their place in the array."""
+    _arrays: Mapping[str, zarr.Array[Any]] = field(repr=False, compare=False)
+
+    @classmethod
+    def open(cls, path: Path) -> Cube:
+        """Open a cube for reading.
+
+        Raises:
+            CorruptError: there is no committed cube at ``path``.
+        """
+        group = open_group(path)
+        written: dict[str, Any] = dict(group.attrs)
+        if VERSION_KEY not in written:
+            raise CorruptError(
+                f"{path} is a Zarr group but no cube (it has no {VERSION_KEY!r}), so its grid "
+                "and dates are unknown; ingest an archive with 'cubecast ingest'"
+            )
+        step = Step.parse(str(written[STEP_KEY]))
+        times = step.decode(np.asarray(array_of(group, TIME)[...]))
+        arrays = {name: array_of(group, name) for name in written[COVERAGE_KEY]}
+        return cls(
+            path=path,
+            grid=grids.from_json(written[GRID_KEY]),
+            step=step,
+            times=times,
+            version=str(written[VERSION_KEY]),
+            variables={name: _variable(name, array) for name, array in arrays.items()},
+            _covered=_covered(group, step, times, written[COVERAGE_KEY]),
+            _arrays=arrays,
+        )
+
+    def years(self, name: str) -> list[int]:
+        """List the years of an annual variable."""
+        if self.variable(name).cadence != "annual":
+            raise ValueError(
+                f"variable {name!r} is not annual, so it has no years; ask times_of"
+            )
+        return list(self._covered[name])
+
+    def times_of(self, name: str) -> Times:
+        """List the dates of a variable with a frame per step; not all have every date."""
+        if self.variable(name).cadence != "step":
+            raise ValueError(f"variable {name!r} has no frame per step, so it has no dates")
+        return np.array(list(self._covered[name]), dtype="datetime64[s]")
+
+    def variable(self, name: str) -> CubeVariable:
+        """Look a variable up.
+
+        Raises:
+            KeyError: the cube has no such variable.
+        """
+        if name not in self.variables:
+            known = ", ".join(self.variables)
+            raise KeyError(f"cube {self.path} has no variable {name!r}; it has {known}")
+        return self.variables[name]
+
+    def read(self, name: str, window: Window, times: Times | None = None) -> Values:
+        """Read frames of a window (t, y, x), or a static map (y, x); NaN is invalid.
+
+        Args:
+            name: variable.
+            window: pixels inside the grid.
+            times: dates in any order; all the variable has by default. Annual variables give
+                the map of each date's year; static ones have no dates.
+
+        Raises:
+            ValueError: the cube has no frame of a date, or the window leaves the grid.
+            CorruptError: bytes are missing or altered.
+        """
+        cadence = self.variable(name).cadence
+        shape = (self.grid.height, self.grid.width)
+        if not Window.whole(shape).contains(window):
+            raise ValueError(f"window {window} leaves the cube's grid {shape}; clip it first")
+        array = self._arrays[name]
+        if cadence == "static":
+            return self._load(array, (), window)
+        indices = self._indices(name, times)
+        if indices and indices == list(range(indices[0], indices[0] + len(indices))):
+            return self._load(array, (slice(indices[0], indices[-1] + 1),), window)
+        frames = {i: self._load(array, (slice(i, i + 1),), window)[0] for i in set(indices)}
+        empty = np.empty((0, *window.shape), dtype=np.float32)
+        return np.stack([frames[index] for index in indices]) if indices else empty
+
+    def _indices(self, name: str, times: Times | None) -> list[int]:
+        """Find the places of dates in the array of a variable."""
+        covered = self._covered[name]
+        if times is None:
+            return list(covered.values())
+        annual = self.variable(name).cadence == "annual"
+        indices = []
+        for time in times.astype("datetime64[s]"):
+            index = covered.get(_year(time) if annual else time)
+            if index is None:
+                raise ValueError(self._no_frame(name, time))
+            indices.append(index)
+        return indices
+
+    def _no_frame(self, name: str, time: Time) -> str:
+        dates = [str(date) for date in self._covered[name]]
+        return (
+            f"cube {self.path} has no frame of {name!r} for {self.step.label(time)}; it has "
+            f"{dates[0]} to {dates[-1]}; ingest that date or ask for others"
+        )
+
+    def _load(
+        self, array: zarr.Array[Any], frames: tuple[slice, ...], window: Window
+    ) -> Values:
+        index = (*frames, *window.slices)
+        self._check_present(array, index)
+        try:
+            return np.asarray(array[index], dtype=np.float32)
+        except (ValueError, RuntimeError, OSError) as error:
+            raise CorruptError(
+                f"{array.basename} of cube {self.path} cannot be read at {window} "
+                f"({error}), so its bytes were altered; ingest into a new root"
+            ) from error
+
+    def _check_present(self, array: zarr.Array[Any], index: Sequence[slice]) -> None:
+        """Refuse missing files: Zarr would take them for NaN."""
+        edges = array.shards or array.chunks
+        touched = (
+            range(part.start // edge, math.ceil(part.stop / edge))
+            for part, edge in zip(index, edges, strict=True)
+        )
+        for place in itertools.product(*touched):
+            file = chunk_file(self.path, array, place)
+            if not file.exists():
+                raise CorruptError(
+                    f"cube {self.path} lacks {file.relative_to(self.path)}, so what it held "
+                    "would read as invalid pixels; ingest into a new root"
+                )
+
+
+def chunk_file(path: Path, array: zarr.Array[Any], place: Sequence[int]) -> Path:
+    """Name the file that holds one shard (chunk, where there are none) of an array."""
+    encoding = array.metadata.chunk_key_encoding  # type: ignore[union-attr]
+    return path / array.basename / str(encoding.encode_chunk_key(tuple(place)))
+
+
+def _variable(name: str, array: zarr.Array[Any]) -> CubeVariable:
+    attributes: Mapping[str, Any] = array.attrs
+    dims = array.metadata.dimension_names or ()  # type: ignore[union-attr]
+    cadence: Cadence = "step" if TIME in dims else "annual" if YEAR in dims else "static"
+    return CubeVariable(
+        name=name,
+        cadence=cadence,
+        units=attributes.get("units", "1"),
+        long_name=attributes.get("long_name", ""),
+        standard_name=attributes.get("standard_name"),
+        is_classes=attributes.get(KIND_KEY) == "classes",
+    )
+
+
+def _covered(
+    group: zarr.Group, step: Step, times: Times, coverage: Any
+) -> dict[str, dict[Any, int]]:
+    """Give each variable its dates, as the root's attributes state them."""
+    years = np.asarray(array_of(group, YEAR)[...]).tolist() if YEAR in group else []
+    place = {time: index for index, time in enumerate(times)}
+    covered: dict[str, dict[Any, int]] = {}
+    for name, stated in coverage.items():
+        if stated == "static":
+            covered[name] = {}
+        elif "years" in stated:
+            covered[name] = {year: years.index(year) for year in stated["years"]}
+        else:
+            dates = step.range(parse_time(stated["first"]), parse_time(stated["last"]))
+            covered[name] = {time: place[time] for time in dates}
+    return covered
+
+
+def _year(time: Time) -> int:
+    return int(time.astype("datetime64[Y]").astype(np.int64)) + 1970

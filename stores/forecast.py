@@ -1,0 +1,300 @@
+"""The Zarr store of one issue: a template, filled window by window, then committed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from odc.geo.geobox import GeoBox
+
+from stores import grid as grids
+from stores.arrays import (
+    ArrayTemplate,
+    Coordinate,
+    array_of,
+    commit_group,
+    create_group,
+    open_group,
+    write_block,
+)
+from stores.crash import crash_point
+from stores.issue import FORECAST, IssueKey, read_key
+from stores.layout import Layout, plan_layout
+from stores.names import INIT_TIME, LEAD, SPATIAL_REF, TIME, X, Y, check_id
+from stores.times import Step, Time, Times
+from stores.windows import Window
+
+Float32 = npt.NDArray[np.float32]
+
+DOMAIN = "domain"
+"""Name of the map that says where a forecast is made (1) and where not (0)."""
+
+_TEMPLATE = "template"
+_RESERVED = {TIME, Y, X, SPATIAL_REF, INIT_TIME, LEAD, DOMAIN}
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastVariable:
+    """One variable of a forecast, as it is described to analysts."""
+
+    name: str
+    units: str
+    long_name: str = ""
+    standard_name: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def cf(self) -> dict[str, Any]:
+        """Give the CF attributes; those that are empty are left out."""
+        named = {"long_name": self.long_name, "standard_name": self.standard_name}
+        kept = {key: value for key, value in named.items() if value}
+        return dict(self.attributes) | kept | {"units": self.units}
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastTemplate:
+    """Everything about a forecast but its numbers."""
+
+    grid: GeoBox
+    variables: tuple[ForecastVariable, ...]
+    step: Step
+    init: Time
+    leads: int
+    title: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    layout: Layout | None = None
+
+    def __post_init__(self) -> None:
+        names = [check_id(variable.name, "variable") for variable in self.variables]
+        taken = sorted(_RESERVED & set(names))
+        if taken or not names or len(set(names)) < len(names):
+            raise ValueError(
+                f"variables {names} are none, named twice or take a reserved name ({taken}), "
+                f"so arrays would replace each other; use other names than {sorted(_RESERVED)}"
+            )
+
+    @property
+    def times(self) -> Times:
+        """Valid times of leads 1 to ``leads`` [s]."""
+        return np.array([self.step.add(self.init, lead + 1) for lead in range(self.leads)])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns [px]."""
+        return self.grid.shape[0], self.grid.shape[1]
+
+    @property
+    def planned(self) -> Layout:
+        """Chunks and shards: those asked for, or planned from the grid."""
+        return self.layout or plan_layout(self.shape)
+
+    @property
+    def digest(self) -> str:
+        """Hash all of it; equal digests mean equal empty stores."""
+        written = asdict(self)
+        written |= {
+            "grid": grids.to_json(self.grid),
+            "init": self.step.label(self.init),
+            "layout": asdict(self.planned),
+        }
+        return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
+
+
+def create_forecast(stage: Path, template: ForecastTemplate) -> Path:
+    """Write the empty ``forecast.zarr`` of a stage, or keep the one of the same template."""
+    path = stage / FORECAST
+    key = read_key(stage)
+    _check_key(template, key)
+    if has_forecast(stage, template):
+        return path
+    fresh = stage / f".{FORECAST}.tmp"
+    for stale in (fresh, path):
+        shutil.rmtree(stale, ignore_errors=True)
+    create_group(
+        fresh,
+        grid=template.grid,
+        arrays=_arrays(template),
+        coordinates=_coordinates(template),
+        attributes=_attributes(template, key),
+    )
+    crash_point("forecast.template")
+    return fresh.rename(path)
+
+
+def has_forecast(stage: Path, template: ForecastTemplate) -> bool:
+    """Tell whether a stage holds a forecast that was begun from the same template."""
+    path = stage / FORECAST
+    return path.exists() and bool(
+        zarr.open_group(path, mode="r").attrs.get(_TEMPLATE) == template.digest
+    )
+
+
+def write_domain(stage: Path, window: Window, inside: npt.NDArray[np.bool_]) -> None:
+    """Say where in ``window`` a forecast is made: values there are finite, and NaN outside.
+
+    Raises:
+        ValueError: the window shares a shard with another.
+    """
+    _check_shape(DOMAIN, window, inside.shape, window.shape)
+    array = array_of(zarr.open_group(stage / FORECAST, mode="r+"), DOMAIN)
+    write_block(array, (window.y0, window.x0), inside.astype(np.uint8))
+
+
+def write_forecast(
+    stage: Path, variable: str, window: Window, values: Float32, *, lead: int = 1
+) -> None:
+    """Write frames (leads, y, x) of one window, the first of them at ``lead``.
+
+    Raises:
+        ValueError: the window shares a shard with another, or the values do not fit it.
+    """
+    array = array_of(zarr.open_group(stage / FORECAST, mode="r+"), variable)
+    _check_shape(variable, window, values.shape, (len(values), *window.shape))
+    write_block(array, (lead - 1, window.y0, window.x0), values.astype(np.float32, copy=False))
+
+
+def finish_forecast(stage: Path) -> None:
+    """Commit the store, so that ``xr.open_zarr`` opens it."""
+    crash_point("forecast.commit")
+    commit_group(stage / FORECAST)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """A committed forecast, opened for reading."""
+
+    path: Path
+    group: zarr.Group
+    grid: GeoBox
+    step: Step
+    init: Time
+    times: Times
+    variables: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns [px]."""
+        return self.grid.shape[0], self.grid.shape[1]
+
+    def read(self, variable: str, lead: int, window: Window | None = None) -> Float32:
+        """Read one frame (y, x), NaN outside the domain."""
+        rows, cols = (window or Window.whole(self.shape)).slices
+        return np.asarray(
+            array_of(self.group, variable)[lead - 1, rows, cols], dtype=np.float32
+        )
+
+    def read_domain(self, window: Window | None = None) -> npt.NDArray[np.bool_]:
+        """Read where a forecast is made (y, x)."""
+        rows, cols = (window or Window.whole(self.shape)).slices
+        return np.asarray(array_of(self.group, DOMAIN)[rows, cols], dtype=np.bool_)
+
+    def label(self, lead: int) -> str:
+        """Name the valid time of a lead."""
+        return self.step.label(self.times[lead - 1])
+
+
+def open_forecast(path: Path) -> Forecast:
+    """Open a committed forecast.
+
+    Raises:
+        CorruptError: there is none at ``path``.
+    """
+    group = open_group(path)
+    step = Step.parse(str(group.attrs["step"]))
+    names = [name for name, array in group.arrays() if array.ndim == 3]
+    shape = array_of(group, DOMAIN).shape
+    return Forecast(
+        path=path,
+        group=group,
+        grid=grids.from_cf(dict(array_of(group, SPATIAL_REF).attrs), (shape[0], shape[1])),
+        step=step,
+        init=step.decode(np.atleast_1d(np.asarray(array_of(group, INIT_TIME)[...])))[0],
+        times=step.decode(np.asarray(array_of(group, TIME)[...])),
+        variables=tuple(sorted(names)),
+    )
+
+
+def _check_key(template: ForecastTemplate, key: IssueKey) -> None:
+    label = template.step.label(template.init)
+    if (label, template.leads) != (key.init, key.leads):
+        raise ValueError(
+            f"the forecast starts {label} with {template.leads} leads, but its issue is named "
+            f"for {key.init} with {key.leads}, so it would be published under a wrong name; "
+            "build both from the same request"
+        )
+
+
+def _check_shape(
+    name: str, window: Window, got: Sequence[int], expected: Sequence[int]
+) -> None:
+    if tuple(got) != tuple(expected):
+        raise ValueError(
+            f"values of {name!r} have shape {tuple(got)}, but {window} holds {tuple(expected)}"
+            ", so they would land on other pixels; give one value per pixel of the window"
+        )
+
+
+def _arrays(template: ForecastTemplate) -> list[ArrayTemplate]:
+    layout, shape = template.planned, template.shape
+    frames = [
+        ArrayTemplate(
+            variable.name,
+            (TIME, Y, X),
+            (template.leads, *shape),
+            layout.chunk,
+            layout.shard,
+            attributes=variable.cf(),
+        )
+        for variable in template.variables
+    ]
+    meaning = {
+        "long_name": "where a forecast is made",
+        "flag_values": [0, 1],
+        "flag_meanings": "outside inside",
+    }
+    domain = ArrayTemplate(
+        DOMAIN, (Y, X), shape, layout.chunk[1:], layout.shard[1:], "uint8", meaning
+    )
+    return [*frames, domain]
+
+
+def _coordinates(template: ForecastTemplate) -> list[Coordinate]:
+    step = template.step
+    dated = {"units": step.cf_units, "calendar": "proleptic_gregorian"}
+    valid = dated | {"standard_name": "time", "long_name": "valid time", "axis": "T"}
+    start = dated | {
+        "standard_name": "forecast_reference_time",
+        "long_name": "last observed time that the forecast knows",
+    }
+    ahead = {"long_name": f"steps after init_time, one step is one {step}", "units": "1"}
+    return [
+        Coordinate(TIME, (TIME,), step.encode(template.times), valid),
+        Coordinate(INIT_TIME, (), step.encode(np.asarray(template.init)), start),
+        Coordinate(LEAD, (TIME,), np.arange(1, template.leads + 1), ahead),
+    ]
+
+
+def _attributes(template: ForecastTemplate, key: IssueKey) -> dict[str, Any]:
+    maker = f"cubecast {version('cubecast')}"
+    made_of = f"with bundle {key.bundle} on cube {key.cube}"
+    return dict(template.attributes) | {
+        "Conventions": "CF-1.11",
+        "title": template.title
+        or f"forecast of {', '.join(v.name for v in template.variables)}",
+        "source": maker,
+        "history": f"{maker}: forecast from {key.init} {made_of}",
+        "recipe": key.recipe,
+        "bundle": key.bundle,
+        "cube_version": key.cube,
+        "issue": key.digest,
+        "step": str(template.step),
+        _TEMPLATE: template.digest,
+    }

@@ -1,0 +1,279 @@
+"""From an archive into a cube: prepare once, write frames anywhere, commit once.
+
+A new cube is made out of sight and appears with one rename. A cube that is there grows in
+place: its readers see the new frames only after the root metadata is replaced, which comes
+last. After a crash at any write the same three calls go on where the last ones stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from odc.geo.geobox import GeoBox
+
+from stores import geotiff
+from stores import grid as grids
+from stores.archive import SourceVariable
+from stores.arrays import array_of, commit_group, open_group, write_block
+from stores.cube import COVERAGE_KEY, VERSION_KEY, chunk_file
+from stores.errors import ArchiveError
+from stores.files import read_json, sync_file, write_json
+from stores.growth import PlannedFrame
+from stores.ingest_plan import IngestPlan
+from stores.inputs import sweep_inputs, write_inputs
+from stores.ledger import Ledger
+from stores.names import resolve_under
+from stores.problems import listed
+from stores.template import coverage_of, create_cube, grow_cube
+from stores.warp import pick_resampling, warp_onto
+from stores.windows import Window
+
+Values = npt.NDArray[np.float32]
+
+_SYNC_THREADS = 16  # a journal takes many together in the time of one
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameReceipt:
+    """What one written frame holds."""
+
+    variable: str
+    key: str
+    valid: int
+    """Pixels on the cube's grid."""
+    invalid: int
+    outside: int
+    """Pixels of the file that valid_range refused."""
+    infinite: int
+    digest: str
+    """Of the file it was made of, or 'gap'."""
+
+
+def prepare_cube(plan: IngestPlan) -> None:
+    """Make room for the frames of a plan; readers see nothing of it yet.
+
+    Raises:
+        ArchiveError: the plan would change frames that are there; nothing is written.
+    """
+    plan.check()
+    pending = _pending(plan.path)
+    if plan.is_empty:
+        shutil.rmtree(pending, ignore_errors=True)
+        return
+    request = pending / "plan.json"
+    if not request.exists() or read_json(request)["version"] != plan.version:
+        shutil.rmtree(pending, ignore_errors=True)
+        write_json(request, _request(plan))
+    if plan.base is not None:
+        grow_cube(plan)
+        return
+    made = Ledger(pending / "made")
+    if made.receipt("template") is None:
+        shutil.rmtree(_unborn(plan.path), ignore_errors=True)
+        create_cube(plan, _unborn(plan.path))
+        made.mark("template", {})
+
+
+def write_frame(plan_or_path: IngestPlan | Path, variable: str, key: str) -> FrameReceipt:
+    """Read one frame onto the cube's grid and write its shards, or say that this was done.
+
+    Safe from several processes at once: a frame owns its shards.
+
+    Args:
+        plan_or_path: the plan, or the cube's path, which is enough after ``prepare_cube``.
+        variable: name.
+        key: of the frame in ``plan.frames``.
+
+    Raises:
+        ArchiveError: the file has changed since the inventory, or cannot be read.
+    """
+    path = plan_or_path if isinstance(plan_or_path, Path) else plan_or_path.path
+    ledger, entry = Ledger(_pending(path) / "frames"), f"{variable}/{key}"
+    job = _load_job(path, variable)
+    frame = job.frames[key]
+    array = array_of(open_group(_work(path), mode="r+"), variable)
+    done = ledger.receipt(entry)
+    shards = _shards(_work(path), array, frame)
+    if done and done["digest"] == frame.digest and all(file.exists() for file in shards):
+        return FrameReceipt(**done)
+    values, counts = _read_frame(job, frame)
+    _write_values(array, frame.index, values)
+    for file in shards:
+        sync_file(file)  # before the ledger says so; the folders follow at the commit
+    valid = int(np.isfinite(values).sum())
+    receipt = FrameReceipt(
+        variable, key, valid, values.size - valid, counts.outside, counts.infinite, frame.digest
+    )
+    ledger.mark(entry, asdict(receipt))
+    return receipt
+
+
+def commit_cube(plan: IngestPlan, receipts: Iterable[FrameReceipt]) -> str:
+    """Make everything that was written visible at once, and return the version.
+
+    Raises:
+        ValueError: frames of the plan were not written; the cube stays as it is.
+    """
+    if plan.is_empty:
+        return plan.version
+    written = {(receipt.variable, receipt.key) for receipt in receipts}
+    absent = [
+        f"{f.variable} {f.key}" for f in plan.frames if (f.variable, f.key) not in written
+    ]
+    if absent:
+        raise ValueError(
+            f"{len(absent)} frames of the plan were not written ({listed(absent)}), so "
+            "the cube would have holes; write them and commit again"
+        )
+    work = _work(plan.path)
+    _sync_rest(plan, work)
+    write_inputs(plan.path, plan.inputs)
+    commit_group(work, _commit_attributes(plan, work))
+    if work != plan.path:
+        work.rename(plan.path)
+        sync_file(plan.path.parent)
+    shutil.rmtree(_pending(plan.path), ignore_errors=True)
+    sweep_inputs(plan.path, plan.version)
+    log.info("cube %s has version %s: %d frames new", plan.path, plan.version, len(plan.frames))
+    return plan.version
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a writer needs to know of a plan: one variable and its frames."""
+
+    root: Path
+    grid: GeoBox
+    source: SourceVariable
+    frames: dict[str, PlannedFrame]
+
+
+def _request(plan: IngestPlan) -> dict[str, Any]:
+    """Write down a plan for writers that only know the cube's path."""
+    frames: dict[str, list[dict[str, Any]]] = {v.source.name: [] for v in plan.variables}
+    for frame in plan.frames:
+        frames[frame.variable].append(asdict(frame))
+    return {
+        "version": plan.version,
+        "root": str(plan.root.resolve()),
+        "grid": grids.to_json(plan.grid),
+        "variables": {v.source.name: asdict(v.source) for v in plan.variables},
+        "frames": frames,
+    }
+
+
+def _load_job(path: Path, variable: str) -> _Job:
+    request = _pending(path) / "plan.json"
+    if not request.exists():
+        raise ValueError(f"cube {path} expects no frames; call prepare_cube before write_frame")
+    return _parse_job(request, request.stat().st_mtime_ns, variable)
+
+
+@lru_cache(maxsize=64)
+def _parse_job(request: Path, _changed_ns: int, variable: str) -> _Job:
+    written = read_json(request)
+    source = written["variables"][variable]
+    limits = source.pop("valid_range")
+    return _Job(
+        root=Path(written["root"]),
+        grid=grids.from_json(written["grid"]),
+        source=SourceVariable(**source, valid_range=tuple(limits) if limits else None),
+        frames={f["key"]: PlannedFrame(**f) for f in written["frames"][variable]},
+    )
+
+
+def _read_frame(job: _Job, frame: PlannedFrame) -> tuple[Values, geotiff.Counts]:
+    """Read a file onto the cube's grid; a gap is a frame without a valid pixel."""
+    if frame.file is None:
+        empty = np.full((job.grid.height, job.grid.width), np.nan, dtype=np.float32)
+        return empty, geotiff.Counts()
+    path, source = resolve_under(job.root, frame.file), job.source
+    values, grid, counts = geotiff.read_values(path, source)
+    if geotiff.digest_of(path) != frame.digest:
+        raise ArchiveError(
+            f"{frame.file} has changed since the inventory, so what was checked is not what "
+            "was read; run the ingest again"
+        )
+    method = pick_resampling(source.resampling, grid, job.grid, is_classes=source.is_classes)
+    values = warp_onto(values, grid, job.grid, resampling=method)
+    if source.valid_range:  # cubic overshoots
+        values = np.clip(values, *source.valid_range)
+    return values, counts
+
+
+def _write_values(array: zarr.Array[Any], index: int | None, values: Values) -> None:
+    """Write a frame shard by shard."""
+    for window in _blocks(array):
+        block = values[window.slices]
+        if index is None:
+            write_block(array, (window.y0, window.x0), block)
+        else:
+            write_block(array, (index, window.y0, window.x0), block[None])
+
+
+def _blocks(array: zarr.Array[Any]) -> Iterator[Window]:
+    rows, cols = (array.shards or array.chunks)[-2:]
+    return Window.whole((array.shape[-2], array.shape[-1])).blocks(rows, cols)
+
+
+def _shards(work: Path, array: zarr.Array[Any], frame: PlannedFrame) -> list[Path]:
+    """Name the files of a frame."""
+    rows, cols = (array.shards or array.chunks)[-2:]
+    leading = () if frame.index is None else (frame.index,)
+    places = [(*leading, window.y0 // rows, window.x0 // cols) for window in _blocks(array)]
+    return [chunk_file(work, array, place) for place in places]
+
+
+def _sync_rest(plan: IngestPlan, work: Path) -> None:
+    """Force to the disk what no frame's writer did: folders, metadata, coordinates."""
+    group = open_group(work, mode="r+")
+    arrays = {v.source.name: array_of(group, v.source.name) for v in plan.variables}
+    changed = {work}
+    for frame in plan.frames:
+        for file in _shards(work, arrays[frame.variable], frame):
+            changed.update(p for p in file.parents if p.is_relative_to(work))
+    for folder in work.iterdir():
+        if folder.is_dir():
+            changed |= {folder, folder / "zarr.json"}
+            changed.update(() if folder.name in arrays else (folder / "c").rglob("*"))
+    with ThreadPoolExecutor(_SYNC_THREADS) as pool:
+        list(pool.map(sync_file, changed))
+
+
+def _commit_attributes(plan: IngestPlan, work: Path) -> dict[str, Any]:
+    before = open_group(work, mode="r+").attrs.get("history", "")
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    line = f"{now} cubecast ingested {len(plan.frames)} frames: version {plan.version}"
+    return {
+        "title": plan.title,
+        "history": f"{before}\n{line}".strip(),
+        VERSION_KEY: plan.version,
+        COVERAGE_KEY: coverage_of(plan.inputs),
+    }
+
+
+def _work(path: Path) -> Path:
+    """Name the group that is written to: the cube, or the one that will become it."""
+    return path if path.exists() else _unborn(path)
+
+
+def _pending(path: Path) -> Path:
+    """Name the hidden folder in which an unfinished ingest stands."""
+    return path.with_name(f".{path.name}.pending")
+
+
+def _unborn(path: Path) -> Path:
+    return _pending(path) / path.name

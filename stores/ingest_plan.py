@@ -1,0 +1,231 @@
+"""The plan of an ingest: which frames are new, which are known, and which have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from stores import grid as grids
+from stores.archive import Cadence, SourceVariable
+from stores.cube import Cube
+from stores.errors import ArchiveError
+from stores.growth import Known, PlannedFrame, find_refusals
+from stores.inputs import GAP, Inputs, describe_variable, load_inputs
+from stores.inventory import Inventory
+from stores.layout import Layout, plan_layout
+from stores.series import YEAR, ScannedFile, Series
+from stores.times import Step, Times
+from stores.warp import check_overlap, is_same, pick_resampling
+
+STATIC = "static"
+"""Key of the one frame of a static variable."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedVariable:
+    """A variable as the cube will hold it."""
+
+    source: SourceVariable
+    cadence: Cadence
+    resampling: str
+    """``as is`` where the files lie on the cube's grid."""
+
+
+@dataclass(frozen=True, eq=False)
+class IngestPlan:
+    """Everything an ingest will do; nothing is written before ``prepare_cube``."""
+
+    path: Path
+    root: Path
+    """The archive's."""
+    title: str
+    grid: GeoBox
+    step: Step
+    times: Times
+    """The cube's dates after the commit [s]."""
+    years: tuple[int, ...]
+    layout: Layout
+    variables: tuple[PlannedVariable, ...]
+    frames: tuple[PlannedFrame, ...]
+    """What is to be written."""
+    refused: tuple[str, ...]
+    inputs: Inputs
+    """What the cube is made of after the commit."""
+    base: str | None
+    """Version that is there now."""
+
+    @property
+    def version(self) -> str:
+        """Name what the cube holds after the commit."""
+        return self.inputs.version
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether the cube is as it should be already."""
+        return self.version == self.base
+
+    @property
+    def frame_bytes(self) -> int:
+        """Size of one frame in memory."""
+        return self.grid.height * self.grid.width * 4
+
+    @property
+    def n_shards(self) -> int:
+        """Files that will be written."""
+        return len(self.frames) * len(self.layout.blocks((self.grid.height, self.grid.width)))
+
+    def check(self) -> None:
+        """Refuse what would change frames that forecasts may have used already.
+
+        Raises:
+            ArchiveError: names the dates and a way out.
+        """
+        if self.refused:
+            lines = "\n".join(f"  {line}" for line in self.refused)
+            raise ArchiveError(f"cube {self.path} cannot take this archive:\n{lines}")
+
+    def rows(self) -> list[dict[str, str]]:
+        """Give one line per variable for a printed table."""
+        return [self._row(variable) for variable in self.variables]
+
+    def _row(self, variable: PlannedVariable) -> dict[str, str]:
+        name = variable.source.name
+        new = [frame for frame in self.frames if frame.variable == name]
+        _, rows, cols = self.layout.chunk
+        return {
+            "variable": name,
+            "cadence": variable.cadence,
+            "new": str(len(new)),
+            "known": str(len(self.inputs.variables[name].frames) - len(new)),
+            "gaps": str(sum(frame.file is None for frame in new)),
+            "first": new[0].key if new else "",
+            "last": new[-1].key if new else "",
+            "resampling": variable.resampling,
+            "chunk": f"{rows} x {cols} px",
+            "shard": f"{self.layout.shard[1]} x {self.layout.shard[2]} px",
+            "bytes": str(len(new) * self.frame_bytes),
+        }
+
+
+def plan_ingest(
+    inventory: Inventory, grid: GeoBox, path: Path, *, title: str = ""
+) -> IngestPlan:
+    """Compare an archive with the cube at ``path`` and list the frames that are new.
+
+    Gaps of the inventory become invalid frames; ``inventory.check`` says whether they may.
+    Changed frames are listed in ``refused`` and stop ``prepare_cube``.
+
+    Raises:
+        ArchiveError: the archive holds what no recipe can accept.
+        GridError: a raster lies off the grid, or the cube there lies on another one.
+    """
+    inventory.check(accept_gaps=True)
+    known = _load_known(path, grid, inventory.step)
+    series = tuple(inventory.series.values())
+    times, years = _axes(series, known, inventory.step)
+    due = [frame for one in series for frame in _due_frames(one, times, years)]
+    inputs = _made_of(series, due, known)
+    new = tuple(frame for frame in due if frame.key not in known.frames(frame.variable))
+    return IngestPlan(
+        path=path,
+        root=inventory.root,
+        title=title or f"{', '.join(inventory.series)} every {inventory.step}",
+        grid=grid,
+        step=inventory.step,
+        times=times,
+        years=years,
+        layout=plan_layout((grid.height, grid.width)),
+        variables=tuple(_plan_variable(one, grid) for one in series),
+        frames=new,
+        refused=tuple(find_refusals(due, inputs, known)),
+        inputs=inputs,
+        base=known.version,
+    )
+
+
+def _load_known(path: Path, grid: GeoBox, step: Step) -> Known:
+    if not path.exists():
+        empty = Inputs(grids.fingerprint(grid), str(step), {})
+        return Known(None, empty, np.array([], dtype="datetime64[s]"), ())
+    cube = Cube.open(path)
+    way_out = "state the cube's grid in the recipe, or ingest into a new root"
+    grids.check_same_grid(grid, cube.grid, what="the recipe's grid", way_out=way_out)
+    if cube.step != step:
+        raise ArchiveError(
+            f"archive.step={step} is not the step of cube {path} ({cube.step}), so its frames "
+            "would not line up; ingest into a new root"
+        )
+    annual = (name for name, one in cube.variables.items() if one.cadence == "annual")
+    years = tuple(sorted({year for name in annual for year in cube.years(name)}))
+    return Known(cube.version, load_inputs(path, cube.version), cube.times, years)
+
+
+def _axes(
+    series: tuple[Series, ...], known: Known, step: Step
+) -> tuple[Times, tuple[int, ...]]:
+    """Lay out time and year: what is known keeps its place, later dates follow."""
+    dated = [one.times for one in series if one.cadence == "step"]
+    ends = np.concatenate([known.times, *dated])
+    if not len(ends):
+        raise ArchiveError(
+            "no variable has a file per step, so the cube would have no time axis; "
+            "write {time:...} where the date stands in 'files'"
+        )
+    first = known.times[0] if len(known.times) else ends.min()
+    years = {_year_of(file) for one in series if one.cadence == "annual" for file in one.files}
+    later = [year for year in sorted(years) if not known.years or year > known.years[-1]]
+    return step.range(first, ends.max()), (*known.years, *later)
+
+
+def _due_frames(series: Series, times: Times, years: tuple[int, ...]) -> Iterator[PlannedFrame]:
+    """List the frames that a variable should have, in order; place -1 is off the axis."""
+    name = series.variable.name
+    if series.cadence == "static":
+        file = series.files[0]
+        yield PlannedFrame(name, STATIC, None, file.name, file.digest)
+    elif series.cadence == "annual":
+        for file in series.files:
+            if file.is_usable:
+                year = _year_of(file)
+                index = years.index(year) if year in years else -1
+                yield PlannedFrame(name, str(year), index, file.name, file.digest)
+    else:
+        place = {time: index for index, time in enumerate(times)}
+        for time in series.times:
+            key = str(time.astype(f"datetime64[{series.step.code}]"))
+            usable = [file for file in series.by_time.get(time, []) if file.is_usable]
+            origin = (usable[0].name, usable[0].digest) if usable else (None, GAP)
+            yield PlannedFrame(name, key, place.get(time, -1), *origin)
+
+
+def _made_of(series: tuple[Series, ...], due: list[PlannedFrame], known: Known) -> Inputs:
+    """Say what the cube will be made of; variables that are no longer asked for stay."""
+    variables = dict(known.inputs.variables)
+    for one in series:
+        name = one.variable.name
+        frames = {frame.key: frame.digest for frame in due if frame.variable == name}
+        described = describe_variable(one.variable, one.cadence)
+        variables[name] = replace(described, frames={**known.frames(name), **frames})
+    return replace(known.inputs, variables=variables)
+
+
+def _plan_variable(series: Series, grid: GeoBox) -> PlannedVariable:
+    """Choose how a variable comes onto the grid, and see that it meets it."""
+    variable, source = series.variable, series.grid
+    assert source is not None  # the inventory was checked: some file is usable
+    resampling = pick_resampling(
+        variable.resampling, source, grid, is_classes=variable.is_classes
+    )
+    if is_same(source, grid):
+        return PlannedVariable(variable, series.cadence, "as is")
+    check_overlap(source, grid, what=f"variable {variable.name!r}")
+    return PlannedVariable(variable, series.cadence, resampling)
+
+
+def _year_of(file: ScannedFile) -> int:
+    assert file.time is not None  # annual files are dated
+    return int(YEAR.label(file.time))

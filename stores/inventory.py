@@ -1,0 +1,162 @@
+"""The inventory of an archive: every block of every file read, before anything is written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from stores.archive import FoundFile, SourceVariable
+from stores.errors import ArchiveError
+from stores.geotiff import SUFFIXES
+from stores.grid import describe
+from stores.problems import Problem, find_problems, listed
+from stores.series import Dates, ScannedFile, Series, date_files, scan_file
+from stores.times import Step, Time
+
+Progress = Callable[[int, int], None]
+
+_THREADS = 4  # GDAL and hashlib let go of the interpreter while they work
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Everything that is known about an archive; nothing is refused before ``check``."""
+
+    root: Path
+    step: Step
+    series: Mapping[str, Series]
+
+    def problems(self) -> list[Problem]:
+        """List what is wrong, variable by variable."""
+        each = self.series.values()
+        return [problem for series in each for problem in find_problems(series, self.root)]
+
+    def check(self, accept_gaps: bool = False) -> None:
+        """Refuse an archive that does not hold what the recipe says it holds.
+
+        Args:
+            accept_gaps: missing, unreadable and empty steps become invalid frames instead.
+
+        Raises:
+            ArchiveError: names every problem with its date and file, and a way out.
+        """
+        refused = [p for p in self.problems() if not (p.is_gap and accept_gaps)]
+        if refused:
+            lines = "\n".join(f"  {problem}" for problem in refused)
+            count = f"{len(refused)} problem{'s' if len(refused) > 1 else ''}"
+            raise ArchiveError(f"archive {self.root} cannot be ingested, {count}:\n{lines}")
+
+    def rows(self) -> list[dict[str, str]]:
+        """Give one line per variable for a printed table."""
+        return [_row(series) for series in self.series.values()]
+
+
+def take_inventory(
+    root: Path,
+    variables: Iterable[SourceVariable],
+    step: Step,
+    *,
+    start: Time | None = None,
+    end: Time | None = None,
+    progress: Progress | None = None,
+) -> Inventory:
+    """Find the files of every variable, digest them and read all their blocks.
+
+    Args:
+        root: folder of the archive.
+        variables: what is looked for.
+        step: distance between two frames.
+        start: first date; of each variable its first file by default.
+        end: last date; of each variable its last file by default.
+        progress: called with the files done and in all.
+
+    Raises:
+        ArchiveError: there is no archive, or a pattern cannot be understood.
+    """
+    if not root.is_dir():
+        raise ArchiveError(
+            f"archive.root {root} is no folder, so it holds no files; correct it"
+        )
+    bounds = tuple(None if time is None else step.floor(time) for time in (start, end))
+    found = [date_files(root, variable, step, bounds) for variable in variables]  # type: ignore[arg-type]
+    for dates in found:
+        _check_readers(dates)
+    jobs = [(root, dates.variable, file) for dates in found for file in dates.files]
+    scanned = iter(_scan_all(jobs, progress))
+    series = {
+        dates.variable.name: dates.series([next(scanned) for _ in dates.files])
+        for dates in found
+    }
+    return Inventory(root, step, series)
+
+
+def _check_readers(dates: Dates) -> None:
+    """Refuse by name what no reader understands; a reader is chosen by the file's suffix."""
+    foreign = [f.name for f in dates.files if not f.name.lower().endswith(SUFFIXES)]
+    if foreign:
+        raise ArchiveError(
+            f"{dates.variable.name}: {len(foreign)} files are no GeoTIFFs ({listed(foreign)}), "
+            f"so they cannot be read; name files that end in {', '.join(SUFFIXES)}"
+        )
+
+
+def _scan_all(
+    jobs: list[tuple[Path, SourceVariable, FoundFile]], progress: Progress | None
+) -> list[ScannedFile]:
+    scanned = []
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="inventory") as pool:
+        for file in pool.map(lambda job: scan_file(*job), jobs):
+            scanned.append(file)
+            if progress is not None:
+                progress(len(scanned), len(jobs))
+    return scanned
+
+
+def _row(series: Series) -> dict[str, str]:
+    """Describe a series in words and numbers, each short enough for a column."""
+    counts, dates = series.counts, [file.time for file in series.files]
+    share = 100 * counts.valid / counts.size if counts.size else 0.0
+    is_valid = counts.valid > 0
+    return {
+        "variable": series.variable.name,
+        "cadence": series.cadence,
+        "files": str(len(series.files)),
+        "first": series.label(dates[0]) if dates else "",
+        "last": series.label(dates[-1]) if dates else "",
+        "gaps": str(len(series.missing)),
+        "doubles": str(len(series.doubled)),
+        "unreadable": str(sum(file.error is not None for file in series.files)),
+        "empty": str(sum(file.is_empty for file in series.files)),
+        "misplaced": str(len(series.misplaced)),
+        "undated": str(len(series.undated)),
+        "grid": describe(series.grid) if series.grid else "",
+        **_declared(series),
+        "valid %": f"{share:.2f}",
+        "outside": str(counts.outside),
+        "infinite": str(counts.infinite),
+        "minimum": f"{counts.minimum:.6g}" if is_valid else "",
+        "maximum": f"{counts.maximum:.6g}" if is_valid else "",
+        "digest": hashlib.sha256("".join(f.digest for f in series.files).encode()).hexdigest()[
+            :12
+        ],
+    }
+
+
+def _declared(series: Series) -> dict[str, str]:
+    """Say which number types and markers the files declare, each that occurs."""
+    headers = [file.scan.header for file in series.files if file.scan]
+    markers = [
+        f"{', '.join(f'{m:g}' for m in h.nodata)} ({h.nodata_from})"
+        if h.nodata_from
+        else "none"
+        for h in headers
+    ]
+    scales = [f"x {h.scale:g} + {h.offset:g}" for h in headers if (h.scale, h.offset) != (1, 0)]
+    return {
+        "dtype": " or ".join(dict.fromkeys(h.dtype for h in headers)),
+        "nodata": " or ".join(dict.fromkeys(marker.strip() for marker in markers)),
+        "scale": " or ".join(dict.fromkeys(scales)),
+    }

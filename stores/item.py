@@ -1,0 +1,198 @@
+"""The STAC item of one issue: where, when, what, and the digest of every file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from odc.geo.geobox import GeoBox
+
+from stores import grid as grids
+from stores.arrays import array_of
+from stores.cog import list_cogs
+from stores.footprint import outline
+from stores.forecast import Forecast
+from stores.issue import COGS, FORECAST, ITEM, MANIFEST, IssueKey
+from stores.manifest import FileDigest
+from stores.times import Step, Time
+
+STAC_VERSION = "1.1.0"
+JSON, GEOJSON = "application/json", "application/geo+json"
+
+_EXTENSION = "https://stac-extensions.github.io/{}/schema.json"
+FILE, FORECASTS, PROJECTION, RASTER, VERSION = (
+    _EXTENSION.format(name)
+    for name in (
+        "file/v2.1.0",
+        "forecast/v0.2.0",
+        "projection/v2.0.0",
+        "raster/v2.0.0",
+        "version/v1.2.0",
+    )
+)
+
+_SHA256 = "1220"  # multihash: function sha2-256, 32 bytes
+_DEGREE_M = math.radians(1) * 6_371_008.8  # on the sphere of the mean Earth radius
+_DURATIONS = {"m": "PT{}M", "h": "PT{}H", "D": "P{}D", "M": "P{}M", "Y": "P{}Y"}
+_TYPES = {
+    ".html": "text/html",
+    ".json": JSON,
+    ".csv": "text/csv",
+    ".png": "image/png",
+    ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
+}
+
+
+def build_item(
+    forecast: Forecast,
+    key: IssueKey,
+    *,
+    name: str,
+    revision: int,
+    previous: str | None,
+    files: Mapping[str, FileDigest],
+) -> dict[str, Any]:
+    """Describe an issue as a STAC item.
+
+    Args:
+        forecast: the committed store.
+        key: what the issue follows from.
+        name: folder of the issue.
+        revision: 1 for the first issue of its init_time.
+        previous: folder of the revision before this one.
+        files: digests of all other files of the issue.
+    """
+    geometry, bbox = outline(forecast.grid)
+    links = [_link("root", "../../catalog.json"), _link("parent", "../../catalog.json")]
+    if previous:
+        links.append(_link("predecessor-version", f"../{previous}/{ITEM}", GEOJSON))
+    has_cogs = any(path.startswith(f"{COGS}/") for path in files)
+    rasters = [PROJECTION, RASTER] if has_cogs else [PROJECTION]
+    return {
+        "type": "Feature",
+        "stac_version": STAC_VERSION,
+        "stac_extensions": [FILE, FORECASTS, *rasters, VERSION],
+        "id": name,
+        "geometry": geometry,
+        "bbox": bbox,
+        "properties": _properties(forecast, key) | {"version": str(revision)},
+        "links": links,
+        "assets": _assets(forecast, files),
+    }
+
+
+def duration(step: Step, count: int) -> str:
+    """Write ``count`` steps as an ISO 8601 duration, such as ``P12M``."""
+    return _DURATIONS[step.code].format(step.count * count)
+
+
+def resolution_m(grid: GeoBox) -> float:
+    """Average the height and width of a pixel at the center of the grid [m]."""
+    a, _, _, _, e, _ = list(grid.affine)[:6]
+    crs = grids.crs_of(grid)
+    if not crs.geographic:
+        meters = crs.proj.axis_info[0].unit_conversion_factor if crs.proj.axis_info else 1.0
+        return float(round((abs(a) + abs(e)) / 2 * meters, 3))
+    ys, _ = grids.centers(grid)
+    width = abs(a) * math.cos(math.radians(float(ys.mean())))
+    return float(round((width + abs(e)) / 2 * _DEGREE_M, 3))
+
+
+def rfc3339(time: Time) -> str:
+    """Write a time as STAC does."""
+    return f"{np.datetime_as_string(time.astype('datetime64[s]'))}Z"
+
+
+def _properties(forecast: Forecast, key: IssueKey) -> dict[str, Any]:
+    epsg = grids.crs_of(forecast.grid).to_epsg()
+    crs = {"proj:code": f"EPSG:{epsg}"} if epsg else {"proj:code": None} | _wkt(forecast.grid)
+    return crs | {
+        "title": str(forecast.group.attrs["title"]),
+        "datetime": rfc3339(forecast.init),
+        "start_datetime": rfc3339(forecast.times[0]),
+        "end_datetime": rfc3339(forecast.times[-1]),
+        "forecast:reference_datetime": rfc3339(forecast.init),
+        "forecast:horizon": duration(forecast.step, len(forecast.times)),
+        "proj:shape": list(forecast.grid.shape),
+        "proj:transform": list(forecast.grid.affine)[:6],
+        "cubecast:issue": key.digest,
+        "cubecast:recipe": key.recipe,
+        "cubecast:bundle": key.bundle,
+        "cubecast:cube": key.cube,
+    }
+
+
+def _wkt(grid: GeoBox) -> dict[str, str]:
+    return {"proj:wkt2": str(grids.crs_of(grid).to_wkt())}
+
+
+def _assets(forecast: Forecast, files: Mapping[str, FileDigest]) -> dict[str, Any]:
+    assets: dict[str, Any] = {
+        "forecast": {
+            "href": f"./{FORECAST}",
+            "type": "application/vnd.zarr; version=3",
+            "title": "all variables and times; open with xarray.open_zarr",
+            "roles": ["data"],
+        },
+        "manifest": {"href": f"./{MANIFEST}", "type": JSON, "roles": ["metadata"]},
+    }
+    for name, (variable, lead) in list_cogs(forecast).items():
+        path = f"{COGS}/{name}"
+        if path in files:
+            assets[name.removesuffix(".tif")] = _file(path, files[path], ["data"]) | _frame(
+                forecast, variable, lead, path
+            )
+    for path in sorted(files):
+        if "/" not in path and path != ITEM:
+            assets[path.partition(".")[0]] = _file(path, files[path], ["overview"])
+    return assets
+
+
+def _file(path: str, digest: FileDigest, roles: list[str]) -> dict[str, Any]:
+    return {
+        "href": f"./{path}",
+        "type": _TYPES.get(Path(path).suffix, "application/octet-stream"),
+        "roles": roles,
+        "file:size": digest["size"],
+        "file:checksum": _SHA256 + digest["sha256"],
+    }
+
+
+def _frame(forecast: Forecast, variable: str, lead: int, path: str) -> dict[str, Any]:
+    attributes = dict(array_of(forecast.group, variable).attrs)
+    band = {
+        "name": variable,
+        "description": str(attributes.get("long_name", variable)),
+        "data_type": "float32",
+        "nodata": "nan",
+        "unit": str(attributes["units"]),
+        "statistics": _statistics(forecast.path.parent / path),
+        "raster:spatial_resolution": resolution_m(forecast.grid),
+    }
+    return {
+        "title": f"{band['description']}, {forecast.label(lead)}",
+        "datetime": rfc3339(forecast.times[lead - 1]),
+        "forecast:horizon": duration(forecast.step, lead),
+        "forecast:variable": str(attributes.get("standard_name", variable)),
+        "bands": [band],
+    }
+
+
+def _statistics(path: Path) -> dict[str, float]:
+    """Take the statistics that the COG carries."""
+    with rasterio.open(path, driver="GTiff") as raster:
+        tags = raster.tags(1)
+    prefix = "STATISTICS_"
+    return {
+        name.removeprefix(prefix).lower(): float(value)
+        for name, value in sorted(tags.items())
+        if name.startswith(prefix)
+    }
+
+
+def _link(rel: str, href: str, media_type: str = JSON) -> dict[str, str]:
+    return {"rel": rel, "href": href, "type": media_type}

@@ -1,0 +1,174 @@
+"""Leases: who may write now, kept by the kernel and numbered so that a late writer is refused.
+
+A lease is an flock on a file below ``<root>/.leases``. The kernel gives it back when its
+holder dies, so it needs no time-out and no clock. A number beside it rises with every holder:
+should the lock be lost all the same (somebody deleted the file, a network disk forgot it), the
+earlier holder sees a higher token and may no longer publish. It works on local disks and NFS 4.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from stores.errors import BusyError, FencedError
+from stores.files import read_json, write_json
+from stores.names import check_id
+
+logger = logging.getLogger(__name__)
+
+_FOLDER = ".leases"
+_POLL_S = 0.05
+_HELD: set[int] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who took a lease last."""
+
+    token: int
+    pid: int
+    host: str
+    since: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} since {self.since}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write under one name, while the ``lease`` block that gave it runs."""
+
+    name: str
+    token: int
+    path: Path
+    handle: int
+
+    def check(self) -> None:
+        """Refuse to go on when this lease is no longer the latest.
+
+        Raises:
+            FencedError: the block has ended, or somebody took the lease since.
+        """
+        latest = _read_holder(self.path)
+        is_held = self.handle in _HELD and _is_same_file(self.handle, self.path)
+        if is_held and latest is not None and latest.token == self.token:
+            return
+        now = f"token {latest.token} ({latest})" if latest else "no token"
+        raise FencedError(
+            f"lease {self.name!r} was taken with token {self.token}, but {now} is in force, so "
+            "another run may already have published; run the same command again"
+        )
+
+
+@contextmanager
+def lease(
+    root: Path,
+    name: str,
+    *,
+    wait_s: float,
+    waiting: Callable[[Holder | None], None] | None = None,
+) -> Iterator[Lease]:
+    """Hold the lease ``name`` of a store while the body runs.
+
+    Args:
+        root: folder of the store.
+        name: what is written under the lease.
+        wait_s: how long to wait for another holder [s]; 0 asks once.
+        waiting: called once, with the holder, when there is somebody to wait for.
+
+    Raises:
+        BusyError: the holder did not finish within ``wait_s``.
+    """
+    path = root / _FOLDER / f"{check_id(name, 'lease')}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = _acquire(path, name, wait_s, waiting)
+    _HELD.add(handle)
+    try:
+        yield Lease(name, _take_token(path), path, handle)
+    finally:
+        _HELD.discard(handle)
+        os.close(handle)
+
+
+def _acquire(
+    path: Path, name: str, wait_s: float, waiting: Callable[[Holder | None], None] | None
+) -> int:
+    deadline = time.monotonic() + wait_s
+    pause = _POLL_S
+    while (handle := _try_lock(path)) is None:
+        holder = _read_holder(path)
+        if waiting is not None:
+            waiting(holder)
+            waiting = None
+        if time.monotonic() >= deadline:
+            raise BusyError(
+                f"lease {name!r} is held by {holder or 'a process that gave no name'} and was "
+                f"not free within {wait_s:g} s, so nothing was written; wait for that run, or "
+                "end that process and run again"
+            )
+        time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+        pause = min(2 * pause, 1.0)
+    return handle
+
+
+def _try_lock(path: Path) -> int | None:
+    """Lock the file that ``path`` names now; None when somebody else does."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    if _is_same_file(handle, path):
+        return handle
+    os.close(handle)  # deleted between opening and locking: that lock would guard nothing
+    return None
+
+
+def _is_same_file(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except OSError:
+        return False
+
+
+def _take_token(path: Path) -> int:
+    before = _read_holder(path)
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    token = before.token + 1 if before else 1
+    write_json(
+        path.with_suffix(".json"),
+        asdict(Holder(token, os.getpid(), socket.gethostname(), since)),
+    )
+    return token
+
+
+def _read_holder(path: Path) -> Holder | None:
+    try:
+        return Holder(**read_json(path.with_suffix(".json")))
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, TypeError) as error:
+        logger.warning("%s is unreadable (%s), so its tokens start again", path, error)
+        return None
+
+
+def _forget_in_child() -> None:
+    """Close what a forked child inherited: its copy would keep the lock after we die."""
+    for handle in list(_HELD):
+        with suppress(OSError):
+            os.close(handle)
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,52 @@
+"""A ledger of what is done, so that a rerun resumes: one small file per entry, never half."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from stores.files import read_json, write_json
+
+_LONGEST = 200  # file systems take names of 255 bytes, and the temporary name needs some
+
+
+class Ledger:
+    """Keys that are done and their receipts; many processes may mark at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def done(self) -> set[str]:
+        """List the keys that are marked."""
+        return set(self.receipts())
+
+    def mark(self, key: str, receipt: Mapping[str, Any]) -> None:
+        """Write down that ``key`` is done; the same key again replaces its receipt."""
+        write_json(self._path(key), {"key": key, "receipt": dict(receipt)})
+
+    def receipt(self, key: str) -> dict[str, Any] | None:
+        """Give the receipt of ``key``, or None while it is not done."""
+        try:
+            entry: dict[str, Any] = read_json(self._path(key))
+        except FileNotFoundError:
+            return None
+        return dict(entry["receipt"])
+
+    def receipts(self) -> dict[str, dict[str, Any]]:
+        """Give all receipts by key, sorted by key."""
+        entries = [read_json(path) for path in self.folder.glob("*.json")]
+        return {
+            entry["key"]: entry["receipt"] for entry in sorted(entries, key=lambda e: e["key"])
+        }
+
+    def _path(self, key: str) -> Path:
+        # A dot is quoted too: '..' and names that hide must not come out of a key.
+        name = quote(key, safe="").replace(".", "%2E")
+        if not key or len(name) > _LONGEST:
+            raise ValueError(
+                f"ledger key {key!r} takes {len(name)} bytes as a file name, so it cannot be "
+                f"written down; keep keys between 1 and {_LONGEST} bytes"
+            )
+        return self.folder / f"{name}.json"

@@ -1,0 +1,190 @@
+"""A series: the files of one variable, every block read, and the dates on which one is due."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from stores import geotiff
+from stores.archive import Cadence, FoundFile, Pattern, SourceVariable, find_files
+from stores.errors import ArchiveError
+from stores.geotiff import Counts, Scan
+from stores.names import resolve_under
+from stores.times import Step, Time, Times
+from stores.warp import is_same
+
+YEAR = Step(1, "year")
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedFile:
+    """One file of a series and what reading it found."""
+
+    name: str
+    time: Time | None
+    digest: str = ""
+    scan: Scan | None = None
+    error: str | None = None
+    """Why it cannot be read."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether the file could be read and no pixel is valid."""
+        return self.scan is not None and self.scan.counts.valid == 0
+
+    @property
+    def is_usable(self) -> bool:
+        """Tell whether the file holds at least one valid pixel."""
+        return self.scan is not None and not self.is_empty
+
+
+@dataclass(frozen=True)
+class Series:
+    """All files of one variable, and the dates on which one is due."""
+
+    variable: SourceVariable
+    cadence: Cadence
+    step: Step
+    files: tuple[ScannedFile, ...]
+    undated: tuple[FoundFile, ...]
+    """Files whose name holds no date of the series."""
+    times: Times
+    """Every date that is due, from the first to the last [s]; empty for static variables."""
+
+    @cached_property
+    def by_time(self) -> Mapping[Time | None, list[ScannedFile]]:
+        """Group the files by date."""
+        groups: dict[Time | None, list[ScannedFile]] = defaultdict(list)
+        for file in self.files:
+            groups[file.time].append(file)
+        return dict(groups)
+
+    @cached_property
+    def missing(self) -> list[Time]:
+        """List the dates without a file."""
+        return [time for time in self.times if time not in self.by_time]
+
+    @cached_property
+    def doubled(self) -> list[list[ScannedFile]]:
+        """List the files that stand for one date together."""
+        return [files for files in self.by_time.values() if len(files) > 1]
+
+    @cached_property
+    def grid(self) -> GeoBox | None:
+        """Give the grid on which most files lie; of equally many, that of the earlier."""
+        distinct: list[GeoBox] = []
+        votes: Counter[int] = Counter()
+        for grid in (file.scan.header.grid for file in self.files if file.scan):
+            same = (i for i, known in enumerate(distinct) if is_same(known, grid))
+            index = next(same, len(distinct))
+            if index == len(distinct):
+                distinct.append(grid)
+            votes[index] += 1
+        return distinct[votes.most_common(1)[0][0]] if votes else None
+
+    @cached_property
+    def misplaced(self) -> list[ScannedFile]:
+        """List the files that lie on another grid than most."""
+        grid = self.grid
+        return [
+            f for f in self.files if grid and f.scan and not is_same(f.scan.header.grid, grid)
+        ]
+
+    @property
+    def counts(self) -> Counts:
+        """Add up the pixels of all files."""
+        return sum((file.scan.counts for file in self.files if file.scan), Counts())
+
+    def label(self, time: Time | None) -> str:
+        """Name a date of this series; a static map has none."""
+        return date_label(time, self.cadence, self.step)
+
+
+@dataclass(frozen=True, slots=True)
+class Dates:
+    """The files of a variable before any is opened."""
+
+    variable: SourceVariable
+    cadence: Cadence
+    step: Step
+    files: tuple[FoundFile, ...]
+    undated: tuple[FoundFile, ...]
+    times: Times
+
+    def series(self, files: Iterable[ScannedFile]) -> Series:
+        """Put the scanned files in the place of the found ones."""
+        return Series(
+            self.variable, self.cadence, self.step, tuple(files), self.undated, self.times
+        )
+
+
+def date_label(time: Time | None, cadence: Cadence, step: Step) -> str:
+    """Name a frame by its date, as coarse as its cadence; static frames are called so."""
+    if time is None:
+        return "static"
+    return (YEAR if cadence == "annual" else step).label(time)
+
+
+def date_files(
+    root: Path, variable: SourceVariable, step: Step, bounds: tuple[Time | None, Time | None]
+) -> Dates:
+    """List a variable's files and when one is due; bounds, where given, cut and extend."""
+    cadence = Pattern(variable.files).cadence(step)
+    every = YEAR if cadence == "annual" else step
+    start, end = bounds if cadence == "step" else (None, None)
+    found = find_files(root, variable, step)
+    fitting, undated = _apart(found, every, start)
+    kept = [file for file in fitting if _within(file.time, start, end)]
+    dated = [file.time for file in kept if file.time is not None]
+    times: Times = np.array([], dtype="datetime64[s]")
+    if dated:
+        first = dated[0] if start is None else every.floor(start)
+        times = every.range(first, max(dated) if end is None else every.floor(end))
+    return Dates(variable, cadence, step, tuple(kept), tuple(undated), times)
+
+
+def scan_file(root: Path, variable: SourceVariable, file: FoundFile) -> ScannedFile:
+    """Read every block of one file; what cannot be read is written down, not raised."""
+    path = resolve_under(root, file.name)
+    digest = ""
+    try:
+        digest = geotiff.digest_of(path)
+        return ScannedFile(file.name, file.time, digest, geotiff.scan(path, variable))
+    except (ArchiveError, OSError) as error:
+        return ScannedFile(file.name, file.time, digest, error=str(error))
+
+
+def _apart(
+    found: list[FoundFile], every: Step, start: Time | None
+) -> tuple[list[FoundFile], list[FoundFile]]:
+    """Part the files that lie on the series from those whose date is none of it."""
+    dated = [file for file in found if file.error is None]
+    undated = [file for file in found if file.error is not None]
+    phases = [_phase(file.time, every) for file in dated]
+    if not phases:
+        return dated, undated
+    phase = Counter(phases).most_common(1)[0][0] if start is None else _phase(start, every)
+    for file, own in zip(dated, phases, strict=True):
+        if own != phase:
+            error = f"{every.label(file.time)} lies between two frames of step {every}"  # type: ignore[arg-type]
+            undated.append(FoundFile(file.name, file.time, error))
+    return [f for f, own in zip(dated, phases, strict=True) if own == phase], undated
+
+
+def _phase(time: Time | None, every: Step) -> int:
+    """Tell where in a step of several units a date lies."""
+    if time is None or every.count == 1:
+        return 0
+    return int(time.astype(f"datetime64[{every.code}]").astype(np.int64)) % every.count
+
+
+def _within(time: Time | None, start: Time | None, end: Time | None) -> bool:
+    if time is None:
+        return True
+    return bool((start is None or time >= start) and (end is None or time <= end))

@@ -1,0 +1,136 @@
+"""From any grid onto the cube's: read as is where it is the same, warped where it is not."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
+from rasterio.warp import reproject, transform, transform_bounds
+
+from stores.errors import GridError
+from stores.grid import crs_of, describe
+
+Values = npt.NDArray[np.float32]
+
+ROUNDING_PX = 1e-9
+"""Grids whose corners lie closer together differ by the rounding of floats only [px]."""
+
+_METHODS = {
+    "nearest": Resampling.nearest,
+    "mode": Resampling.mode,
+    "bilinear": Resampling.bilinear,
+    "cubic": Resampling.cubic,
+    "average": Resampling.average,
+}
+_AVERAGES = ("average", "bilinear", "cubic")
+
+
+def warp_onto(values: Values, source: GeoBox, target: GeoBox, *, resampling: str) -> Values:
+    """Bring ``values`` (y, x) from their grid onto another; NaN stays apart from values.
+
+    The same grid gives the same values. Pixels outside the source become NaN.
+    """
+    if is_same(source, target):
+        return values
+    warped = np.full((target.height, target.width), np.nan, dtype=np.float32)
+    reproject(
+        values,
+        warped,
+        src_transform=source.affine,
+        src_crs=str(crs_of(source)),
+        src_nodata=np.nan,
+        dst_transform=target.affine,
+        dst_crs=str(crs_of(target)),
+        dst_nodata=np.nan,
+        resampling=_METHODS[resampling],
+    )
+    return warped
+
+
+def pick_resampling(asked: str, source: GeoBox, target: GeoBox, *, is_classes: bool) -> str:
+    """Choose how values travel between two grids; ``auto`` looks at which one is coarser.
+
+    Raises:
+        ValueError: classes would be averaged, or the method is unknown.
+    """
+    if asked != "auto":
+        _check_method(asked, is_classes=is_classes)
+        return asked
+    if is_coarser(target, source):
+        return "mode" if is_classes else "average"
+    return "nearest" if is_classes else "bilinear"
+
+
+def is_same(grid: GeoBox, other: GeoBox) -> bool:
+    """Tell whether two grids are one, up to the rounding of floats."""
+    if grid == other:
+        return True
+    alike = grid.shape == other.shape and crs_of(grid) == crs_of(other)
+    return bool(alike and shift_px(grid, other) <= ROUNDING_PX)
+
+
+def shift_px(grid: GeoBox, other: GeoBox) -> float:
+    """Give the largest distance between corners of two grids of one CRS [px of ``other``]."""
+    inverse = ~other.affine
+    corners = [(0, 0), (grid.width, 0), (0, grid.height), (grid.width, grid.height)]
+    moved = [(place(inverse, place(grid.affine, corner)), corner) for corner in corners]
+    return max(math.dist(there, here) for there, here in moved)
+
+
+def place(affine: Affine, point: tuple[float, float]) -> tuple[float, float]:
+    """Map a point; the operator for it differs between versions of the affine package."""
+    a, b, c, d, e, f = list(affine)[:6]
+    x, y = point
+    return a * x + b * y + c, d * x + e * y + f
+
+
+def is_coarser(target: GeoBox, source: GeoBox) -> bool:
+    """Tell whether a pixel in the middle of ``target`` covers more than one of ``source``."""
+    row, col = target.height / 2, target.width / 2
+    corners = [(col, row), (col + 1, row), (col + 1, row + 1), (col, row + 1)]
+    xs, ys = zip(*(place(target.affine, corner) for corner in corners), strict=True)
+    xs, ys = transform(str(crs_of(target)), str(crs_of(source)), xs, ys)
+    inverse = ~source.affine
+    px = [place(inverse, point) for point in zip(xs, ys, strict=True)]
+    area = 0.0
+    for (x0, y0), (x1, y1) in zip(px, px[1:] + px[:1], strict=True):
+        area += (x0 * y1 - x1 * y0) / 2
+    return abs(area) > 1 + 1e-6
+
+
+def check_overlap(source: GeoBox, target: GeoBox, *, what: str) -> None:
+    """Refuse a source that does not meet the grid onto which it is to be warped.
+
+    Raises:
+        GridError: the two lie apart, so that every pixel would be invalid.
+    """
+    box = source.boundingbox
+    left, bottom, right, top = transform_bounds(
+        str(crs_of(source)), str(crs_of(target)), box.left, box.bottom, box.right, box.top
+    )
+    # Bounds that cross the antimeridian come back with left > right.
+    spans = [(left, right)] if left <= right else [(left, np.inf), (-np.inf, right)]
+    here = target.boundingbox
+    beside = all(right <= here.left or left >= here.right for left, right in spans)
+    if beside or top <= here.bottom or bottom >= here.top:
+        raise GridError(
+            f"{what} lies at {describe(source)}, which does not meet the cube's grid "
+            f"({describe(target)}), so every pixel would be invalid; check CRS and transform"
+        )
+
+
+def _check_method(asked: str, *, is_classes: bool) -> None:
+    if asked not in _METHODS:
+        raise ValueError(
+            f"resampling={asked!r} is unknown, so nothing can be warped; "
+            f"use auto, {', '.join(_METHODS)}"
+        )
+    if is_classes and asked in _AVERAGES:
+        raise ValueError(
+            f"resampling={asked!r} would mix classes into classes that do not exist; "
+            "use nearest, mode or auto"
+        )

@@ -1,0 +1,72 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.spread import InPlace
+from pipeline.streams.dataset import StreamedBatches
+from pipeline.streams.samples import Batch, Sample, Span, plan_inits
+from stores.times import Step, parse_time
+from stores.windows import Window
+
+MONTH = Step.parse("month")
+
+
+@given(history=st.integers(1, 7), leads=st.integers(1, 7), length=st.integers(1, 30))
+def test_every_frame_of_a_sample_lies_in_its_part(
+    history: int, leads: int, length: int
+) -> None:
+    start = parse_time("2001-03")
+    frames = MONTH.range(start, MONTH.add(start, length - 1))
+    held = MONTH.range(parse_time("1999-01"), parse_time("2005-12"))
+    span = Span(history, leads)
+    inits = plan_inits(frames, held, span)
+    assert len(inits) == max(0, length - history - leads + 1)
+    for init in inits:
+        read = [*span.read_times(MONTH, init), *span.lead_times(MONTH, init)]
+        assert set(read) <= set(frames)
+        assert len(read) == history + leads
+
+
+def test_samples_stop_where_the_cube_ends() -> None:
+    frames = MONTH.range(parse_time("2001-01"), parse_time("2001-12"))
+    inits = plan_inits(frames, frames[:8], Span(3, 2))
+    assert [MONTH.label(init) for init in inits] == ["2001-03", "2001-04", "2001-05", "2001-06"]
+
+
+def named(n: int) -> list[Sample]:
+    start = parse_time("2001-01")
+    return [Sample(MONTH.add(start, index), Window(0, 1, 0, 1)) for index in range(n)]
+
+
+def remember(samples: list[Sample]) -> Batch:
+    months = np.array([sample.init.astype("datetime64[M]").astype(int) for sample in samples])
+    return Batch(*(months for _ in Batch._fields))
+
+
+def stream(**changes: int | None) -> StreamedBatches:
+    wanted = {"seed": 3, "per_epoch": None} | changes
+    return StreamedBatches(remember, named(11), batch=4, spread=InPlace(), **wanted)  # type: ignore[arg-type]
+
+
+def seen(batches: StreamedBatches) -> list[int]:
+    return [int(month) for target, *_ in batches for month in target]
+
+
+def test_an_epoch_shows_every_sample_once_in_an_order_of_its_own() -> None:
+    batches = stream()
+    first = seen(batches)
+    batches.epoch = 1
+    second = seen(batches)
+    assert sorted(first) == sorted(second) == sorted(seen(stream(seed=None)))
+    assert first != second
+    assert len(batches) == 3
+
+
+def test_the_same_seed_and_epoch_give_the_same_order() -> None:
+    assert seen(stream()) == seen(stream())
+    assert seen(stream()) != seen(stream(seed=4))
+
+
+def test_an_epoch_may_draw_fewer_samples() -> None:
+    drawn = seen(stream(per_epoch=6))
+    assert len(drawn) == len(set(drawn)) == 6

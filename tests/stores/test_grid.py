@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+
+from stores import grid as grids
+from stores.errors import GridError
+from tests.make import GRID, write_tiff
+
+number = st.floats(-1e6, 1e6, allow_nan=False).filter(lambda value: abs(value) > 1e-6)
+boxes = st.builds(
+    lambda shape, a, c, e, f, crs: GeoBox(shape, Affine(a, 0, c, 0, e, f), crs),
+    st.tuples(st.integers(1, 97), st.integers(1, 97)),
+    number,
+    number,
+    number,
+    number,
+    st.sampled_from(["EPSG:4326", "EPSG:3035", "EPSG:3067"]),
+)
+
+
+@given(boxes)
+def test_a_grid_survives_json_exactly(grid: GeoBox) -> None:
+    back = grids.from_json(json.loads(json.dumps(grids.to_json(grid))))
+    assert back == grid
+    assert grids.fingerprint(back) == grids.fingerprint(grid)
+
+
+@given(boxes, boxes)
+def test_fingerprints_are_equal_exactly_when_grids_are(one: GeoBox, other: GeoBox) -> None:
+    assert (grids.fingerprint(one) == grids.fingerprint(other)) == (one == other)
+
+
+def test_the_grid_of_a_file_is_that_with_which_it_was_written(tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "a.tif", np.zeros((23, 31), dtype=np.float32))
+    assert grids.read_grid(path) == GRID
+    assert grids.describe(GRID) == "23 x 31 px of 0.1 x 0.1 degree, EPSG:4326, corner (10, 50)"
+
+
+def test_a_grid_a_millionth_of_a_pixel_away_is_another(tmp_path: Path) -> None:
+    moved = GeoBox(GRID.shape, GRID.affine @ Affine.translation(1e-6, 0), GRID.crs)
+    assert grids.fingerprint(moved) != grids.fingerprint(GRID)
+    with pytest.raises(GridError, match=r"the map lies on another grid .* so its pixels would"):
+        grids.check_same_grid(moved, GRID, what="the map", way_out="warp it")
+
+
+def test_one_crs_in_two_spellings_gives_one_grid() -> None:
+    assert GRID.crs is not None
+    spelled = GeoBox(GRID.shape, GRID.affine, GRID.crs.to_wkt())
+    assert spelled == GRID
+    assert grids.fingerprint(spelled) == grids.fingerprint(GRID)
+
+
+def test_centers_lie_half_a_pixel_inside_the_corner() -> None:
+    ys, xs = grids.centers(GRID)
+    assert (ys[0], xs[0]) == pytest.approx((49.95, 10.05))
+    assert (len(ys), len(xs)) == (23, 31)
+
+
+def test_a_rotated_grid_has_no_coordinates() -> None:
+    rotated = GeoBox((3, 3), Affine.rotation(10), "EPSG:3035")
+    with pytest.raises(GridError, match="is rotated"):
+        grids.centers(rotated)
+
+
+def test_a_grid_without_a_crs_is_refused() -> None:
+    with pytest.raises(GridError, match="no CRS"):
+        grids.describe(GeoBox((3, 3), Affine.identity(), None))
