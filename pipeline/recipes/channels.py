@@ -76,8 +76,8 @@ class StepCovariate(RecipePart):
         if self.future == "climatology" and "anomaly" not in self.transform:
             raise ValueError(
                 f"covariate {self.variable!r} has future='climatology' but transform="
-                f"{list(self.transform)}, so its climatology is not known; put 'anomaly' first, "
-                "as in [anomaly, zscore]"
+                f"{list(self.transform)}, so its climatology is not known; put 'anomaly' "
+                "first, as in [anomaly, zscore]"
             )
         return self
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,6 +15,7 @@ from pipeline.streams.read import Source
 from pipeline.streams.samples import Span
 from pipeline.streams.transforms import Values
 from pipeline.tiling.plan import Tile
+from stores.cube import Cube
 from stores.times import Time, Times
 
 Sums = dict[str, ErrorSums]
@@ -39,7 +40,8 @@ def hindcast(
     Sums are merged by the caller in the order given here, which does not depend on workers.
     """
     cases = [Case(init, tile) for init in inits for tile in tiles]
-    sums = spread.ordered(partial(_score, request), cases)
+    methods = possible_baselines(Cube.open(request.cube), min(inits))
+    sums = spread.ordered(partial(_score, request, methods), cases)
     yield from zip(cases, sums, strict=True)
 
 
@@ -51,14 +53,26 @@ def merge(parts: Sequence[Sums]) -> Sums:
     return total
 
 
-def _score(request: Request, case: Case) -> Sums:
+def possible_baselines(cube: Cube, first: Time) -> tuple[str, ...]:
+    """List the baselines that every init from ``first`` on has, so that all are comparable.
+
+    Seasonal naive needs seasons, and a year of observations before the first init.
+    """
+    seasonal = cube.step.n_seasons > 1
+    if seasonal and _years_before(cube.step.add(first, 1), first) >= cube.times[0]:
+        return (PERSISTENCE, CLIMATOLOGY, SEASONAL_NAIVE)
+    return (PERSISTENCE, CLIMATOLOGY)
+
+
+def _score(request: Request, methods: Sequence[str], case: Case) -> Sums:
     """Forecast and score one tile from one init."""
     forecaster = open_forecaster(request.bundle, request.cube, request.device)
     request = replace(request, init=case.init)
     values = forecaster.physical([case.tile], request)[0]
     source, owns = forecaster.source, case.tile.owns
     times = _lead_times(forecaster, request)
-    forecasts = {MODEL: values} | baselines(source, case.tile, case.init, times)
+    simple = baselines(source, case.tile, case.init, times, methods)
+    forecasts = {MODEL: values} | simple
     return score_all(forecasts, source.truth(owns, times), source.domain(owns))
 
 
@@ -67,26 +81,28 @@ def _lead_times(forecaster: Forecaster, request: Request) -> Times:
     return span.lead_times(forecaster.source.open().step, request.init)
 
 
-def baselines(source: Source, tile: Tile, init: Time, times: Times) -> dict[str, Values]:
-    """Forecast what a tile owns (leads, y, x) the three ways that cost nothing.
+def baselines(
+    source: Source, tile: Tile, init: Time, times: Times, methods: Sequence[str]
+) -> dict[str, Values]:
+    """Forecast what a tile owns (leads, y, x) in the ways that cost nothing.
 
     Persistence repeats the frame of ``init``, climatology is the seasonal mean of the training
-    part, and seasonal naive repeats the last year that was observed at ``init``. Series
-    without seasons have no seasonal naive.
+    part, and seasonal naive repeats the last year that was observed at ``init``.
     """
-    cube, owns = source.open(), tile.owns
-    last = source.truth(owns, np.array([init]))
-    found = {
-        PERSISTENCE: np.repeat(last, len(times), axis=0),
-        CLIMATOLOGY: source.climatology(owns, times),
+    owns = tile.owns
+    makers: dict[str, Callable[[], Values]] = {
+        PERSISTENCE: lambda: np.repeat(
+            source.truth(owns, np.array([init])), len(times), axis=0
+        ),
+        CLIMATOLOGY: lambda: source.climatology(owns, times),
+        SEASONAL_NAIVE: lambda: source.truth(
+            owns, np.array([_years_before(time, init) for time in times])
+        ),
     }
-    year_ago = np.array([_last_same_season(time, init) for time in times])
-    if cube.step.n_seasons > 1 and year_ago.min() >= cube.times[0]:
-        found[SEASONAL_NAIVE] = source.truth(owns, year_ago)
-    return found
+    return {method: makers[method]() for method in methods}
 
 
-def _last_same_season(time: Time, init: Time) -> Time:
+def _years_before(time: Time, init: Time) -> Time:
     """Go back whole years from ``time`` until it was observed at ``init``."""
     months = time.astype("datetime64[M]")
     within = time - months.astype("datetime64[s]")

@@ -97,8 +97,8 @@ def _check_forcings(stack: Stack, cube: Cube, init: Time, span: Span) -> None:
         if have < needed:
             raise ValueError(
                 f"covariate {forcing.series.variable!r} has future='known' but ends "
-                f"{cube.step.label(have)}, before {cube.step.label(needed)}, so a forecast from "
-                "this init cannot know it; supply its files, or choose persist or climatology"
+                f"{cube.step.label(have)}, before {cube.step.label(needed)}, so a forecast "
+                "from this init cannot know it; supply its files, or choose 'persist'"
             )
 
 

@@ -28,8 +28,8 @@ class Source:
     stack: Stack
 
     def open(self) -> Cube:
-        """Open the cube, once per process."""
-        return _open_cube(self.cube)
+        """Open the cube as its last commit left it, once per process and commit."""
+        return _open_cube(self.cube, (self.cube / "zarr.json").stat().st_mtime_ns)
 
     def chain(self, series: Series, window: Window) -> Chain:
         """Build the way of a variable into the network's space, for one window."""
@@ -111,7 +111,7 @@ class Source:
 
 
 @lru_cache(maxsize=8)
-def _open_cube(path: Path) -> Cube:
+def _open_cube(path: Path, _committed_ns: int) -> Cube:
     return Cube.open(path)
 
 

@@ -59,7 +59,7 @@ def tiled(network: ConvLSTM, inputs: Inputs, *, core: int, halo: int) -> Tensor:
     hidden=st.sampled_from([(2,), (2, 3)]),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_tiles_with_the_stated_halo_give_the_untiled_forecast(
     height: int, width: int, core: int, hidden: tuple[int, ...], seed: int
 ) -> None:

@@ -1,0 +1,97 @@
+"""The tiled forecast of the real sample equals the untiled one, in normalized units."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.models import ConvLSTM, ConvLSTMShape
+from pipeline.recipes import Recipe, load_recipe
+from pipeline.rollout.forecaster import Forecaster, Request
+from pipeline.spread import InPlace
+from pipeline.streams.fields import FIELDS
+from pipeline.streams.read import Source
+from pipeline.streams.statistics import fit_stack
+from pipeline.streams.transforms import Values
+from pipeline.tiling.plan import plan_tiles
+from stores.times import parse_time
+from tests.make import ingest
+
+RECIPE = Path(__file__).parents[2] / "deploy" / "recipes" / "rainfall-java.yaml"
+SHAPE, LEADS = (75, 224), 12
+
+
+class Double(torch.nn.Module):
+    """Compute in float64, in which a missing path is told from a small number."""
+
+    def __init__(self, network: ConvLSTM) -> None:
+        super().__init__()
+        self.network = network.double()
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        forecast: torch.Tensor = self.network(frames.double())
+        return forecast
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Source]:
+    folder = tmp_path_factory.mktemp("sample")
+    recipe = load_recipe(RECIPE)
+    ingest(recipe, folder / "cube.zarr")
+    stack = fit_stack(recipe, folder / "cube.zarr", folder / FIELDS, InPlace())
+    return recipe, Source(folder / "cube.zarr", folder / FIELDS, stack)
+
+
+def build(made: tuple[Recipe, Source]) -> tuple[Forecaster, ConvLSTM]:
+    """Build the recipe's network with weights large enough that every path counts."""
+    recipe, source = made
+    shape = ConvLSTMShape(
+        channels=len(source.stack.names),
+        history=recipe.rollout.history,
+        hidden=recipe.model.hidden,
+        head=recipe.model.head,
+        norm=recipe.model.norm,
+    )
+    torch.manual_seed(0)
+    network = ConvLSTM(shape).eval()
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    return Forecaster(network, source, shape.history, torch.device("cpu")), network
+
+
+def rolled(forecaster: Forecaster, *, core: int, halo: int) -> Values:
+    where = Path("unused")
+    request = Request(where, forecaster.source.cube, parse_time("2017-12"), LEADS)
+    stitched = np.full((LEADS, *SHAPE), np.nan)
+    for tile in plan_tiles(SHAPE, core=core, halo=halo):
+        frames = forecaster.normalized([tile], request)[0]
+        stitched[:, *tile.owns.slices] = frames[:, *tile.kept.slices]
+    return stitched
+
+
+@pytest.mark.parametrize("core", [32, 48, 64])
+def test_tiles_of_the_sample_give_the_untiled_forecast(
+    made: tuple[Recipe, Source], core: int
+) -> None:
+    forecaster, network = build(made)
+    whole = rolled(forecaster, core=224, halo=0)
+    tiled = rolled(forecaster, core=core, halo=network.reach.radius(LEADS))
+    assert whole[-1].std() > 1e-2
+    assert np.abs(tiled - whole).max() < 1e-5
+
+
+def test_one_pixel_less_halo_shows_a_seam_on_the_sample(made: tuple[Recipe, Source]) -> None:
+    forecaster, network = build(made)
+    double = Forecaster(
+        Double(network),  # type: ignore[arg-type]
+        forecaster.source,
+        forecaster.history,
+        forecaster.device,
+    )
+    halo = network.reach.radius(LEADS)
+    whole = rolled(double, core=224, halo=0)
+    exact = np.abs(rolled(double, core=32, halo=halo) - whole).max()
+    short = np.abs(rolled(double, core=32, halo=halo - 1) - whole).max()
+    assert exact == 0
+    assert short > 0
