@@ -1,0 +1,30 @@
+"""Draw the pictures of the README from a demo: ``python docs/pictures.py demo/issues/2017-12``."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.plots import Extent, plot_maps, to_png
+from stores.forecast import open_forecast
+from stores.issue import FORECAST
+
+
+def main(issue: Path, picture: Path) -> None:
+    """Draw every lead of a forecast."""
+    forecast = open_forecast(issue / FORECAST)
+    variable = forecast.variables[0]
+    leads = range(1, len(forecast.times) + 1)
+    array = forecast.group[variable]
+    figure = plot_maps(
+        np.stack([forecast.read(variable, lead) for lead in leads]),
+        [forecast.label(lead) for lead in leads],
+        extent=Extent.of(forecast.grid),
+        units=str(array.attrs["units"]),
+        title=f"Forecast of {array.attrs['long_name']} from {forecast.step.label(forecast.init)}",
+    )
+    picture.write_bytes(to_png(figure, dpi=90))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(__file__).parent / "forecast.png")
