@@ -1,4 +1,4 @@
-"""Draw the pictures of the README from a demo: ``python docs/pictures.py demo/issues/2017-12``."""
+"""Draw the picture of the README: ``python docs/pictures.py demo/issues/2017-12``."""
 
 import sys
 from pathlib import Path
@@ -16,12 +16,13 @@ def main(issue: Path, picture: Path) -> None:
     variable = forecast.variables[0]
     leads = range(1, len(forecast.times) + 1)
     array = forecast.group[variable]
+    start = forecast.step.label(forecast.init)
     figure = plot_maps(
         np.stack([forecast.read(variable, lead) for lead in leads]),
         [forecast.label(lead) for lead in leads],
         extent=Extent.of(forecast.grid),
         units=str(array.attrs["units"]),
-        title=f"Forecast of {array.attrs['long_name']} from {forecast.step.label(forecast.init)}",
+        title=f"Forecast of {array.attrs['long_name']} from {start}",
     )
     picture.write_bytes(to_png(figure, dpi=90))
 

@@ -70,7 +70,6 @@ class StepCovariate(RecipePart):
     transform: tuple[Transform, ...] = ("zscore",)
     """Applied in order; statistics come from the training part only."""
 
-
     @model_validator(mode="after")
     def _climatology_needs_anomalies(self) -> Self:
         if self.future == "climatology" and "anomaly" not in self.transform:

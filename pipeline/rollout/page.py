@@ -160,8 +160,8 @@ def _map_sections(recipe: Recipe, forecast: Forecast, drawn: Drawn, name: str) -
             ),
         ),
     ]
-    known = np.isfinite(drawn.truth).any(axis=(1, 2))
-    if known.any():
+    known = [lead for lead, truth in enumerate(drawn.truth) if np.isfinite(truth).any()]
+    if known:
         sections.append(
             Section(
                 "Errors of this forecast",
@@ -169,11 +169,7 @@ def _map_sections(recipe: Recipe, forecast: Forecast, drawn: Drawn, name: str) -
                 figure=plot_errors(
                     drawn.forecast[known],
                     drawn.truth[known],
-                    [
-                        label
-                        for label, is_known in zip(labels, known.tolist(), strict=True)
-                        if is_known
-                    ],
+                    [labels[lead] for lead in known],
                     extent=extent,
                     units=units,
                     title="Forecast, truth and their difference",

@@ -61,11 +61,11 @@ class Source:
 
     def statics(self, window: Window) -> Values:
         """Read the channels without a date (s, y, x); invalid pixels are 0."""
-        shape = self.open().grid.shape
+        grid = self.open().grid
         maps: list[Values] = []
         for static in self.stack.statics:
             if static.series is None:
-                maps += _place(shape, window)
+                maps += _place((grid.height, grid.width), window)
             else:
                 maps.append(self._still(static.series, window))
         return _stacked(maps, (0, *window.shape))
@@ -88,7 +88,8 @@ class Source:
     def _still(self, series: Series, window: Window) -> Values:
         frame = self.open().read(series.variable, window)[None]
         seasons = np.zeros(1, dtype=np.int64)
-        return np.nan_to_num(self.chain(series, window).forward(frame, seasons)[0])
+        still: Values = self.chain(series, window).forward(frame, seasons)[0]
+        return np.nan_to_num(still)
 
     def _dated(
         self, forcing: Forcing, series: Series, window: Window, times: Times, init: Time

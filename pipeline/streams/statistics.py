@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from stores.cube import Cube
 
 from pipeline.metrics.moments import Moments, SeasonalSums
 from pipeline.recipes import Recipe
@@ -25,6 +24,7 @@ from pipeline.streams.fields import (
 )
 from pipeline.streams.stack import Stack, build_stack, wanted_transforms
 from pipeline.streams.transforms import Description, Seasons, Values, build_chain
+from stores.cube import Cube
 from stores.times import Times
 from stores.windows import Window
 
@@ -70,7 +70,7 @@ def fit_stack(recipe: Recipe, cube_path: Path, fields: Path, spread: Spread) -> 
     wanted = wanted_transforms(recipe)
     _create(recipe, cube, fields, wanted)
     times = training_times(recipe, cube)
-    blocks = field_blocks(cube.grid.shape)
+    blocks = field_blocks((cube.grid.height, cube.grid.width))
     target = Fit(cube_path, fields, recipe.target.variable, times)
     domain = partial(_fit_domain, target, recipe.domain.variable, recipe.domain.above)
     n_domain = sum(spread.ordered(domain, blocks))
@@ -117,7 +117,7 @@ def _fit_domain(target: Fit, variable: str | None, above: float, window: Window)
     domain = np.isfinite(climatology).all(axis=0)
     if variable is not None:
         domain &= Cube.open(target.cube).read(variable, window) > above
-    write_field(target.fields, DOMAIN, window, domain.astype(np.uint8))
+    write_field(target.fields, DOMAIN, window, np.asarray(domain, dtype=np.uint8))
     write_field(target.fields, CLIMATOLOGY, window, climatology.astype(np.float32))
     return int(domain.sum())
 

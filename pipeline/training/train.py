@@ -71,7 +71,7 @@ def plan_training(recipe: Recipe, source: Source) -> TrainingPlan:
         ValueError: a part is empty.
     """
     cube = source.open()
-    domain = source.domain(Window.whole(cube.grid.shape))
+    domain = source.domain(Window.whole((cube.grid.height, cube.grid.width)))
     training = recipe.training
     patches = plan_patches(domain, side=training.patch_px, min_valid=training.min_valid)
     span = Span(recipe.rollout.history, training.leads)
@@ -245,7 +245,7 @@ def _best(task: ForecastTask, trainer: L.Trainer, folder: Path) -> Trained:
         shape=task.network.shape,
         weights=read_weights(folder / "best.ckpt"),
         curves=curves,
-        best_epoch=int(curves.set_index("epoch")["validation_loss"].idxmin()),
+        best_epoch=int(curves["epoch"].iloc[curves["validation_loss"].argmin()]),
         n_parameters=count_parameters(task.network),
         device=str(trainer.strategy.root_device),
     )

@@ -18,7 +18,7 @@ def test_a_loss_is_the_mean_over_valid_pixels_by_hand(kind: str, expected: float
 
 def test_a_nan_outside_the_valid_pixels_reaches_no_weight() -> None:
     forecast = FORECAST.clone().requires_grad_(True)
-    build_loss("mse")(forecast, TRUTH, VALID).backward()
+    build_loss("mse")(forecast, TRUTH, VALID).backward()  # type: ignore[no-untyped-call]
     assert forecast.grad is not None
     assert forecast.grad.tolist() == [-1.0, 3.0, 0.0]
 

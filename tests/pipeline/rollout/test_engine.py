@@ -20,6 +20,7 @@ from pipeline.rollout.hindcast import (
 from pipeline.rollout.plan import RolloutPlan
 from pipeline.rollout.request import build_plan, build_request
 from pipeline.spread import InPlace
+from pipeline.streams.transforms import Values
 from pipeline.training.bundle import train_bundle
 from stores.bundle import Bundle, open_bundle
 from stores.cube import Cube
@@ -84,7 +85,7 @@ def forecast(made: tuple[Recipe, Cube, Bundle], root: Path, core: int) -> Foreca
     return open_forecast(staged / FORECAST)
 
 
-def frames(rolled: Forecast) -> np.ndarray:  # type: ignore[type-arg]
+def frames(rolled: Forecast) -> Values:
     return np.stack([rolled.read("rain", lead) for lead in range(1, 5)])
 
 

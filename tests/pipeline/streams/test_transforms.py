@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,7 +8,7 @@ from hypothesis import strategies as st
 from pipeline.streams.transforms import build_chain
 
 CLIMATOLOGY = np.linspace(0, 9, 3 * 2 * 2, dtype=np.float32).reshape(3, 2, 2)
-STEPS = {
+STEPS: dict[str, dict[str, Any]] = {
     "log1p": {"kind": "log1p"},
     "sqrt": {"kind": "sqrt"},
     "anomaly": {"kind": "anomaly", "field": "climatology"},

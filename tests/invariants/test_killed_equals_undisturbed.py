@@ -1,0 +1,76 @@
+"""kill -9 of workers, at any tile, leaves the bytes of the forecast as they would have been."""
+
+import hashlib
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.runtime import spread_on
+from flows.steps import issue
+from flows.steps.issue import Job
+from pipeline.recipes import ComputeRecipe, Recipe, load_recipe
+from pipeline.rollout.engine import roll_out
+from pipeline.rollout.plan import RolloutPlan
+from pipeline.rollout.request import build_plan, build_request
+from pipeline.spread import InPlace, Spread
+from pipeline.training.bundle import train_bundle
+from stores.bundle import Bundle
+from stores.cube import Cube
+from stores.forecast import finish_forecast
+from stores.issue import FORECAST
+from tests.make import make_cube
+
+Made = tuple[Recipe, Cube, Bundle]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("made")
+    cube = make_cube(folder, rollout={"history": 3, "leads": 4, "tile_px": 5})
+    recipe = load_recipe(folder / "recipe.yaml")
+    bundle = train_bundle(recipe, cube, (folder / "models", folder / "logs"), spread=InPlace())
+    return recipe, Cube.open(cube), bundle
+
+
+def plan(made: Made, root: Path) -> Job:
+    recipe, cube, bundle = made
+    request = build_request(recipe, bundle, cube, init="2006-06", leads=None)
+    tiles: RolloutPlan = build_plan(recipe, bundle, cube, request.leads, (2, 10**9))
+    return Job(recipe.with_values(root=root), cube, bundle, request, tiles)
+
+
+def workers() -> list[int]:
+    """List the worker processes that this process has started."""
+    started = psutil.Process().children(recursive=True)
+    return [child.pid for child in started if "spawn_main" in " ".join(child.cmdline())]
+
+
+def roll(made: Made, root: Path, spread: Spread, *, kill_after: set[int]) -> dict[str, str]:
+    """Forecast, killing a worker after the given numbers of tiles; give every file's digest."""
+    job = plan(made, root)
+    stage = issue.stage_forecast(job)
+    for count, _ in enumerate(
+        roll_out(job.request, job.plan.tiles, stage, spread=spread), start=1
+    ):
+        if count in kill_after:
+            os.kill(workers()[0], signal.SIGKILL)
+    finish_forecast(stage)
+    files = sorted(path for path in (stage / FORECAST).rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(stage)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+def test_workers_that_are_killed_while_tiles_roll_change_no_byte(
+    made: Made, tmp_path: Path
+) -> None:
+    calm = roll(made, tmp_path / "calm", InPlace(), kill_after=set())
+    assert len(plan(made, tmp_path).plan.tiles) > 20
+    compute = ComputeRecipe(workers=2, threads=1, memory_gb=1.5, device="cpu")
+    with spread_on(compute) as spread:
+        hurt = roll(made, tmp_path / "hurt", spread, kill_after={4, 12})
+    assert hurt == calm
