@@ -1,0 +1,93 @@
+"""From what a person writes to what a flow works with: recipes, and where things lie."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from odc.geo.geobox import GeoBox
+
+from pipeline.recipes import Recipe, RecipeError, load_recipe
+from stores.bundle import MODELS, Bundle, current_bundle, open_bundle
+from stores.cube import Cube
+from stores.errors import CorruptError
+from stores.grid import build_grid, read_grid
+from stores.names import resolve_under
+
+_SUFFIXES = {".yaml", ".yml"}
+
+
+def open_recipe(recipe: str, overrides: Sequence[str] | None, root: str | None) -> Recipe:
+    """Read the recipe that a name or a path means, with the caller's changes."""
+    folder = None if root is None else Path(root)
+    return load_recipe(find_recipe(recipe), overrides=overrides or [], root=folder)
+
+
+def find_recipe(recipe: str) -> Path:
+    """Find a recipe by its path, or by its name in deploy/recipes.
+
+    Raises:
+        RecipeError: there is none of that name.
+    """
+    if Path(recipe).suffix in _SUFFIXES:
+        return Path(recipe)
+    folder = Path(str(files("deploy"))) / "recipes"
+    known = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    if recipe not in known:
+        near = difflib.get_close_matches(recipe, known, n=1)
+        advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        raise RecipeError(
+            f"recipe {recipe!r} is no YAML file and no name in {folder}, so there is nothing "
+            f"to run; {advice}"
+        )
+    return known[recipe]
+
+
+def cube_of(recipe: Recipe) -> Path:
+    """Name the cube of a recipe."""
+    return recipe.root / "cube.zarr"
+
+
+def models_of(recipe: Recipe) -> Path:
+    """Name the folder of the recipe's bundles."""
+    return recipe.root / MODELS
+
+
+def find_bundle(recipe: Recipe, name: str | None) -> Bundle:
+    """Open a bundle by the name of its folder, or the one that was trained last."""
+    if name is None:
+        return current_bundle(models_of(recipe), recipe.name)
+    return open_bundle(resolve_under(models_of(recipe), name))
+
+
+def scores_of(recipe: Recipe, bundle: Path) -> Path:
+    """Name the folder of a bundle's scores."""
+    return recipe.root / "scores" / bundle.name
+
+
+def open_cube(recipe: Recipe) -> Cube:
+    """Open the cube of a recipe.
+
+    Raises:
+        CorruptError: nothing was ingested yet.
+    """
+    path = cube_of(recipe)
+    if not path.exists():
+        raise CorruptError(
+            f"{path} does not exist, so there is nothing to learn or to forecast from; "
+            "ingest the archive first: cubecast ingest RECIPE"
+        )
+    return Cube.open(path)
+
+
+def grid_of(recipe: Recipe) -> GeoBox:
+    """Take the grid that the recipe states, or that of its reference raster."""
+    stated = recipe.grid
+    if stated.like is not None:
+        return read_grid(resolve_under(recipe.archive.root, stated.like))
+    assert stated.crs is not None  # the recipe has one or the other
+    assert stated.transform is not None
+    assert stated.shape is not None
+    return build_grid(stated.crs, list(stated.transform), stated.shape)

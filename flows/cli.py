@@ -1,0 +1,294 @@
+"""The command line ``cubecast``: one command a flow, and what surrounds them.
+
+Heavy libraries are imported inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.console import console, errors, show_logs
+
+app = typer.Typer(
+    name="cubecast",
+    help="Archives of rasters in, forecasts of a whole country out.",
+    epilog="Begin with: cubecast demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_REFUSED, _INTERRUPTED = 1, 130
+
+Recipe = Annotated[
+    str, typer.Argument(help="A YAML file, or the name of one in deploy/recipes.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; repeat it."),
+]
+Root = Annotated[
+    Path | None, typer.Option(help="Folder of cube, models and issues, not the recipe's.")
+]
+Home = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the server's database and logs [default: ~/.cubecast]."),
+]
+Init = Annotated[
+    str | None,
+    typer.Option(help="Last observed time that the forecast knows, as in 2017-12."),
+]
+
+_DEFAULT = "rainfall-java"
+
+
+def main() -> None:
+    """Run the command line; what is refused is a message, not a traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        errors.print("stopped")
+        sys.exit(_INTERRUPTED)
+    except (ValueError, RuntimeError, OSError, LookupError) as error:
+        if _debugs():
+            raise
+        errors.print(f"[bold red]refused:[/] {_escape(error)}", highlight=False, soft_wrap=True)
+        sys.exit(_REFUSED)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(installed_version("cubecast"), highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show it and leave."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks and what Prefect does.")
+    ] = False,
+) -> None:
+    """Take the options of every command."""
+
+
+@app.command()
+def demo(
+    root: Annotated[Path, typer.Option(help="Folder that is written.")] = Path("demo"),
+    overrides: Overrides = None,
+) -> None:
+    """Run the whole job on the sample archive: ingest, train, forecast, evaluate.
+
+    [dim]cubecast demo[/]
+    [dim]cubecast demo --root /tmp/demo --set training.epochs=3[/]
+    """
+    _prepare()
+    from flows.demo import demo as run
+
+    run(recipe=_DEFAULT, overrides=overrides or [], root=str(root))
+
+
+@app.command()
+def check(recipe: Recipe = _DEFAULT, overrides: Overrides = None, root: Root = None) -> None:
+    """Check recipe and archive, and print the plan; nothing is written.
+
+    [dim]cubecast check[/]
+    [dim]cubecast check my.yaml --set archive.root=/data/chirps[/]
+    """
+    _prepare()
+    from flows.check import check as run
+
+    run(recipe, overrides or [], _text(root))
+
+
+@app.command()
+def ingest(recipe: Recipe = _DEFAULT, overrides: Overrides = None, root: Root = None) -> None:
+    """Bring the cube up to date with its archive.
+
+    [dim]cubecast ingest[/]
+    [dim]cubecast ingest my.yaml --set archive.gaps=accept[/]
+    """
+    _prepare()
+    from flows.ingest import ingest as run
+
+    run(recipe=recipe, overrides=overrides or [], root=_text(root))
+
+
+@app.command()
+def train(recipe: Recipe = _DEFAULT, overrides: Overrides = None, root: Root = None) -> None:
+    """Train a model on the cube and keep it as a bundle.
+
+    [dim]cubecast train[/]
+    [dim]cubecast train my.yaml --set training.epochs=2 --set compute.workers=4[/]
+    """
+    _prepare()
+    from flows.train import train as run
+
+    run(recipe=recipe, overrides=overrides or [], root=_text(root))
+
+
+@app.command()
+def forecast(  # noqa: PLR0913  one parameter an option
+    recipe: Recipe = _DEFAULT,
+    init: Init = None,
+    leads: Annotated[int | None, typer.Option(min=1, help="Steps ahead.")] = None,
+    bundle: Annotated[str | None, typer.Option(help="Name of a model, not the newest.")] = None,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Ingest and train first, where that is missing.")
+    ] = False,
+    overrides: Overrides = None,
+    root: Root = None,
+) -> None:
+    """Publish a forecast; the same request twice publishes one issue.
+
+    [dim]cubecast forecast --init 2018-06 --leads 12[/]
+    [dim]cubecast forecast my.yaml --prepare --root /data/java[/]
+    """
+    _prepare()
+    from flows.forecast import forecast as run
+
+    run(
+        recipe=recipe,
+        overrides=overrides or [],
+        root=_text(root),
+        init=init,
+        leads=leads,
+        bundle=bundle,
+        prepare=prepare,
+    )
+
+
+@app.command()
+def evaluate(
+    recipe: Recipe = _DEFAULT,
+    bundle: Annotated[str | None, typer.Option(help="Name of a model, not the newest.")] = None,
+    overrides: Overrides = None,
+    root: Root = None,
+) -> None:
+    """Score a model on the untouched test part, against simple forecasts.
+
+    [dim]cubecast evaluate[/]
+    [dim]cubecast evaluate my.yaml --root /data/java[/]
+    """
+    _prepare()
+    from flows.evaluate import evaluate as run
+
+    run(recipe=recipe, overrides=overrides or [], root=_text(root), bundle=bundle)
+
+
+@app.command()
+def verify(
+    issues: Annotated[list[Path], typer.Argument(help="Folders of published issues.")],
+) -> None:
+    """Check every chunk, COG and digest of published issues.
+
+    [dim]cubecast verify demo/issues/2017-12[/]
+    [dim]cubecast verify demo/issues/*[/]
+    """
+    from flows.check import verify as run
+
+    if not run(issues):
+        raise typer.Exit(_REFUSED)
+
+
+@app.command()
+def up(
+    recipe: Recipe = _DEFAULT,
+    overrides: Overrides = None,
+    root: Root = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port of the server; 0 takes a free one."),
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Run in the background.")] = False,
+    home: Home = None,
+) -> None:
+    """Start a local Prefect server with a worker and the scheduled deployments.
+
+    [dim]cubecast up[/]
+    [dim]cubecast up --detach && prefect deployment run forecast/monthly --watch[/]
+    [dim]cubecast up my.yaml --root /data/java --port 0[/]
+    """
+    from flows import server
+    from flows.schedule import Request
+    from flows.state import default_home
+
+    place = (home or default_home()).absolute()
+    request = Request(recipe, tuple(overrides or ()), root)
+    start = server.up_detached if detach else server.up
+    start(request, home=place, port=port, say=_say)
+
+
+@app.command()
+def down(home: Home = None) -> None:
+    """Stop what 'cubecast up' started, even after a crash of it.
+
+    [dim]cubecast down[/]
+    """
+    from flows import server
+    from flows.state import default_home
+
+    place = (home or default_home()).absolute()
+    _say(f"stopped the server of {place}" if server.down(place) else "nothing was up")
+
+
+@app.command()
+def deploy(recipe: Recipe = _DEFAULT, overrides: Overrides = None, root: Root = None) -> None:
+    """Apply the deployments to the server that PREFECT_API_URL names.
+
+    [dim]PREFECT_API_URL=http://server:4200/api cubecast deploy --root /runs/java[/]
+    """
+    from flows.schedule import Request, deploy_to_active
+
+    deploy_to_active(Request(recipe, tuple(overrides or ()), root))
+    _say("deployed; a worker of the pool 'cubecast' runs them")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of recipes, for editors.
+
+    [dim]cubecast schema > deploy/recipes/recipe.schema.json[/]
+    """
+    from pipeline.recipes import recipe_schema
+
+    sys.stdout.write(recipe_schema())
+
+
+def _prepare() -> None:
+    """Make ready for a flow: its facts on the console, no server that is gone."""
+    from flows.state import default_home, forget_dead_server
+
+    forget_dead_server(default_home())
+    show_logs(debug=_debugs())
+
+
+def _debugs() -> bool:
+    return "--debug" in sys.argv
+
+
+def _say(text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _escape(error: BaseException) -> str:
+    from rich.markup import escape
+
+    return escape(str(error.args[0]) if isinstance(error, KeyError) else str(error))
+
+
+if __name__ == "__main__":
+    main()

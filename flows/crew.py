@@ -1,0 +1,135 @@
+"""Server, worker and deployments of one home: started in order, looked after, stopped."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import URLError
+
+from flows import profile, schedule
+from flows.children import Child, Mark
+from flows.schedule import Request, Upcoming
+from flows.state import State, state_file
+
+HOST = "127.0.0.1"  # no password guards the server, so nobody else may reach it
+
+_HEALTHY_S = 120.0
+_SCHEDULED_S = 60.0
+_PULSE_S = 1.0
+
+Say = Callable[[str], None]
+
+
+class Crew:
+    """Server and worker, with the folder and the address they share."""
+
+    def __init__(self, home: Path, port: int) -> None:
+        self.home, self.port = home, port
+        self.url = f"http://{HOST}:{port}/api"
+        self.before: str | None = None
+        python = [sys.executable, "-m", "prefect"]
+        self.server = self._child(
+            "server", [*python, "server", "start", "--host", HOST, "--port", str(port)]
+        )
+        self.worker = self._child(
+            "worker",
+            [*python, "worker", "start", "--pool", schedule.POOL, "--type", "process"],
+        )
+
+    def _child(self, name: str, command: list[str]) -> Child:
+        return Child(name, command, self.environment, self.home / "logs" / f"{name}.log")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Settings of server, worker and every run: a home of their own, nobody else told."""
+        return {
+            "PREFECT_HOME": str(self.home / "prefect"),
+            "PREFECT_PROFILE": "ephemeral",  # whatever the user has made active elsewhere
+            "PREFECT_API_URL": self.url,
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+        }
+
+    def start(self, request: Request, stopped: threading.Event, say: Say) -> None:
+        """Start everything in order and say how to reach it."""
+        say(f"starting a Prefect server on {self.url} (home {self.home})")
+        self.server.start()
+        self._write(ready=False)
+        self._wait_until_healthy(stopped)
+        schedule.create_pool(self.url)
+        self.worker.start()
+        self._write(ready=False)
+        say("applying the deployments")
+        deployments = self.home / "deployments" / "prefect.yaml"
+        schedule.write_deployments(request, deployments)
+        schedule.apply_deployments(deployments, self.environment)
+        upcoming = self._wait_until_scheduled(stopped)
+        self.before = profile.point_to(self.url)
+        _say_ready(self.url, upcoming, say)
+        self._write(ready=True)
+
+    def look_after(self, stopped: threading.Event) -> None:
+        """Restart what dies, until a signal comes."""
+        while not stopped.wait(_PULSE_S):
+            restarted = [child.look_after() for child in (self.server, self.worker)]
+            if any(restarted):
+                self._write(ready=True)
+
+    def stop(self) -> None:
+        """Stop the worker, then the server, and leave no trace but database and logs."""
+        for child in (self.worker, self.server):
+            child.stop()
+        profile.restore(self.before)
+        state_file(self.home).unlink(missing_ok=True)
+
+    def _write(self, *, ready: bool) -> None:
+        marks = [mark for child in (self.server, self.worker) if (mark := child.mark)]
+        State(self.url, Mark.of(os.getpid()), marks, self.before, ready).write(self.home)
+
+    def _wait_until_healthy(self, stopped: threading.Event) -> None:
+        deadline = time.monotonic() + _HEALTHY_S
+        while not _is_healthy(self.url):
+            if stopped.wait(0.2):
+                raise KeyboardInterrupt
+            if self.server.mark is None or time.monotonic() > deadline:
+                raise RuntimeError(
+                    f"the Prefect server did not answer on {self.url}; "
+                    f"{self.server.logfile} ends:\n{self.server.last_words()}"
+                )
+
+    def _wait_until_scheduled(self, stopped: threading.Event) -> list[Upcoming]:
+        deadline = time.monotonic() + _SCHEDULED_S
+        while True:
+            upcoming = schedule.list_upcoming(self.url)
+            missing = schedule.missing(upcoming)
+            if upcoming and not missing:
+                return upcoming
+            if stopped.wait(0.5):
+                raise KeyboardInterrupt
+            if time.monotonic() > deadline:
+                raise RuntimeError(
+                    f"no runs of {', '.join(missing) or 'any deployment'} were scheduled in "
+                    f"{_SCHEDULED_S:.0f} s, so nothing would ever start; compare SQLAlchemy "
+                    f"and fastapi with constraints.txt, and see {self.server.logfile}"
+                )
+
+
+def _say_ready(url: str, upcoming: list[Upcoming], say: Say) -> None:
+    for line in sorted(upcoming, key=lambda line: line.deployment):
+        when = line.next_run.astimezone() if line.next_run else None
+        say(f"  {line.deployment:<18} next run {when:%Y-%m-%d %H:%M %Z}")
+    say(f"pages: {url.removesuffix('/api')}")
+    say("every shell of this user: prefect deployment run forecast/monthly --watch")
+    say(f"if PREFECT_API_URL is set in yours: export PREFECT_API_URL={url}")
+
+
+def _is_healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (URLError, TimeoutError, ConnectionError):
+        return False

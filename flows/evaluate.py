@@ -1,0 +1,37 @@
+"""Flow: score a model on the test part."""
+
+from __future__ import annotations
+
+import logging
+
+from prefect import flow
+
+from flows.asked import find_bundle, open_cube, open_recipe
+from flows.naming import run_name
+from flows.runtime import spread_on
+from flows.steps import scores
+
+log = logging.getLogger(__name__)
+
+
+@flow(name="evaluate", flow_run_name=run_name, persist_result=False)
+def evaluate(
+    recipe: str,
+    overrides: list[str] | None = None,
+    root: str | None = None,
+    bundle: str | None = None,
+) -> str:
+    """Forecast the test part from every init, and score each lead against simple forecasts.
+
+    Returns:
+        The table of scores.
+    """
+    asked = open_recipe(recipe, overrides, root)
+    cube = open_cube(asked)
+    model = find_bundle(asked, bundle)
+    with spread_on(asked.compute) as spread:
+        found = scores.score(asked, cube, model, spread)
+    table = scores.keep_scores(asked, model, found)
+    scores.show_scores(found)
+    log.info("scores of %s: %s", model.path.name, table)
+    return table

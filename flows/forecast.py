@@ -1,0 +1,69 @@
+"""Flow: publish a forecast."""
+
+from __future__ import annotations
+
+import logging
+
+from prefect import flow
+
+from flows.asked import cube_of, find_bundle, models_of, open_cube, open_recipe
+from flows.evaluate import evaluate
+from flows.ingest import ingest
+from flows.naming import run_name
+from flows.runtime import spread_on
+from flows.steps import issue
+from flows.steps.step import call
+from flows.train import train
+from pipeline.recipes import Recipe
+from stores.bundle import has_bundle
+from stores.lease import lease
+from stores.publish import already_published
+
+log = logging.getLogger(__name__)
+
+_WAIT_S = 24 * 3600.0  # another run of the same request; this one then finds its issue
+
+
+@flow(name="forecast", flow_run_name=run_name, persist_result=False)
+def forecast(  # noqa: PLR0913  one parameter an option
+    recipe: str,
+    overrides: list[str] | None = None,
+    root: str | None = None,
+    init: str | None = None,
+    leads: int | None = None,
+    bundle: str | None = None,
+    prepare: bool = False,
+) -> str:
+    """Roll the current model over the whole grid, then publish Zarr, COGs and a page.
+
+    The same request twice publishes one issue; a rerun after a crash goes on where it ended.
+
+    Returns:
+        The folder of the issue.
+    """
+    asked = open_recipe(recipe, overrides, root)
+    if prepare:
+        _prepare(asked, recipe, overrides, root)
+    cube = open_cube(asked)
+    model = find_bundle(asked, bundle)
+    job = issue.plan_forecast(asked, cube, model, init=init, leads=leads)
+    with lease(asked.root, job.key.lease_name, wait_s=_WAIT_S) as held:
+        published = already_published(asked.root, job.key)
+        if published is None:
+            stage = issue.stage_forecast(job)
+            with spread_on(asked.compute) as spread:
+                issue.roll_tiles(job, stage, spread)
+                issue.export_cogs(job, stage, spread)
+            issue.write_page(job, stage)
+            published = issue.publish(job, stage, held)
+        issue.show_issue(published)
+    return str(published.path)
+
+
+def _prepare(asked: Recipe, recipe: str, overrides: list[str] | None, root: str | None) -> None:
+    """Ingest, train and evaluate where that was never done."""
+    if not cube_of(asked).exists():
+        call(ingest, recipe, overrides, root)
+    if not has_bundle(models_of(asked), asked.name):
+        call(train, recipe, overrides, root)
+        call(evaluate, recipe, overrides, root)

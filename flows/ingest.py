@@ -1,0 +1,36 @@
+"""Flow: bring the cube up to date with its archive."""
+
+from __future__ import annotations
+
+import logging
+
+from prefect import flow
+
+from flows.asked import open_recipe
+from flows.naming import run_name
+from flows.runtime import spread_on
+from flows.steps import cube
+from stores.lease import lease
+
+log = logging.getLogger(__name__)
+
+_WAIT_S = 6 * 3600.0  # another ingest of the same cube ends sooner
+
+
+@flow(name="ingest", flow_run_name=run_name, persist_result=False)
+def ingest(recipe: str, overrides: list[str] | None = None, root: str | None = None) -> str:
+    """Add what is new in the archive to the cube; with nothing new, nothing is written.
+
+    Returns:
+        The version of the cube.
+    """
+    asked = open_recipe(recipe, overrides, root)
+    found = cube.take_inventory(asked)
+    cube.check_archive(asked, found)
+    with lease(asked.root, "cube", wait_s=_WAIT_S), spread_on(asked.compute) as spread:
+        plan = cube.plan_cube(asked, found)
+        receipts = cube.write_frames(plan, spread)
+        version = cube.commit(plan, receipts)
+    if plan.is_empty:
+        log.info("nothing new: cube %s has version %s", plan.path, version)
+    return version

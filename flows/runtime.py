@@ -1,0 +1,195 @@
+"""Where the work of a flow runs: this process, a local cluster, or a scheduler elsewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from dask.system import CPU_COUNT
+from distributed import Client, LocalCluster, Worker, WorkerPlugin
+from distributed.system import MEMORY_LIMIT
+
+from pipeline.recipes import ComputeRecipe
+from pipeline.spread import InPlace, OnDask, Spread
+
+log = logging.getLogger(__name__)
+
+_WORKERS_SHARE = 0.8  # of the memory; the rest stays for the flow itself
+_PATIENCE_S = 10.0  # a nanny restarts a worker in 1 to 3 s
+_REBUILDS = 3
+_CONNECT_S = 30
+
+
+@contextmanager
+def spread_on(compute: ComputeRecipe) -> Iterator[Spread]:
+    """Open the place where a recipe computes, and close it behind the flow."""
+    threads = n_threads(compute)
+    logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells of every connection
+    log.info("computing on %s", describe(compute))
+    if compute.scheduler is not None:
+        with _connect(compute.scheduler) as client:
+            fix_threads(own_threads(compute))
+            client.register_plugin(FixedThreads(threads))
+            yield OnDask(client)
+    elif compute.workers == 0:
+        fix_threads(own_threads(compute))
+        yield InPlace()
+    else:
+        with _local_cluster(compute, threads) as cluster, Client(cluster) as client:
+            fix_threads(own_threads(compute))  # starting workers has set them to one
+            client.register_plugin(FixedThreads(threads))
+            yield OnDask(client, Reviver(cluster, compute.workers))
+
+
+def describe(compute: ComputeRecipe) -> str:
+    """Say in one line where the work runs; the thread count is part of what a number is."""
+    threads, here = n_threads(compute), f"this process ({own_threads(compute)} threads)"
+    if compute.scheduler is not None:
+        return f"{here} and Dask scheduler {compute.scheduler} ({threads} threads a worker)"
+    if compute.workers == 0:
+        return here
+    each = f"{threads} threads, {worker_bytes(compute) / 1e9:.1f} GB"
+    return f"{here} and {compute.workers} local workers ({each} each)"
+
+
+def n_threads(compute: ComputeRecipe) -> int:
+    """Count the threads of one worker's arithmetic, so that all workers share the cores."""
+    return compute.threads or max(1, CPU_COUNT // max(1, compute.workers))
+
+
+def own_threads(compute: ComputeRecipe) -> int:
+    """Count the threads of this process's arithmetic.
+
+    It trains while workers read. Threads that wait for a busy core slow all others down, so
+    it takes a worker's share and leaves the rest of the cores to the workers.
+    """
+    return n_threads(compute)
+
+
+def worker_bytes(compute: ComputeRecipe) -> int:
+    """Give the memory of one worker [bytes]."""
+    if compute.memory_gb is not None:
+        return int(compute.memory_gb * 1e9)
+    return int(MEMORY_LIMIT * _WORKERS_SHARE / max(1, compute.workers))
+
+
+def worker_share(compute: ComputeRecipe) -> tuple[int, int]:
+    """Give the number of workers and the memory of each [bytes]: what tiles are planned for."""
+    return max(1, compute.workers), worker_bytes(compute)
+
+
+def fix_threads(threads: int) -> None:
+    """Set the threads of this process's arithmetic, before or after torch was imported."""
+    os.environ.update(_thread_settings(threads))
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)
+
+
+class FixedThreads(WorkerPlugin):
+    """Give every worker the same number of arithmetic threads.
+
+    Sums depend on it in the last bit, so a worker that joins later must not differ.
+    """
+
+    name = "fixed-threads"
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+
+    def setup(self, worker: Worker) -> None:
+        """Run on a worker as it starts."""
+        fix_threads(self.threads)
+        logging.getLogger("distributed.worker").addFilter(_is_no_goodbye)
+
+
+def _is_no_goodbye(record: logging.LogRecord) -> bool:
+    """Leave out the traceback of a worker whose scheduler has closed; the client ended both."""
+    return "during heartbeat" not in record.getMessage()
+
+
+@dataclass
+class Reviver:
+    """Bring back workers that a local cluster has given up.
+
+    A worker that dies faster than it restarts is never started again, and the work would wait
+    for ever. Called now and then while nothing finishes.
+    """
+
+    cluster: LocalCluster
+    n_workers: int
+    patience_s: float = _PATIENCE_S
+    rebuilds: int = 0
+    _missing_since: float | None = field(default=None, init=False)
+
+    def __call__(self) -> None:
+        """Look after the workers once.
+
+        Raises:
+            RuntimeError: they were brought back too often.
+        """
+        alive = len(self.cluster.scheduler_info["workers"])
+        if alive >= self.n_workers:
+            self._missing_since = None
+            return
+        now = time.monotonic()
+        self._missing_since = self._missing_since or now
+        if now - self._missing_since >= self.patience_s:
+            self._rebuild(alive)
+
+    def _rebuild(self, alive: int) -> None:
+        if self.rebuilds >= _REBUILDS:
+            raise RuntimeError(
+                f"{self.n_workers - alive} of {self.n_workers} workers are gone after "
+                f"{self.rebuilds} restarts, so the work cannot go on; give each more memory "
+                "(compute.memory_gb) or start fewer (compute.workers)"
+            )
+        self.rebuilds += 1
+        self._missing_since = None
+        log.warning("%d of %d workers are alive; starting all anew", alive, self.n_workers)
+        self.cluster.scale(0)
+        self.cluster.scale(self.n_workers)
+
+
+@contextmanager
+def _local_cluster(compute: ComputeRecipe, threads: int) -> Iterator[LocalCluster]:
+    has_dashboard = importlib.util.find_spec("bokeh") is not None
+    with LocalCluster(
+        n_workers=compute.workers,
+        threads_per_worker=1,  # netCDF and GDAL handles are not made for more
+        processes=True,
+        host="127.0.0.1",  # a scheduler runs what it is sent, so nobody else may reach it
+        dashboard_address="127.0.0.1:0" if has_dashboard else None,
+        memory_limit=worker_bytes(compute),
+        silence_logs=logging.ERROR,
+        env=_worker_settings(threads),
+    ) as cluster:
+        yield cluster
+
+
+def _connect(address: str) -> Client:
+    try:
+        return Client(address, timeout=_CONNECT_S)
+    except (OSError, TimeoutError) as error:
+        raise ConnectionError(
+            f"compute.scheduler={address!r} did not answer within {_CONNECT_S} s ({error}), so "
+            "there is nowhere to compute; start it, or leave compute.scheduler out for local "
+            "workers"
+        ) from None
+
+
+def _worker_settings(threads: int) -> dict[str, str]:
+    """Give the environment of a worker: as few threads as it may use."""
+    # Zarr opens ten requests and a thread pool per process by default; workers share one disk.
+    zarr = {"ZARR_ASYNC__CONCURRENCY": "4", "ZARR_THREADING__MAX_WORKERS": "2"}
+    return _thread_settings(threads) | zarr
+
+
+def _thread_settings(threads: int) -> dict[str, str]:
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return dict.fromkeys(names, str(threads))

@@ -1,0 +1,109 @@
+"""Steps from an archive to a cube."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from flows.artifacts import ProgressPage, leave_table
+from flows.asked import cube_of, grid_of
+from flows.console import progress_bar, show_sheet
+from flows.steps.step import step
+from pipeline.recipes import Recipe
+from pipeline.spread import Spread
+from stores import ingest, inventory
+from stores.archive import SourceVariable
+from stores.ingest import FrameReceipt
+from stores.ingest_plan import IngestPlan, plan_ingest
+from stores.inventory import Inventory
+from stores.times import Time, parse_time
+
+Frame = tuple[str, str]
+"""Variable and key of a frame."""
+
+
+@step
+def take_inventory(recipe: Recipe) -> Inventory:
+    """Read every file of the archive and show what was found."""
+    wanted = recipe.archive
+    with progress_bar("reading the archive") as tell:
+        found = inventory.take_inventory(
+            wanted.root,
+            build_sources(recipe),
+            recipe.step,
+            start=_time(wanted.start),
+            end=_time(wanted.end),
+            progress=tell,
+        )
+    show_sheet(f"archive {wanted.root}", found.rows(), key="variable")
+    leave_table("inventory", found.rows(), description=f"Archive {wanted.root}")
+    return found
+
+
+def check_archive(recipe: Recipe, found: Inventory) -> None:
+    """Refuse what cannot be ingested, before anything is written.
+
+    Raises:
+        ArchiveError: names every problem.
+    """
+    found.check(accept_gaps=recipe.archive.gaps == "accept")
+    plan_ingest(found, grid_of(recipe), cube_of(recipe)).check()
+
+
+@step
+def plan_cube(recipe: Recipe, found: Inventory) -> IngestPlan:
+    """Compare the archive with the cube, and show what is new."""
+    plan = plan_ingest(found, grid_of(recipe), cube_of(recipe), title=recipe.title)
+    plan.check()
+    show_sheet(f"cube {plan.path}", plan.rows(), key="variable")
+    leave_table("ingest-plan", plan.rows(), description=f"Frames for {plan.path}")
+    return plan
+
+
+@step
+def write_frames(plan: IngestPlan, spread: Spread) -> list[FrameReceipt]:
+    """Write the frames that are new; a rerun skips those that are written."""
+    ingest.prepare_cube(plan)
+    frames = [(frame.variable, frame.key) for frame in plan.frames]
+    page = ProgressPage("ingest", f"Frames of {plan.path}")
+    receipts = []
+    with progress_bar("writing frames") as tell:
+        for _, receipt in spread.each(partial(_write, plan.path), frames):
+            receipts.append(receipt)
+            tell(len(receipts), len(frames))
+            page.tell(len(receipts), len(frames))
+    return receipts
+
+
+@step
+def commit(plan: IngestPlan, receipts: Sequence[FrameReceipt]) -> str:
+    """Make all new frames visible at once; return the cube's version."""
+    return ingest.commit_cube(plan, receipts)
+
+
+def build_sources(recipe: Recipe) -> list[SourceVariable]:
+    """Turn the variables of a recipe into plain values."""
+    return [
+        SourceVariable(
+            name=name,
+            files=variable.files,
+            units=variable.units,
+            long_name=variable.long_name,
+            standard_name=variable.standard_name,
+            is_classes=variable.kind == "classes",
+            resampling=variable.resampling,
+            band=variable.band,
+            nodata=variable.nodata,
+            valid_range=variable.valid_range,
+        )
+        for name, variable in recipe.archive.variables.items()
+    ]
+
+
+def _write(cube: Path, frame: Frame) -> FrameReceipt:
+    return ingest.write_frame(cube, *frame)
+
+
+def _time(text: str | None) -> Time | None:
+    return None if text is None else parse_time(text)

@@ -1,0 +1,178 @@
+"""Steps from a model to a published forecast."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from flows.artifacts import ProgressPage, leave_link, leave_table
+from flows.asked import scores_of
+from flows.console import progress_bar, show_table
+from flows.runtime import worker_share
+from flows.steps.scores import PART
+from flows.steps.step import step
+from pipeline.recipes import Recipe
+from pipeline.report import write_report
+from pipeline.rollout.engine import ledger_of, roll_out
+from pipeline.rollout.evaluate import Evaluation
+from pipeline.rollout.forecaster import Request, open_forecaster
+from pipeline.rollout.page import build_report, draw_issue
+from pipeline.rollout.plan import RolloutPlan
+from pipeline.rollout.request import build_plan, build_request
+from pipeline.spread import Spread
+from pipeline.training.bundle import read_curves
+from stores import cog
+from stores.bundle import Bundle
+from stores.cube import Cube
+from stores.forecast import (
+    ForecastTemplate,
+    ForecastVariable,
+    create_forecast,
+    finish_forecast,
+    has_forecast,
+    open_forecast,
+)
+from stores.issue import FORECAST, IssueKey, open_stage
+from stores.lease import Lease
+from stores.publish import Published, publish_issue
+
+REPORT = "report.html"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One forecast that was asked for, planned and not refused."""
+
+    recipe: Recipe
+    cube: Cube
+    bundle: Bundle
+    request: Request
+    plan: RolloutPlan
+
+    @property
+    def key(self) -> IssueKey:
+        """What the forecast follows from; equal keys are one issue."""
+        return IssueKey(
+            recipe=self.recipe.fingerprint(),
+            bundle=self.bundle.digest,
+            cube=self.cube.version,
+            init=self.cube.step.label(self.request.init),
+            leads=self.request.leads,
+        )
+
+    @property
+    def template(self) -> ForecastTemplate:
+        """Everything about the issue but its numbers."""
+        target, variable = self.recipe.target, self.recipe.target_variable
+        described = ForecastVariable(
+            target.variable, variable.units, variable.long_name, variable.standard_name
+        )
+        return ForecastTemplate(
+            grid=self.cube.grid,
+            variables=(described,),
+            step=self.cube.step,
+            init=self.request.init,
+            leads=self.request.leads,
+            title=self.recipe.title,
+            layout=self.plan.layout,
+        )
+
+
+@step
+def plan_forecast(
+    recipe: Recipe, cube: Cube, bundle: Bundle, *, init: str | None, leads: int | None
+) -> Job:
+    """Refuse what cannot be forecast, and show tiles, bytes and tasks before anything runs."""
+    request = build_request(recipe, bundle, cube, init=init, leads=leads)
+    plan = build_plan(recipe, bundle, cube, request.leads, worker_share(recipe.compute))
+    job = Job(recipe, cube, bundle, request, plan)
+    label, times = cube.step.label, job.template.times
+    asked = [
+        ("model", bundle.path.name),
+        ("cube", f"version {cube.version}, to {label(cube.times[-1])}"),
+        ("last observed", label(request.init)),
+        ("forecast", f"{label(times[0])} to {label(times[-1])}"),
+    ]
+    rows = [{"what": what, "value": value} for what, value in [*asked, *plan.rows()]]
+    show_table("plan", rows, columns=["what", "value"])
+    leave_table("plan", rows, description=f"Plan of {job.key.stage_name}")
+    return job
+
+
+@step
+def stage_forecast(job: Job) -> Path:
+    """Open the folder in which the issue grows out of sight; a rerun goes on in it."""
+    stage = open_stage(job.recipe.root, job.key)
+    if not has_forecast(stage, job.template):
+        # First, so that no crash leaves tiles marked as done in an empty store.
+        shutil.rmtree(ledger_of(stage).folder, ignore_errors=True)
+    create_forecast(stage, job.template)
+    return stage
+
+
+@step
+def roll_tiles(job: Job, stage: Path, spread: Spread) -> None:
+    """Forecast tile by tile, each with exactly the context that the network reads."""
+    page = ProgressPage("rollout", f"Tiles of {stage.name}")
+    tiles, batch = job.plan.tiles, job.recipe.rollout.batch
+    with progress_bar("forecasting tiles") as tell:
+        for progress in roll_out(job.request, tiles, stage, spread=spread, batch=batch):
+            tell(progress.done, progress.total)
+            page.tell(progress.done, progress.total)
+    finish_forecast(stage)
+
+
+@step
+def export_cogs(job: Job, stage: Path, spread: Spread) -> None:
+    """Write every frame as a Cloud-Optimized GeoTIFF."""
+    if not job.recipe.outputs.cog:
+        return
+    names = list(cog.list_cogs(open_forecast(stage / FORECAST)))
+    with progress_bar("writing COGs") as tell:
+        for done, _ in enumerate(spread.each(partial(_export, stage), names), start=1):
+            tell(done, len(names))
+
+
+@step
+def write_page(job: Job, stage: Path) -> None:
+    """Write ``report.html``, which is published with the issue."""
+    if not job.recipe.outputs.report:
+        return
+    forecast, request = open_forecast(stage / FORECAST), job.request
+    source = open_forecaster(request.bundle, request.cube, request.device).source
+    report = build_report(
+        job.recipe,
+        forecast,
+        draw_issue(forecast, source),
+        job.bundle.description,
+        curves=read_curves(job.bundle),
+        evaluation=Evaluation.load(scores_of(job.recipe, job.bundle.path), PART),
+    )
+    write_report(stage / REPORT, report)
+
+
+@step
+def publish(job: Job, stage: Path, held: Lease) -> Published:
+    """Verify the stage and make it visible at once; the catalog follows."""
+    ledger = ledger_of(stage).folder
+    published = publish_issue(job.recipe.root, stage, job.key, held)
+    shutil.rmtree(ledger, ignore_errors=True)
+    return published
+
+
+def show_issue(published: Published) -> None:
+    """Say where a forecast is."""
+    if not published.is_new:
+        log.info("already published: %s (revision %d)", published.path, published.revision)
+    for name in (REPORT, FORECAST):
+        if (published.path / name).exists():
+            leave_link(name, published.path / name, description=f"Issue {published.path.name}")
+
+
+def _export(stage: Path, name: str) -> str:
+    return cog.export_cog(open_forecast(stage / FORECAST), name).name

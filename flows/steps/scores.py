@@ -1,0 +1,87 @@
+"""Steps that score a model on the past."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pandas as pd
+
+from flows.artifacts import ProgressPage, leave_link, leave_table, leave_text
+from flows.asked import scores_of
+from flows.console import console, progress_bar, show_table
+from flows.runtime import worker_share
+from flows.steps.step import step
+from pipeline.metrics import REFERENCES
+from pipeline.plots import name_of, plot_skill, show_units, to_png
+from pipeline.recipes import Recipe
+from pipeline.report import shortfalls, verdict
+from pipeline.rollout.evaluate import Evaluation, evaluate_part, plan_hindcasts
+from pipeline.rollout.hindcast import MODEL
+from pipeline.rollout.request import build_plan, build_request
+from pipeline.spread import Spread
+from stores.bundle import Bundle
+from stores.cube import Cube
+from stores.files import replacing
+
+log = logging.getLogger(__name__)
+
+PART = "test"
+"""The part of the series that neither training nor early stopping sees."""
+
+
+@step
+def score(recipe: Recipe, cube: Cube, bundle: Bundle, spread: Spread) -> Evaluation:
+    """Forecast the test part from every init, and score every lead against baselines."""
+    first = cube.step.label(plan_hindcasts(recipe, cube, PART)[0])
+    request = build_request(recipe, bundle, cube, init=first, leads=None)
+    plan = build_plan(recipe, bundle, cube, request.leads, worker_share(recipe.compute))
+    page = ProgressPage("evaluation", f"Hindcasts of {bundle.path.name}")
+    with progress_bar("forecasting the past") as bar:
+
+        def tell(done: int, total: int) -> None:
+            bar(done, total)
+            page.tell(done, total)
+
+        return evaluate_part(recipe, request, plan.tiles, PART, spread=spread, tell=tell)
+
+
+@step
+def keep_scores(recipe: Recipe, bundle: Bundle, found: Evaluation) -> str:
+    """Write the scores and a figure of them beside the model; return the table's path."""
+    path = found.save(scores_of(recipe, bundle.path))
+    title = f"{bundle.path.name}: skill against lead"
+    figure = plot_skill(found.table, model=MODEL, step=str(recipe.step), title=title)
+    with replacing(path.with_suffix(".png")) as temporary:
+        temporary.write_bytes(to_png(figure))
+    leave_link("skill figure", path.with_suffix(".png"), description=title)
+    return str(path)
+
+
+def show_scores(found: Evaluation) -> None:
+    """Print skill per lead, the verdict and the alarms."""
+    rows = score_rows(found.table)
+    units = show_units(str(found.table["units"].iloc[0]))
+    title = (
+        f"RMSE [{units}] and skill of {len(found.inits)} forecasts from {found.inits[0]} to "
+        f"{found.inits[-1]}"
+    )
+    show_table(title, rows, columns=list(rows[0]))
+    console.print(verdict(found.table), highlight=False)
+    for warning in [*found.alarms, *shortfalls(found.table)]:
+        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+    leave_table("skill", rows, description=title)
+    leave_text("verdict", verdict(found.table), description="Verdict")
+
+
+def score_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Give one row per lead: RMSE of the model and the baselines, and skill against them."""
+    errors = table.pivot_table(index="lead", columns="method", values="rmse", sort=False)
+    own = table[table["method"] == MODEL].set_index("lead")
+    known = [reference for reference in REFERENCES if reference in errors]
+    return [
+        {"lead": str(lead), "model": float(errors.loc[lead, MODEL])}
+        | {name_of(reference): float(errors.loc[lead, reference]) for reference in known}
+        | {f"skill / {name_of(name)}": float(own.loc[lead, f"skill_{name}"]) for name in known}
+        for lead in errors.index
+    ]

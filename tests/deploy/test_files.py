@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import importlib
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.recipes import load_recipe, recipe_schema
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOYED = ["ingest/nightly", "train/quarterly", "forecast/monthly", "evaluate/monthly"]
+
+
+def read_yaml(name: str) -> Any:
+    return yaml.safe_load(files("deploy").joinpath(name).read_text())
+
+
+def deployments() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = read_yaml("prefect.yaml")["deployments"]
+    return found
+
+
+def flow_of(deployment: dict[str, Any]) -> Any:
+    module, _, name = deployment["entrypoint"].rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def test_the_deployments_of_the_house_are_declared() -> None:
+    assert [f"{flow_of(one).name}/{one['name']}" for one in deployments()] == DEPLOYED
+
+
+@pytest.mark.parametrize("deployment", deployments(), ids=DEPLOYED)
+def test_a_deployment_gives_its_flow_parameters_that_it_takes(
+    deployment: dict[str, Any],
+) -> None:
+    flow = flow_of(deployment)
+    assert set(flow.validate_parameters(deployment["parameters"])) <= set(
+        flow.parameters.properties
+    )
+
+
+@pytest.mark.parametrize("deployment", deployments(), ids=DEPLOYED)
+def test_a_deployment_runs_on_schedule_one_at_a_time(deployment: dict[str, Any]) -> None:
+    (schedule,) = deployment["schedules"]
+    assert schedule["active"]
+    assert schedule["timezone"] == "Asia/Jakarta"
+    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+
+
+def test_deployments_have_no_pull_steps() -> None:
+    assert read_yaml("prefect.yaml")["pull"] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "deploy/recipes").glob("*.yaml")), ids=str)
+def test_every_recipe_of_the_house_is_valid(path: Path) -> None:
+    assert load_recipe(path).name == path.stem
+
+
+def test_the_recipe_schema_is_up_to_date() -> None:
+    written = (ROOT / "deploy/recipes/recipe.schema.json").read_text()
+    assert written == recipe_schema(), "cubecast schema > deploy/recipes/recipe.schema.json"
+
+
+def test_compose_opens_ports_on_this_machine_only_and_holds_no_password() -> None:
+    compose = read_yaml("compose.yaml")
+    ports = [port for one in compose["services"].values() for port in one.get("ports", [])]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+    text = files("deploy").joinpath("compose.yaml").read_text()
+    secrets = re.findall(r"(?:PASSWORD|AUTH\w*): (.+)", text)
+    assert secrets
+    assert all(secret.startswith("${") for secret in secrets)
+
+
+def test_every_service_that_others_wait_for_says_when_it_is_healthy() -> None:
+    services = read_yaml("compose.yaml")["services"]
+    waited = {
+        name: how["condition"]
+        for one in services.values()
+        for name, how in one.get("depends_on", {}).items()
+    }
+    healthy = {name for name, condition in waited.items() if condition == "service_healthy"}
+    assert healthy == {"database", "server", "scheduler"}
+    assert all("healthcheck" in services[name] for name in healthy)
+
+
+def test_torch_stands_once_and_without_a_machine() -> None:
+    constraints = (ROOT / "constraints.txt").read_text()
+    (torch,) = re.findall(r"^torch==(.+)$", constraints, flags=re.MULTILINE)
+    assert "+" not in torch
+    for name in ("Makefile", "deploy/Dockerfile"):
+        assert torch not in (ROOT / name).read_text()
+
+
+def test_constraints_pin_every_dependency_within_its_bounds() -> None:
+    import tomllib
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    versions = {canonicalize_name(name): version for name, version in pinned.items()}
+    for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+        requirement = Requirement(text)
+        version = versions[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), text

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from flows import runtime
+from flows.runtime import Reviver, describe, n_threads, spread_on, worker_bytes
+from pipeline.recipes import ComputeRecipe
+from pipeline.spread import InPlace
+
+
+def look(_: int) -> dict[str, Any]:
+    import torch
+
+    time.sleep(0.2)  # long enough that both workers get some
+    names = ("OMP_NUM_THREADS", "ZARR_ASYNC__CONCURRENCY")
+    settings = {name: os.environ.get(name) for name in names}
+    return settings | {"pid": os.getpid(), "threads": torch.get_num_threads()}
+
+
+def die_once(marker: Path) -> str:
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return marker.name
+
+
+def test_no_workers_compute_in_this_process() -> None:
+    with spread_on(ComputeRecipe(workers=0, threads=1)) as spread:
+        assert isinstance(spread, InPlace)
+        assert list(spread.ordered(lambda item: os.getpid(), range(2))) == [os.getpid()] * 2
+
+
+def test_local_workers_have_the_threads_that_were_asked_for_and_survive_a_kill(
+    tmp_path: Path,
+) -> None:
+    with spread_on(ComputeRecipe(workers=2, threads=1)) as spread:
+        seen = list(spread.ordered(look, range(6)))
+        assert len({one["pid"] for one in seen}) == 2
+        assert os.getpid() not in {one["pid"] for one in seen}
+        assert {one["threads"] for one in seen} == {1}
+        assert {one["OMP_NUM_THREADS"] for one in seen} == {"1"}
+        assert {one["ZARR_ASYNC__CONCURRENCY"] for one in seen} == {"4"}
+        assert _listens_only_here()
+        markers = [tmp_path / str(index) for index in range(2)]
+        assert list(spread.ordered(die_once, markers)) == ["0", "1"]
+
+
+def test_workers_share_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "CPU_COUNT", 8)
+    monkeypatch.setattr(runtime, "MEMORY_LIMIT", 100 * 10**9)
+    shared = ComputeRecipe(workers=4)
+    assert n_threads(shared) == 2
+    assert worker_bytes(shared) == 20 * 10**9
+    assert n_threads(ComputeRecipe(workers=0)) == 8
+    assert n_threads(ComputeRecipe(workers=16)) == 1
+    stated = ComputeRecipe(workers=4, threads=3, memory_gb=1.5)
+    assert (n_threads(stated), worker_bytes(stated)) == (3, 1_500_000_000)
+    assert describe(stated) == (
+        "this process (3 threads) and 4 local workers (3 threads, 1.5 GB each)"
+    )
+    assert describe(ComputeRecipe(workers=0)) == "this process (8 threads)"
+
+
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_CONNECT_S", 0.3)
+    compute = ComputeRecipe(scheduler="tcp://127.0.0.1:9")
+    message = (
+        r"compute.scheduler='tcp://127.0.0.1:9' did not answer.*leave compute.scheduler out"
+    )
+    with pytest.raises(ConnectionError, match=message), spread_on(compute):
+        pass
+
+
+def test_work_runs_on_a_scheduler_that_runs_already() -> None:
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+    ) as cluster:
+        compute = ComputeRecipe(scheduler=cluster.scheduler_address, threads=2)
+        with spread_on(compute) as spread:
+            assert [one["threads"] for one in spread.ordered(look, range(1))] == [2]
+
+
+class LostCluster:
+    """A cluster in which one of two workers is gone for good."""
+
+    def __init__(self) -> None:
+        self.scheduler_info: dict[str, dict[str, None]] = {"workers": {"a": None}}
+        self.scaled: list[int] = []
+
+    def scale(self, n_workers: int) -> None:
+        self.scaled.append(n_workers)
+
+
+def test_lost_workers_are_brought_back_after_some_patience() -> None:
+    cluster = LostCluster()
+    revive = Reviver(cluster, 2, patience_s=0.05)  # type: ignore[arg-type]
+    revive()
+    assert cluster.scaled == []
+    time.sleep(0.06)
+    revive()
+    assert cluster.scaled == [0, 2]
+
+
+def test_a_worker_that_is_back_in_time_is_not_restarted() -> None:
+    cluster = LostCluster()
+    revive = Reviver(cluster, 2, patience_s=0.05)  # type: ignore[arg-type]
+    revive()
+    cluster.scheduler_info["workers"]["b"] = None
+    time.sleep(0.06)
+    revive()
+    del cluster.scheduler_info["workers"]["b"]
+    revive()
+    assert cluster.scaled == []
+
+
+def test_workers_that_are_lost_again_and_again_end_the_run() -> None:
+    revive = Reviver(LostCluster(), 2, patience_s=0.0)  # type: ignore[arg-type]
+    for _ in range(3):
+        revive()
+    with pytest.raises(RuntimeError, match="1 of 2 workers are gone after 3 restarts"):
+        revive()
+
+
+def _listens_only_here() -> bool:
+    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    connections = [one for process in family for one in process.net_connections("inet")]
+    listening = {one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN}
+    return listening == {"127.0.0.1"}
