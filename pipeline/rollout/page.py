@@ -42,6 +42,8 @@ class Drawn:
     """What came in since; NaN where the truth is not known yet."""
     means: pd.DataFrame
     """Domain means by valid time: forecast, climatology, truth."""
+    every: int
+    """Maps hold every n-th pixel."""
 
 
 def draw_issue(forecast: Forecast, source: Source) -> Drawn:
@@ -64,7 +66,7 @@ def draw_issue(forecast: Forecast, source: Source) -> Drawn:
         rows.append([_mean(values[inside]) for values in (frame, usual, truth)])
     means = pd.DataFrame(rows, forecast.times, ["forecast", "climatology", "truth"])
     shown, departure, truths = (np.stack(column) for column in maps)
-    return Drawn(shown, departure, truths, means.dropna(axis=1, how="all"))
+    return Drawn(shown, departure, truths, means.dropna(axis=1, how="all"), every)
 
 
 def build_report(
@@ -88,7 +90,7 @@ def build_report(
         warnings=_warnings(evaluation),
         sections=[
             *_map_sections(recipe, forecast, drawn, name),
-            *_skill_sections(evaluation),
+            *_skill_sections(evaluation, str(forecast.step)),
             Section(
                 "How the model learned",
                 "Loss in normalized units, per epoch. The weights of the best epoch are used.",
@@ -118,7 +120,7 @@ def _facts(
         "Grid": f"{height} x {width} px",
         "Units": recipe.target_variable.units,
         "Model": f"{description['network']['family']}, {training['parameters']} parameters, "
-        f"best of {training['epochs']} epochs: {training['best_epoch'] + 1}",
+        f"epoch {training['best_epoch']} of {training['epochs']}",
         "Trained on": " to ".join(recipe.split.train),
         "Bundle": str(attributes["bundle"])[:12],
         "Cube version": str(attributes["cube_version"]),
@@ -132,7 +134,8 @@ def _map_sections(recipe: Recipe, forecast: Forecast, drawn: Drawn, name: str) -
     sections = [
         Section(
             "Forecast",
-            "One map per lead, all with the same colors.",
+            "One map per lead, all with the same colors."
+            + (f" Every {drawn.every}th pixel is drawn." if drawn.every > 1 else ""),
             figure=plot_maps(
                 drawn.forecast, labels, extent=extent, units=units, title=f"Forecast {name}"
             ),
@@ -179,7 +182,7 @@ def _map_sections(recipe: Recipe, forecast: Forecast, drawn: Drawn, name: str) -
     return sections
 
 
-def _skill_sections(evaluation: Evaluation | None) -> list[Section]:
+def _skill_sections(evaluation: Evaluation | None, step: str) -> list[Section]:
     if evaluation is None:
         return []
     inits = evaluation.inits
@@ -192,7 +195,7 @@ def _skill_sections(evaluation: Evaluation | None) -> list[Section]:
         Section(
             "Skill",
             text,
-            figure=plot_skill(evaluation.table, model=MODEL),
+            figure=plot_skill(evaluation.table, model=MODEL, step=step),
             table=score_overview(evaluation.table),
         )
     ]

@@ -49,6 +49,7 @@ class Trained:
     curves: pd.DataFrame
     """One row per epoch: train_loss, validation_loss, lr."""
     best_epoch: int
+    """Counted from 1."""
     n_parameters: int
     device: str
 
@@ -258,5 +259,6 @@ def _read_curves(path: Path) -> pd.DataFrame:
         columns={name: "lr" for name in map(str, rows) if name.startswith("lr-")}
     )
     columns = [name for name in ("train_loss", "validation_loss", "lr") if name in rows]
-    rows["epoch"] = rows["epoch"].ffill().bfill().astype(int)
+    # The rate is logged before its epoch is named; people count epochs from 1.
+    rows["epoch"] = rows["epoch"].bfill().astype(int) + 1
     return rows.groupby("epoch")[columns].first().reset_index()
