@@ -10,11 +10,12 @@ from flows.asked import cube_of, grid_of, open_recipe
 from flows.console import console, show_sheet, show_table
 from flows.runtime import describe, worker_share
 from flows.steps.cube import build_sources, check_archive
-from pipeline.models import ConvLSTM, ConvLSTMShape, count_parameters
+from pipeline.models import ConvLSTM, count_parameters
 from pipeline.recipes import PARTS, Recipe
 from pipeline.rollout.plan import plan_rollout
 from pipeline.streams.samples import Span, plan_inits
 from pipeline.streams.stack import build_stack, wanted_transforms
+from pipeline.training.train import build_shape
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.inventory import take_inventory
 from stores.times import parse_time
@@ -73,7 +74,7 @@ def _cube_rows(plan: IngestPlan) -> Rows:
 
 def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     history, training = recipe.rollout.history, recipe.training
-    network = _network(recipe)
+    network = build_shape(recipe, len(_channels(recipe)))
     rows = _rows(
         ("computing on", describe(recipe.compute)),
         ("network", f"{count_parameters(ConvLSTM(network))} parameters"),
@@ -89,7 +90,7 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
 
 def _rollout_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     leads, shape = recipe.rollout.leads, (plan.grid.height, plan.grid.width)
-    network = _network(recipe)
+    network = build_shape(recipe, len(_channels(recipe)))
     tiles = plan_rollout(
         shape,
         ConvLSTM(network).reach,
@@ -102,20 +103,6 @@ def _rollout_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     return _rows(
         *((f"forecast, {what}", value) for what, value in tiles.rows()),
         ("forecast, bytes", f"{n_bytes / 1e6:.1f} MB before compression, {leads} COGs"),
-    )
-
-
-def _network(recipe: Recipe) -> ConvLSTMShape:
-    model = recipe.model
-    return ConvLSTMShape(
-        channels=len(_channels(recipe)),
-        history=recipe.rollout.history,
-        hidden=model.hidden,
-        kernel=model.kernel,
-        head=model.head,
-        dropout=model.dropout,
-        norm=model.norm,
-        residual=model.residual,
     )
 
 

@@ -1,7 +1,6 @@
 """Mergeable statistics and scores: every one has ``zero`` and ``+``."""
 
 from pipeline.metrics.collapse import collapse_alarm
-from pipeline.metrics.maps import ErrorMaps
 from pipeline.metrics.moments import Moments, SeasonalSums
 from pipeline.metrics.ranges import name_leads
 from pipeline.metrics.scores import ErrorSums, score_all
@@ -10,7 +9,6 @@ from pipeline.metrics.table import ALL_LEADS, REFERENCES, score_table
 __all__ = [
     "ALL_LEADS",
     "REFERENCES",
-    "ErrorMaps",
     "ErrorSums",
     "Moments",
     "SeasonalSums",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from pipeline.models.cells import ConvLSTMCell
@@ -91,14 +90,3 @@ def _build_head(shape: ConvLSTMShape) -> nn.Sequential:
 def count_parameters(network: nn.Module) -> int:
     """Count what training may change."""
     return sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
-
-
-def untrained_like(network: ConvLSTM, *, seed: int) -> ConvLSTM:
-    """Build the same network with random weights everywhere, for probes and benchmarks."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        fresh = ConvLSTM(network.shape)
-        for name, weight in fresh.named_parameters():
-            if weight.ndim > 1 and name.startswith("head"):
-                nn.init.xavier_uniform_(weight)
-    return fresh

@@ -129,57 +129,45 @@ def _facts(
 
 
 def _map_sections(recipe: Recipe, forecast: Forecast, drawn: Drawn, name: str) -> list[Section]:
-    units, extent = recipe.target_variable.units, Extent.of(forecast.grid)
+    look: dict[str, Any] = {
+        "extent": Extent.of(forecast.grid),
+        "units": recipe.target_variable.units,
+    }
     labels = [forecast.label(lead) for lead in range(1, len(forecast.times) + 1)]
-    sections = [
-        Section(
-            "Forecast",
-            "One map per lead, all with the same colors."
-            + (f" Every {drawn.every}th pixel is drawn." if drawn.every > 1 else ""),
-            figure=plot_maps(
-                drawn.forecast, labels, extent=extent, units=units, title=f"Forecast {name}"
-            ),
-        ),
-        Section(
-            "Departure from the usual",
-            "Forecast minus the mean of the same season over the training part.",
-            figure=plot_maps(
-                drawn.departure,
-                labels,
-                extent=extent,
-                units=units,
-                title="Forecast minus climatology",
-                kind="diverging",
-            ),
-        ),
-        Section(
-            "Mean over the domain",
-            "Mean of all pixels of the domain at each valid time.",
-            figure=plot_series(
-                drawn.means,
-                units=units,
-                title=f"Domain mean of {name}",
-                init_time=forecast.init,
-            ),
-        ),
+    thinned = f" Every {drawn.every}th pixel is drawn." if drawn.every > 1 else ""
+    forecasts = plot_maps(drawn.forecast, labels, title=f"Forecast {name}", **look)
+    departures = plot_maps(
+        drawn.departure, labels, title="Forecast minus climatology", kind="diverging", **look
+    )
+    means = plot_series(
+        drawn.means,
+        units=look["units"],
+        title=f"Domain mean of {name}",
+        init_time=forecast.init,
+    )
+    usual = "Forecast minus the mean of the same season over the training part."
+    whole = "Mean of all pixels of the domain at each valid time."
+    return [
+        Section("Forecast", f"One map per lead, all with the same colors.{thinned}", forecasts),
+        Section("Departure from the usual", usual, departures),
+        Section("Mean over the domain", whole, means),
+        *_error_sections(drawn, labels, look),
     ]
+
+
+def _error_sections(drawn: Drawn, labels: list[str], look: dict[str, Any]) -> list[Section]:
     known = [lead for lead, truth in enumerate(drawn.truth) if np.isfinite(truth).any()]
-    if known:
-        sections.append(
-            Section(
-                "Errors of this forecast",
-                "The leads whose truth has come in since.",
-                figure=plot_errors(
-                    drawn.forecast[known],
-                    drawn.truth[known],
-                    [labels[lead] for lead in known],
-                    extent=extent,
-                    units=units,
-                    title="Forecast, truth and their difference",
-                ),
-            )
-        )
-    return sections
+    if not known:
+        return []
+    figure = plot_errors(
+        drawn.forecast[known],
+        drawn.truth[known],
+        [labels[lead] for lead in known],
+        title="Forecast, truth and their difference",
+        **look,
+    )
+    text = "The leads whose truth has come in since."
+    return [Section("Errors of this forecast", text, figure)]
 
 
 def _skill_sections(evaluation: Evaluation | None, step: str) -> list[Section]:

@@ -138,10 +138,11 @@ def _fit(
     return _best(task, trainer, folder)
 
 
-def _build_task(recipe: Recipe, source: Source, plan: TrainingPlan) -> ForecastTask:
-    model, training = recipe.model, recipe.training
-    shape = ConvLSTMShape(
-        channels=len(source.stack.names),
+def build_shape(recipe: Recipe, channels: int) -> ConvLSTMShape:
+    """Give the sizes of the recipe's network for a number of input channels."""
+    model = recipe.model
+    return ConvLSTMShape(
+        channels=channels,
         history=recipe.rollout.history,
         hidden=model.hidden,
         kernel=model.kernel,
@@ -150,6 +151,11 @@ def _build_task(recipe: Recipe, source: Source, plan: TrainingPlan) -> ForecastT
         norm=model.norm,
         residual=model.residual,
     )
+
+
+def _build_task(recipe: Recipe, source: Source, plan: TrainingPlan) -> ForecastTask:
+    training = recipe.training
+    shape = build_shape(recipe, len(source.stack.names))
     learning = LearningPlan(
         leads=training.leads,
         lr=training.lr,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.metrics import ErrorMaps, ErrorSums, score_all
+from pipeline.metrics import ErrorSums, score_all
 
 Array = npt.NDArray[Any]
 SCORES = ("n", "bias", "rmse", "mae", "r2", "correlation", "sd_forecast", "sd_truth")
@@ -190,21 +190,3 @@ def test_a_valid_pixel_that_is_not_finite_is_refused() -> None:
     forecast[0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="1 of 429 values that valid marks as usable"):
         ErrorSums.of(forecast, truth, np.ones((11, 13), dtype=bool))
-
-
-def test_error_maps_of_pieces_equal_those_of_the_whole() -> None:
-    forecast, truth = make_pair(4)
-    valid = np.random.default_rng(0).random(truth.shape) > 0.5
-    valid[:, 2, 3] = False
-    whole = ErrorMaps.of(forecast, truth, valid)
-    parts = [ErrorMaps.of(forecast[k : k + 1], truth[k : k + 1], valid[k]) for k in range(3)]
-    merged = reduce(add, parts, ErrorMaps.zero((11, 13)))
-    np.testing.assert_array_equal(merged.n, whole.n)
-    error = np.where(valid, forecast.astype(np.float64) - truth, np.nan)
-    seen = valid.any(axis=0)
-    np.testing.assert_allclose(merged.bias[seen], np.nanmean(error[:, seen], axis=0))
-    np.testing.assert_allclose(
-        merged.rmse[seen], np.sqrt(np.nanmean(error[:, seen] ** 2, axis=0))
-    )
-    assert np.isnan(merged.bias[2, 3])
-    assert np.isnan(merged.rmse[2, 3])
