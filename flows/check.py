@@ -12,7 +12,7 @@ from flows.runtime import describe, worker_share
 from flows.steps.cube import build_sources, check_archive
 from pipeline.models import ConvLSTM, count_parameters
 from pipeline.recipes import PARTS, Recipe
-from pipeline.rollout.plan import plan_rollout
+from pipeline.rollout.plan import Rollout, plan_rollout
 from pipeline.streams.samples import Span, plan_inits
 from pipeline.streams.stack import build_stack, wanted_transforms
 from pipeline.training.train import build_shape
@@ -90,20 +90,24 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
 
 def _rollout_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     leads, shape = recipe.rollout.leads, (plan.grid.height, plan.grid.width)
-    network = build_shape(recipe, len(_channels(recipe)))
+    rollout, stated = build_rollout(recipe, shape), recipe.rollout
     tiles = plan_rollout(
-        shape,
-        ConvLSTM(network).reach,
-        network,
-        leads=leads,
-        core_px=recipe.rollout.tile_px,
-        worker=worker_share(recipe.compute),
+        rollout,
+        worker_share(recipe.compute),
+        core_px=stated.tile_px,
+        block_leads=stated.block_leads,
     )
     n_bytes = leads * shape[0] * shape[1] * 4
     return _rows(
         *((f"forecast, {what}", value) for what, value in tiles.rows()),
         ("forecast, bytes", f"{n_bytes / 1e6:.1f} MB before compression, {leads} COGs"),
     )
+
+
+def build_rollout(recipe: Recipe, shape: tuple[int, int]) -> Rollout:
+    """Describe the recipe's rollout on a grid of ``shape`` (y, x); no model is needed."""
+    network = build_shape(recipe, len(_channels(recipe)))
+    return Rollout(shape, ConvLSTM(network).reach, network, recipe.rollout.leads)
 
 
 def _channels(recipe: Recipe) -> tuple[str, ...]:

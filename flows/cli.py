@@ -111,6 +111,28 @@ def check(recipe: Recipe = _DEFAULT, overrides: Overrides = None, root: Root = N
 
 
 @app.command()
+def plan(
+    recipe: Recipe = _DEFAULT,
+    overrides: Overrides = None,
+    root: Root = None,
+    shape: Annotated[
+        str | None, typer.Option(metavar="HEIGHTxWIDTH", help="Another grid than the recipe's.")
+    ] = None,
+) -> None:
+    """Print the plans a forecast could follow: redundant work, reads, memory, tasks.
+
+    [dim]cubecast plan[/]
+    [dim]cubecast plan my.yaml --set compute.memory_gb=4[/]
+    [dim]cubecast plan --shape 17111x40000 --set rollout.leads=12[/]
+    """
+    _prepare()
+    from flows.plan import parse_shape
+    from flows.plan import plan as run
+
+    run(recipe, overrides or [], _text(root), None if shape is None else parse_shape(shape))
+
+
+@app.command()
 def ingest(recipe: Recipe = _DEFAULT, overrides: Overrides = None, root: Root = None) -> None:
     """Bring the cube up to date with its archive.
 

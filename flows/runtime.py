@@ -16,6 +16,7 @@ from distributed import Client, LocalCluster, Worker, WorkerPlugin
 from distributed.system import MEMORY_LIMIT
 
 from pipeline.recipes import ComputeRecipe
+from pipeline.rollout.plan import Workers
 from pipeline.spread import InPlace, OnDask, Spread
 
 log = logging.getLogger(__name__)
@@ -79,9 +80,9 @@ def worker_bytes(compute: ComputeRecipe) -> int:
     return int(MEMORY_LIMIT * _WORKERS_SHARE / max(1, compute.workers))
 
 
-def worker_share(compute: ComputeRecipe) -> tuple[int, int]:
+def worker_share(compute: ComputeRecipe) -> Workers:
     """Give the number of workers and the memory of each [bytes]: what tiles are planned for."""
-    return max(1, compute.workers), worker_bytes(compute)
+    return Workers(max(1, compute.workers), worker_bytes(compute))
 
 
 def fix_threads(threads: int) -> None:

@@ -38,6 +38,7 @@ from stores.forecast import (
 from stores.issue import FORECAST, IssueKey, open_stage
 from stores.lease import Lease
 from stores.publish import Published, publish_issue
+from stores.scratch import scratch_of
 
 REPORT = "report.html"
 
@@ -110,7 +111,7 @@ def stage_forecast(job: Job) -> Path:
     stage = open_stage(job.recipe.root, job.key)
     if not has_forecast(stage, job.template):
         # First, so that no crash leaves tiles marked as done in an empty store.
-        shutil.rmtree(ledger_of(stage).folder, ignore_errors=True)
+        _forget(stage)
     create_forecast(stage, job.template)
     return stage
 
@@ -119,9 +120,9 @@ def stage_forecast(job: Job) -> Path:
 def roll_tiles(job: Job, stage: Path, spread: Spread) -> None:
     """Forecast tile by tile, each with exactly the context that the network reads."""
     page = ProgressPage("rollout", f"Tiles of {stage.name}")
-    tiles, batch = job.plan.tiles, job.recipe.rollout.batch
+    batch = job.recipe.rollout.batch
     with progress_bar("forecasting tiles") as tell:
-        for progress in roll_out(job.request, tiles, stage, spread=spread, batch=batch):
+        for progress in roll_out(job.request, job.plan, stage, spread=spread, batch=batch):
             tell(progress.done, progress.total)
             page.tell(progress.done, progress.total)
     finish_forecast(stage)
@@ -159,9 +160,8 @@ def write_page(job: Job, stage: Path) -> None:
 @step
 def publish(job: Job, stage: Path, held: Lease) -> Published:
     """Verify the stage and make it visible at once; the catalog follows."""
-    ledger = ledger_of(stage).folder
     published = publish_issue(job.recipe.root, stage, job.key, held)
-    shutil.rmtree(ledger, ignore_errors=True)
+    _forget(stage)
     return published
 
 
@@ -172,6 +172,12 @@ def show_issue(published: Published) -> None:
     for name in (REPORT, FORECAST):
         if (published.path / name).exists():
             leave_link(name, published.path / name, description=f"Issue {published.path.name}")
+
+
+def _forget(stage: Path) -> None:
+    """Remove what was kept beside a stage: the ledger first, so that it promises nothing."""
+    shutil.rmtree(ledger_of(stage).folder, ignore_errors=True)
+    shutil.rmtree(scratch_of(stage), ignore_errors=True)
 
 
 def _export(stage: Path, name: str) -> str:

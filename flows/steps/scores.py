@@ -35,7 +35,9 @@ def score(recipe: Recipe, cube: Cube, bundle: Bundle, spread: Spread) -> Evaluat
     """Forecast the test part from every init, and score every lead against baselines."""
     first = cube.step.label(plan_hindcasts(recipe, cube, PART)[0])
     request = build_request(recipe, bundle, cube, init=first, leads=None)
-    plan = build_plan(recipe, bundle, cube, request.leads, worker_share(recipe.compute))
+    plan = build_plan(
+        recipe, bundle, cube, request.leads, worker_share(recipe.compute), one_block=True
+    )
     page = ProgressPage("evaluation", f"Hindcasts of {bundle.path.name}")
     with progress_bar("forecasting the past") as bar:
 

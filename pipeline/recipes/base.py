@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -38,7 +39,7 @@ class RecipePart(BaseModel):
         return type(self).model_validate(self.model_dump() | changes)
 
 
-def digest(part: RecipePart, *, exclude: set[str] | None = None) -> str:
+def digest(part: RecipePart, *, exclude: Mapping[str, Any] | None = None) -> str:
     """Hash the canonical JSON of ``part``; equal digests mean equal requests."""
-    written = part.model_dump(mode="json", exclude=exclude)
+    written = part.model_dump(mode="json", exclude=dict(exclude or {}))
     return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()

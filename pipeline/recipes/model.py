@@ -84,5 +84,7 @@ class RolloutRecipe(RecipePart):
     """Frames that are forecast [steps]."""
     tile_px: int | None = Field(None, ge=1)
     """Side of the square that a tile owns; planned from the memory by default [px]."""
+    block_leads: int | None = Field(None, ge=1)
+    """Leads that a tile rolls out before it looks at its neighbors; planned by default."""
     batch: int = Field(1, ge=1)
     """Tiles computed together."""

@@ -22,7 +22,9 @@ from pipeline.recipes.split import PARTS, SplitRecipe
 from stores.names import check_id
 from stores.times import Step
 
-_NOT_SCIENCE = {"root", "compute", "outputs", "title"}
+# What changes no number: folders, machines, and how a rollout is cut.
+_NOT_SCIENCE = dict.fromkeys(("root", "compute", "outputs", "title"), True)
+_NOT_SCIENCE_OF_ROLLOUT = {"rollout": {"tile_px", "block_leads", "batch"}}
 
 
 class Recipe(RecipePart):
@@ -150,6 +152,5 @@ class Recipe(RecipePart):
 
     def fingerprint(self) -> str:
         """Hash what can change a number; folders and machines cannot."""
-        exclude = _NOT_SCIENCE
         science = self.model_copy(update={"archive": self.archive.with_values(root=Path())})
-        return digest(science, exclude=exclude)
+        return digest(science, exclude=_NOT_SCIENCE | _NOT_SCIENCE_OF_ROLLOUT)

@@ -1,33 +1,101 @@
-"""Plan a rollout: tiles, bytes and tasks, before anything is read."""
+"""Plan a rollout: tiles, blocks of leads, bytes and tasks, before anything is read.
+
+A rollout of H leads runs in blocks of B leads. Within a block a tile rolls on its own, from a
+window that reaches halo(B) farther than it owns; the next block reads its halo from the leads
+written before. Large B reads little and computes its halo again and again; B = 1 computes
+least and reads most. Every choice gives the same numbers.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 
 from pipeline.models import ConvLSTMShape, Reach
-from pipeline.tiling.plan import Tile, plan_tiles, redundancy
+from pipeline.rollout.cost import flops_per_px, read_bytes_per_px, rollout_bytes
+from pipeline.tiling.plan import Tile, count_tiles, plan_tiles, read_shape
 from stores.layout import Layout
 
 _SIDES = (32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048)
+_BLOCKS = (1, 2, 3, 4, 6, 8, 12, 24)
 _CHUNK_PX = 512
+
+# What one worker does in a second, roughly. The rates rank plans and give a first estimate of
+# their time; what a machine really does stands in benchmarks/RESULTS.md.
+_FLOPS_PER_S, _READ_BYTES_PER_S, _TASK_S = 15e9, 150e6, 0.05
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Block:
+    """Consecutive leads that are rolled out together, counted from 0."""
+
+    first: int
+    leads: int
+
+    def __str__(self) -> str:
+        return f"leads {self.first + 1}-{self.first + self.leads}"
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Who computes: how many, and the memory of each [B]."""
+
+    n: int
+    n_bytes: int
 
 
 @dataclass(frozen=True)
 class RolloutPlan:
-    """Which tiles are computed, and what they cost."""
+    """Which tiles are computed in which blocks, and what that costs."""
 
     shape: tuple[int, int]
-    tiles: list[Tile]
+    """Height and width of the grid [px]."""
+    leads: int
     core_px: int
     halo_px: int
+    stride: int
+    block_leads: int
     tile_bytes: int
-    """Largest memory of one task [B]."""
+    """Largest memory of one tile [B]."""
+    read_bytes: int
+    """What all tiles of all blocks read [B]."""
+    seconds: float
+    """Rough estimate of the time [s]."""
+
+    @cached_property
+    def tiles(self) -> list[Tile]:
+        """Cut the grid; the same tiles serve every block."""
+        return plan_tiles(self.shape, core=self.core_px, halo=self.halo_px, stride=self.stride)
+
+    @property
+    def n_tiles(self) -> int:
+        """Tiles of one block."""
+        return count_tiles(self.shape, core=self.core_px)
+
+    @property
+    def reads(self) -> tuple[int, int]:
+        """Height and width of what every tile reads [px]."""
+        return read_shape(self.shape, core=self.core_px, halo=self.halo_px, stride=self.stride)
+
+    @property
+    def blocks(self) -> list[Block]:
+        """Cut the leads into blocks; the last one may be shorter."""
+        starts = range(0, self.leads, self.block_leads)
+        return [Block(s, min(self.block_leads, self.leads - s)) for s in starts]
 
     @property
     def redundancy(self) -> float:
         """Pixels computed over pixels owned."""
-        return redundancy(self.tiles)
+        height, width = self.reads
+        return self.n_tiles * height * width / (self.shape[0] * self.shape[1])
+
+    @property
+    def n_tasks(self) -> int:
+        """Tiles of all blocks."""
+        return self.n_tiles * len(self.blocks)
 
     @property
     def layout(self) -> Layout:
@@ -38,62 +106,104 @@ class RolloutPlan:
     def rows(self) -> list[tuple[str, str]]:
         """Say the plan in words and numbers."""
         read = self.tiles[0].reads.shape
+        blocks = len(self.blocks)
         return [
             (
                 "tiles",
                 f"{len(self.tiles)} of {self.core_px} px, reading {read[0]} x {read[1]} px",
             ),
             ("halo", f"{self.halo_px} px, exact"),
+            ("blocks", f"{blocks} of {self.block_leads} leads"),
             ("redundant work", f"{self.redundancy:.2f} x"),
+            ("reads", f"{self.read_bytes / 1e6:.1f} MB"),
             ("memory of a task", f"{self.tile_bytes / 2**20:.0f} MiB"),
-            ("tasks", f"{len(self.tiles)}"),
+            ("tasks", f"{self.n_tasks}"),
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """What is to be rolled out: a network over a grid for a number of leads."""
+
+    shape: tuple[int, int]
+    """Height and width of the grid [px]."""
+    reach: Reach
+    network: ConvLSTMShape
+    leads: int
+
+
 def plan_rollout(
-    shape: tuple[int, int],
-    reach: Reach,
-    network: ConvLSTMShape,
+    rollout: Rollout,
+    workers: Workers,
     *,
-    leads: int,
-    core_px: int | None,
-    worker: tuple[int, int],
+    core_px: int | None = None,
+    block_leads: int | None = None,
 ) -> RolloutPlan:
-    """Choose tiles for a grid of ``shape`` (y, x).
+    """Choose tiles and blocks: the least estimated time among those that fit the memory.
 
     Args:
-        shape: height and width of the grid [px].
-        reach: how far the network looks.
-        network: sizes of the network, for its memory.
-        leads: frames to forecast.
-        core_px: side of a tile where the recipe states one.
-        worker: number of workers and memory of each [B].
+        rollout: what is to be computed.
+        workers: who computes it.
+        core_px: side of a tile where the recipe states one [px].
+        block_leads: leads of a block where they are stated.
 
     Raises:
-        ValueError: no tile fits the memory of a worker.
+        ValueError: no plan fits the memory of a worker.
     """
-    n_workers, worker_bytes = worker
-    sides = (core_px,) if core_px else _SIDES
-    plans = [_plan(shape, reach, network, leads, side) for side in sides]
-    fitting = [plan for plan in plans if plan.tile_bytes <= worker_bytes]
+    plans = list_plans(rollout, workers, core_px=core_px, block_leads=block_leads)
+    fitting = [plan for plan in plans if plan.tile_bytes <= workers.n_bytes]
     if not fitting:
         least = min(plans, key=lambda plan: plan.tile_bytes)
         enough = math.ceil(least.tile_bytes / 1e8) / 10
         raise ValueError(
             f"a tile of {least.core_px} px with its halo of {least.halo_px} px needs "
-            f"{least.tile_bytes / 1e9:.2f} GB but a worker has {worker_bytes / 1e9:.2f} GB, so "
-            f"it would be killed; set compute.memory_gb={enough} or use fewer workers"
+            f"{least.tile_bytes / 1e9:.3g} GB but a worker has {workers.n_bytes / 1e9:.3g} GB, "
+            f"so it would be killed; set compute.memory_gb={enough} or use fewer workers"
         )
-    return min(fitting, key=lambda plan: _rounds(plan, n_workers))
+    return min(fitting, key=lambda plan: plan.seconds)
 
 
-def _plan(
-    shape: tuple[int, int], reach: Reach, network: ConvLSTMShape, leads: int, core: int
-) -> RolloutPlan:
-    halo = reach.radius(leads)
-    tiles = plan_tiles(shape, core=core, halo=halo, stride=reach.stride)
-    n_bytes = rollout_bytes(tiles[0].reads.size, network, leads=leads)
-    return RolloutPlan(shape, tiles, core, halo, n_bytes)
+def list_plans(
+    rollout: Rollout,
+    workers: Workers,
+    *,
+    core_px: int | None = None,
+    block_leads: int | None = None,
+) -> list[RolloutPlan]:
+    """List every plan that is worth a look, whether it fits or not."""
+    longest = max(rollout.shape)
+    sides = (core_px,) if core_px else _up_to(longest, _SIDES)
+    blocks = (block_leads,) if block_leads else _up_to(rollout.leads, _BLOCKS)
+    return [_plan(rollout, workers, side, block) for side, block in product(sides, blocks)]
+
+
+def _up_to(limit: int, steps: Sequence[int]) -> list[int]:
+    """Keep the steps below ``limit``, and the first one that covers it."""
+    kept = [step for step in steps if step < limit]
+    return [*kept, next((step for step in steps if step >= limit), limit)]
+
+
+def _plan(rollout: Rollout, workers: Workers, core: int, block: int) -> RolloutPlan:
+    block = min(block, rollout.leads)
+    halo = rollout.reach.radius(block)
+    stride = rollout.reach.stride
+    height, width = read_shape(rollout.shape, core=core, halo=halo, stride=stride)
+    n_px, n_tiles = height * width, count_tiles(rollout.shape, core=core)
+    n_blocks = math.ceil(rollout.leads / block)
+    bytes_read = n_px * read_bytes_per_px(rollout.network, leads=block)
+    compute_s = n_px * block * flops_per_px(rollout.network) / _FLOPS_PER_S
+    tile_s = compute_s + bytes_read / _READ_BYTES_PER_S + _TASK_S
+    return RolloutPlan(
+        shape=rollout.shape,
+        leads=rollout.leads,
+        core_px=core,
+        halo_px=halo,
+        stride=stride,
+        block_leads=block,
+        tile_bytes=rollout_bytes(n_px, rollout.network, leads=block),
+        read_bytes=bytes_read * n_tiles * n_blocks,
+        seconds=math.ceil(n_tiles / workers.n) * n_blocks * tile_s,
+    )
 
 
 def _owned(core: int, length: int) -> tuple[int, int]:
@@ -103,21 +213,3 @@ def _owned(core: int, length: int) -> tuple[int, int]:
         return chunk, math.ceil(length / chunk) * chunk
     chunk = next(side for side in range(min(core, _CHUNK_PX), 0, -1) if core % side == 0)
     return chunk, core
-
-
-def _rounds(plan: RolloutPlan, n_workers: int) -> int:
-    """Pixels that the busiest worker computes."""
-    return math.ceil(len(plan.tiles) / n_workers) * plan.tiles[0].reads.size
-
-
-def rollout_bytes(n_px: int, network: ConvLSTMShape, *, leads: int) -> int:
-    """Bound the memory of a rollout of ``n_px`` pixels [B].
-
-    Counted are float32 values per pixel: the inputs and outputs of all leads, and in the
-    widest layer the convolved inputs and hidden maps of all frames with the working copies
-    of one step.
-    """
-    history, widest = network.history, max(network.hidden)
-    inputs = 2 * (history + leads) * network.channels
-    layer = history * (network.channels + 6 * widest) + 12 * widest
-    return 4 * n_px * (inputs + layer + 3 * leads)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.models import ConvLSTMShape, Reach
 from pipeline.recipes import Recipe
 from pipeline.rollout.forecaster import Request, pick_device
-from pipeline.rollout.plan import RolloutPlan, plan_rollout
+from pipeline.rollout.plan import Rollout, RolloutPlan, Workers, plan_rollout
 from pipeline.streams.samples import Span
 from pipeline.streams.stack import Stack
 from stores import grid as grids
@@ -43,18 +43,26 @@ def build_request(
 
 
 def build_plan(
-    recipe: Recipe, bundle: Bundle, cube: Cube, leads: int, worker: tuple[int, int]
+    recipe: Recipe,
+    bundle: Bundle,
+    cube: Cube,
+    leads: int,
+    workers: Workers,
+    *,
+    one_block: bool = False,
 ) -> RolloutPlan:
-    """Plan the tiles of a rollout for workers (number, bytes of each)."""
+    """Plan tiles and blocks of a rollout; hindcasts keep all leads in memory, in one block."""
     network = dict(bundle.description["network"])
     network.pop("family")
-    return plan_rollout(
-        (cube.grid.shape[0], cube.grid.shape[1]),
-        Reach(**bundle.description["reach"]),
-        ConvLSTMShape(**network),
+    rollout = Rollout(
+        shape=(cube.grid.height, cube.grid.width),
+        reach=Reach(**bundle.description["reach"]),
+        network=ConvLSTMShape(**network),
         leads=leads,
-        core_px=recipe.rollout.tile_px,
-        worker=worker,
+    )
+    block_leads = leads if one_block else recipe.rollout.block_leads
+    return plan_rollout(
+        rollout, workers, core_px=recipe.rollout.tile_px, block_leads=block_leads
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -57,16 +58,29 @@ def plan_tiles(shape: tuple[int, int], *, core: int, halo: int, stride: int = 1)
 
 def _spans(length: int, *, core: int, halo: int, stride: int) -> Iterator[Span]:
     """Give what each tile owns and reads along one axis."""
-    # Up to stride - 1 pixels are lost when an origin moves down to a multiple of the stride.
-    # The last window ends on the border, so sizes equal the length modulo the stride.
-    needed = core + 2 * halo + stride - 1
-    size = min(length, needed + (length - needed) % stride)
+    size = _size(length, core=core, halo=halo, stride=stride)
     for start in range(0, length, core):
         wanted = max(0, start - halo)
         origin = min(wanted - wanted % stride, length - size)
         yield Span(start, min(start + core, length), origin, origin + size)
 
 
-def redundancy(tiles: list[Tile]) -> float:
-    """Pixels computed over pixels owned: what exactness at the seams costs."""
-    return sum(tile.reads.size for tile in tiles) / sum(tile.owns.size for tile in tiles)
+def read_shape(
+    shape: tuple[int, int], *, core: int, halo: int, stride: int = 1
+) -> tuple[int, int]:
+    """Give the one shape (y, x) of the windows that ``plan_tiles`` reads [px]."""
+    height, width = (_size(side, core=core, halo=halo, stride=stride) for side in shape)
+    return height, width
+
+
+def count_tiles(shape: tuple[int, int], *, core: int) -> int:
+    """Count the tiles that ``plan_tiles`` makes."""
+    return math.ceil(shape[0] / core) * math.ceil(shape[1] / core)
+
+
+def _size(length: int, *, core: int, halo: int, stride: int) -> int:
+    """Give the length of the read windows along one axis."""
+    # Up to stride - 1 pixels are lost when an origin moves down to a multiple of the stride.
+    # The last window ends on the border, so sizes equal the length modulo the stride.
+    needed = core + 2 * halo + stride - 1
+    return min(length, needed + (length - needed) % stride)

@@ -13,7 +13,7 @@ from flows.steps import issue
 from flows.steps.issue import Job
 from pipeline.recipes import ComputeRecipe, Recipe, load_recipe
 from pipeline.rollout.engine import roll_out
-from pipeline.rollout.plan import RolloutPlan
+from pipeline.rollout.plan import RolloutPlan, Workers
 from pipeline.rollout.request import build_plan, build_request
 from pipeline.spread import InPlace, Spread
 from pipeline.training.bundle import train_bundle
@@ -38,7 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def plan(made: Made, root: Path) -> Job:
     recipe, cube, bundle = made
     request = build_request(recipe, bundle, cube, init="2006-06", leads=None)
-    tiles: RolloutPlan = build_plan(recipe, bundle, cube, request.leads, (2, 10**9))
+    tiles: RolloutPlan = build_plan(recipe, bundle, cube, request.leads, Workers(2, 10**9))
     return Job(recipe.with_values(root=root), cube, bundle, request, tiles)
 
 
@@ -52,9 +52,7 @@ def roll(made: Made, root: Path, spread: Spread, *, kill_after: set[int]) -> dic
     """Forecast, killing a worker after the given numbers of tiles; give every file's digest."""
     job = plan(made, root)
     stage = issue.stage_forecast(job)
-    for count, _ in enumerate(
-        roll_out(job.request, job.plan.tiles, stage, spread=spread), start=1
-    ):
+    for count, _ in enumerate(roll_out(job.request, job.plan, stage, spread=spread), start=1):
         if count in kill_after:
             os.kill(workers()[0], signal.SIGKILL)
     finish_forecast(stage)

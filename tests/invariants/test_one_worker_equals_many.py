@@ -10,6 +10,7 @@ from flows.runtime import spread_on
 from pipeline.recipes import ComputeRecipe, Recipe, load_recipe
 from pipeline.rollout.forecaster import open_forecaster
 from pipeline.rollout.hindcast import hindcast
+from pipeline.rollout.plan import Workers
 from pipeline.rollout.request import build_plan, build_request
 from pipeline.spread import InPlace, Spread
 from pipeline.streams.samples import Batch, Span, batch_loader
@@ -72,7 +73,7 @@ def test_scores_from_two_workers_are_those_of_one_process(
     cube, bundle = Cube.open(recipe.root / "cube.zarr"), train(recipe, tmp_path, InPlace())
     request = build_request(recipe, bundle, cube, init="2006-06", leads=None)
     small = recipe.with_values(rollout=recipe.rollout.with_values(tile_px=9))
-    tiles = build_plan(small, bundle, cube, 4, (1, 10**9)).tiles
+    tiles = build_plan(small, bundle, cube, 4, Workers(1, 10**9), one_block=True).tiles
     assert len(tiles) > 4
     inits = [parse_time("2006-06"), parse_time("2006-07")]
     alone = list(hindcast(request, inits, tiles, spread=InPlace()))

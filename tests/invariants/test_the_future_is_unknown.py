@@ -7,6 +7,7 @@ import rasterio
 
 from pipeline.recipes import load_recipe
 from pipeline.rollout.forecaster import open_forecaster
+from pipeline.rollout.plan import Workers
 from pipeline.rollout.request import build_plan, build_request
 from pipeline.spread import InPlace
 from pipeline.streams.transforms import Values
@@ -49,7 +50,7 @@ def train(folder: Path, *, poisoned_after: str | None) -> tuple[Bundle, Cube]:
 def forecast(folder: Path, bundle: Bundle, cube: Cube, init: str) -> tuple[Values, Time]:
     recipe = load_recipe(folder / "recipe.yaml")
     request = build_request(recipe, bundle, cube, init=init, leads=None)
-    tiles = build_plan(recipe, bundle, cube, 4, (1, 10**9)).tiles
+    tiles = build_plan(recipe, bundle, cube, 4, Workers(1, 10**9), one_block=True).tiles
     return open_forecaster(bundle.path, cube.path, "cpu").physical(tiles, request)[
         0
     ], request.init

@@ -17,7 +17,7 @@ from pipeline.rollout.hindcast import (
     baselines,
     possible_baselines,
 )
-from pipeline.rollout.plan import RolloutPlan
+from pipeline.rollout.plan import RolloutPlan, Workers
 from pipeline.rollout.request import build_plan, build_request
 from pipeline.spread import InPlace
 from pipeline.streams.transforms import Values
@@ -37,7 +37,7 @@ from stores.issue import FORECAST, IssueKey, open_stage
 from stores.times import parse_time
 from tests.make import make_cube
 
-WORKER = (1, 10**9)
+WORKERS = Workers(1, 10**9)
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +57,10 @@ def ask(
     return build_request(recipe, bundle, cube, init=init, leads=leads)
 
 
-def plan(made: tuple[Recipe, Cube, Bundle], core: int) -> RolloutPlan:
+def plan(made: tuple[Recipe, Cube, Bundle], core: int, block: int = 4) -> RolloutPlan:
     recipe, cube, bundle = made
-    rollout = recipe.rollout.with_values(tile_px=core)
-    return build_plan(recipe.with_values(rollout=rollout), bundle, cube, 4, WORKER)
+    rollout = recipe.rollout.with_values(tile_px=core, block_leads=block)
+    return build_plan(recipe.with_values(rollout=rollout), bundle, cube, 4, WORKERS)
 
 
 def stage(made: tuple[Recipe, Cube, Bundle], root: Path, tiles: RolloutPlan) -> Path:
@@ -76,11 +76,13 @@ def stage(made: tuple[Recipe, Cube, Bundle], root: Path, tiles: RolloutPlan) -> 
     return staged
 
 
-def forecast(made: tuple[Recipe, Cube, Bundle], root: Path, core: int) -> Forecast:
-    tiles = plan(made, core)
+def forecast(
+    made: tuple[Recipe, Cube, Bundle], root: Path, core: int, block: int = 4
+) -> Forecast:
+    tiles = plan(made, core, block)
     staged = stage(made, root, tiles)
-    for progress in roll_out(ask(made, init="2006-06"), tiles.tiles, staged, spread=InPlace()):
-        assert progress.total == len(tiles.tiles)
+    for progress in roll_out(ask(made, init="2006-06"), tiles, staged, spread=InPlace()):
+        assert progress.total == tiles.n_tasks
     finish_forecast(staged)
     return open_forecast(staged / FORECAST)
 
@@ -101,6 +103,18 @@ def test_a_forecast_in_tiles_equals_that_of_the_whole_grid(
     np.testing.assert_allclose(frames(tiled), frames(whole), rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("block", [1, 2, 3])
+def test_a_forecast_in_blocks_of_leads_equals_that_in_one_block(
+    made: tuple[Recipe, Cube, Bundle], tmp_path: Path, block: int
+) -> None:
+    whole = forecast(made, tmp_path / "whole", 32)
+    blocks = forecast(made, tmp_path / "blocks", 7, block)
+    planned = plan(made, 7, block)
+    assert len(planned.blocks) > 1
+    assert planned.halo_px < plan(made, 7).halo_px
+    np.testing.assert_allclose(frames(blocks), frames(whole), rtol=1e-5, atol=1e-4)
+
+
 def test_land_is_finite_and_the_sea_is_not(
     made: tuple[Recipe, Cube, Bundle], tmp_path: Path
 ) -> None:
@@ -111,22 +125,24 @@ def test_land_is_finite_and_the_sea_is_not(
     assert np.nanmin(frames(rolled)) >= 0
 
 
+@pytest.mark.parametrize(("block", "steps"), [(4, 2), (2, 2), (2, 8)])
 def test_a_rerun_skips_the_tiles_that_are_done(
-    made: tuple[Recipe, Cube, Bundle], tmp_path: Path
+    made: tuple[Recipe, Cube, Bundle], tmp_path: Path, block: int, steps: int
 ) -> None:
-    tiles = plan(made, 8)
+    tiles = plan(made, 8, block)
     staged = stage(made, tmp_path, tiles)
     request = ask(made, init="2006-06")
-    interrupted = roll_out(request, tiles.tiles, staged, spread=InPlace())
-    for _ in range(4):
+    interrupted = roll_out(request, tiles, staged, spread=InPlace())
+    for _ in range(steps):
         next(interrupted)
-    assert len(ledger_of(staged).done()) == 3
-    again = list(roll_out(request, tiles.tiles, staged, spread=InPlace()))
-    assert again[0].done == 3
-    assert again[-1].done == len(tiles.tiles)
+    n_done = len(ledger_of(staged).done())
+    assert 0 < n_done < tiles.n_tasks
+    again = list(roll_out(request, tiles, staged, spread=InPlace()))
+    assert again[0].done == n_done
+    assert again[-1].done == tiles.n_tasks
     finish_forecast(staged)
     resumed = frames(open_forecast(staged / FORECAST))
-    np.testing.assert_array_equal(resumed, frames(forecast(made, tmp_path / "calm", 8)))
+    np.testing.assert_array_equal(resumed, frames(forecast(made, tmp_path / "calm", 8, block)))
 
 
 def test_tiles_computed_together_equal_tiles_computed_alone(

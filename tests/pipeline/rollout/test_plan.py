@@ -2,18 +2,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.models import ConvLSTMShape, Reach
-from pipeline.rollout.plan import RolloutPlan, plan_rollout, rollout_bytes
+from pipeline.models import ConvLSTM, ConvLSTMShape, Reach
+from pipeline.rollout.cost import flops_per_px, rollout_bytes
+from pipeline.rollout.plan import Rollout, RolloutPlan, Workers, list_plans, plan_rollout
 from stores.layout import check_owned
 
 REACH, NETWORK = Reach(5, 3), ConvLSTMShape(channels=4, history=3, hidden=(4,))
 GB = 10**9
+ONE = Workers(1, GB)
 
 
 def plan(
-    shape: tuple[int, int], *, core: int | None = None, worker: tuple[int, int] = (1, GB)
+    shape: tuple[int, int],
+    *,
+    core: int | None = None,
+    block: int | None = 4,
+    workers: Workers = ONE,
 ) -> RolloutPlan:
-    return plan_rollout(shape, REACH, NETWORK, leads=4, core_px=core, worker=worker)
+    rollout = Rollout(shape, REACH, NETWORK, leads=4)
+    return plan_rollout(rollout, workers, core_px=core, block_leads=block)
 
 
 @given(
@@ -37,13 +44,30 @@ def test_what_a_tile_owns_is_whole_shards_of_the_forecast(
         assert all(s % c == 0 for s, c in zip(layout.shard, layout.chunk, strict=True))
 
 
-def test_one_worker_takes_a_small_grid_as_one_tile_and_two_share_it() -> None:
+@given(leads=st.integers(1, 40), block=st.integers(1, 45))
+def test_blocks_hold_every_lead_once_and_in_order(leads: int, block: int) -> None:
+    rollout = Rollout((20, 20), REACH, NETWORK, leads)
+    blocks = plan_rollout(rollout, Workers(1, GB), block_leads=block).blocks
+    covered = [lead for b in blocks for lead in range(b.first, b.first + b.leads)]
+    assert covered == list(range(leads))
+    assert max(b.leads for b in blocks) == min(block, leads)
+
+
+def test_a_shorter_block_has_a_smaller_halo_and_reads_more_often() -> None:
+    whole, short = plan((900, 900), core=128), plan((900, 900), core=128, block=1)
+    assert short.halo_px == REACH.radius(1) < whole.halo_px == REACH.radius(4)
+    assert short.redundancy < whole.redundancy
+    assert short.read_bytes > whole.read_bytes
+    assert short.n_tasks == 4 * whole.n_tasks
+
+
+def test_one_worker_takes_a_small_grid_as_one_tile_and_two_share_a_large_one() -> None:
     assert len(plan((75, 224)).tiles) == 1
-    assert len(plan((75, 224), worker=(2, GB)).tiles) > 1
+    assert len(plan((900, 900), workers=Workers(2, GB)).tiles) > 1
 
 
 def test_less_memory_means_smaller_tiles_with_more_redundant_work() -> None:
-    roomy, tight = plan((900, 900)), plan((900, 900), worker=(1, 30 * 10**6))
+    roomy, tight = plan((900, 900)), plan((900, 900), workers=Workers(1, 30 * 10**6))
     assert tight.core_px < roomy.core_px
     assert tight.redundancy > roomy.redundancy
     assert tight.tile_bytes <= 30 * 10**6
@@ -51,7 +75,16 @@ def test_less_memory_means_smaller_tiles_with_more_redundant_work() -> None:
 
 def test_a_plan_that_fits_no_worker_is_refused_with_the_memory_that_would_do() -> None:
     with pytest.raises(ValueError, match=r"set compute\.memory_gb=0\.1 or use fewer workers"):
-        plan((900, 900), worker=(1, 10**5))
+        plan((900, 900), workers=Workers(1, 10**5))
+
+
+def test_the_chosen_plan_is_the_fastest_of_those_that_fit() -> None:
+    rollout, workers = Rollout((500, 700), REACH, NETWORK, 12), Workers(2, 50 * 10**6)
+    listed = list_plans(rollout, workers)
+    chosen = plan_rollout(rollout, workers)
+    fitting = [other for other in listed if other.tile_bytes <= workers.n_bytes]
+    assert 1 < len(fitting) < len(listed)
+    assert chosen.seconds == min(other.seconds for other in fitting)
 
 
 def test_memory_grows_with_pixels_history_and_width() -> None:
@@ -63,8 +96,16 @@ def test_memory_grows_with_pixels_history_and_width() -> None:
     assert rollout_bytes(1000, longer, leads=4) > base
 
 
-def test_a_plan_says_tiles_halo_work_and_memory() -> None:
+def test_operations_are_twice_the_weights_that_every_pixel_passes() -> None:
+    shape = ConvLSTMShape(channels=3, history=1, hidden=(5,), head=(2,), norm="none")
+    weights = sum(w.numel() for w in ConvLSTM(shape).parameters() if w.ndim > 1)
+    assert flops_per_px(shape) == 2 * weights
+
+
+def test_a_plan_says_tiles_halo_blocks_work_reads_and_memory() -> None:
     said = dict(plan((75, 224), core=64).rows())
     assert said["tiles"] == "8 of 64 px, reading 75 x 92 px"
     assert said["halo"] == "14 px, exact"
+    assert said["blocks"] == "1 of 4 leads"
     assert said["redundant work"].endswith(" x")
+    assert said["reads"].endswith(" MB")

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.tiling.plan import plan_tiles, redundancy
+from pipeline.tiling.plan import count_tiles, plan_tiles, read_shape
 from stores.windows import Window
 
 side = st.integers(1, 97)
@@ -32,11 +32,14 @@ def test_tiles_read_their_halo_or_the_border_from_aligned_windows_of_one_shape(
         assert grid.contains(tile.reads)
         assert tile.reads.y0 % stride == 0
         assert tile.reads.x0 % stride == 0
-    assert len({tile.reads.shape for tile in tiles}) == 1
+    expected = read_shape(grid.shape, core=core, halo=halo, stride=stride)
+    assert {tile.reads.shape for tile in tiles} == {expected}
+    assert len(tiles) == count_tiles(grid.shape, core=core)
 
 
 def test_a_tile_as_large_as_the_grid_does_no_redundant_work() -> None:
-    assert redundancy(plan_tiles((75, 224), core=224, halo=47)) == 1.0
+    (tile,) = plan_tiles((75, 224), core=224, halo=47)
+    assert tile.reads == tile.owns
 
 
 def test_a_plan_without_a_core_is_refused_with_the_values() -> None:

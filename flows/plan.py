@@ -1,0 +1,82 @@
+"""Show the plans that a rollout could follow, and which one it would."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flows.asked import grid_of, open_recipe
+from flows.check import build_rollout
+from flows.console import console, show_table
+from flows.runtime import describe, worker_share
+from pipeline.rollout.plan import RolloutPlan, list_plans, plan_rollout
+
+_SHOWN = 16
+
+
+def plan(
+    recipe: str, overrides: Sequence[str], root: str | None, shape: tuple[int, int] | None
+) -> None:
+    """Print candidate plans for a recipe; nothing is written.
+
+    Args:
+        recipe: name or path.
+        overrides: changes of the recipe.
+        root: other root than the recipe's.
+        shape: height and width of another grid than the recipe's [px].
+
+    Raises:
+        ValueError: no plan fits a worker's memory; says the smallest change that would do.
+    """
+    asked = open_recipe(recipe, overrides, root)
+    if shape is None:
+        grid = grid_of(asked)
+        shape = grid.height, grid.width
+    rollout = build_rollout(asked, shape)
+    workers, stated = worker_share(asked.compute), asked.rollout
+    wanted = {"core_px": stated.tile_px, "block_leads": stated.block_leads}
+    plans = list_plans(rollout, workers, **wanted)
+    fitting = [other for other in plans if other.tile_bytes <= workers.n_bytes]
+    console.print(f"computing on {describe(asked.compute)}", highlight=False)
+    shown = sorted(fitting, key=lambda other: other.seconds)[:_SHOWN]
+    show_table(
+        f"plans for {rollout.shape[0]} x {rollout.shape[1]} px and {rollout.leads} leads",
+        [_row(other, is_chosen=index == 0) for index, other in enumerate(shown)],
+        columns=list(_row(plans[0], is_chosen=False)),
+    )
+    if len(plans) > len(fitting):
+        most = max(other.tile_bytes for other in plans)
+        console.print(
+            f"{len(plans) - len(fitting)} of {len(plans)} plans need more than the "
+            f"{workers.n_bytes / 1e9:.3g} GB of a worker (up to {most / 1e9:.3g} GB)",
+            highlight=False,
+        )
+    plan_rollout(rollout, workers, **wanted)  # refuses when none fits
+
+
+def parse_shape(text: str) -> tuple[int, int]:
+    """Read ``17111x40000``: height, then width [px].
+
+    Raises:
+        ValueError: it is not two numbers.
+    """
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise ValueError(
+            f"shape={text!r} is not a height and a width, so nothing can be planned; write "
+            "e.g. 17111x40000"
+        )
+    return int(height), int(width)
+
+
+def _row(plan: RolloutPlan, *, is_chosen: bool) -> dict[str, str]:
+    return {
+        "tile [px]": str(plan.core_px),
+        "block [leads]": str(plan.block_leads),
+        "halo [px]": str(plan.halo_px),
+        "redundant work": f"{plan.redundancy:.2f} x",
+        "reads [GB]": f"{plan.read_bytes / 1e9:.3g}",
+        "memory [MiB]": f"{plan.tile_bytes / 2**20:.0f}",
+        "tasks": str(plan.n_tasks),
+        "estimate [s]": f"{plan.seconds:.3g}",
+        "": "chosen: least estimated time" if is_chosen else "",
+    }

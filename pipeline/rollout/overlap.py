@@ -1,0 +1,45 @@
+"""Read the next and write the last while computing the present."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Read = TypeVar("Read")
+Result = TypeVar("Result")
+Receipt = TypeVar("Receipt")
+
+
+def overlapped(
+    items: Iterable[Item],
+    read: Callable[[Item], Read],
+    compute: Callable[[Item, Read], Result],
+    write: Callable[[Item, Result], Receipt],
+) -> list[Receipt]:
+    """Put items through three steps; at most one is being read, one computed and one written.
+
+    The steps of one item follow each other, and receipts come in the order of ``items``. An
+    error of any step ends all and is raised.
+    """
+    todo = list(items)
+    receipts: list[Receipt] = []
+    writing: Future[Receipt] | None = None
+    with (
+        ThreadPoolExecutor(1, "read") as readers,
+        ThreadPoolExecutor(1, "write") as writers,
+    ):
+        reading = readers.submit(read, todo[0]) if todo else None
+        for index, item in enumerate(todo):
+            assert reading is not None
+            ready = reading.result()
+            is_last = index + 1 == len(todo)
+            reading = None if is_last else readers.submit(read, todo[index + 1])
+            result = compute(item, ready)
+            if writing is not None:
+                receipts.append(writing.result())
+            writing = writers.submit(write, item, result)
+        if writing is not None:
+            receipts.append(writing.result())
+    return receipts
