@@ -170,6 +170,8 @@ def _local_cluster(compute: ComputeRecipe, threads: int) -> Iterator[LocalCluste
         silence_logs=logging.ERROR,
         env=_worker_settings(threads),
     ) as cluster:
+        if has_dashboard:
+            log.info("Dask dashboard: %s", cluster.dashboard_link)
         yield cluster
 
 

@@ -12,6 +12,7 @@ from flows.artifacts import ProgressPage, leave_link, leave_table
 from flows.asked import scores_of
 from flows.console import progress_bar, show_table
 from flows.runtime import worker_share
+from flows.steps.pace import Pace
 from flows.steps.scores import PART
 from flows.steps.step import step
 from pipeline.recipes import Recipe
@@ -119,13 +120,15 @@ def stage_forecast(job: Job) -> Path:
 @step
 def roll_tiles(job: Job, stage: Path, spread: Spread) -> None:
     """Forecast tile by tile, each with exactly the context that the network reads."""
-    page = ProgressPage("rollout", f"Tiles of {stage.name}")
+    page, pace = ProgressPage("rollout", f"Tiles of {stage.name}"), Pace()
     batch = job.recipe.rollout.batch
     with progress_bar("forecasting tiles") as tell:
         for progress in roll_out(job.request, job.plan, stage, spread=spread, batch=batch):
-            tell(progress.done, progress.total)
+            pace.add(progress)
+            tell(progress.done, progress.total, str(pace))
             page.tell(progress.done, progress.total)
     finish_forecast(stage)
+    log.info("rolled out %d tiles in %.1f s: %s", pace.tiles, pace.seconds, pace)
 
 
 @step

@@ -2,13 +2,20 @@
 
 from pipeline.models.build import build_network, describe_network
 from pipeline.models.convlstm import ConvLSTM, ConvLSTMShape, count_parameters
-from pipeline.models.reach import Reach
+from pipeline.models.exact import check_tile_exact
+from pipeline.models.look import Look
+from pipeline.models.reach import Reach, measure_reach
+from pipeline.models.reading import Reading
 
 __all__ = [
     "ConvLSTM",
     "ConvLSTMShape",
+    "Look",
     "Reach",
+    "Reading",
     "build_network",
+    "check_tile_exact",
     "count_parameters",
     "describe_network",
+    "measure_reach",
 ]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from pipeline.models.convlstm import ConvLSTM, ConvLSTMShape
+from pipeline.models.exact import check_tile_exact
 
 
 def describe_network(shape: ConvLSTMShape) -> dict[str, Any]:
@@ -24,7 +25,8 @@ def build_network(
     """Build the network of a bundle, ready to forecast.
 
     Raises:
-        ValueError: the family is unknown, or the weights belong to another network.
+        ValueError: the family is unknown, the weights belong to another network, or a layer
+            couples far pixels, so that tiles would disagree.
     """
     sizes = dict(description)
     family = sizes.pop("family")
@@ -42,4 +44,6 @@ def build_network(
             f"the weights do not fit the network that the bundle describes ({error}), so it "
             "would forecast noise; train again"
         ) from None
-    return network.eval()
+    network.eval()
+    check_tile_exact(network)
+    return network

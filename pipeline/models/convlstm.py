@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from pipeline.models.cells import ConvLSTMCell
-from pipeline.models.reach import Reach, convlstm_reach
+from pipeline.models.look import Look
+from pipeline.models.reach import Reach, measure_reach
+from pipeline.models.reading import Reading
 
 _HEAD_KERNEL = 3
 
@@ -59,14 +61,26 @@ class ConvLSTM(nn.Module):
         return change
 
     @property
+    def reading(self) -> Reading:
+        """Which frames one call reads and gives."""
+        return Reading(self.shape.history)
+
+    @property
     def reach(self) -> Reach:
-        """How far a rollout of this network looks."""
-        return convlstm_reach(
-            kernel=self.shape.kernel,
-            layers=len(self.shape.hidden),
-            history=self.shape.history,
-            head_px=len(self.shape.head) * (_HEAD_KERNEL // 2),
-        )
+        """How far a rollout of this network looks.
+
+        With kernel radius r, L layers, T frames and head radius h, H leads look
+        ``r (T + L - 1) + h + (H - 1)(r L + h)`` pixels far.
+        """
+        return measure_reach(self._look(self.shape.history), fed=self._look(1))
+
+    def _look(self, frames: int) -> Look:
+        """Tell what a forecast sees of the last ``frames`` frames."""
+        layers = len(self.shape.hidden)
+        look = Look().recur(self.shape.kernel, layers=layers, frames=frames)
+        for _ in self.shape.head:
+            look = look.conv(_HEAD_KERNEL)
+        return look
 
 
 def _build_head(shape: ConvLSTMShape) -> nn.Sequential:

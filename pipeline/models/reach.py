@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from pipeline.models.look import Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,31 +13,44 @@ class Reach:
     """Exact dependency radius of a sliding-window rollout, and the total stride of the network.
 
     A pixel of lead ``n`` depends on observed pixels at most ``radius(n)`` away, and on none
-    farther. Each further lead adds less than the first, because the frame it feeds back is read
-    last and crosses only the depth of the network, not its whole memory.
+    farther. Each further call adds less than the first, because the frames it feeds back are
+    read last and cross only the depth of the network, not its whole memory.
     """
 
     first_px: int
-    """Radius of the first lead."""
+    """Radius of the first call."""
     further_px: int
-    """What every further lead adds."""
+    """What every further call adds; 0 without feedback."""
     stride: int = 1
     """Origins of tiles have to be multiples of this."""
+    emits: int = 1
+    """Leads that one call gives."""
 
     def radius(self, leads: int) -> int:
         """Give the halo that ``leads`` need [px]."""
         if leads < 1:
             raise ValueError(f"leads={leads} is not a forecast; ask for 1 or more")
-        return self.first_px + (leads - 1) * self.further_px
+        return self.first_px + (math.ceil(leads / self.emits) - 1) * self.further_px
 
 
-def convlstm_reach(*, kernel: int, layers: int, history: int, head_px: int) -> Reach:
-    """Give the reach of stacked ConvLSTM cells with zero initial states.
+def measure_reach(look: Look, *, fed: Look | None, emits: int = 1) -> Reach:
+    """Derive the reach of a rollout from what one call of the network looks at.
 
-    With kernel radius r, L layers, T frames and head radius h, H leads look
-    ``r (T + L - 1) + h + (H - 1)(r L + h)`` pixels far: a signal crosses each layer once, and
-    in one of them time as well; what is fed back enters at the last frame and crosses layers
-    only. Checked against the gradient of real networks in the tests.
+    Args:
+        look: what one call sees of all that it reads.
+        fed: what it sees of the frames that the call before it gave; None when it reads none
+            of its own output. Older frames must not be seen farther than through the calls
+            between, which holds where every step of time costs the same kernel.
+        emits: leads that one call gives.
     """
-    r = kernel // 2
-    return Reach(first_px=r * (history + layers - 1) + head_px, further_px=r * layers + head_px)
+    first = look.radius
+    if fed is None:
+        return Reach(first, 0, look.period, emits)
+    stride = math.lcm(look.period, fed.period)
+    further, seen = 0, look
+    # The phase at which a cone ends repeats after at most ``stride`` calls, so its growth is a
+    # fraction with at most that denominator: these calls are enough to bound all of them.
+    for calls in range(1, 2 * stride**2 + 2):
+        seen = fed.after(seen)
+        further = max(further, math.ceil((seen.radius - first) / calls))
+    return Reach(first, further, stride, emits)

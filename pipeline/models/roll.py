@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pipeline.models.reading import Reading, Reads
+
 Network = Callable[[Tensor], Tensor]
 
 
@@ -19,7 +21,10 @@ class Inputs(NamedTuple):
     valid: Tensor
     """Where the history is usable (b, t, y, x), boolean."""
     forcings: Tensor
-    """Covariates of every frame that is read, at its true date (b, t + H - 1, f, y, x)."""
+    """Covariates of every frame that is read, at its true date (b, n, f, y, x).
+
+    There are ``Reading.frames(H)`` of them: T + H - 1 for a network that gives the next frame.
+    """
     statics: Tensor
     """Covariates without a date (b, s, y, x)."""
     domain: Tensor
@@ -42,22 +47,60 @@ def roll(
 ) -> Tensor:
     """Forecast ``leads`` frames, each from the frames before it (b, leads, y, x).
 
-    Forecasts are set invalid outside the domain before they are fed back. With a ``truth`` some
-    fed-back frames are the observed ones instead (scheduled sampling, Bengio et al. 2015).
+    One loop for all families: what a call reads and gives is the network's own statement
+    (``Reading``). Forecasts are set invalid outside the domain before they are fed back. With a
+    ``truth`` some fed-back frames are the observed ones instead (scheduled sampling, Bengio et
+    al. 2015).
+
+    Raises:
+        ValueError: the inputs are not the frames that the network reads.
     """
-    history = inputs.target.shape[1]
-    target, valid = inputs.target, inputs.valid
-    frames = []
-    for lead in range(leads):
-        forcings = inputs.forcings[:, lead : lead + history]
-        frame = network(stack_channels(target, valid, forcings, inputs.statics))  # (b, y, x)
-        frames.append(frame)
-        fed, usable = torch.where(inputs.domain, frame, 0.0), inputs.domain
-        if truth is not None:
-            fed, usable = truth.replace(lead, fed, usable)
-        target = torch.cat([target[:, 1:], fed[:, None]], dim=1)  # (b, t, y, x)
-        valid = torch.cat([valid[:, 1:], usable[:, None]], dim=1)  # (b, t, y, x)
-    return torch.stack(frames, dim=1)  # (b, leads, y, x)
+    reading = reading_of(network, inputs)
+    _check_frames(reading, inputs, leads)
+    target, valid = inputs.target[:, : reading.known], inputs.valid[:, : reading.known]
+    frames: list[Tensor] = []
+    for lead in range(0, leads, reading.emits):
+        if frames:
+            fed, usable = _feed(reading, inputs, frames[-1])
+            if truth is not None and reading.feeds_back:
+                fed, usable = truth.replace(lead - reading.emits, fed, usable)
+            target = torch.cat([target, fed], dim=1)[:, reading.emits :]  # (b, known, y, x)
+            valid = torch.cat([valid, usable], dim=1)[:, reading.emits :]  # (b, known, y, x)
+        forcings = inputs.forcings[:, lead : lead + reading.window]
+        seen = (_window(target, reading), _window(valid, reading), forcings)
+        given = network(stack_channels(*seen, inputs.statics))
+        frames.append(given if given.dim() == 4 else given[:, None])  # (b, emits, y, x)
+    return torch.cat(frames, dim=1)[:, :leads]  # (b, leads, y, x)
+
+
+def reading_of(network: Network, inputs: Inputs) -> Reading:
+    """Ask a network how it reads; a function that states nothing gives the next frame."""
+    return network.reading if isinstance(network, Reads) else Reading(inputs.target.shape[1])
+
+
+def _check_frames(reading: Reading, inputs: Inputs, leads: int) -> None:
+    have = inputs.target.shape[1], inputs.forcings.shape[1]
+    needed = reading.history, reading.frames(leads)
+    if have[0] != needed[0] or have[1] < needed[1]:
+        raise ValueError(
+            f"the inputs hold {have[0]} frames of the target and {have[1]} of the forcings but "
+            f"{leads} leads of this network read {needed[0]} and {needed[1]}, so dates would "
+            "be missing; read the frames that its Reading states"
+        )
+
+
+def _feed(reading: Reading, inputs: Inputs, given: Tensor) -> tuple[Tensor, Tensor]:
+    """Make frames that were given (b, e, y, x) ready to be read; unusable without feedback."""
+    domain = inputs.domain[:, None].expand_as(given)  # (b, e, y, x)
+    usable = domain if reading.feeds_back else torch.zeros_like(domain)
+    return torch.where(usable, given, 0.0), usable
+
+
+def _window(known: Tensor, reading: Reading) -> Tensor:
+    """Fill up what is known of a window with invalid frames (b, window, y, x)."""
+    n_unknown = reading.window - reading.known
+    blank = known.new_zeros(known.shape[0], n_unknown, *known.shape[2:])
+    return torch.cat([known, blank], dim=1) if n_unknown else known
 
 
 class Teacher(NamedTuple):
@@ -70,10 +113,11 @@ class Teacher(NamedTuple):
     picked: Tensor
     """Which samples are taught at which lead (b, leads), boolean."""
 
-    def replace(self, lead: int, fed: Tensor, usable: Tensor) -> tuple[Tensor, Tensor]:
-        """Exchange the forecast of ``lead`` in the picked samples."""
-        picked = self.picked[:, lead, None, None]
+    def replace(self, first: int, fed: Tensor, usable: Tensor) -> tuple[Tensor, Tensor]:
+        """Exchange the forecasts from lead ``first`` on in the picked samples (b, e, y, x)."""
+        leads = slice(first, first + fed.shape[1])
+        picked = self.picked[:, leads, None, None]
         return (
-            torch.where(picked, self.target[:, lead], fed),
-            torch.where(picked, self.valid[:, lead], usable),
+            torch.where(picked, self.target[:, leads], fed),
+            torch.where(picked, self.valid[:, leads], usable),
         )

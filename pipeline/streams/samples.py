@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,9 @@ from pipeline.streams.read import Source
 from pipeline.streams.transforms import Values
 from stores.times import Step, Time, Times
 from stores.windows import Window
+
+if TYPE_CHECKING:  # what reads needs no torch
+    from pipeline.models.reading import Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +30,29 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """How many frames a sample reads, and how many it forecasts."""
+    """How many frames a sample reads, and how many it forecasts.
+
+    What stands after ``leads`` is what the network states of itself (``models.Reading``).
+    """
 
     history: int
     leads: int
+    emits: int = 1
+    """Leads that one call of the network gives."""
+    ahead: int = 0
+    """Frames after its history whose covariates one call reads."""
+    first_lead: int = 1
+    """First frame that is forecast: 1 is the one after ``init``, 0 is ``init`` itself."""
+
+    @classmethod
+    def of(cls, reading: Reading, leads: int) -> Self:
+        """Give the span of a rollout of a network that reads so."""
+        return cls(reading.history, leads, reading.emits, reading.ahead, reading.first_lead)
+
+    @property
+    def last_lead(self) -> int:
+        """Last frame that is forecast, counted from ``init``."""
+        return self.first_lead + self.leads - 1
 
     def read_times(self, step: Step, init: Time) -> Times:
         """List the frames of the history, ``init`` last."""
@@ -37,11 +60,13 @@ class Span:
 
     def lead_times(self, step: Step, init: Time) -> Times:
         """List the frames that are forecast."""
-        return step.range(step.add(init, 1), step.add(init, self.leads))
+        return step.range(step.add(init, self.first_lead), step.add(init, self.last_lead))
 
     def forcing_times(self, step: Step, init: Time) -> Times:
         """List the frames whose covariates a rollout reads."""
-        return step.range(step.add(init, 1 - self.history), step.add(init, self.leads - 1))
+        shifted = (math.ceil(self.leads / self.emits) - 1) * self.emits  # of the last call
+        last = step.add(init, shifted + self.ahead)
+        return step.range(step.add(init, 1 - self.history), last)
 
 
 def plan_inits(frames: Times, held: Times, span: Span) -> list[Time]:
@@ -53,11 +78,11 @@ def plan_inits(frames: Times, held: Times, span: Span) -> list[Time]:
         span: frames of a sample.
     """
     known = set(held.tolist())
-    last = len(frames) - span.leads
+    before, after = span.history - 1, span.last_lead
     whole = (
         index
-        for index in range(span.history - 1, last)
-        if known.issuperset(frames[index + 1 - span.history : index + span.leads + 1].tolist())
+        for index in range(before, len(frames) - after)
+        if known.issuperset(frames[index - before : index + after + 1].tolist())
     )
     return [frames[index] for index in whole]
 
@@ -70,7 +95,7 @@ class Batch(NamedTuple):
     valid: npt.NDArray[np.bool_]
     """Where the target is usable (b, t + leads, y, x)."""
     forcings: Values
-    """Covariates of every frame that is read (b, t + leads - 1, f, y, x)."""
+    """Covariates of the ``forcing_times`` (b, n, f, y, x)."""
     statics: Values
     """Covariates without a date (b, s, y, x)."""
     domain: npt.NDArray[np.bool_]
@@ -91,8 +116,8 @@ def batch_loader(source: Source, span: Span) -> partial[Batch]:
 def _load(source: Source, span: Span, sample: Sample) -> Batch:
     """Read one sample; each array without its batch axis."""
     step = source.open().step
-    first, last = step.add(sample.init, 1 - span.history), step.add(sample.init, span.leads)
-    target = source.target(sample.window, step.range(first, last))
+    read, given = span.read_times(step, sample.init), span.lead_times(step, sample.init)
+    target = source.target(sample.window, np.concatenate([read, given]))
     valid = np.isfinite(target)
     return Batch(
         target=np.where(valid, target, np.float32(0)),

@@ -1,0 +1,1 @@
+"""What the benchmarks share: cubes and models to measure with, clocks, and tables."""

@@ -1,0 +1,116 @@
+"""One forecast, cut in many ways: tiles, blocks, batches, workers and chunks of the cube.
+
+Writes the table of docs/invariance.md. Every row is a whole rollout through the stores; the
+last column is its largest difference from the untiled rollout, in units of the forecast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.common.case import Case, Size, make_case, read_frame
+from benchmarks.common.rollout import plan_case
+from flows.runtime import spread_on
+from pipeline.recipes import ComputeRecipe
+from pipeline.rollout.engine import roll_out
+from pipeline.rollout.plan import RolloutPlan
+from pipeline.spread import Spread
+
+SIZE = Size(side=149, leads=6, history=4, hidden=(8, 8))
+
+_HEADER = (
+    "tile [px]",
+    "block [leads]",
+    "batch",
+    "workers",
+    "tiles",
+    "halo [px]",
+    "largest difference",
+)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One way to cut the same forecast."""
+
+    tile_px: int
+    block_leads: int
+    batch: int = 1
+    workers: int = 0
+
+
+CUTS = (
+    Cut(149, 6),
+    Cut(96, 6),
+    Cut(64, 6, batch=2),
+    Cut(48, 3),
+    Cut(48, 3, batch=4),
+    Cut(37, 2),
+    Cut(37, 2, workers=1),
+    Cut(37, 2, workers=2),
+    Cut(32, 1),
+    Cut(32, 1, batch=3, workers=2),
+    Cut(23, 4),
+)
+
+
+def plan_of(case: Case, cut: Cut) -> RolloutPlan:
+    """Plan one way to cut."""
+    return plan_case(case, 10**10, core_px=cut.tile_px, block_leads=cut.block_leads)
+
+
+def forecast(case: Case, cut: Cut, spread: Spread) -> npt.NDArray[np.float32]:
+    """Roll out through the stores (leads, y, x)."""
+    plan = plan_of(case, cut)
+    name = f"t{cut.tile_px}-b{cut.block_leads}-n{cut.batch}-w{cut.workers}"
+    stage = case.stage(name, plan.layout)
+    for _ in roll_out(case.request, plan, stage, spread=spread, batch=cut.batch):
+        pass
+    return np.stack([read_frame(stage, lead) for lead in range(1, case.leads + 1)])
+
+
+def rows(case: Case) -> Iterator[str]:
+    """Compute every cut and compare it with the first, which is not cut at all."""
+    whole: npt.NDArray[np.float32] | None = None
+    for cut in CUTS:
+        compute = ComputeRecipe(workers=cut.workers, threads=1, device="cpu")
+        with spread_on(compute) as spread:
+            frames = forecast(case, cut, spread)
+        whole = frames if whole is None else whole
+        difference = float(np.nanmax(np.abs(frames - whole)))
+        plan = plan_of(case, cut)
+        yield (
+            f"| {cut.tile_px} | {cut.block_leads} | {cut.batch} | "
+            f"{cut.workers or 'this process'} | {plan.n_tiles} | {plan.halo_px} | "
+            f"{difference:.2g} |"
+        )
+
+
+def main() -> None:
+    """Print the table, and write it into the docs when asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", type=Path, help="Markdown file to append the table to")
+    asked = parser.parse_args()
+    lines = [
+        f"| {' | '.join(_HEADER)} |",
+        "|---" * len(_HEADER) + "|",
+    ]
+    print("\n".join(lines))
+    with tempfile.TemporaryDirectory() as folder:
+        case = make_case(Path(folder), SIZE)
+        for row in rows(case):
+            print(row, flush=True)
+            lines.append(row)
+    if asked.write:
+        asked.write.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

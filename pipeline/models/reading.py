@@ -1,0 +1,69 @@
+"""What a network states of itself, so that one loop rolls out every family."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Which frames one call of a network reads, and which it gives.
+
+    A call whose history ends at ``now`` reads ``history`` frames up to ``now`` and ``ahead``
+    after it, all with their covariates. The target is known before the first frame that the
+    call gives and is invalid from there on, so no network can read what it has to forecast. The
+    next call reads ``emits`` frames later.
+    """
+
+    history: int
+    """Frames up to ``now``."""
+    emits: int = 1
+    """Frames that one call gives."""
+    ahead: int = 0
+    """Frames after ``now`` whose covariates are read: known future forcings."""
+    feeds_back: bool = True
+    """Whether later calls read the target forecast by earlier ones."""
+    first_lead: int = 1
+    """First frame that a call gives: 1 is the one after ``now``, 0 is the map of ``now``."""
+
+    def __post_init__(self) -> None:
+        if min(self.history, self.emits) < 1 or self.ahead < 0:
+            raise ValueError(
+                f"history={self.history} and emits={self.emits} must be 1 or more and "
+                f"ahead={self.ahead} 0 or more, or a call reads or gives nothing; change them"
+            )
+        if self.first_lead not in (0, 1):
+            raise ValueError(
+                f"first_lead={self.first_lead} is neither 0 (the map of now) nor 1 (the next "
+                "frame), so frames between would never be forecast; choose one of them"
+            )
+
+    @property
+    def window(self) -> int:
+        """Frames that one call reads."""
+        return self.history + self.ahead
+
+    @property
+    def known(self) -> int:
+        """Frames of them in which the target may be valid."""
+        return self.history - 1 + self.first_lead
+
+    def frames(self, leads: int) -> int:
+        """Count the frames whose covariates a rollout of ``leads`` reads."""
+        return (math.ceil(leads / self.emits) - 1) * self.emits + self.window
+
+
+@runtime_checkable
+class Reads(Protocol):
+    """A network that states how it reads."""
+
+    @property
+    def reading(self) -> Reading:
+        """Which frames one call reads and gives."""
+
+    def __call__(self, frames: Tensor, /) -> Tensor:
+        """Give frames (b, emits, y, x) from frames (b, window, c, y, x)."""
