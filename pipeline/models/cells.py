@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -35,22 +36,29 @@ class ConvLSTMCell(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Read frames (b, t, c, y, x) from a zero state; give hidden maps (b, t, h, y, x)."""
-        driven = self.inputs(frames.flatten(0, 1)).unflatten(
-            0, frames.shape[:2]
-        )  # (b, t, 4h, y, x)
+        return torch.stack(self.recur(self.drive(frames)), dim=1)  # (b, t, h, y, x)
+
+    def drive(self, frames: Tensor) -> tuple[Tensor, ...]:
+        """Convolve the inputs of frames (b, t, c, y, x) in one call; t maps (b, 4h, y, x)."""
+        driven: Tensor = self.inputs(frames.flatten(0, 1))  # (b t, 4h, y, x)
+        return driven.reshape(*frames.shape[:2], *driven.shape[1:]).unbind(dim=1)
+
+    def recur(self, driven: Sequence[Tensor]) -> list[Tensor]:
+        """Run through frames whose inputs are convolved; t hidden maps (b, h, y, x)."""
         state: State | None = None
         hidden = []
-        for drive in driven.unbind(dim=1):
+        for drive in driven:
             state = self.step(drive, state)
             hidden.append(state.hidden)
-        return torch.stack(hidden, dim=1)  # (b, t, h, y, x)
+        return hidden
 
     def step(self, drive: Tensor, state: State | None) -> State:
         """Advance the memory by one frame whose inputs are convolved already (b, 4h, y, x)."""
         # A zero state needs no convolution: it would only add zeros.
         gates = drive if state is None else drive + self.memory(state.hidden)  # (b, 4h, y, x)
-        keep, write, show, candidate = gates.chunk(4, dim=1)  # each (b, h, y, x)
-        cell = write.sigmoid() * candidate.tanh()
+        opened, candidate = gates.split([3 * self.hidden, self.hidden], dim=1)
+        keep, write, show = opened.sigmoid().chunk(3, dim=1)  # each (b, h, y, x)
+        cell = write * candidate.tanh()
         if state is not None:
-            cell = torch.addcmul(cell, keep.sigmoid(), state.cell)
-        return State(show.sigmoid() * cell.tanh(), cell)
+            cell = torch.addcmul(cell, keep, state.cell)
+        return State(show * cell.tanh(), cell)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from pipeline.models.cells import ConvLSTMCell
@@ -52,13 +53,26 @@ class ConvLSTM(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Forecast one frame (b, y, x) from frames (b, t, c, y, x); channel 0 is the target."""
-        hidden = frames
-        for cell in self.cells:
-            hidden = cell(hidden)  # (b, t, h, y, x)
-        change: Tensor = self.head(hidden[:, -1])[:, 0]  # (b, y, x)
-        if self.shape.residual == "persistence":
-            return frames[:, -1, 0] + change
-        return change
+        return self.decide(self.encode(frames), frames[:, -1, 0])
+
+    def encode(self, frames: Tensor) -> tuple[Tensor, ...]:
+        """Do what looks at each frame alone: convolve the inputs of the first layer."""
+        return self._cell(0).drive(frames)
+
+    def decide(self, encoded: Sequence[Tensor], last: Tensor) -> Tensor:
+        """Forecast one frame from encoded ones, and from the last target (b, y, x)."""
+        hidden = self._cell(0).recur(encoded)
+        for layer in range(1, len(self.cells)):
+            hidden = self._cell(layer).recur(
+                self._cell(layer).drive(torch.stack(hidden, dim=1))
+            )
+        change: Tensor = self.head(hidden[-1])[:, 0]  # (b, y, x)
+        return last + change if self.shape.residual == "persistence" else change
+
+    def _cell(self, layer: int) -> ConvLSTMCell:
+        cell = self.cells[layer]
+        assert isinstance(cell, ConvLSTMCell)
+        return cell
 
     @property
     def reading(self) -> Reading:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -57,6 +57,7 @@ def roll(
     """
     reading = reading_of(network, inputs)
     _check_frames(reading, inputs, leads)
+    see = Sight(network) if _sees_frames_once(network, reading) else network
     target, valid = inputs.target[:, : reading.known], inputs.valid[:, : reading.known]
     frames: list[Tensor] = []
     for lead in range(0, leads, reading.emits):
@@ -68,9 +69,43 @@ def roll(
             valid = torch.cat([valid, usable], dim=1)[:, reading.emits :]  # (b, known, y, x)
         forcings = inputs.forcings[:, lead : lead + reading.window]
         seen = (_window(target, reading), _window(valid, reading), forcings)
-        given = network(stack_channels(*seen, inputs.statics))
+        given = see(stack_channels(*seen, inputs.statics))
         frames.append(given if given.dim() == 4 else given[:, None])  # (b, emits, y, x)
     return torch.cat(frames, dim=1)[:, :leads]  # (b, leads, y, x)
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """A network whose first part looks at each frame alone."""
+
+    def encode(self, frames: Tensor) -> Sequence[Tensor]:
+        """Do that part for frames (b, t, c, y, x); one result a frame."""
+
+    def decide(self, encoded: Sequence[Tensor], last: Tensor) -> Tensor:
+        """Do the rest for the window, whose last target is ``last`` (b, y, x)."""
+
+
+class Sight:
+    """Show a network windows that slide by one frame, and encode every frame once.
+
+    A frame is seen by as many windows as the history is long; what looks at it alone gives the
+    same each time.
+    """
+
+    def __init__(self, network: Encodes) -> None:
+        self._network = network
+        self._encoded: list[Tensor] = []
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Forecast from the window (b, t, c, y, x)."""
+        n_new = 1 if self._encoded else frames.shape[1]
+        self._encoded = [*self._encoded[n_new:], *self._network.encode(frames[:, -n_new:])]
+        return self._network.decide(self._encoded, frames[:, -1, 0])
+
+
+def _sees_frames_once(network: Network, reading: Reading) -> TypeGuard[Encodes]:
+    """Tell whether frames stay as they are while windows slide over them one by one."""
+    return isinstance(network, Encodes) and reading.emits == 1 and reading.ahead == 0
 
 
 def reading_of(network: Network, inputs: Inputs) -> Reading:

@@ -28,10 +28,12 @@ def read_bytes_per_px(network: ConvLSTMShape, *, leads: int) -> int:
 def rollout_bytes(n_px: int, network: ConvLSTMShape, *, leads: int) -> int:
     """Bound the memory of a block of ``leads`` over ``n_px`` pixels [B].
 
-    Counted are float32 values per pixel: the inputs of all frames, and in the widest layer the
-    convolved inputs and hidden maps of all frames with the working copies of one step.
+    Counted are float32 values per pixel: the inputs of all frames, what the first layer keeps
+    of every frame from lead to lead, and in the widest layer the convolved inputs and hidden
+    maps of all frames with the working copies of one step.
     """
     history, widest = network.history, max(network.hidden)
     inputs = 2 * (history + leads) * network.channels
+    encoded = history * 4 * network.hidden[0]
     layer = history * (network.channels + 6 * widest) + 12 * widest
-    return _FLOAT * n_px * (inputs + layer + 3 * leads)
+    return _FLOAT * n_px * (inputs + encoded + layer + 3 * leads)

@@ -1,6 +1,9 @@
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from pipeline.models.reading import Reading
 from pipeline.models.roll import Inputs, Teacher, roll
 
 
@@ -48,3 +51,39 @@ def test_a_teacher_replaces_what_is_fed_back_but_not_the_forecast() -> None:
     )
     forecast = roll(last_target_plus_forcing, inputs, leads=2, truth=teacher)
     assert forecast[0, :, 0, 0].tolist() == [11.0, 52.0]
+
+
+class Counting(torch.nn.Module):
+    """A network that counts how often its first part looks at a frame."""
+
+    reading = Reading(history=3)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_encoded = 0
+
+    def encode(self, frames: Tensor) -> tuple[Tensor, ...]:
+        self.n_encoded += frames.shape[1]
+        return frames.cumsum(dim=2).unbind(dim=1)
+
+    def decide(self, encoded: Sequence[Tensor], last: Tensor) -> Tensor:
+        return last + sum(frame[:, -1] for frame in encoded)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return self.decide(self.encode(frames), frames[:, -1, 0])
+
+
+def test_a_frame_that_many_windows_see_is_encoded_once() -> None:
+    inputs = Inputs(
+        target=torch.rand(1, 3, 4, 4),
+        valid=torch.ones(1, 3, 4, 4, dtype=torch.bool),
+        forcings=torch.rand(1, 3 + 5 - 1, 1, 4, 4),
+        statics=torch.rand(1, 2, 4, 4),
+        domain=torch.ones(1, 4, 4, dtype=torch.bool),
+    )
+    once, often = Counting(), Counting()
+    seen_once = roll(once, inputs, leads=5)
+    seen_often = roll(lambda frames: often(frames), inputs, leads=5)
+    assert often.n_encoded == 15
+    assert once.n_encoded == 3 + 4
+    torch.testing.assert_close(seen_once, seen_often, rtol=0, atol=0)
