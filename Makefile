@@ -2,6 +2,7 @@
 #   make demo              the whole job on the sample archive
 #   make test              what .ci/run runs
 #   make demo TORCH=gpu    the same with CUDA packages (several GB), in a fresh .venv
+#   make bench BENCH=--full    the sizes that the aims name (hours); CUBECAST_RADAR=DIR adds the radar
 
 PYTHON ?= python3.11
 TORCH ?= cpu
@@ -42,7 +43,8 @@ down: .venv/.ready  ## stop what 'make up' started
 	$(BIN)/cubecast down
 
 bench: .venv/.ready  ## the numbers of benchmarks/
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; \
+	  $(BIN)/python -m benchmarks.$$(basename $$script .py) $(BENCH); done
 
 gpu: .venv/.ready  ## tests that need a CUDA device
 	$(BIN)/pytest -q -m gpu

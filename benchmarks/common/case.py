@@ -41,7 +41,7 @@ from stores.ingest_plan import plan_ingest
 from stores.inventory import take_inventory
 from stores.issue import FORECAST, IssueKey, open_stage
 from stores.layout import Layout
-from stores.times import Step, Time, parse_time
+from stores.times import Step, parse_time
 
 NAME = "bench"
 VARIABLE = "amount"
@@ -125,11 +125,9 @@ def make_case(root: Path, size: Size) -> Case:
     return Case(root, size.leads)
 
 
-def ingest(
-    archive: Path, source: SourceVariable, step: Step, cube: Path, *, start: Time | None = None
-) -> None:
+def ingest(archive: Path, source: SourceVariable, step: Step, cube: Path) -> None:
     """Bring a series of GeoTIFFs into a cube, in this process."""
-    inventory = take_inventory(archive, [source], step, start=start)
+    inventory = take_inventory(archive, [source], step)
     inventory.check(accept_gaps=True)
     like = archive / inventory.series[source.name].files[0].name
     plan = plan_ingest(inventory, read_grid(like), cube)

@@ -1,0 +1,131 @@
+"""Peak memory of one worker process while the raster grows 1 x, 4 x and 16 x.
+
+Tiles and blocks stay as they are, so that only the number of tiles grows. The worker is a
+process of the local Dask cluster that flows compute on; it tells its own peak when it is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.common.case import Size, make_case
+from benchmarks.common.measure import (
+    MIB,
+    build_parser,
+    held_bytes,
+    in_child,
+    peak_bytes,
+    print_setting,
+    print_table,
+    scratch_folder,
+    verdict,
+)
+from benchmarks.common.rollout import describe_plan, plan_case, run_plan
+from flows.runtime import spread_on
+from pipeline.recipes import ComputeRecipe
+from pipeline.rollout.plan import RolloutPlan
+from pipeline.spread import Spread
+
+GROWTH = (1, 2, 4)
+"""Sides of the rasters, in sides of the smallest."""
+_WORKER_GB = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """What one worker held for one raster."""
+
+    plan: RolloutPlan
+    seconds: float
+    before_bytes: int
+    """Libraries, before the first tile."""
+    peak_bytes: int
+
+
+def main() -> None:
+    """Measure every raster in a cluster of its own and print the growth."""
+    asked = _options()
+    side = asked.side or (1024 if asked.full else 256)
+    print_setting(
+        network=f"ConvLSTM, hidden {asked.hidden}, history {asked.history}",
+        rollout=f"{asked.leads} leads, tiles of {asked.tile} px",
+    )
+    found = []
+    for factor in GROWTH:
+        size = Size(side * factor, asked.leads, asked.history, tuple(asked.hidden))
+        found.append(in_child(measure, size, asked.tile, asked.threads, asked.scratch))
+        print(f"{size.side} px: {describe_plan(found[-1].plan)}", flush=True)
+    print()
+    _report(found)
+
+
+def _options() -> argparse.Namespace:
+    parser = build_parser(str(__doc__))
+    parser.add_argument(
+        "--side", type=int, help="of the smallest raster; 256, --full 1024 [px]"
+    )
+    parser.add_argument("--leads", type=int, default=6, help="frames to forecast")
+    parser.add_argument("--history", type=int, default=6, help="frames that are read")
+    parser.add_argument("--hidden", type=int, nargs="+", default=[8, 8], help="of each layer")
+    parser.add_argument("--tile", type=int, default=128, help="side of what a tile owns [px]")
+    return parser.parse_args()
+
+
+def measure(size: Size, tile_px: int, threads: int, scratch: Path | None) -> Grown:
+    """Roll one raster out on one worker."""
+    compute = ComputeRecipe(workers=1, threads=threads, memory_gb=_WORKER_GB)
+    with scratch_folder(scratch) as root:
+        case = in_child(make_case, root / "case", size)
+        # Equal blocks whatever the raster, else the plans would not be comparable.
+        plan = plan_case(
+            case, int(_WORKER_GB * 1e9), core_px=tile_px, block_leads=max(1, size.leads // 2)
+        )
+        with spread_on(compute) as spread:
+            before = ask(spread, held=True)
+            _, seconds = run_plan(case, plan, "grown", spread)
+            return Grown(plan, seconds, before, ask(spread, held=False))
+
+
+def ask(spread: Spread, *, held: bool) -> int:
+    """Ask the worker how much memory it holds, or held at most [B]."""
+    ((_, n_bytes),) = spread.each(_tell, [held])
+    return n_bytes
+
+
+def _tell(held: bool) -> int:
+    return held_bytes() if held else peak_bytes()
+
+
+def _report(found: list[Grown]) -> None:
+    first = found[0]
+    header = ["raster", "tiles", "seconds", "before MiB", "peak MiB", "ratio", "of growth"]
+    print_table(header, [_row(grown, first) for grown in found])
+    print("of growth: ratio of what was added to the libraries, the stricter measure")
+    ratio = max(grown.peak_bytes for grown in found) / first.peak_bytes
+    verdict("flat within 10 %", f"{100 * (ratio - 1):+.1f} %", met=ratio <= 1.1)
+    strict = max(map(_grown, found)) / _grown(first)
+    told = f"{100 * (strict - 1):+.1f} %"
+    verdict("flat within 10 %, libraries left out", told, met=strict <= 1.1)
+
+
+def _row(grown: Grown, first: Grown) -> list[object]:
+    rows, cols = grown.plan.shape
+    return [
+        f"{rows} x {cols} px",
+        grown.plan.n_tasks,
+        f"{grown.seconds:.1f}",
+        f"{grown.before_bytes / MIB:.0f}",
+        f"{grown.peak_bytes / MIB:.0f}",
+        f"{grown.peak_bytes / first.peak_bytes:.3f}",
+        f"{_grown(grown) / _grown(first):.3f}",
+    ]
+
+
+def _grown(grown: Grown) -> int:
+    return grown.peak_bytes - grown.before_bytes
+
+
+if __name__ == "__main__":
+    main()
