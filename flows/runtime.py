@@ -25,6 +25,13 @@ _WORKERS_SHARE = 0.8  # of the memory; the rest stays for the flow itself
 _PATIENCE_S = 10.0  # a nanny restarts a worker in 1 to 3 s
 _REBUILDS = 3
 _CONNECT_S = 30
+# By default glibc gives every large array back to the kernel and asks for it anew: a third of
+# a rollout's time. Kept, a rollout took 5.0 s instead of 7.5 s, with the same peak memory.
+_KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "MALLOC_ARENA_MAX": "2",  # else every thread keeps its own
+}
 
 
 @contextmanager
@@ -190,7 +197,7 @@ def _worker_settings(threads: int) -> dict[str, str]:
     """Give the environment of a worker: as few threads as it may use."""
     # Zarr opens ten requests and a thread pool per process by default; workers share one disk.
     zarr = {"ZARR_ASYNC__CONCURRENCY": "4", "ZARR_THREADING__MAX_WORKERS": "2"}
-    return _thread_settings(threads) | zarr
+    return _thread_settings(threads) | zarr | _KEEP_MEMORY
 
 
 def _thread_settings(threads: int) -> dict[str, str]:

@@ -19,7 +19,7 @@ def look(_: int) -> dict[str, Any]:
     import torch
 
     time.sleep(0.2)  # long enough that both workers get some
-    names = ("OMP_NUM_THREADS", "ZARR_ASYNC__CONCURRENCY")
+    names = ("OMP_NUM_THREADS", "ZARR_ASYNC__CONCURRENCY", "MALLOC_ARENA_MAX")
     settings = {name: os.environ.get(name) for name in names}
     return settings | {"pid": os.getpid(), "threads": torch.get_num_threads()}
 
@@ -47,6 +47,7 @@ def test_local_workers_have_the_threads_that_were_asked_for_and_survive_a_kill(
         assert {one["threads"] for one in seen} == {1}
         assert {one["OMP_NUM_THREADS"] for one in seen} == {"1"}
         assert {one["ZARR_ASYNC__CONCURRENCY"] for one in seen} == {"4"}
+        assert {one["MALLOC_ARENA_MAX"] for one in seen} == {"2"}
         assert _listens_only_here()
         markers = [tmp_path / str(index) for index in range(2)]
         assert list(spread.ordered(die_once, markers)) == ["0", "1"]
