@@ -8,7 +8,7 @@ from flows.asked import grid_of, open_recipe
 from flows.check import build_rollout
 from flows.console import console, show_table
 from flows.runtime import describe, worker_share
-from pipeline.rollout.plan import RolloutPlan, list_plans, plan_rollout
+from pipeline.rollout.plan import RolloutPlan, choose_plan, list_plans
 
 _SHOWN = 16
 
@@ -33,9 +33,8 @@ def plan(
         shape = grid.height, grid.width
     rollout = build_rollout(asked, shape)
     workers, stated = worker_share(asked.compute), asked.rollout
-    wanted = {"core_px": stated.tile_px, "block_leads": stated.block_leads}
-    plans = list_plans(rollout, workers, **wanted)
-    fitting = [other for other in plans if other.tile_bytes <= workers.n_bytes]
+    plans = list_plans(rollout, workers, core_px=stated.tile_px, block_leads=stated.block_leads)
+    fitting = [other for other in plans if other.fits(workers)]
     console.print(f"computing on {describe(asked.compute)}", highlight=False)
     shown = sorted(fitting, key=lambda other: other.seconds)[:_SHOWN]
     show_table(
@@ -50,7 +49,7 @@ def plan(
             f"{workers.n_bytes / 1e9:.3g} GB of a worker (up to {most / 1e9:.3g} GB)",
             highlight=False,
         )
-    plan_rollout(rollout, workers, **wanted)  # refuses when none fits
+    choose_plan(plans, workers)  # the first one shown; refuses when none fits
 
 
 def parse_shape(text: str) -> tuple[int, int]:

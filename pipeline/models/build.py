@@ -19,6 +19,22 @@ def describe_network(shape: ConvLSTMShape) -> dict[str, Any]:
     return {"family": "convlstm"} | asdict(shape)
 
 
+def read_shape(description: Mapping[str, Any]) -> ConvLSTMShape:
+    """Read what ``describe_network`` wrote.
+
+    Raises:
+        ValueError: the family is unknown.
+    """
+    sizes = dict(description)
+    family = sizes.pop("family")
+    if family != "convlstm":
+        raise ValueError(
+            f"model family {family!r} is unknown here, so its weights cannot be used; "
+            "install the version of cubecast that wrote the bundle"
+        )
+    return ConvLSTMShape(**sizes)
+
+
 def build_network(
     description: Mapping[str, Any], weights: Mapping[str, npt.NDArray[Any]]
 ) -> ConvLSTM:
@@ -28,14 +44,7 @@ def build_network(
         ValueError: the family is unknown, the weights belong to another network, or a layer
             couples far pixels, so that tiles would disagree.
     """
-    sizes = dict(description)
-    family = sizes.pop("family")
-    if family != "convlstm":
-        raise ValueError(
-            f"model family {family!r} is unknown here, so its weights cannot be used; "
-            "install the version of cubecast that wrote the bundle"
-        )
-    network = ConvLSTM(ConvLSTMShape(**sizes))
+    network = ConvLSTM(read_shape(description))
     tensors = {name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()}
     try:
         network.load_state_dict(tensors)

@@ -103,6 +103,10 @@ class RolloutPlan:
         (cy, sy), (cx, sx) = (_owned(self.core_px, length) for length in self.shape)
         return Layout((1, cy, cx), (1, sy, sx))
 
+    def fits(self, workers: Workers) -> bool:
+        """Tell whether one worker's memory holds a tile."""
+        return self.tile_bytes <= workers.n_bytes
+
     def rows(self) -> list[tuple[str, str]]:
         """Say the plan in words and numbers."""
         read = self.tiles[0].reads.shape
@@ -151,7 +155,16 @@ def plan_rollout(
         ValueError: no plan fits the memory of a worker.
     """
     plans = list_plans(rollout, workers, core_px=core_px, block_leads=block_leads)
-    fitting = [plan for plan in plans if plan.tile_bytes <= workers.n_bytes]
+    return choose_plan(plans, workers)
+
+
+def choose_plan(plans: Sequence[RolloutPlan], workers: Workers) -> RolloutPlan:
+    """Choose the least estimated time among the plans that fit the memory.
+
+    Raises:
+        ValueError: none fits; says the smallest change that would do.
+    """
+    fitting = [plan for plan in plans if plan.fits(workers)]
     if not fitting:
         least = min(plans, key=lambda plan: plan.tile_bytes)
         enough = math.ceil(least.tile_bytes / 1e8) / 10

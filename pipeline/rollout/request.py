@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.models import ConvLSTMShape, Reach
+from pipeline.models import Reach, read_shape
 from pipeline.recipes import Recipe
 from pipeline.rollout.forecaster import Request, pick_device
 from pipeline.rollout.plan import Rollout, RolloutPlan, Workers, plan_rollout
@@ -52,12 +52,10 @@ def build_plan(
     one_block: bool = False,
 ) -> RolloutPlan:
     """Plan tiles and blocks of a rollout; hindcasts keep all leads in memory, in one block."""
-    network = dict(bundle.description["network"])
-    network.pop("family")
     rollout = Rollout(
         shape=(cube.grid.height, cube.grid.width),
         reach=Reach(**bundle.description["reach"]),
-        network=ConvLSTMShape(**network),
+        network=read_shape(bundle.description["network"]),
         leads=leads,
     )
     block_leads = leads if one_block else recipe.rollout.block_leads

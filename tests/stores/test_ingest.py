@@ -10,18 +10,13 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from stores import geotiff, ingest_plan
-from stores.archive import SourceVariable
 from stores.cube import Cube
 from stores.errors import ArchiveError, CorruptError, GridError
-from stores.ingest import FrameReceipt, commit_cube, prepare_cube, write_frame
-from stores.ingest_plan import IngestPlan, plan_ingest
-from stores.inventory import take_inventory
+from stores.ingest import commit_cube, prepare_cube, write_frame
 from stores.layout import plan_layout
-from stores.times import Step
 from stores.windows import Window
 from tests.make import (
     GRID,
-    RAIN_FILES,
     SHAPE,
     make_archive,
     make_fields,
@@ -29,34 +24,20 @@ from tests.make import (
     make_tiffs,
     write_tiff,
 )
-
-WHOLE = Window.whole(SHAPE)
-RAIN = SourceVariable("rain", RAIN_FILES, "mm month-1", valid_range=(0, 5000))
-ELEVATION = SourceVariable("elevation", "elevation.tif", "m", standard_name="surface_altitude")
-LAND = SourceVariable("land", "land.tif", resampling="average")
-
-
-def _plan(
-    archive: Path, cube: Path, *sources: SourceVariable, grid: GeoBox = GRID
-) -> IngestPlan:
-    inventory = take_inventory(archive, sources or (RAIN,), Step.parse("month"))
-    return plan_ingest(inventory, grid, cube)
-
-
-def _write(plan: IngestPlan) -> list[FrameReceipt]:
-    prepare_cube(plan)
-    return [write_frame(plan.path, frame.variable, frame.key) for frame in plan.frames]
-
-
-def _ingest(archive: Path, cube: Path, *sources: SourceVariable) -> Cube:
-    plan = _plan(archive, cube, *sources)
-    assert commit_cube(plan, _write(plan)) == plan.version
-    return Cube.open(cube)
+from tests.make_ingest import (
+    ELEVATION,
+    LAND,
+    RAIN,
+    WHOLE,
+    ingest_variables,
+    make_plan,
+    write_plan,
+)
 
 
 def test_a_cube_holds_what_the_files_hold(tmp_path: Path) -> None:
     paths = make_tiffs(tmp_path / "a", n=5)
-    cube = _ingest(tmp_path / "a", tmp_path / "cube.zarr")
+    cube = ingest_variables(tmp_path / "a", tmp_path / "cube.zarr")
     read = cube.read("rain", WHOLE)
     assert read.shape == (5, *SHAPE)
     assert 0 < np.isnan(read).mean() < 1
@@ -66,7 +47,7 @@ def test_a_cube_holds_what_the_files_hold(tmp_path: Path) -> None:
 
 def test_other_grids_are_warped_onto_the_one_of_the_cube(tmp_path: Path) -> None:
     make_archive(tmp_path / "a", n=2)
-    cube = _ingest(tmp_path / "a", tmp_path / "cube.zarr", RAIN, ELEVATION, LAND)
+    cube = ingest_variables(tmp_path / "a", tmp_path / "cube.zarr", RAIN, ELEVATION, LAND)
     np.testing.assert_array_equal(cube.read("land", WHOLE) > 0.5, make_land())
     assert np.isfinite(cube.read("elevation", WHOLE)).all()
     with xr.open_zarr(tmp_path / "cube.zarr") as dataset:
@@ -79,8 +60,8 @@ def test_accepted_gaps_are_written_as_frames_without_a_valid_pixel(tmp_path: Pat
     paths[1].unlink()
     paths[2].write_bytes(paths[2].read_bytes()[:-300])
     write_tiff(paths[3], np.full(SHAPE, np.nan, dtype=np.float32), nodata=-9999.0)
-    plan = _plan(tmp_path / "a", tmp_path / "cube.zarr")
-    receipts = _write(plan)
+    plan = make_plan(tmp_path / "a", tmp_path / "cube.zarr")
+    receipts = write_plan(plan)
     commit_cube(plan, receipts)
     assert plan.rows()[0]["gaps"] == "3"
     assert [receipt.valid for receipt in receipts[1:4]] == [0, 0, 0]
@@ -95,15 +76,15 @@ def test_receipts_count_what_is_valid_and_what_was_refused(tmp_path: Path) -> No
     field = make_fields(1)[0]
     field[0, :2] = 9999, np.inf
     write_tiff(path, field)
-    (receipt,) = _write(_plan(tmp_path / "a", tmp_path / "cube.zarr"))
+    (receipt,) = write_plan(make_plan(tmp_path / "a", tmp_path / "cube.zarr"))
     assert (receipt.outside, receipt.infinite) == (1, 1)
     assert (receipt.valid, receipt.invalid) == (23 * 31 - 2, 2)
 
 
 def test_a_commit_without_all_frames_is_refused_and_nothing_appears(tmp_path: Path) -> None:
     make_tiffs(tmp_path / "a", n=3)
-    plan = _plan(tmp_path / "a", tmp_path / "cube.zarr")
-    receipts = _write(plan)
+    plan = make_plan(tmp_path / "a", tmp_path / "cube.zarr")
+    receipts = write_plan(plan)
     with pytest.raises(ValueError, match=r"1 frames .* not written \(rain 2000-02\)"):
         commit_cube(plan, [receipts[0], receipts[2]])
     with pytest.raises(CorruptError):
@@ -112,7 +93,7 @@ def test_a_commit_without_all_frames_is_refused_and_nothing_appears(tmp_path: Pa
 
 def test_a_file_that_changes_after_the_inventory_is_refused(tmp_path: Path) -> None:
     paths = make_tiffs(tmp_path / "a", n=2)
-    plan = _plan(tmp_path / "a", tmp_path / "cube.zarr")
+    plan = make_plan(tmp_path / "a", tmp_path / "cube.zarr")
     write_tiff(paths[0], make_fields(1, seed=5)[0])
     prepare_cube(plan)
     with pytest.raises(ArchiveError, match="has changed since the inventory"):
@@ -123,14 +104,14 @@ def test_a_raster_off_the_grid_is_refused_before_anything_is_written(tmp_path: P
     make_tiffs(tmp_path / "a", n=2)
     away = GeoBox(SHAPE, Affine(0.1, 0, -70.0, 0, -0.1, -8.0), "EPSG:4326")
     with pytest.raises(GridError, match=r"variable 'rain' lies at .* does not meet"):
-        _plan(tmp_path / "a", tmp_path / "run" / "cube.zarr", grid=away)
+        make_plan(tmp_path / "a", tmp_path / "run" / "cube.zarr", grid=away)
     assert not (tmp_path / "run").exists()
 
 
 def test_an_archive_of_maps_alone_has_no_time_axis(tmp_path: Path) -> None:
     make_archive(tmp_path / "a", n=1)
     with pytest.raises(ArchiveError, match="no variable has a file per step"):
-        _plan(tmp_path / "a", tmp_path / "cube.zarr", ELEVATION)
+        make_plan(tmp_path / "a", tmp_path / "cube.zarr", ELEVATION)
 
 
 def test_frames_larger_than_a_shard_are_written_by_their_owner_whole(
@@ -140,10 +121,10 @@ def test_frames_larger_than_a_shard_are_written_by_their_owner_whole(
     paths = make_tiffs(tmp_path / "a", n=2, grid=grid)
     small = partial(plan_layout, chunk_bytes=256, shard_bytes=4096)
     monkeypatch.setattr(ingest_plan, "plan_layout", small)
-    plan = _plan(tmp_path / "a", tmp_path / "cube.zarr", grid=grid)
+    plan = make_plan(tmp_path / "a", tmp_path / "cube.zarr", grid=grid)
     assert plan.layout.chunk == (1, 16, 16)
     assert plan.n_shards == 3 * 4 * len(plan.frames)
-    commit_cube(plan, _write(plan))
+    commit_cube(plan, write_plan(plan))
     cube = Cube.open(tmp_path / "cube.zarr")
     whole = cube.read("rain", Window.whole((71, 97)))
     for frame, path in zip(whole, paths, strict=True):
