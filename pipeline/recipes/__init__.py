@@ -10,10 +10,13 @@ from pipeline.recipes.channels import (
     TargetRecipe,
 )
 from pipeline.recipes.load import RecipeError, load_recipe, recipe_schema
-from pipeline.recipes.model import LossRecipe, ModelRecipe, RolloutRecipe, TrainingRecipe
+from pipeline.recipes.loss import LossRecipe
+from pipeline.recipes.model import ModelRecipe
 from pipeline.recipes.recipe import Recipe
+from pipeline.recipes.rollout import RolloutRecipe
 from pipeline.recipes.runs import ComputeRecipe, OutputsRecipe
 from pipeline.recipes.split import PARTS, SplitRecipe
+from pipeline.recipes.training import TrainingRecipe
 
 __all__ = [
     "PARTS",

@@ -16,9 +16,11 @@ from pipeline.recipes.channels import (
     StaticCovariate,
     TargetRecipe,
 )
-from pipeline.recipes.model import ModelRecipe, RolloutRecipe, TrainingRecipe
+from pipeline.recipes.model import ModelRecipe
+from pipeline.recipes.rollout import RolloutRecipe
 from pipeline.recipes.runs import ComputeRecipe, OutputsRecipe
 from pipeline.recipes.split import PARTS, SplitRecipe
+from pipeline.recipes.training import TrainingRecipe
 from stores.names import check_id
 from stores.times import Step
 
