@@ -130,7 +130,17 @@ def _anchor(written: dict[str, Any], base: Path) -> None:
         for parent in parents:
             node = node.get(parent) if isinstance(node, Mapping) else None
         if isinstance(node, dict) and isinstance(node.get(last), str):
-            node[last] = str((base / Path(node[last]).expanduser()).resolve())
+            node[last] = _absolute(node[last], base, ".".join((*parents, last)))
+
+
+def _absolute(folder: str, base: Path, key: str) -> str:
+    try:
+        return str((base / Path(folder).expanduser()).resolve())
+    except (ValueError, RuntimeError, OSError) as error:  # no text of a path, or no such home
+        raise RecipeError(
+            f"{key}={folder!a} cannot name a folder ({error}), so nothing could be read or "
+            "written there; write a path"
+        ) from None
 
 
 def _explain(error: ValidationError) -> str:

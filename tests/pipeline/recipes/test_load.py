@@ -177,3 +177,12 @@ def test_a_malformed_recipe_is_refused_and_never_crashes(
     broken.write_text(json.dumps(written))
     with contextlib.suppress(RecipeError):  # any other exception fails the test
         load_recipe(broken)
+
+
+@pytest.mark.parametrize("folder", ["\0", "\ud800\udc00", "~nobody-of-this-name/x"])
+def test_a_root_that_cannot_be_a_folder_is_refused(path: Path, folder: str) -> None:
+    written = yaml.safe_load(path.read_text()) | {"root": folder}
+    broken = path.with_name("broken.yaml")
+    broken.write_text(json.dumps(written))
+    with pytest.raises(RecipeError, match="root=.* cannot name a folder"):
+        load_recipe(broken)
