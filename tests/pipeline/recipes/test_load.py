@@ -184,5 +184,5 @@ def test_a_root_that_cannot_be_a_folder_is_refused(path: Path, folder: str) -> N
     written = yaml.safe_load(path.read_text()) | {"root": folder}
     broken = path.with_name("broken.yaml")
     broken.write_text(json.dumps(written))
-    with pytest.raises(RecipeError, match="root=.* cannot name a folder"):
+    with pytest.raises(RecipeError, match=r"root=.* cannot name a folder"):
         load_recipe(broken)
