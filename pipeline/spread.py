@@ -10,6 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -19,6 +20,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
+
+GPU = "GPU"
+"""Name of the Dask resource that workers with a GPU offer."""
 
 _ATTEMPTS = 3  # a worker that dies takes its items along; the fourth death is no accident
 _PULSE_S = 5.0
@@ -46,8 +50,12 @@ class Spread(Protocol):
         items: Iterable[Item],
         *,
         in_flight: int | None = None,
+        on_gpu: bool = False,
     ) -> Iterator[tuple[Item, Result]]:
-        """Yield every item with its result, as they finish."""
+        """Yield every item with its result, as they finish.
+
+        With ``on_gpu`` only workers that have a GPU take items, each as many as it has GPUs.
+        """
 
 
 class InPlace:
@@ -71,6 +79,7 @@ class InPlace:
         items: Iterable[Item],
         *,
         in_flight: int | None = None,
+        on_gpu: bool = False,
     ) -> Iterator[tuple[Item, Result]]:
         """Yield items with their results."""
         return ((item, function(item)) for item in items)
@@ -116,24 +125,33 @@ class OnDask:
         items: Iterable[Item],
         *,
         in_flight: int | None = None,
+        on_gpu: bool = False,
     ) -> Iterator[tuple[Item, Result]]:
         """Yield items with their results as they finish, through a bounded window."""
+        start = partial(self._start, function, resources={GPU: 1} if on_gpu else None)
         rest = iter(items)
         first = islice(rest, self._width(in_flight))
-        running = {item.future: item for item in (self._start(function, i) for i in first)}
+        running = {item.future: item for item in map(start, first)}
         while running:
             for future in self._finished(list(running)):
                 item = running.pop(future)
                 yield item.item, item.result()
                 for following in islice(rest, 1):
-                    started = self._start(function, following)
+                    started = start(following)
                     running[started.future] = started
 
     def _width(self, in_flight: int | None) -> int:
         return in_flight or 2 * self.n_workers
 
-    def _start(self, function: Callable[[Item], Result], item: Item) -> _Running[Item, Result]:
-        return _Running(self._client, function, item, self._finished)
+    def _start(
+        self,
+        function: Callable[[Item], Result],
+        item: Item,
+        *,
+        resources: dict[str, int] | None = None,
+    ) -> _Running[Item, Result]:
+        submit = partial(self._client.submit, function, item, pure=False, resources=resources)
+        return _Running(submit, item, self._finished)
 
     def _finished(self, futures: list[Future[Any]]) -> set[Future[Any]]:
         """Wait until some of ``futures`` are finished; look after the workers meanwhile."""
@@ -157,17 +175,13 @@ class _Running(Generic[Item, Result]):
 
     def __init__(
         self,
-        client: Client,
-        function: Callable[[Item], Result],
+        submit: Callable[[], Future[Any]],
         item: Item,
         finished: Callable[[list[Future[Any]]], set[Future[Any]]],
     ) -> None:
         self.item = item
-        self._client, self._function, self._finished = client, function, finished
-        self.future: Future[Any] = self._submit()
-
-    def _submit(self) -> Future[Any]:
-        return self._client.submit(self._function, self.item, pure=False)
+        self._submit, self._finished = submit, finished
+        self.future: Future[Any] = submit()
 
     def result(self) -> Result:
         """Wait for the result.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,85 +25,15 @@ from stores.arrays import (
     write_block,
 )
 from stores.crash import crash_point
+from stores.forecast_template import DOMAIN, ForecastTemplate
 from stores.issue import FORECAST, IssueKey, read_key
-from stores.layout import Layout, plan_layout
-from stores.names import INIT_TIME, LEAD, SPATIAL_REF, TIME, X, Y, check_id
+from stores.names import INIT_TIME, LEAD, SPATIAL_REF, TIME, X, Y
 from stores.times import Step, Time, Times
 from stores.windows import Window
 
 Float32 = npt.NDArray[np.float32]
 
-DOMAIN = "domain"
-"""Name of the map that says where a forecast is made (1) and where not (0)."""
-
 _TEMPLATE = "template"
-_RESERVED = {TIME, Y, X, SPATIAL_REF, INIT_TIME, LEAD, DOMAIN}
-
-
-@dataclass(frozen=True, slots=True)
-class ForecastVariable:
-    """One variable of a forecast, as it is described to analysts."""
-
-    name: str
-    units: str
-    long_name: str = ""
-    standard_name: str | None = None
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-
-    def cf(self) -> dict[str, Any]:
-        """Give the CF attributes; those that are empty are left out."""
-        named = {"long_name": self.long_name, "standard_name": self.standard_name}
-        kept = {key: value for key, value in named.items() if value}
-        return dict(self.attributes) | kept | {"units": self.units}
-
-
-@dataclass(frozen=True, slots=True)
-class ForecastTemplate:
-    """Everything about a forecast but its numbers."""
-
-    grid: GeoBox
-    variables: tuple[ForecastVariable, ...]
-    step: Step
-    init: Time
-    leads: int
-    title: str = ""
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    layout: Layout | None = None
-
-    def __post_init__(self) -> None:
-        names = [check_id(variable.name, "variable") for variable in self.variables]
-        taken = sorted(_RESERVED & set(names))
-        if taken or not names or len(set(names)) < len(names):
-            raise ValueError(
-                f"variables {names} are none, named twice or take a reserved name ({taken}), "
-                f"so arrays would replace each other; use other names than {sorted(_RESERVED)}"
-            )
-
-    @property
-    def times(self) -> Times:
-        """Valid times of leads 1 to ``leads`` [s]."""
-        return np.array([self.step.add(self.init, lead + 1) for lead in range(self.leads)])
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns [px]."""
-        return self.grid.shape[0], self.grid.shape[1]
-
-    @property
-    def planned(self) -> Layout:
-        """Chunks and shards: those asked for, or planned from the grid."""
-        return self.layout or plan_layout(self.shape)
-
-    @property
-    def digest(self) -> str:
-        """Hash all of it; equal digests mean equal empty stores."""
-        written = asdict(self)
-        written |= {
-            "grid": grids.to_json(self.grid),
-            "init": self.step.label(self.init),
-            "layout": asdict(self.planned),
-        }
-        return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
 
 
 def create_forecast(stage: Path, template: ForecastTemplate) -> Path:
@@ -151,7 +79,7 @@ def write_domain(stage: Path, window: Window, inside: npt.NDArray[np.bool_]) -> 
 def write_forecast(
     stage: Path, variable: str, window: Window, values: Float32, *, lead: int = 1
 ) -> None:
-    """Write frames (leads, y, x) of one window, the first of them at ``lead``.
+    """Write frames (leads, y, x) of one window; ``lead`` counts frames from 1.
 
     Raises:
         ValueError: the window shares a shard with another, or the values do not fit it.
@@ -161,10 +89,10 @@ def write_forecast(
     write_block(array, (lead - 1, window.y0, window.x0), values.astype(np.float32, copy=False))
 
 
-def finish_forecast(stage: Path) -> None:
-    """Commit the store, so that ``xr.open_zarr`` opens it."""
+def finish_forecast(stage: Path, attributes: Mapping[str, Any] | None = None) -> None:
+    """Commit the store, so that ``xr.open_zarr`` opens it, with more to say of it."""
     crash_point("forecast.commit")
-    commit_group(stage / FORECAST)
+    commit_group(stage / FORECAST, attributes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +206,7 @@ def _coordinates(template: ForecastTemplate) -> list[Coordinate]:
     return [
         Coordinate(TIME, (TIME,), step.encode(template.times), valid),
         Coordinate(INIT_TIME, (), step.encode(np.asarray(template.init)), start),
-        Coordinate(LEAD, (TIME,), np.arange(1, template.leads + 1), ahead),
+        Coordinate(LEAD, (TIME,), np.array(template.lead_numbers), ahead),
     ]
 
 

@@ -33,6 +33,8 @@ class IssueKey:
     init: str
     """Label of the last observed time, such as ``2017-12``."""
     leads: int
+    calibration: str = ""
+    """Digest of the margins of the intervals; empty where none are published."""
 
     def __post_init__(self) -> None:
         for field in ("recipe", "bundle", "cube", "init"):
@@ -43,7 +45,7 @@ class IssueKey:
     @property
     def digest(self) -> str:
         """Hash of all parts."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        text = json.dumps(self.to_json(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -57,8 +59,8 @@ class IssueKey:
         return f"issue-{self.digest[:_DIGITS]}"
 
     def to_json(self) -> dict[str, Any]:
-        """Write the key as plain JSON."""
-        return asdict(self)
+        """Write the key as plain JSON; without intervals it says nothing of them."""
+        return {name: part for name, part in asdict(self).items() if part != ""}
 
 
 def open_stage(root: Path, key: IssueKey) -> Path:

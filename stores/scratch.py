@@ -1,8 +1,12 @@
-"""What a rollout in blocks hands from one block of leads to the next: normalized frames."""
+"""What a rollout hands from one pass over the tiles to the next, beside the stage.
+
+Frames are normalized float32 and go through the store unchanged. Nothing of it is published.
+"""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +27,9 @@ from stores.windows import Window
 
 Float32 = npt.NDArray[np.float32]
 
-_NAME = "normalized"
+_FRAMES, _PARTS = "frames", "parts"
+_MEMORY = ("memory_of_even_blocks", "memory_of_odd_blocks")
+_MEMBER, _CHANNEL, _TILE = "member", "channel", "tile"
 
 
 def scratch_of(stage: Path) -> Path:
@@ -31,30 +37,94 @@ def scratch_of(stage: Path) -> Path:
     return stage.with_name(f"{stage.name}.scratch.zarr")
 
 
-def create_scratch(stage: Path, grid: GeoBox, *, leads: int, layout: Layout) -> None:
-    """Make room for ``leads`` frames, or keep the room that was made before."""
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a scratch store has to hold, for every pixel of the grid."""
+
+    layout: Layout
+    members: int
+    leads: int
+    channels: int = 0
+    """Channels of the memory that networks carry from block to block."""
+
+    @property
+    def templates(self) -> tuple[tuple[str, str, int], ...]:
+        """Name, second axis and its length of every array (member, ..., y, x)."""
+        memory = [(name, _CHANNEL, self.channels) for name in _MEMORY if self.channels]
+        return ((_FRAMES, LEAD, self.leads), *memory)
+
+
+def create_scratch(stage: Path, grid: GeoBox, room: Room) -> None:
+    """Make room for frames and memories, or keep the room that was made before."""
+    chunk, shard = ((1, *sides) for sides in (room.layout.chunk, room.layout.shard))
+    arrays = [
+        ArrayTemplate(
+            name,
+            (_MEMBER, axis, Y, X),
+            (room.members, length, grid.height, grid.width),
+            chunk,
+            shard,
+        )
+        for name, axis, length in room.templates
+    ]
+    _create(stage, grid, arrays)
+
+
+def write_scratch(stage: Path, window: Window, values: Float32, *, first: int) -> None:
+    """Write frames (member, leads, y, x) of one window; the first is lead ``first``, from 0."""
+    array = array_of(open_group(scratch_of(stage), mode="r+"), _FRAMES)
+    write_block(array, (0, first, window.y0, window.x0), values)
+
+
+def read_scratch(stage: Path, window: Window, first: int, stop: int) -> Float32:
+    """Read the leads ``first`` to ``stop`` (from 0, half open): (member, leads, y, x)."""
+    array = array_of(open_group(scratch_of(stage)), _FRAMES)
+    return np.asarray(array[:, first:stop, *window.slices], dtype=np.float32)
+
+
+def write_memory(stage: Path, window: Window, values: Float32, *, block: int) -> None:
+    """Write what networks remember after a block (member, channel, y, x).
+
+    The memory of the block before stays, since neighbors still read it.
+    """
+    array = array_of(open_group(scratch_of(stage), mode="r+"), _MEMORY[block % 2])
+    write_block(array, (0, 0, window.y0, window.x0), values)
+
+
+def read_memory(stage: Path, window: Window, *, block: int) -> Float32:
+    """Read what networks remembered after a block (member, channel, y, x)."""
+    array = array_of(open_group(scratch_of(stage)), _MEMORY[block % 2])
+    return np.asarray(array[..., *window.slices], dtype=np.float32)
+
+
+def create_parts(
+    stage: Path, grid: GeoBox, *, shape: tuple[int, int, int, int, int]
+) -> None:
+    """Make room for whole windows of tiles that overlap (tile, member, lead, y, x)."""
+    template = ArrayTemplate(
+        _PARTS, (_TILE, _MEMBER, LEAD, "row", "column"), shape, (1, 1, *shape[2:]), mapped=False
+    )
+    _create(stage, grid, [template])
+
+
+def write_part(stage: Path, tile: int, values: Float32) -> None:
+    """Write all that a tile computed (member, leads, y, x), with what others own."""
+    array = array_of(open_group(scratch_of(stage), mode="r+"), _PARTS)
+    write_block(array, (tile, 0, 0, 0, 0), values[None])
+
+
+def read_part(stage: Path, tile: int, inside: Window) -> Float32:
+    """Read a window of what a tile computed (member, leads, y, x), in the tile's pixels."""
+    array = array_of(open_group(scratch_of(stage)), _PARTS)
+    return np.asarray(array[tile, :, :, *inside.slices], dtype=np.float32)
+
+
+def _create(stage: Path, grid: GeoBox, arrays: list[ArrayTemplate]) -> None:
     path = scratch_of(stage)
     if (path / "zarr.json").exists():
         return
     fresh = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(fresh, ignore_errors=True)
-    shape = (leads, grid.height, grid.width)
-    template = ArrayTemplate(_NAME, (LEAD, Y, X), shape, layout.chunk, layout.shard)
-    create_group(fresh, grid=grid, arrays=[template])
+    create_group(fresh, grid=grid, arrays=arrays)
     commit_group(fresh)
     fresh.rename(path)
-
-
-def write_scratch(stage: Path, window: Window, values: Float32, *, first: int) -> None:
-    """Write frames (leads, y, x) of one window; the first is lead ``first``, from 0."""
-    array = array_of(open_group(scratch_of(stage), mode="r+"), _NAME)
-    write_block(array, (first, window.y0, window.x0), values)
-
-
-def read_scratch(stage: Path, window: Window, first: int, stop: int) -> Float32:
-    """Read the leads ``first`` to ``stop`` (from 0, half open) of a window (leads, y, x).
-
-    Exactly what was computed: float32 goes through the store unchanged.
-    """
-    array = array_of(open_group(scratch_of(stage)), _NAME)
-    return np.asarray(array[first:stop, *window.slices], dtype=np.float32)

@@ -56,6 +56,10 @@ class Window:
         rows = self.y0 <= other.y0 and other.y1 <= self.y1
         return rows and self.x0 <= other.x0 and other.x1 <= self.x1
 
+    def intersects(self, other: Window) -> bool:
+        """Tell whether the boxes share a pixel."""
+        return self.clip(other).size > 0
+
     def within(self, outer: Window) -> Window:
         """Express this box in the pixel coordinates of ``outer``."""
         if not outer.contains(self):

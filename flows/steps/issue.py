@@ -22,7 +22,7 @@ from pipeline.rollout.evaluate import Evaluation
 from pipeline.rollout.forecaster import Request, open_forecaster
 from pipeline.rollout.page import build_report, draw_issue
 from pipeline.rollout.plan import RolloutPlan
-from pipeline.rollout.request import build_plan, build_request
+from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.spread import Spread
 from pipeline.training.bundle import read_curves
 from stores import cog

@@ -18,7 +18,7 @@ from pipeline.recipes import Recipe
 from pipeline.report import shortfalls, verdict
 from pipeline.rollout.evaluate import Evaluation, evaluate_part, plan_hindcasts
 from pipeline.rollout.hindcast import MODEL
-from pipeline.rollout.request import build_plan, build_request
+from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.spread import Spread
 from stores.bundle import Bundle
 from stores.cube import Cube

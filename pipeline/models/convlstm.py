@@ -28,6 +28,7 @@ class ConvLSTMShape:
     dropout: float = 0.2
     norm: str = "batch"
     residual: str = "none"
+    memory: str = "window"
 
 
 class ConvLSTM(nn.Module):

@@ -13,7 +13,7 @@ from pipeline.recipes.load import RecipeError, load_recipe, recipe_schema
 from pipeline.recipes.loss import LossRecipe
 from pipeline.recipes.model import ModelRecipe
 from pipeline.recipes.recipe import Recipe
-from pipeline.recipes.rollout import RolloutRecipe
+from pipeline.recipes.rollout import PerturbRecipe, RolloutRecipe
 from pipeline.recipes.runs import ComputeRecipe, OutputsRecipe
 from pipeline.recipes.split import PARTS, SplitRecipe
 from pipeline.recipes.training import TrainingRecipe
@@ -29,6 +29,7 @@ __all__ = [
     "LossRecipe",
     "ModelRecipe",
     "OutputsRecipe",
+    "PerturbRecipe",
     "Recipe",
     "RecipeError",
     "RolloutRecipe",

@@ -22,7 +22,7 @@ class ModelRecipe(RecipePart):
     """Channels of each 3 x 3 layer between the last cell and the output."""
     dropout: float = Field(0.2, ge=0, lt=1)
     """Share of hidden maps dropped before the head while training."""
-    norm: Literal["none", "batch"] = "batch"
-    """Normalization in the head; batch statistics are frozen at inference."""
+    norm: Literal["none", "batch", "group"] = "batch"
+    """Normalization in the head; batch statistics are frozen at inference, group is not exact."""
     residual: Literal["none", "persistence"] = "none"
     """Where training starts: a forecast of zero, or of the last frame."""

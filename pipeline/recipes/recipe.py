@@ -24,9 +24,8 @@ from pipeline.recipes.training import TrainingRecipe
 from stores.names import check_id
 from stores.times import Step
 
-# What changes no number: folders, machines, and how a rollout is cut.
+# What changes no number: folders and machines; a rollout says itself what changes none.
 _NOT_SCIENCE = dict.fromkeys(("root", "compute", "outputs", "title"), True)
-_NOT_SCIENCE_OF_ROLLOUT = {"rollout": {"tile_px", "block_leads", "batch"}}
 
 
 class Recipe(RecipePart):
@@ -124,6 +123,30 @@ class Recipe(RecipePart):
         return self
 
     @model_validator(mode="after")
+    def _members_differ(self) -> Self:
+        rollout, perturb = self.rollout, self.rollout.perturb
+        n_models = 1 + len(rollout.bundles)
+        drops = perturb.dropout and self.model.dropout > 0
+        if rollout.members > n_models and not drops and not perturb.noise:
+            raise ValueError(
+                f"rollout.members={rollout.members} but neither dropout (perturb.dropout="
+                f"{perturb.dropout}, model.dropout={self.model.dropout}) nor noise "
+                f"(perturb.noise=0) makes members of one model differ, so they would be equal; "
+                "set rollout.perturb.noise, or train with model.dropout"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tiles_can_be_exact(self) -> Self:
+        if self.model.norm == "group" and self.rollout.mode == "exact":
+            raise ValueError(
+                "model.norm='group' normalizes by the mean over the tile, so tiles would "
+                "disagree with the untiled forecast; choose model.norm=batch or none, or the "
+                "approximate rollout.mode=blend"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _training_rolls_no_further_than_the_forecast(self) -> Self:
         if self.training.leads > self.rollout.leads:
             raise ValueError(
@@ -155,4 +178,4 @@ class Recipe(RecipePart):
     def fingerprint(self) -> str:
         """Hash what can change a number; folders and machines cannot."""
         science = self.model_copy(update={"archive": self.archive.with_values(root=Path())})
-        return digest(science, exclude=_NOT_SCIENCE | _NOT_SCIENCE_OF_ROLLOUT)
+        return digest(science, exclude=_NOT_SCIENCE | {"rollout": self.rollout.no_science})

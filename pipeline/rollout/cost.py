@@ -12,12 +12,19 @@ _HEAD_TAPS = 9
 
 def flops_per_px(network: ConvLSTMShape) -> int:
     """Count the operations of one lead at one pixel; multiply and add are two."""
-    taps = network.kernel**2
-    widths = [network.channels, *network.hidden]
-    gates = sum((wide + hidden) * 4 * hidden * taps for wide, hidden in pairwise(widths))
-    heads = [network.hidden[-1], *network.head]
-    head = sum(wide * narrow * _HEAD_TAPS for wide, narrow in pairwise(heads)) + heads[-1]
-    return 2 * (network.history * gates + head)
+    return network.history * _step_flops(network) + _head_flops(network)
+
+
+def rollout_flops_per_px(network: ConvLSTMShape, leads: int, block_leads: int) -> int:
+    """Count the operations of ``leads`` at one pixel, rolled out in blocks.
+
+    A window is read again for every lead: H T steps. A memory that is carried reads the history
+    once, and goes on from block to block: H + T - 1 steps.
+    """
+    if network.memory == "carried":
+        steps = network.history + leads - 1
+        return steps * _step_flops(network) + leads * _head_flops(network)
+    return leads * flops_per_px(network)
 
 
 def read_bytes_per_px(network: ConvLSTMShape, *, leads: int) -> int:
@@ -25,15 +32,28 @@ def read_bytes_per_px(network: ConvLSTMShape, *, leads: int) -> int:
     return _FLOAT * network.channels * (network.history + leads - 1)
 
 
-def rollout_bytes(n_px: int, network: ConvLSTMShape, *, leads: int) -> int:
+def rollout_bytes(n_px: int, network: ConvLSTMShape, *, leads: int, members: int = 1) -> int:
     """Bound the memory of a block of ``leads`` over ``n_px`` pixels [B].
 
     Counted are float32 values per pixel: the inputs of all frames, what the first layer keeps
     of every frame from lead to lead, and in the widest layer the convolved inputs and hidden
-    maps of all frames with the working copies of one step.
+    maps of all frames with the working copies of one step. Members are computed one after the
+    other; of each, the frames and the memory stay until they are written.
     """
     history, widest = network.history, max(network.hidden)
     inputs = 2 * (history + leads) * network.channels
     encoded = history * 4 * network.hidden[0]
     layer = history * (network.channels + 6 * widest) + 12 * widest
-    return _FLOAT * n_px * (inputs + encoded + layer + 3 * leads)
+    carried = 2 * sum(network.hidden) if network.memory == "carried" else 0
+    kept = members * (3 * leads + carried)
+    return _FLOAT * n_px * (inputs + encoded + layer + kept)
+
+
+def _step_flops(network: ConvLSTMShape) -> int:
+    taps, widths = network.kernel**2, [network.channels, *network.hidden]
+    return 2 * sum((wide + hidden) * 4 * hidden * taps for wide, hidden in pairwise(widths))
+
+
+def _head_flops(network: ConvLSTMShape) -> int:
+    heads = [network.hidden[-1], *network.head]
+    return 2 * (sum(wide * narrow * _HEAD_TAPS for wide, narrow in pairwise(heads)) + heads[-1])

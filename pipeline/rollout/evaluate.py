@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipeline.metrics import collapse_alarm, score_table
 from pipeline.recipes import Recipe
-from pipeline.rollout.forecaster import Request
+from pipeline.rollout.request import Request
 from pipeline.rollout.hindcast import MODEL, hindcast, merge
 from pipeline.spread import Spread
 from pipeline.streams.samples import Span, plan_inits

@@ -1,20 +1,24 @@
-"""A model ready to forecast: the network of a bundle and the cube it looks at."""
+"""A model ready to forecast: the networks of its bundles and the cube they look at."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from pipeline.models import ConvLSTM, build_network
+from pipeline.models import build_network
+from pipeline.models.reading import Reading, Reads
 from pipeline.models.roll import Inputs, roll
+from pipeline.rollout.device import arithmetic, host_tensor
 from pipeline.rollout.plan import Block
+from pipeline.rollout.request import Request
 from pipeline.streams.fields import FIELDS
 from pipeline.streams.read import Source
 from pipeline.streams.samples import Span
@@ -22,38 +26,57 @@ from pipeline.streams.stack import Stack
 from pipeline.streams.transforms import Values
 from pipeline.tiling.plan import Tile
 from stores.bundle import open_bundle
-from stores.times import Time, Times
+from stores.times import Times
 from stores.windows import Window
 
-Arrays = tuple[npt.NDArray[Any], ...]
-Earlier = Callable[[Window, int, int], Values]
+
+class Earlier(Protocol):
+    """What earlier blocks left for later ones."""
+
+    def frames(self, window: Window, first: int, stop: int) -> Values:
+        """Read normalized leads, from 0 (member, leads, y, x)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What one rollout is made of. Small and picklable: workers open what it names."""
+class Parts(NamedTuple):
+    """What one tile of one block looks at, normalized; invalid values are 0."""
 
-    bundle: Path
-    cube: Path
-    init: Time
-    leads: int
-    minimum: float | None = None
-    maximum: float | None = None
-    device: str = "cpu"
+    target: Values
+    """History (m, t, y, x); one for all members while they have not parted."""
+    valid: npt.NDArray[np.bool_]
+    """Where the history is usable (t, y, x)."""
+    forcings: Values
+    """Covariates of every frame, at its true date (n, f, y, x)."""
+    statics: Values
+    """Covariates without a date (s, y, x)."""
+    domain: npt.NDArray[np.bool_]
+    """Where forecasts are made (y, x)."""
 
 
 @dataclass(frozen=True)
 class Forecaster:
-    """Network, channels and device of one process."""
+    """Networks, channels and device of one process."""
 
-    network: ConvLSTM
+    networks: tuple[Reads, ...]
     source: Source
-    history: int
     device: torch.device
+
+    @property
+    def reading(self) -> Reading:
+        """How all networks read."""
+        return self.networks[0].reading
+
+    def span(self, leads: int) -> Span:
+        """Give the frames of a rollout of ``leads``."""
+        return Span.of(self.reading, leads)
+
+    def lead_times(self, request: Request, block: Block) -> Times:
+        """List the frames that a block forecasts."""
+        step = self.source.open().step
+        return self.span(block.leads).lead_times(step, step.add(request.init, block.first))
 
     def read(
         self, tile: Tile, request: Request, block: Block, earlier: Earlier | None = None
-    ) -> Arrays:
+    ) -> Parts:
         """Read what one tile of one block looks at, at the true date of every frame.
 
         Args:
@@ -63,90 +86,97 @@ class Forecaster:
             earlier: reads the normalized leads of earlier blocks; not needed by the first.
         """
         source, step, window = self.source, self.source.open().step, tile.reads
-        span, start = Span(self.history, block.leads), step.add(request.init, block.first)
+        span, start = self.span(block.leads), step.add(request.init, block.first)
         target, valid = self._history(window, span.read_times(step, start), block, earlier)
         # What was known is known at init, whichever block asks.
         forcings = source.forcings(window, span.forcing_times(step, start), request.init)
-        return target, valid, forcings, source.statics(window), source.domain(window)
+        return Parts(target, valid, forcings, source.statics(window), source.domain(window))
 
-    def roll(self, parts: Sequence[Arrays], leads: int) -> Values:
-        """Roll windows of one shape together (b, leads, y, x), in the network's space."""
+    def load(self, parts: Sequence[Parts]) -> Inputs:
+        """Stack windows of one shape for the device; the target keeps its members (b, m, ...)."""
         columns = zip(*parts, strict=True)
-        inputs = Inputs(*(self._tensor(np.stack(column)) for column in columns))
-        with torch.inference_mode():
-            frames = roll(self.network, inputs, leads=leads)
-        return frames.float().cpu().numpy()
+        return Inputs(*(host_tensor(np.stack(column), self.device) for column in columns))
 
-    def restore(self, tile: Tile, owned: Values, request: Request, block: Block) -> Values:
+    def roll(self, inputs: Inputs, request: Request, block: Block) -> Values:
+        """Roll windows out, member by member (b, m, leads, y, x), in the network's space."""
+        there = Inputs(*(part.to(self.device, non_blocking=True) for part in inputs))
+        members = range(request.members.n)
+        rolled = [self._member(there, request, block, member) for member in members]
+        return np.stack(rolled, axis=1)
+
+    def restore(self, tile: Tile, owned: Values, request: Request, times: Times) -> Values:
         """Bring what a tile owns to physical units (leads, y, x); NaN outside the domain."""
-        step = self.source.open().step
-        times = Span(self.history, block.leads).lead_times(
-            step, step.add(request.init, block.first)
-        )
         values = self.source.restore(owned, tile.owns, times)
         if request.minimum is not None or request.maximum is not None:
             values = np.clip(values, request.minimum, request.maximum)
         return np.where(self.source.domain(tile.owns), values, np.float32(np.nan))
 
     def normalized(self, tiles: Sequence[Tile], request: Request) -> Values:
-        """Roll all leads of tiles of one shape in one block (b, leads, y, x)."""
+        """Roll all leads of tiles of one shape in one block (b, m, leads, y, x)."""
         block = Block(0, request.leads)
-        return self.roll([self.read(tile, request, block) for tile in tiles], block.leads)
+        parts = [self.read(tile, request, block) for tile in tiles]
+        return self.roll(self.load(parts), request, block)
 
-    def physical(self, tiles: Sequence[Tile], request: Request) -> list[Values]:
-        """Forecast all leads of what tiles own in one block (leads, y, x)."""
-        block = Block(0, request.leads)
-        rolled = self.normalized(tiles, request)
-        return [
-            self.restore(tile, frames[:, *tile.kept.slices], request, block)
-            for tile, frames in zip(tiles, rolled, strict=True)
-        ]
+    def owned(self, tile: Tile, request: Request) -> Values:
+        """Forecast all leads of what a tile owns in one block (m, leads, y, x), normalized."""
+        frames: Values = self.normalized([tile], request)[0][..., *tile.kept.slices]
+        return frames
+
+    def _member(self, inputs: Inputs, request: Request, block: Block, member: int) -> Values:
+        """Roll one member out (b, leads, y, x)."""
+        network = self.networks[member % len(self.networks)]
+        target = inputs.target[:, min(member, inputs.target.shape[1] - 1)]
+        with torch.inference_mode(), arithmetic(request.precision, self.device):
+            frames = roll(network, inputs._replace(target=target), leads=block.leads)
+        return frames.float().cpu().numpy()
 
     def _history(
         self, window: Window, times: Times, block: Block, earlier: Earlier | None
     ) -> tuple[Values, npt.NDArray[np.bool_]]:
-        """Read the frames before a block (t, y, x): observed ones, then earlier leads."""
-        n_rolled = min(block.first, self.history)
-        target = np.empty((0, *window.shape), dtype=np.float32)
-        if n_rolled < self.history:
-            target = self.source.target(window, times[: self.history - n_rolled])
-        valid = np.isfinite(target)
-        target = np.where(valid, target, np.float32(0))
-        if n_rolled:
-            assert earlier is not None
-            domain = self.source.domain(window)[None]
-            rolled = earlier(window, block.first - n_rolled, block.first)
-            target = np.concatenate([target, np.where(domain, rolled, np.float32(0))])
-            valid = np.concatenate([valid, np.broadcast_to(domain, rolled.shape)])
-        return target, valid
+        """Read the frames before a block: observed ones, then earlier leads, then none.
 
-    def _tensor(self, array: npt.NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        Frames that a network must not know, or that it does not read back, stay invalid.
+        """
+        reading, shape = self.reading, (len(times), *window.shape)
+        n_rolled = min(block.first, reading.known)
+        n_observed = reading.known - n_rolled
+        target, valid = np.zeros((1, *shape), np.float32), np.zeros(shape, dtype=np.bool_)
+        if n_observed:
+            observed = self.source.target(window, times[:n_observed])
+            valid[:n_observed] = np.isfinite(observed)
+            target[:, :n_observed] = np.where(valid[:n_observed], observed, 0)
+        if n_rolled and reading.feeds_back:
+            assert earlier is not None
+            rolled = earlier.frames(window, block.first - n_rolled, block.first)
+            domain, fed = self.source.domain(window), slice(n_observed, reading.known)
+            target = np.repeat(target, len(rolled), axis=0)
+            target[:, fed], valid[fed] = np.where(domain, rolled, 0), domain
+        return target, valid
 
 
 @lru_cache(maxsize=2)
-def open_forecaster(bundle_path: Path, cube: Path, device: str) -> Forecaster:
-    """Open a bundle for one cube, once per process."""
-    bundle = open_bundle(bundle_path)
-    description = bundle.description
-    network = build_network(description["network"], bundle.load_weights())
-    source = Source(cube, bundle_path / FIELDS, Stack.from_json(description["stack"]))
+def open_forecaster(
+    bundles: tuple[Path, ...], cube: Path, device: str, *, exact: bool = True
+) -> Forecaster:
+    """Open bundles of one kind for one cube, once per process.
+
+    Raises:
+        ValueError: the bundles read other channels, or a network is not exact in tiles.
+    """
+    opened = [open_bundle(path) for path in bundles]
+    networks = [
+        build_network(bundle.description["network"], bundle.load_weights(), exact=exact)
+        for bundle in opened
+    ]
+    stack = Stack.from_json(opened[0].description["stack"])
     return Forecaster(
-        network.to(device), source, int(description["network"]["history"]), torch.device(device)
+        tuple(network.to(device) for network in networks),
+        Source(cube, bundles[0] / FIELDS, stack),
+        torch.device(device),
     )
 
 
-def pick_device(wanted: str) -> str:
-    """Choose where networks run: a GPU where there is one.
-
-    Raises:
-        ValueError: a GPU is asked for and there is none.
-    """
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            "compute.device='cuda', but torch sees no GPU, so nothing could run there; "
-            "set compute.device=cpu, or install torch with CUDA (see README)"
-        )
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return wanted
+def forecaster_of(request: Request) -> Forecaster:
+    """Open what a request names."""
+    exact = request.mode == "exact"
+    return open_forecaster(request.bundles, request.cube, request.device, exact=exact)

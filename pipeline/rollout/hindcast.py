@@ -9,10 +9,12 @@ from functools import partial
 import numpy as np
 
 from pipeline.metrics.scores import ErrorSums, score_all
-from pipeline.rollout.forecaster import Forecaster, Request, open_forecaster
+from pipeline.rollout.forecaster import forecaster_of
+from pipeline.rollout.plan import Block
+from pipeline.rollout.products import make_products
+from pipeline.rollout.request import Request
 from pipeline.spread import Spread
 from pipeline.streams.read import Source
-from pipeline.streams.samples import Span
 from pipeline.streams.transforms import Values
 from pipeline.tiling.plan import Tile
 from stores.cube import Cube
@@ -66,19 +68,14 @@ def possible_baselines(cube: Cube, first: Time) -> tuple[str, ...]:
 
 def _score(request: Request, methods: Sequence[str], case: Case) -> Sums:
     """Forecast and score one tile from one init."""
-    forecaster = open_forecaster(request.bundle, request.cube, request.device)
-    request = replace(request, init=case.init)
-    values = forecaster.physical([case.tile], request)[0]
-    source, owns = forecaster.source, case.tile.owns
-    times = _lead_times(forecaster, request)
-    simple = baselines(source, case.tile, case.init, times, methods)
-    forecasts = {MODEL: values} | simple
-    return score_all(forecasts, source.truth(owns, times), source.domain(owns))
-
-
-def _lead_times(forecaster: Forecaster, request: Request) -> Times:
-    span = Span(forecaster.history, request.leads)
-    return span.lead_times(forecaster.source.open().step, request.init)
+    request, tile = replace(request, init=case.init), case.tile
+    forecaster = forecaster_of(request)
+    source, times = forecaster.source, forecaster.lead_times(request, Block(0, request.leads))
+    restore = partial(forecaster.restore, tile, request=request, times=times)
+    products = make_products(forecaster.owned(tile, request), restore, request)
+    simple = baselines(source, tile, case.init, times, methods)
+    forecasts = {MODEL: products[""]} | simple
+    return score_all(forecasts, source.truth(tile.owns, times), source.domain(tile.owns))
 
 
 def baselines(

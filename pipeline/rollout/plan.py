@@ -15,13 +15,14 @@ from functools import cached_property
 from itertools import product
 
 from pipeline.models import ConvLSTMShape, Reach
-from pipeline.rollout.cost import flops_per_px, read_bytes_per_px, rollout_bytes
+from pipeline.rollout.cost import read_bytes_per_px, rollout_bytes, rollout_flops_per_px
 from pipeline.tiling.plan import Tile, count_tiles, plan_tiles, read_shape
 from stores.layout import Layout
 
 _SIDES = (32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048)
 _BLOCKS = (1, 2, 3, 4, 6, 8, 12, 24)
 _CHUNK_PX = 512
+_HALO = {"exact": "exact", "blend": "blended: approximate"}
 
 # What one worker does in a second, roughly. The rates rank plans and give a first estimate of
 # their time; what a machine really does stands in benchmarks/RESULTS.md.
@@ -64,6 +65,8 @@ class RolloutPlan:
     """What all tiles of all blocks read [B]."""
     seconds: float
     """Rough estimate of the time [s]."""
+    mode: str = "exact"
+    """``blend``: tiles overlap by the halo and are averaged, which is approximate."""
 
     @cached_property
     def tiles(self) -> list[Tile]:
@@ -80,11 +83,21 @@ class RolloutPlan:
         """Height and width of what every tile reads [px]."""
         return read_shape(self.shape, core=self.core_px, halo=self.halo_px, stride=self.stride)
 
+    def index(self, tile: Tile) -> int:
+        """Give the place of a tile among ``tiles``."""
+        n_cols = math.ceil(self.shape[1] / self.core_px)
+        return tile.owns.y0 // self.core_px * n_cols + tile.owns.x0 // self.core_px
+
     @property
     def blocks(self) -> list[Block]:
         """Cut the leads into blocks; the last one may be shorter."""
         starts = range(0, self.leads, self.block_leads)
         return [Block(s, min(self.block_leads, self.leads - s)) for s in starts]
+
+    @property
+    def n_passes(self) -> int:
+        """How often all tiles are gone through: once a block, or to roll and to blend."""
+        return 2 if self.mode == "blend" else len(self.blocks)
 
     @property
     def redundancy(self) -> float:
@@ -94,8 +107,8 @@ class RolloutPlan:
 
     @property
     def n_tasks(self) -> int:
-        """Tiles of all blocks."""
-        return self.n_tiles * len(self.blocks)
+        """Tiles of all passes."""
+        return self.n_tiles * self.n_passes
 
     @property
     def layout(self) -> Layout:
@@ -116,7 +129,7 @@ class RolloutPlan:
                 "tiles",
                 f"{len(self.tiles)} of {self.core_px} px, reading {read[0]} x {read[1]} px",
             ),
-            ("halo", f"{self.halo_px} px, exact"),
+            ("halo", f"{self.halo_px} px, {_HALO[self.mode]}"),
             ("blocks", f"{blocks} of {self.block_leads} leads"),
             ("redundant work", f"{self.redundancy:.2f} x"),
             ("reads", f"{self.read_bytes / 1e6:.1f} MB"),
@@ -134,6 +147,10 @@ class Rollout:
     reach: Reach
     network: ConvLSTMShape
     leads: int
+    members: int = 1
+    mode: str = "exact"
+    taper_px: int | None = None
+    """What blended tiles read beyond what they own; a quarter of a tile by default [px]."""
 
 
 def plan_rollout(
@@ -186,8 +203,24 @@ def list_plans(
     """List every plan that is worth a look, whether it fits or not."""
     longest = max(rollout.shape)
     sides = (core_px,) if core_px else _up_to(longest, _SIDES)
-    blocks = (block_leads,) if block_leads else _up_to(rollout.leads, _BLOCKS)
+    blocks = _blocks(rollout, block_leads)
     return [_plan(rollout, workers, side, block) for side, block in product(sides, blocks)]
+
+
+def _blocks(rollout: Rollout, stated: int | None) -> Sequence[int]:
+    """List the blocks to look at: whole calls of the network, and all leads where it blends."""
+    emits = rollout.reach.emits
+    if rollout.mode == "blend":
+        return (rollout.leads,)  # blended tiles cannot read each other's leads
+    if stated is None:
+        return sorted({math.ceil(b / emits) * emits for b in _up_to(rollout.leads, _BLOCKS)})
+    if stated % emits and stated < rollout.leads:
+        raise ValueError(
+            f"rollout.block_leads={stated} is no multiple of the {emits} leads that one call "
+            f"of the network gives, so a block would end within a call; set it to "
+            f"{math.ceil(stated / emits) * emits}"
+        )
+    return (stated,)
 
 
 def _up_to(limit: int, steps: Sequence[int]) -> list[int]:
@@ -198,14 +231,13 @@ def _up_to(limit: int, steps: Sequence[int]) -> list[int]:
 
 def _plan(rollout: Rollout, workers: Workers, core: int, block: int) -> RolloutPlan:
     block = min(block, rollout.leads)
-    halo = rollout.reach.radius(block)
-    stride = rollout.reach.stride
+    halo, stride = _halo(rollout, core, block), rollout.reach.stride
     height, width = read_shape(rollout.shape, core=core, halo=halo, stride=stride)
     n_px, n_tiles = height * width, count_tiles(rollout.shape, core=core)
-    n_blocks = math.ceil(rollout.leads / block)
+    n_blocks, members = math.ceil(rollout.leads / block), rollout.members
     bytes_read = n_px * read_bytes_per_px(rollout.network, leads=block)
-    compute_s = n_px * block * flops_per_px(rollout.network) / _FLOPS_PER_S
-    tile_s = compute_s + bytes_read / _READ_BYTES_PER_S + _TASK_S
+    flops = n_px * members * rollout_flops_per_px(rollout.network, rollout.leads, block)
+    tile_s = flops / n_blocks / _FLOPS_PER_S + bytes_read / _READ_BYTES_PER_S + _TASK_S
     return RolloutPlan(
         shape=rollout.shape,
         leads=rollout.leads,
@@ -213,10 +245,18 @@ def _plan(rollout: Rollout, workers: Workers, core: int, block: int) -> RolloutP
         halo_px=halo,
         stride=stride,
         block_leads=block,
-        tile_bytes=rollout_bytes(n_px, rollout.network, leads=block),
+        tile_bytes=rollout_bytes(n_px, rollout.network, leads=block, members=members),
         read_bytes=bytes_read * n_tiles * n_blocks,
         seconds=math.ceil(n_tiles / workers.n) * n_blocks * tile_s,
+        mode=rollout.mode,
     )
+
+
+def _halo(rollout: Rollout, core: int, block: int) -> int:
+    """Give what a tile reads beyond what it owns [px]."""
+    if rollout.mode == "exact":
+        return rollout.reach.radius(block)
+    return rollout.taper_px or max(1, core // 4)
 
 
 def _owned(core: int, length: int) -> tuple[int, int]:

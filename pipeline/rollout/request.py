@@ -1,115 +1,50 @@
-"""From a recipe to a rollout that can be made, or to a clear reason why not."""
+"""What one rollout is made of: small and picklable, since workers open what it names."""
 
 from __future__ import annotations
 
-from pipeline.models import Reach, read_shape
-from pipeline.recipes import Recipe
-from pipeline.rollout.forecaster import Request, pick_device
-from pipeline.rollout.plan import Rollout, RolloutPlan, Workers, plan_rollout
-from pipeline.streams.samples import Span
-from pipeline.streams.stack import Stack
-from stores import grid as grids
-from stores.bundle import Bundle, check_bundle_fits
-from stores.cube import Cube
-from stores.times import Time, parse_time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.metrics.calibration import Calibration
+from stores.times import Time
 
 
-def build_request(
-    recipe: Recipe, bundle: Bundle, cube: Cube, *, init: str | None, leads: int | None
-) -> Request:
-    """Build the request for one forecast and check that it can be made.
+@dataclass(frozen=True, slots=True)
+class Members:
+    """An ensemble: how many forecasts, and what makes them differ.
 
-    Raises:
-        GridError: the bundle was trained on another grid.
-        ValueError: the cube lacks history or known forcings for this init.
+    All randomness is a pure function of seed, member, lead and place on the grid, so members
+    have no seams and do not depend on tiles or workers.
     """
-    check_bundle_fits(grids.from_json(bundle.description["grid"]), cube.grid)
-    _check_target(recipe, bundle)
-    time = cube.times[-1] if init is None else cube.step.floor(parse_time(init))
-    span = Span(int(bundle.description["network"]["history"]), leads or recipe.rollout.leads)
-    if span.leads < 1:
-        raise ValueError(f"leads={span.leads} is not a forecast; ask for 1 or more")
-    _check_history(cube, time, span)
-    _check_forcings(Stack.from_json(bundle.description["stack"]), cube, time, span)
-    return Request(
-        bundle=bundle.path,
-        cube=cube.path,
-        init=time,
-        leads=span.leads,
-        minimum=recipe.target.minimum,
-        maximum=recipe.target.maximum,
-        device=pick_device(recipe.compute.device),
-    )
+
+    n: int = 1
+    seed: int = 0
+    dropout: bool = False
+    """Whether networks drop maps as they did in training."""
+    noise: float = 0.0
+    """Standard deviation of what is added to the observed frames [normalized units]."""
+    noise_px: int = 1
+    """Distance over which the noise is correlated [px]."""
 
 
-def build_plan(
-    recipe: Recipe,
-    bundle: Bundle,
-    cube: Cube,
-    leads: int,
-    workers: Workers,
-    *,
-    one_block: bool = False,
-) -> RolloutPlan:
-    """Plan tiles and blocks of a rollout; hindcasts keep all leads in memory, in one block."""
-    rollout = Rollout(
-        shape=(cube.grid.height, cube.grid.width),
-        reach=Reach(**bundle.description["reach"]),
-        network=read_shape(bundle.description["network"]),
-        leads=leads,
-    )
-    block_leads = leads if one_block else recipe.rollout.block_leads
-    return plan_rollout(
-        rollout, workers, core_px=recipe.rollout.tile_px, block_leads=block_leads
-    )
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One forecast: which model, from which frame of which cube, how far, and how."""
 
-
-def _check_target(recipe: Recipe, bundle: Bundle) -> None:
-    trained = bundle.description["stack"]["target"]["variable"]
-    if trained != recipe.target.variable:
-        raise ValueError(
-            f"the bundle forecasts {trained!r} but the recipe's target is "
-            f"{recipe.target.variable!r}, so values would stand under a wrong name; "
-            "train the recipe, or name a bundle of its own with --bundle"
-        )
-
-
-def _check_history(cube: Cube, init: Time, span: Span) -> None:
-    label = cube.step.label
-    first, last = cube.times[0], cube.times[-1]
-    if init not in cube.times:
-        raise ValueError(
-            f"init={label(init)} is not in the cube, which holds {label(first)} to "
-            f"{label(last)}, so nothing is known of it; choose a frame of the cube, or "
-            "ingest the missing months"
-        )
-    needed = span.read_times(cube.step, init)[0]
-    if needed < first:
-        earliest = cube.step.add(first, span.history - 1)
-        raise ValueError(
-            f"init={label(init)} has not enough history: the model reads {span.history} frames "
-            f"from {label(needed)} on, but the cube begins {label(first)}; choose an init from "
-            f"{label(earliest)} on, or ingest earlier months"
-        )
-
-
-def _check_forcings(stack: Stack, cube: Cube, init: Time, span: Span) -> None:
-    """Refuse a forecast whose known forcings are not all there."""
-    needed = span.forcing_times(cube.step, init)[-1]
-    for forcing in stack.forcings:
-        if forcing.series is None or forcing.future != "known":
-            continue
-        have = _last_of(cube, forcing.kind, forcing.series.variable)
-        if have < needed:
-            raise ValueError(
-                f"covariate {forcing.series.variable!r} has future='known' but ends "
-                f"{cube.step.label(have)}, before {cube.step.label(needed)}, so a forecast "
-                "from this init cannot know it; supply its files, or choose 'persist'"
-            )
-
-
-def _last_of(cube: Cube, kind: str, variable: str) -> Time:
-    if kind != "annual":
-        last: Time = cube.times[-1]
-        return last
-    return parse_time(f"{max(cube.years(variable))}-12-31")
+    bundles: tuple[Path, ...]
+    """Models of one kind; members are dealt to them in turn."""
+    cube: Path
+    init: Time
+    leads: int
+    minimum: float | None = None
+    maximum: float | None = None
+    device: str = "cpu"
+    precision: str = "32"
+    """``32``, or ``bf16``: arithmetic of the convolutions."""
+    mode: str = "exact"
+    """``exact``, or ``blend``: tiles roll on their own and are averaged where they overlap."""
+    taper: str = "hann"
+    """How the weight of a blended tile falls towards its border."""
+    members: Members = Members()
+    calibration: Calibration | None = None
+    """Margins of the intervals; none are published without."""

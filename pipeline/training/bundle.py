@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def train_bundle(
 
 def describe(recipe: Recipe, cube: Cube, stack: Stack, trained: Trained) -> dict[str, Any]:
     """Write down what a model is, what it was made of, and how far it looks."""
-    reach = ConvLSTM(trained.shape).reach
+    network = ConvLSTM(trained.shape)
     losses = trained.curves.set_index("epoch")["validation_loss"]
     science = recipe.model_dump(mode="json", exclude={"root", "compute"})
     science["archive"].pop("root")  # where files lie changes no number
@@ -70,11 +71,8 @@ def describe(recipe: Recipe, cube: Cube, stack: Stack, trained: Trained) -> dict
         "grid": grids.to_json(cube.grid),
         "step": str(cube.step),
         "cube_version": cube.version,
-        "reach": {
-            "first_px": reach.first_px,
-            "further_px": reach.further_px,
-            "stride": reach.stride,
-        },
+        "reading": asdict(network.reading),
+        "reach": asdict(network.reach),
         "training": {
             "parameters": trained.n_parameters,
             "device": trained.device,

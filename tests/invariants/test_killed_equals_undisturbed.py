@@ -14,7 +14,7 @@ from flows.steps.issue import Job
 from pipeline.recipes import ComputeRecipe, Recipe, load_recipe
 from pipeline.rollout.engine import roll_out
 from pipeline.rollout.plan import RolloutPlan, Workers
-from pipeline.rollout.request import build_plan, build_request
+from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.spread import InPlace, Spread
 from pipeline.training.bundle import train_bundle
 from stores.bundle import Bundle

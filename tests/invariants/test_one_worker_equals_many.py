@@ -11,7 +11,7 @@ from pipeline.recipes import ComputeRecipe, Recipe, load_recipe
 from pipeline.rollout.forecaster import open_forecaster
 from pipeline.rollout.hindcast import hindcast
 from pipeline.rollout.plan import Workers
-from pipeline.rollout.request import build_plan, build_request
+from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.spread import InPlace, Spread
 from pipeline.streams.samples import Batch, Span, batch_loader
 from pipeline.training.bundle import train_bundle

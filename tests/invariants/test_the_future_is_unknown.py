@@ -8,7 +8,7 @@ import rasterio
 from pipeline.recipes import load_recipe
 from pipeline.rollout.forecaster import open_forecaster
 from pipeline.rollout.plan import Workers
-from pipeline.rollout.request import build_plan, build_request
+from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.spread import InPlace
 from pipeline.streams.transforms import Values
 from pipeline.training.bundle import train_bundle

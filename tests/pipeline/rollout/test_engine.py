@@ -18,7 +18,7 @@ from pipeline.rollout.hindcast import (
     possible_baselines,
 )
 from pipeline.rollout.plan import RolloutPlan, Workers
-from pipeline.rollout.request import build_plan, build_request
+from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.spread import InPlace
 from pipeline.streams.transforms import Values
 from pipeline.training.bundle import train_bundle

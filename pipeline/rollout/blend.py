@@ -1,0 +1,173 @@
+"""The approximate rollout: tiles forecast on their own and are averaged where they overlap.
+
+For networks that couple far pixels, of which no tile can equal the untiled forecast. What is
+published says that it is approximate, and how far the tiles disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.models.roll import Inputs
+from pipeline.rollout.forecaster import Forecaster, forecaster_of
+from pipeline.rollout.overlap import overlapped
+from pipeline.rollout.passes import Group, Pass, entry_of
+from pipeline.rollout.plan import Block, RolloutPlan
+from pipeline.rollout.products import mean_of
+from pipeline.rollout.publishing import ledger_of, write_owned
+from pipeline.rollout.request import Request
+from pipeline.streams.transforms import Values
+from pipeline.tiling.plan import Tile
+from stores.cube import Cube
+from stores.scratch import create_parts, read_part, write_part
+from stores.windows import Window
+
+_FLOOR = 0.01  # Hann alone is zero on the border of a window, where nobody else may be
+
+Weights = npt.NDArray[np.float64]
+
+
+def taper(length: int, kind: str) -> Weights:
+    """Give the weight of each pixel along one axis of a tile's window; positive everywhere."""
+    place = (np.arange(length) + 0.5) / length
+    if kind == "hann":
+        return _FLOOR + (1 - _FLOOR) * np.sin(np.pi * place) ** 2
+    return 2 * np.minimum(place, 1 - place)
+
+
+def blend_weights(tiles: Sequence[Tile], window: Window, kind: str) -> Weights:
+    """Give every tile's share of a window (n, y, x); 0 where it does not reach, sum 1."""
+    weights = np.zeros((len(tiles), *window.shape))
+    for weight, tile in zip(weights, tiles, strict=True):
+        both = tile.reads.clip(window)
+        rows, cols = (taper(side, kind) for side in tile.reads.shape)
+        here = np.multiply.outer(rows, cols)[both.within(tile.reads).slices]
+        weight[both.within(window).slices] = here
+    shares: Weights = weights / weights.sum(axis=0)
+    return shares
+
+
+@dataclass(frozen=True, slots=True)
+class RollAlone:
+    """Roll every tile over all leads, and keep its whole window."""
+
+    request: Request
+    plan: RolloutPlan
+    stage: Path
+    label: str = "alone"
+
+    def __call__(self, groups: Sequence[Group]) -> int:
+        """Roll the groups of one task; nothing of the forecast is written yet."""
+        forecaster = forecaster_of(self.request)
+        receipts = overlapped(
+            groups,
+            read=partial(self._read, forecaster),
+            compute=partial(self._roll, forecaster),
+            write=self._write,
+        )
+        return sum(receipts)
+
+    def _read(self, forecaster: Forecaster, group: Group) -> Inputs:
+        block = Block(0, self.request.leads)
+        return forecaster.load([forecaster.read(tile, self.request, block) for tile in group])
+
+    def _roll(self, forecaster: Forecaster, group: Group, inputs: Inputs) -> Values:
+        return forecaster.roll(inputs, self.request, Block(0, self.request.leads))
+
+    def _write(self, group: Group, rolled: Values) -> int:
+        for tile, members in zip(group, rolled, strict=True):
+            write_part(self.stage, self.plan.index(tile), members)
+            ledger_of(self.stage).mark(entry_of(self, tile), {})
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """Average what tiles say about the pixels that each of them owns."""
+
+    request: Request
+    plan: RolloutPlan
+    stage: Path
+    label: str = "blend"
+
+    def __call__(self, groups: Sequence[Group]) -> int:
+        """Blend the tiles of one task; return the pixels written."""
+        forecaster = forecaster_of(self.request)
+        return sum(self._blend(forecaster, tile) for group in groups for tile in group)
+
+    def _blend(self, forecaster: Forecaster, tile: Tile) -> int:
+        request, block, owns = self.request, Block(0, self.request.leads), tile.owns
+        near = [other for other in self.plan.tiles if other.reads.intersects(owns)]
+        shares = blend_weights(near, owns, request.taper)
+        parts = [self._part(other, owns) for other in near]
+        members = sum(s * p for s, p in zip(shares, parts, strict=True))
+        assert isinstance(members, np.ndarray)  # a tile is always near itself
+        blended = members.astype(np.float32)
+        write_owned(forecaster, request, self.stage, tile, block, blended)
+        restore = partial(
+            forecaster.restore,
+            tile,
+            request=request,
+            times=forecaster.lead_times(request, block),
+        )
+        physical = [restore(mean_of(part)) for part in parts]
+        receipt = disagreement(np.stack(physical), shares)
+        ledger_of(self.stage).mark(entry_of(self, tile), receipt)
+        return int(blended[0].size)
+
+    def _part(self, tile: Tile, window: Window) -> Values:
+        """Read what a tile says about a window (m, leads, y, x); 0 where it does not reach."""
+        both = tile.reads.clip(window)
+        said = read_part(self.stage, self.plan.index(tile), both.within(tile.reads))
+        part = np.zeros((*said.shape[:2], *window.shape), dtype=np.float32)
+        part[..., *both.within(window).slices] = said
+        return part
+
+
+def disagreement(said: Values, shares: Weights) -> dict[str, Any]:
+    """Sum up how far tiles (n, leads, y, x) differ from their mean, where several reach.
+
+    Returns:
+        per lead: the sum of squares of the weighted standard deviation, its largest value, and
+        over how many pixels; in the units of ``said``.
+    """
+    several = (shares > 0).sum(axis=0) > 1  # (y, x)
+    weights = np.where(several, shares, 0)[:, None]  # (n, 1, y, x)
+    mean = (weights * said).sum(axis=0)
+    variance = (weights * (said - mean) ** 2).sum(axis=0)  # (leads, y, x)
+    counted = np.isfinite(variance) & several
+    variance = np.where(counted, variance, 0)
+    return {
+        "pixels": int(counted[0].sum()),
+        "squares": variance.sum(axis=(1, 2)).tolist(),
+        "largest": np.sqrt(variance.max(axis=(1, 2))).tolist(),
+    }
+
+
+def describe_blend(request: Request, plan: RolloutPlan, stage: Path) -> dict[str, Any]:
+    """Say how a blended forecast was made and how far its tiles disagree, per lead."""
+    receipts = ledger_of(stage).receipts()
+    found = [r for entry, r in receipts.items() if entry.startswith("blend ")]
+    n_px = max(1, sum(receipt["pixels"] for receipt in found))
+    squares = np.sum([receipt["squares"] for receipt in found], axis=0)
+    largest = np.max([receipt["largest"] for receipt in found], axis=0)
+    return {
+        "rollout": f"approximate: {plan.n_tiles} tiles of {plan.core_px} px forecast on their "
+        f"own and blended over {plan.halo_px} px on each side with {request.taper} weights",
+        "tile_disagreement_rms": np.sqrt(squares / n_px).round(6).tolist(),
+        "tile_disagreement_largest": largest.round(6).tolist(),
+    }
+
+
+def plan_blend(request: Request, plan: RolloutPlan, stage: Path) -> list[Pass]:
+    """List the two passes, with room for the windows of all tiles."""
+    shape = (plan.n_tiles, request.members.n, request.leads, *plan.reads)
+    create_parts(stage, Cube.open(request.cube).grid, shape=shape)
+    return [RollAlone(request, plan, stage), Blend(request, plan, stage)]

@@ -1,0 +1,87 @@
+"""The exact rollout: tile by tile, block of leads by block of leads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pipeline.models.roll import Inputs
+from pipeline.rollout.forecaster import Forecaster, forecaster_of
+from pipeline.rollout.overlap import overlapped
+from pipeline.rollout.passes import Group, Pass, entry_of
+from pipeline.rollout.plan import Block, RolloutPlan
+from pipeline.rollout.publishing import ledger_of, write_owned
+from pipeline.rollout.request import Request
+from pipeline.streams.transforms import Values
+from stores.cube import Cube
+from stores.scratch import Room, create_scratch, read_scratch, write_scratch
+from stores.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What earlier blocks left in the scratch store of a stage."""
+
+    stage: Path
+
+    def frames(self, window: Window, first: int, stop: int) -> Values:
+        """Read normalized leads, from 0 (member, leads, y, x)."""
+        return read_scratch(self.stage, window, first, stop)
+
+
+@dataclass(frozen=True, slots=True)
+class RollBlock:
+    """Roll the tiles of one block; the pass before has written what they read."""
+
+    request: Request
+    stage: Path
+    block: Block
+    is_last: bool
+    """Whether no later block reads what this one computes."""
+
+    @property
+    def label(self) -> str:
+        """Name the pass in the ledger."""
+        return str(self.block)
+
+    def __call__(self, groups: Sequence[Group]) -> int:
+        """Roll the groups of one task; return the pixels written."""
+        forecaster = forecaster_of(self.request)
+        receipts = overlapped(
+            groups,
+            read=partial(self._read, forecaster),
+            compute=partial(self._roll, forecaster),
+            write=partial(self._write, forecaster),
+        )
+        return sum(receipts)
+
+    def _read(self, forecaster: Forecaster, group: Group) -> Inputs:
+        earlier = Handed(self.stage)
+        parts = [forecaster.read(tile, self.request, self.block, earlier) for tile in group]
+        return forecaster.load(parts)
+
+    def _roll(self, forecaster: Forecaster, group: Group, inputs: Inputs) -> Values:
+        return forecaster.roll(inputs, self.request, self.block)
+
+    def _write(self, forecaster: Forecaster, group: Group, rolled: Values) -> int:
+        """Write what the tiles of a group own, then mark them done."""
+        pixels = 0
+        for tile, frames in zip(group, rolled, strict=True):
+            owned = frames[..., *tile.kept.slices]
+            if not self.is_last:
+                write_scratch(self.stage, tile.owns, owned, first=self.block.first)
+            write_owned(forecaster, self.request, self.stage, tile, self.block, owned)
+            ledger_of(self.stage).mark(entry_of(self, tile), {})
+            pixels += owned[0].size
+        return pixels
+
+
+def plan_blocks(request: Request, plan: RolloutPlan, stage: Path) -> list[Pass]:
+    """List the blocks as passes, with room for what they hand over."""
+    if len(plan.blocks) > 1:
+        grid = Cube.open(request.cube).grid
+        create_scratch(stage, grid, Room(plan.layout, request.members.n, plan.leads))
+    last = plan.blocks[-1]
+    return [RollBlock(request, stage, block, block == last) for block in plan.blocks]

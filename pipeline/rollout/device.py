@@ -1,0 +1,55 @@
+"""Where networks run, and how arrays get there."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pipeline.rollout.plan import Workers
+
+_SHARE = 0.8  # of a GPU's free memory; the rest is for kernels' workspaces and fragments
+
+
+def pick_device(wanted: str) -> str:
+    """Choose where networks run: a GPU where there is one.
+
+    Raises:
+        ValueError: a GPU is asked for and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "compute.device='cuda', but torch sees no GPU, so nothing could run there; "
+            "set compute.device=cpu, or install torch with CUDA (see README)"
+        )
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def share_of(workers: Workers, device: str) -> Workers:
+    """Say who computes on ``device``: on a GPU as many workers as there are, with its memory."""
+    if device != "cuda":
+        return workers
+    free, _ = torch.cuda.mem_get_info()
+    gpus = torch.cuda.device_count()
+    n_bytes = min(int(_SHARE * free), workers.n_bytes)
+    return replace(workers, n=max(1, min(workers.n, gpus)), n_bytes=n_bytes)
+
+
+def host_tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """Wrap an array, in pinned memory where it is to be copied to a GPU while that computes."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory() if device.type == "cuda" else tensor
+
+
+def arithmetic(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Compute convolutions in bf16 where it is asked for; sums and memories stay float32."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()

@@ -1,0 +1,163 @@
+"""From a recipe to a rollout that can be made, or to a clear reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pipeline.metrics.calibration import Calibration
+from pipeline.models import Reach, Reading, read_shape
+from pipeline.recipes import Recipe
+from pipeline.rollout.device import pick_device, share_of
+from pipeline.rollout.plan import Rollout, RolloutPlan, Workers, plan_rollout
+from pipeline.rollout.request import Members, Request
+from pipeline.streams.samples import Span
+from pipeline.streams.stack import Stack
+from stores import grid as grids
+from stores.bundle import Bundle, check_bundle_fits, open_bundle
+from stores.cube import Cube
+from stores.names import resolve_under
+from stores.times import Time, parse_time
+
+
+def build_request(  # noqa: PLR0913  one argument a thing that is asked for
+    recipe: Recipe,
+    bundle: Bundle,
+    cube: Cube,
+    *,
+    init: str | None,
+    leads: int | None,
+    calibration: Calibration | None = None,
+) -> Request:
+    """Build the request for one forecast and check that it can be made.
+
+    Raises:
+        GridError: the bundle was trained on another grid.
+        ValueError: the cube lacks history or known forcings for this init, or further bundles
+            are of another kind.
+    """
+    check_bundle_fits(grids.from_json(bundle.description["grid"]), cube.grid)
+    _check_target(recipe, bundle)
+    time = cube.times[-1] if init is None else cube.step.floor(parse_time(init))
+    reading = Reading(**bundle.description["reading"])
+    span = Span.of(reading, leads or recipe.rollout.leads)
+    if span.leads < 1:
+        raise ValueError(f"leads={span.leads} is not a forecast; ask for 1 or more")
+    _check_history(cube, time, span)
+    _check_forcings(Stack.from_json(bundle.description["stack"]), cube, time, span)
+    rollout = recipe.rollout
+    return Request(
+        bundles=(bundle.path, *_further(rollout.bundles, bundle)),
+        cube=cube.path,
+        init=time,
+        leads=span.leads,
+        minimum=recipe.target.minimum,
+        maximum=recipe.target.maximum,
+        device=pick_device(recipe.compute.device),
+        precision=rollout.precision,
+        mode=rollout.mode,
+        taper=rollout.taper,
+        members=Members(
+            n=rollout.members,
+            seed=rollout.perturb.seed,
+            dropout=rollout.perturb.dropout and bundle.description["network"]["dropout"] > 0,
+            noise=rollout.perturb.noise,
+            noise_px=rollout.perturb.noise_px,
+        ),
+        calibration=calibration,
+    )
+
+
+def _further(names: Sequence[str], first: Bundle) -> Iterator[Path]:
+    """Find further bundles, and refuse those that read other channels than the first.
+
+    Raises:
+        ValueError: a bundle is of another kind.
+    """
+    for name in names:
+        bundle = open_bundle(resolve_under(first.path.parent, name))
+        for what in ("stack", "reading", "grid", "step"):
+            if bundle.description[what] != first.description[what]:
+                raise ValueError(
+                    f"bundle {name!r} has another {what!r} than {first.path.name!r}, so it "
+                    "would be shown what it never learned to read; name bundles that were "
+                    "trained on the same cube with the same channels and split"
+                )
+        yield bundle.path
+
+
+def build_plan(
+    recipe: Recipe,
+    bundle: Bundle,
+    cube: Cube,
+    leads: int,
+    workers: Workers,
+    *,
+    one_block: bool = False,
+) -> RolloutPlan:
+    """Plan tiles and blocks of a rollout; hindcasts keep all leads in memory, in one block."""
+    rollout = Rollout(
+        shape=(cube.grid.height, cube.grid.width),
+        reach=Reach(**bundle.description["reach"]),
+        network=read_shape(bundle.description["network"]),
+        leads=leads,
+        members=recipe.rollout.members,
+        mode=recipe.rollout.mode,
+        taper_px=recipe.rollout.taper_px,
+    )
+    workers = share_of(workers, pick_device(recipe.compute.device))
+    block_leads = leads if one_block else recipe.rollout.block_leads
+    return plan_rollout(
+        rollout, workers, core_px=recipe.rollout.tile_px, block_leads=block_leads
+    )
+
+
+def _check_target(recipe: Recipe, bundle: Bundle) -> None:
+    trained = bundle.description["stack"]["target"]["variable"]
+    if trained != recipe.target.variable:
+        raise ValueError(
+            f"the bundle forecasts {trained!r} but the recipe's target is "
+            f"{recipe.target.variable!r}, so values would stand under a wrong name; "
+            "train the recipe, or name a bundle of its own with --bundle"
+        )
+
+
+def _check_history(cube: Cube, init: Time, span: Span) -> None:
+    label = cube.step.label
+    first, last = cube.times[0], cube.times[-1]
+    if init not in cube.times:
+        raise ValueError(
+            f"init={label(init)} is not in the cube, which holds {label(first)} to "
+            f"{label(last)}, so nothing is known of it; choose a frame of the cube, or "
+            "ingest the missing months"
+        )
+    needed = span.read_times(cube.step, init)[0]
+    if needed < first:
+        earliest = cube.step.add(first, span.history - 1)
+        raise ValueError(
+            f"init={label(init)} has not enough history: the model reads {span.history} frames "
+            f"from {label(needed)} on, but the cube begins {label(first)}; choose an init from "
+            f"{label(earliest)} on, or ingest earlier months"
+        )
+
+
+def _check_forcings(stack: Stack, cube: Cube, init: Time, span: Span) -> None:
+    """Refuse a forecast whose known forcings are not all there."""
+    needed = span.forcing_times(cube.step, init)[-1]
+    for forcing in stack.forcings:
+        if forcing.series is None or forcing.future != "known":
+            continue
+        have = _last_of(cube, forcing.kind, forcing.series.variable)
+        if have < needed:
+            raise ValueError(
+                f"covariate {forcing.series.variable!r} has future='known' but ends "
+                f"{cube.step.label(have)}, before {cube.step.label(needed)}, so a forecast "
+                "from this init cannot know it; supply its files, or choose 'persist'"
+            )
+
+
+def _last_of(cube: Cube, kind: str, variable: str) -> Time:
+    if kind != "annual":
+        last: Time = cube.times[-1]
+        return last
+    return parse_time(f"{max(cube.years(variable))}-12-31")
