@@ -1,0 +1,62 @@
+"""Dropout that stays on when an ensemble is forecast, the same in all tiles of a member."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from pipeline.models.chance import Key, drop
+
+
+class MemberDropout(nn.Dropout2d):
+    """``nn.Dropout2d`` in training; at inference it does nothing, unless inside ``dropping``.
+
+    It has no weights, so bundles of networks with either layer are the same.
+    """
+
+    keys: tuple[Key, ...] = ()
+    """What each sample of the batch is drawn for; none when nothing is dropped."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Drop whole maps of (b, c, y, x)."""
+        if self.training or not self.keys:
+            return super().forward(maps)
+        if len(self.keys) != len(maps):
+            raise ValueError(
+                f"{len(self.keys)} keys are set but the batch holds {len(maps)} samples, so "
+                "members would be mixed up; give dropping() one key for each sample"
+            )
+        factors = drop(self.p, self.keys, maps.shape[1], device=maps.device)
+        return maps * factors.to(maps.dtype)
+
+
+@contextmanager
+def dropping(network: nn.Module, keys: Sequence[Key]) -> Iterator[None]:
+    """Let a network drop maps at inference, by the key of each sample of the batch.
+
+    Every dropout layer makes choices of its own: ``Key.channel`` is set to its place. All calls
+    within one ``with`` make the same choice; enter it anew with other leads for fresh ones.
+
+    Raises:
+        ValueError: the network trains, or has nothing that drops.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, MemberDropout)]
+    if not any(layer.p > 0 for layer in layers):
+        raise ValueError(
+            "the network has no dropout, so all members would be equal; train it with "
+            "dropout above 0, or make members in another way"
+        )
+    if any(layer.training for layer in layers):
+        raise ValueError(
+            "the network is in training mode, so dropout would differ from call to call; "
+            "call eval() first"
+        )
+    for place, layer in enumerate(layers):
+        layer.keys = tuple(key._replace(channel=place) for key in keys)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.keys = ()
