@@ -31,7 +31,7 @@ from benchmarks.common.measure import (
     stopwatch,
     verdict,
 )
-from benchmarks.common.rollout import describe_plan, plan_case, run_plan
+from benchmarks.common.rollout import describe_plan, network_of, plan_case, run_plan
 from flows.runtime import fix_threads
 from pipeline.rollout.cost import rollout_bytes
 from pipeline.rollout.plan import RolloutPlan
@@ -95,8 +95,8 @@ def _options() -> argparse.Namespace:
 def _plan(case: Case, memory: float) -> RolloutPlan:
     """Plan for a worker that cannot hold the whole raster."""
     rows, cols = case.shape
-    network = case.forecaster().network.shape
-    whole = rollout_bytes(rows * cols, network, leads=case.leads)
+    network = network_of(case)
+    whole = rollout_bytes(rows * cols, network.shape, leads=case.leads)
     return plan_case(case, int(memory * whole))
 
 
@@ -120,7 +120,7 @@ def run_variant(variant: str, case: Case, plan: RolloutPlan, name: str, threads:
 
 def _untiled(case: Case) -> Frames:
     whole = Window.whole(case.shape)
-    (frames,) = case.forecaster().physical([Tile(whole, whole)], case.request)
+    frames: Frames = case.forecaster().physical(Tile(whole, whole), case.request)[0]
     return frames
 
 
@@ -130,7 +130,7 @@ def _blended(case: Case, plan: RolloutPlan) -> Frames:
     summed = np.zeros((case.leads, *case.shape), dtype=np.float32)
     weights = np.zeros(case.shape, dtype=np.float32)
     for tile in usual_tiles(plan):
-        (frames,) = forecaster.physical([tile], case.request)
+        (frames,) = forecaster.physical(tile, case.request)
         weight = _cosine(tile.owns.shape)
         summed[:, *tile.owns.slices] += weight * frames
         weights[tile.owns.slices] += weight

@@ -114,7 +114,7 @@ def run_on(case: Case, plan: RolloutPlan, n_workers: int, name: str) -> tuple[Pa
 
 
 def _warm(case: Case, _: int) -> int:
-    return case.forecaster().history
+    return case.forecaster().reading.history
 
 
 def _compute(n_workers: int) -> ComputeRecipe:

@@ -30,7 +30,8 @@ def evaluate(
     cube = open_cube(asked)
     model = find_bundle(asked, bundle)
     with spread_on(asked.compute) as spread:
-        found = scores.score(asked, cube, model, spread)
+        margins = scores.calibrate(asked, cube, model, spread)
+        found = scores.score(asked, cube, model, spread, margins)
     table = scores.keep_scores(asked, model, found)
     scores.show_scores(found)
     log.info("scores of %s: %s", model.path.name, table)

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +108,13 @@ def open_bundle(path: Path) -> Bundle:
         raise CorruptError(_damaged(path, "; ".join(findings)))
     content = read_json(path / BUNDLE)
     return Bundle(path, content["name"], content["digest"], content["description"])
+
+
+def joint_digest(bundles: Sequence[Bundle]) -> str:
+    """Name several bundles that forecast together; one alone keeps its digest."""
+    if len(bundles) == 1:
+        return bundles[0].digest
+    return hashlib.sha256(" ".join(bundle.digest for bundle in bundles).encode()).hexdigest()
 
 
 def check_bundle(path: Path) -> list[str]:

@@ -17,7 +17,8 @@ from stores.chunks import (
 )
 from stores.cog import check_cog, list_cogs, read_cog
 from stores.errors import CorruptError
-from stores.forecast import DOMAIN, Float32, Forecast, open_forecast
+from stores.forecast import Float32, Forecast, open_forecast
+from stores.forecast_template import DOMAIN
 from stores.issue import COGS, FORECAST
 
 Bools = npt.NDArray[np.bool_]

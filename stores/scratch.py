@@ -97,9 +97,7 @@ def read_memory(stage: Path, window: Window, *, block: int) -> Float32:
     return np.asarray(array[..., *window.slices], dtype=np.float32)
 
 
-def create_parts(
-    stage: Path, grid: GeoBox, *, shape: tuple[int, int, int, int, int]
-) -> None:
+def create_parts(stage: Path, grid: GeoBox, *, shape: tuple[int, int, int, int, int]) -> None:
     """Make room for whole windows of tiles that overlap (tile, member, lead, y, x)."""
     template = ArrayTemplate(
         _PARTS, (_TILE, _MEMBER, LEAD, "row", "column"), shape, (1, 1, *shape[2:]), mapped=False

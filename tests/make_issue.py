@@ -12,13 +12,12 @@ from odc.geo.geobox import GeoBox
 from stores.bundle import Bundle, publish_bundle, stage_bundle
 from stores.cog import export_cogs
 from stores.forecast import (
-    ForecastTemplate,
-    ForecastVariable,
     create_forecast,
     finish_forecast,
     write_domain,
     write_forecast,
 )
+from stores.forecast_template import ForecastTemplate, ForecastVariable
 from stores.issue import IssueKey, open_stage
 from stores.layout import Layout
 from stores.lease import lease

@@ -14,7 +14,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from pipeline.models import ConvLSTM, ConvLSTMShape, describe_network
-from pipeline.rollout.forecaster import Forecaster, Request, open_forecaster
+from pipeline.rollout.forecaster import Forecaster, forecaster_of
+from pipeline.rollout.request import Request
 from pipeline.streams.fields import (
     DOMAIN,
     FIELDS,
@@ -29,12 +30,11 @@ from stores.archive import SourceVariable
 from stores.bundle import current_bundle, publish_bundle, stage_bundle
 from stores.cube import Cube
 from stores.forecast import (
-    ForecastTemplate,
-    ForecastVariable,
     create_forecast,
     finish_forecast,
     open_forecast,
 )
+from stores.forecast_template import ForecastTemplate, ForecastVariable
 from stores.grid import read_grid
 from stores.ingest import commit_cube, prepare_cube, write_frame
 from stores.ingest_plan import plan_ingest
@@ -81,18 +81,17 @@ class Case:
     def request(self) -> Request:
         """A forecast from the last frame."""
         bundle = current_bundle(self.root / "models", NAME).path
-        return Request(bundle, self.cube, Cube.open(self.cube).times[-1], self.leads)
+        return Request((bundle,), self.cube, Cube.open(self.cube).times[-1], self.leads)
 
     def forecaster(self) -> Forecaster:
         """Open network and cube in this process."""
-        request = self.request
-        return open_forecaster(request.bundle, request.cube, request.device)
+        return forecaster_of(self.request)
 
     def stage(self, name: str, layout: Layout) -> Path:
         """Open an empty forecast that only ``name`` writes into."""
         cube, request = Cube.open(self.cube), self.request
         label = cube.step.label(request.init)
-        key = IssueKey(name, request.bundle.name[-12:], cube.version, label, self.leads)
+        key = IssueKey(name, request.bundles[0].name[-12:], cube.version, label, self.leads)
         stage = open_stage(self.root, key)
         variable = ForecastVariable(VARIABLE, "1")
         create_forecast(

@@ -29,7 +29,8 @@ def plan_case(
 
 def network_of(case: Case) -> ConvLSTM:
     """Open the network of a case."""
-    network: ConvLSTM = case.forecaster().network
+    (network,) = case.forecaster().networks
+    assert isinstance(network, ConvLSTM)
     return network
 
 

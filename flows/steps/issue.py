@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from flows.artifacts import ProgressPage, leave_link, leave_table
 from flows.asked import scores_of
@@ -15,27 +16,27 @@ from flows.runtime import worker_share
 from flows.steps.pace import Pace
 from flows.steps.scores import PART
 from flows.steps.step import step
+from pipeline.models import Reading
 from pipeline.recipes import Recipe
 from pipeline.report import write_report
-from pipeline.rollout.engine import ledger_of, roll_out
+from pipeline.rollout.blend import describe_blend
+from pipeline.rollout.calibrate import find_calibration
+from pipeline.rollout.engine import roll_out
 from pipeline.rollout.evaluate import Evaluation
-from pipeline.rollout.forecaster import Request, open_forecaster
+from pipeline.rollout.forecaster import forecaster_of
 from pipeline.rollout.page import build_report, draw_issue
 from pipeline.rollout.plan import RolloutPlan
 from pipeline.rollout.prepare import build_plan, build_request
+from pipeline.rollout.products import list_products
+from pipeline.rollout.publishing import ledger_of
+from pipeline.rollout.request import Request
 from pipeline.spread import Spread
 from pipeline.training.bundle import read_curves
 from stores import cog
-from stores.bundle import Bundle
+from stores.bundle import Bundle, joint_digest, open_bundle
 from stores.cube import Cube
-from stores.forecast import (
-    ForecastTemplate,
-    ForecastVariable,
-    create_forecast,
-    finish_forecast,
-    has_forecast,
-    open_forecast,
-)
+from stores.forecast import create_forecast, finish_forecast, has_forecast, open_forecast
+from stores.forecast_template import ForecastTemplate, ForecastVariable
 from stores.issue import FORECAST, IssueKey, open_stage
 from stores.lease import Lease
 from stores.publish import Published, publish_issue
@@ -61,27 +62,36 @@ class Job:
         """What the forecast follows from; equal keys are one issue."""
         return IssueKey(
             recipe=self.recipe.fingerprint(),
-            bundle=self.bundle.digest,
+            bundle=joint_digest([self.bundle, *map(open_bundle, self.request.bundles[1:])]),
             cube=self.cube.version,
             init=self.cube.step.label(self.request.init),
             leads=self.request.leads,
+            calibration=self.request.calibration.digest if self.request.calibration else "",
         )
 
     @property
     def template(self) -> ForecastTemplate:
         """Everything about the issue but its numbers."""
-        target, variable = self.recipe.target, self.recipe.target_variable
-        described = ForecastVariable(
-            target.variable, variable.units, variable.long_name, variable.standard_name
-        )
+        name, variable = self.recipe.target.variable, self.recipe.target_variable
+        described = [
+            ForecastVariable(
+                f"{name}{product.suffix}",
+                variable.units,
+                f"{product.words}{variable.long_name or name}",
+                variable.standard_name,
+                product.attributes,
+            )
+            for product in list_products(self.request)
+        ]
         return ForecastTemplate(
             grid=self.cube.grid,
-            variables=(described,),
+            variables=tuple(described),
             step=self.cube.step,
             init=self.request.init,
             leads=self.request.leads,
             title=self.recipe.title,
             layout=self.plan.layout,
+            first_lead=Reading(**self.bundle.description["reading"]).first_lead,
         )
 
 
@@ -90,7 +100,10 @@ def plan_forecast(
     recipe: Recipe, cube: Cube, bundle: Bundle, *, init: str | None, leads: int | None
 ) -> Job:
     """Refuse what cannot be forecast, and show tiles, bytes and tasks before anything runs."""
-    request = build_request(recipe, bundle, cube, init=init, leads=leads)
+    margins = find_calibration(
+        scores_of(recipe, bundle.path), recipe, leads or recipe.rollout.leads
+    )
+    request = build_request(recipe, bundle, cube, init=init, leads=leads, calibration=margins)
     plan = build_plan(recipe, bundle, cube, request.leads, worker_share(recipe.compute))
     job = Job(recipe, cube, bundle, request, plan)
     label, times = cube.step.label, job.template.times
@@ -127,7 +140,7 @@ def roll_tiles(job: Job, stage: Path, spread: Spread) -> None:
             pace.add(progress)
             tell(progress.done, progress.total, str(pace))
             page.tell(progress.done, progress.total)
-    finish_forecast(stage)
+    finish_forecast(stage, _how_made(job, stage))
     log.info("rolled out %d tiles in %.1f s: %s", pace.tiles, pace.seconds, pace)
 
 
@@ -147,8 +160,7 @@ def write_page(job: Job, stage: Path) -> None:
     """Write ``report.html``, which is published with the issue."""
     if not job.recipe.outputs.report:
         return
-    forecast, request = open_forecast(stage / FORECAST), job.request
-    source = open_forecaster(request.bundle, request.cube, request.device).source
+    forecast, source = open_forecast(stage / FORECAST), forecaster_of(job.request).source
     report = build_report(
         job.recipe,
         forecast,
@@ -181,6 +193,13 @@ def _forget(stage: Path) -> None:
     """Remove what was kept beside a stage: the ledger first, so that it promises nothing."""
     shutil.rmtree(ledger_of(stage).folder, ignore_errors=True)
     shutil.rmtree(scratch_of(stage), ignore_errors=True)
+
+
+def _how_made(job: Job, stage: Path) -> dict[str, Any]:
+    """Say of a forecast whether its tiles are exact, or how far they disagree."""
+    if job.plan.mode == "blend":
+        return describe_blend(job.request, job.plan, stage)
+    return {"rollout": "exact: equals the forecast of the whole grid in one piece"}
 
 
 def _export(stage: Path, name: str) -> str:

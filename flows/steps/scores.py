@@ -13,12 +13,17 @@ from flows.console import console, progress_bar, show_table
 from flows.runtime import worker_share
 from flows.steps.step import step
 from pipeline.metrics import REFERENCES
+from pipeline.metrics.calibration import Calibration
 from pipeline.plots import name_of, plot_skill, show_units, to_png
 from pipeline.recipes import Recipe
 from pipeline.report import shortfalls, verdict
+from pipeline.rollout.calibrate import calibrate as learn_margins
+from pipeline.rollout.calibrate import keep_calibration
 from pipeline.rollout.evaluate import Evaluation, evaluate_part, plan_hindcasts
 from pipeline.rollout.hindcast import MODEL
+from pipeline.rollout.plan import RolloutPlan
 from pipeline.rollout.prepare import build_plan, build_request
+from pipeline.rollout.request import Request
 from pipeline.spread import Spread
 from stores.bundle import Bundle
 from stores.cube import Cube
@@ -28,16 +33,38 @@ log = logging.getLogger(__name__)
 
 PART = "test"
 """The part of the series that neither training nor early stopping sees."""
+LEARNING_PART = "validation"
+"""The part that margins are learned from."""
 
 
 @step
-def score(recipe: Recipe, cube: Cube, bundle: Bundle, spread: Spread) -> Evaluation:
+def calibrate(recipe: Recipe, cube: Cube, bundle: Bundle, spread: Spread) -> Calibration | None:
+    """Learn from the validation part how wide intervals must be; None where it is too short."""
+    if recipe.rollout.interval is None:
+        return None
+    try:
+        request, plan = _plan(recipe, cube, bundle, LEARNING_PART)
+        with progress_bar("calibrating intervals") as tell:
+            found = learn_margins(
+                recipe, request, plan.tiles, LEARNING_PART, spread=spread, tell=tell
+            )
+    except ValueError as error:  # a validation part that does for training may not do for this
+        log.warning("no intervals will be published: %s", error)
+        return None
+    keep_calibration(scores_of(recipe, bundle.path), recipe, found)
+    return found
+
+
+@step
+def score(
+    recipe: Recipe,
+    cube: Cube,
+    bundle: Bundle,
+    spread: Spread,
+    calibration: Calibration | None = None,
+) -> Evaluation:
     """Forecast the test part from every init, and score every lead against baselines."""
-    first = cube.step.label(plan_hindcasts(recipe, cube, PART)[0])
-    request = build_request(recipe, bundle, cube, init=first, leads=None)
-    plan = build_plan(
-        recipe, bundle, cube, request.leads, worker_share(recipe.compute), one_block=True
-    )
+    request, plan = _plan(recipe, cube, bundle, PART, calibration)
     page = ProgressPage("evaluation", f"Hindcasts of {bundle.path.name}")
     with progress_bar("forecasting the past") as bar:
 
@@ -60,6 +87,22 @@ def keep_scores(recipe: Recipe, bundle: Bundle, found: Evaluation) -> str:
     return str(path)
 
 
+def _plan(
+    recipe: Recipe,
+    cube: Cube,
+    bundle: Bundle,
+    part: str,
+    calibration: Calibration | None = None,
+) -> tuple[Request, RolloutPlan]:
+    """Plan the hindcasts of a part; each keeps all its leads in memory."""
+    first = cube.step.label(plan_hindcasts(recipe, cube, part)[0])
+    request = build_request(
+        recipe, bundle, cube, init=first, leads=None, calibration=calibration
+    )
+    workers = worker_share(recipe.compute)
+    return request, build_plan(recipe, bundle, cube, request.leads, workers, one_block=True)
+
+
 def show_scores(found: Evaluation) -> None:
     """Print skill per lead, the verdict and the alarms."""
     rows = score_rows(found.table)
@@ -69,11 +112,25 @@ def show_scores(found: Evaluation) -> None:
         f"{found.inits[-1]}"
     )
     show_table(title, rows, columns=list(rows[0]))
+    if found.chances is not None:
+        show_chances(found.chances)
     console.print(verdict(found.table), highlight=False)
     for warning in [*found.alarms, *shortfalls(found.table)]:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
     leave_table("skill", rows, description=title)
     leave_text("verdict", verdict(found.table), description="Verdict")
+
+
+def show_chances(chances: pd.DataFrame) -> None:
+    """Print how often the intervals held, and how good the ensemble is, per lead."""
+    units = show_units(str(chances["units"].iloc[0]))
+    rows = [
+        {str(name): value for name, value in row.items()}
+        for row in chances.drop(columns="units").to_dict("records")
+    ]
+    title = f"intervals and ensemble on the untouched {PART} part [{units}]"
+    show_table(title, rows, columns=list(rows[0]))
+    leave_table("intervals", rows, description=title)
 
 
 def score_rows(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -23,6 +23,6 @@ class ModelRecipe(RecipePart):
     dropout: float = Field(0.2, ge=0, lt=1)
     """Share of hidden maps dropped before the head while training."""
     norm: Literal["none", "batch", "group"] = "batch"
-    """Normalization in the head; batch statistics are frozen at inference, group is not exact."""
+    """Normalization in the head; batch is frozen at inference, group is not exact in tiles."""
     residual: Literal["none", "persistence"] = "none"
     """Where training starts: a forecast of zero, or of the last frame."""

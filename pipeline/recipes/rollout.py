@@ -42,7 +42,7 @@ class RolloutRecipe(RecipePart):
     precision: Literal["32", "bf16"] = "32"
     """Arithmetic of the network; the issue says how far bf16 is from 32."""
     mode: Literal["exact", "blend"] = "exact"
-    """exact equals the untiled forecast; blend is for models of which no tile can, and says so."""
+    """exact equals the untiled forecast; blend is approximate, for models that cannot."""
     taper: Literal["hann", "linear"] = "hann"
     """How the weight of a blended tile falls towards its border."""
     taper_px: int | None = Field(None, ge=1)

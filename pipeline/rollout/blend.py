@@ -106,10 +106,8 @@ class Blend:
         request, block, owns = self.request, Block(0, self.request.leads), tile.owns
         near = [other for other in self.plan.tiles if other.reads.intersects(owns)]
         shares = blend_weights(near, owns, request.taper)
-        parts = [self._part(other, owns) for other in near]
-        members = sum(s * p for s, p in zip(shares, parts, strict=True))
-        assert isinstance(members, np.ndarray)  # a tile is always near itself
-        blended = members.astype(np.float32)
+        parts = [place(self._said(other, owns), other, owns) for other in near]
+        blended = average(parts, shares)
         write_owned(forecaster, request, self.stage, tile, block, blended)
         restore = partial(
             forecaster.restore,
@@ -122,13 +120,36 @@ class Blend:
         ledger_of(self.stage).mark(entry_of(self, tile), receipt)
         return int(blended[0].size)
 
-    def _part(self, tile: Tile, window: Window) -> Values:
-        """Read what a tile says about a window (m, leads, y, x); 0 where it does not reach."""
-        both = tile.reads.clip(window)
-        said = read_part(self.stage, self.plan.index(tile), both.within(tile.reads))
-        part = np.zeros((*said.shape[:2], *window.shape), dtype=np.float32)
-        part[..., *both.within(window).slices] = said
-        return part
+    def _said(self, tile: Tile, window: Window) -> Values:
+        both = tile.reads.clip(window).within(tile.reads)
+        return read_part(self.stage, self.plan.index(tile), both)
+
+
+def blend_alone(
+    forecaster: Forecaster, request: Request, near: Sequence[Tile], owns: Window
+) -> Values:
+    """Forecast a window (m, leads, y, x) from all tiles near it, without any store."""
+    said = [forecaster.normalized([tile], request)[0] for tile in near]
+    parts = [
+        place(whole[..., *tile.reads.clip(owns).within(tile.reads).slices], tile, owns)
+        for whole, tile in zip(said, near, strict=True)
+    ]
+    return average(parts, blend_weights(near, owns, request.taper))
+
+
+def place(said: Values, tile: Tile, window: Window) -> Values:
+    """Put what a tile says into a window (m, leads, y, x); 0 where it does not reach."""
+    part = np.zeros((*said.shape[:2], *window.shape), dtype=np.float32)
+    part[..., *tile.reads.clip(window).within(window).slices] = said
+    return part
+
+
+def average(parts: Sequence[Values], shares: Weights) -> Values:
+    """Average what tiles say (m, leads, y, x) by their shares (n, y, x); summed in double."""
+    total = np.zeros(parts[0].shape)
+    for part, share in zip(parts, shares, strict=True):
+        total += share * part
+    return total.astype(np.float32)
 
 
 def disagreement(said: Values, shares: Weights) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def pick_device(wanted: str) -> str:
 
 
 def share_of(workers: Workers, device: str) -> Workers:
-    """Say who computes on ``device``: on a GPU as many workers as there are, with its memory."""
+    """Say who computes on ``device``: on GPUs one worker each, with the memory of one."""
     if device != "cuda":
         return workers
     free, _ = torch.cuda.mem_get_info()

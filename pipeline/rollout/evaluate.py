@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from pipeline.metrics import collapse_alarm, score_table
+from pipeline.metrics.calibration import Calibration
+from pipeline.metrics.intervals import ScoreCounts
 from pipeline.recipes import Recipe
+from pipeline.rollout.hindcast import MODEL, Scored, hindcast
 from pipeline.rollout.request import Request
-from pipeline.rollout.hindcast import MODEL, hindcast, merge
 from pipeline.spread import Spread
 from pipeline.streams.samples import Span, plan_inits
 from pipeline.tiling.plan import Tile
@@ -20,7 +24,9 @@ from stores.cube import Cube
 from stores.files import read_json, write_json, write_text
 from stores.times import Time
 
-Tell = Callable[[int, int], None]
+Tell = Callable[..., None]
+"""Called with ``done`` and ``total``."""
+Part = TypeVar("Part", Scored, ScoreCounts)
 
 
 @dataclass(frozen=True)
@@ -34,12 +40,16 @@ class Evaluation:
     """Signs of a collapsed rollout."""
     inits: list[str]
     """Labels of the hindcasts."""
+    chances: pd.DataFrame | None = None
+    """One row per lead: coverage and width of intervals, CRPS and spread of the ensemble."""
 
     def save(self, folder: Path) -> Path:
         """Write the scores as CSV, and the rest beside it."""
         path = folder / f"{self.part}.csv"
         write_text(path, self.table.to_csv(index=False))
         beside = {"part": self.part, "alarms": self.alarms, "inits": self.inits}
+        if self.chances is not None:
+            write_text(path.with_suffix(".chances.csv"), self.chances.to_csv(index=False))
         write_json(path.with_suffix(".json"), beside)
         return path
 
@@ -53,7 +63,9 @@ class Evaluation:
         table = pd.read_csv(path)
         # Leads are numbers but for the row over all of them, as score_table made them.
         table["lead"] = [int(lead) if str(lead).isdigit() else lead for lead in table["lead"]]
-        return cls(part, table, beside["alarms"], beside["inits"])
+        written = path.with_suffix(".chances.csv")
+        chances = pd.read_csv(written) if written.exists() else None
+        return cls(part, table, beside["alarms"], beside["inits"], chances)
 
 
 def plan_hindcasts(recipe: Recipe, cube: Cube, part: str) -> list[Time]:
@@ -86,15 +98,44 @@ def evaluate_part(
     """Hindcast every init of a part and score all methods on the same pixels."""
     cube = Cube.open(request.cube)
     inits = plan_hindcasts(recipe, cube, part)
-    parts = []
-    for _, sums in hindcast(request, inits, tiles, spread=spread):
-        parts.append(sums)
-        tell(len(parts), len(inits) * len(tiles))
-    total = merge(parts)
+    scored = hindcast(request, inits, tiles, spread=spread)
+    total = merge(scored, partial(tell, total=len(inits) * len(tiles)))
     units = recipe.target_variable.units
     return Evaluation(
         part=part,
-        table=score_table(total, units=units),
-        alarms=collapse_alarm(total[MODEL], units=units),
+        table=score_table(total.errors, units=units),
+        alarms=collapse_alarm(total.errors[MODEL], units=units),
         inits=[cube.step.label(init) for init in inits],
+        chances=chance_table(total, request.calibration, units=units),
     )
+
+
+def chance_table(
+    scored: Scored, calibration: Calibration | None, *, units: str
+) -> pd.DataFrame | None:
+    """Tabulate what was scored of intervals and ensemble, one row per lead; None if nothing."""
+    columns: dict[str, Any] = {}
+    if scored.coverage is not None and calibration is not None:
+        coverage = scored.coverage
+        columns |= {"level": calibration.level, "coverage": coverage.fraction}
+        columns |= {"width": coverage.mean_width}
+    if scored.ensemble is not None:
+        ensemble = scored.ensemble
+        columns |= {"crps": ensemble.crps, "spread": ensemble.spread}
+        columns |= {"spread_skill": ensemble.spread_skill}
+    if not columns:
+        return None
+    table = pd.DataFrame(columns)
+    table.insert(0, "lead", np.arange(1, len(table) + 1))
+    table["units"] = units
+    return table
+
+
+def merge(parts: Iterable[Part], tell: Callable[[int], None]) -> Part:
+    """Add sums as they come."""
+    total: Part | None = None
+    for done, part in enumerate(parts, start=1):
+        total = part if total is None else total + part
+        tell(done)
+    assert total is not None  # there is at least one hindcast
+    return total

@@ -11,7 +11,6 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from pipeline.models import build_network
 from pipeline.models.reading import Reading, Reads
@@ -93,7 +92,7 @@ class Forecaster:
         return Parts(target, valid, forcings, source.statics(window), source.domain(window))
 
     def load(self, parts: Sequence[Parts]) -> Inputs:
-        """Stack windows of one shape for the device; the target keeps its members (b, m, ...)."""
+        """Stack windows of one shape for the device; the target as (b, m, t, y, x)."""
         columns = zip(*parts, strict=True)
         return Inputs(*(host_tensor(np.stack(column), self.device) for column in columns))
 
@@ -121,6 +120,12 @@ class Forecaster:
         """Forecast all leads of what a tile owns in one block (m, leads, y, x), normalized."""
         frames: Values = self.normalized([tile], request)[0][..., *tile.kept.slices]
         return frames
+
+    def physical(self, tile: Tile, request: Request) -> Values:
+        """Forecast all leads of what a tile owns (m, leads, y, x), in physical units."""
+        times = self.lead_times(request, Block(0, request.leads))
+        members = self.owned(tile, request)
+        return np.stack([self.restore(tile, member, request, times) for member in members])
 
     def _member(self, inputs: Inputs, request: Request, block: Block, member: int) -> Values:
         """Roll one member out (b, leads, y, x)."""

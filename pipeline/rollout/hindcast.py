@@ -8,10 +8,13 @@ from functools import partial
 
 import numpy as np
 
+from pipeline.metrics.ensemble import EnsembleSums
+from pipeline.metrics.intervals import Coverage, ScoreCounts
 from pipeline.metrics.scores import ErrorSums, score_all
-from pipeline.rollout.forecaster import forecaster_of
+from pipeline.rollout.blend import blend_alone
+from pipeline.rollout.forecaster import Forecaster, forecaster_of
 from pipeline.rollout.plan import Block
-from pipeline.rollout.products import make_products
+from pipeline.rollout.products import make_products, spanned
 from pipeline.rollout.request import Request
 from pipeline.spread import Spread
 from pipeline.streams.read import Source
@@ -32,27 +35,60 @@ class Case:
 
     init: Time
     tile: Tile
+    near: tuple[Tile, ...] = ()
+    """Tiles that are blended with it; none where tiles are exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Sums of some hindcasts, merged with ``+``."""
+
+    errors: Sums
+    """By method, all on the same pixels."""
+    ensemble: EnsembleSums | None = None
+    coverage: Coverage | None = None
+    """Of the calibrated intervals."""
+
+    def __add__(self, other: Scored) -> Scored:
+        errors = {name: sums + other.errors[name] for name, sums in self.errors.items()}
+        return Scored(
+            errors,
+            self.ensemble and other.ensemble and self.ensemble + other.ensemble,
+            self.coverage and other.coverage and self.coverage + other.coverage,
+        )
 
 
 def hindcast(
     request: Request, inits: Sequence[Time], tiles: Sequence[Tile], *, spread: Spread
-) -> Iterator[tuple[Case, Sums]]:
+) -> Iterator[Scored]:
     """Score forecasts from every init, with the baselines on the same pixels.
 
     Sums are merged by the caller in the order given here, which does not depend on workers.
     """
-    cases = [Case(init, tile) for init in inits for tile in tiles]
     methods = possible_baselines(Cube.open(request.cube), min(inits))
-    sums = spread.ordered(partial(_score, request, methods), cases)
-    yield from zip(cases, sums, strict=True)
+    return spread.ordered(partial(_score, request, methods), plan_cases(request, inits, tiles))
 
 
-def merge(parts: Sequence[Sums]) -> Sums:
-    """Add the sums of several cases, method by method."""
-    total = dict(parts[0])
-    for part in parts[1:]:
-        total = {method: total[method] + sums for method, sums in part.items()}
-    return total
+def conform(
+    request: Request,
+    inits: Sequence[Time],
+    tiles: Sequence[Tile],
+    level: float,
+    *,
+    spread: Spread,
+) -> Iterator[ScoreCounts]:
+    """Score how far intervals of ``level`` miss the truth, before they are calibrated."""
+    return spread.ordered(partial(_conform, request, level), plan_cases(request, inits, tiles))
+
+
+def plan_cases(request: Request, inits: Sequence[Time], tiles: Sequence[Tile]) -> list[Case]:
+    """List every tile of every hindcast."""
+    blends = request.mode == "blend"
+    near = {
+        tile: tuple(other for other in tiles if blends and other.reads.intersects(tile.owns))
+        for tile in tiles
+    }
+    return [Case(init, tile, near[tile]) for init in inits for tile in tiles]
 
 
 def possible_baselines(cube: Cube, first: Time) -> tuple[str, ...]:
@@ -66,16 +102,42 @@ def possible_baselines(cube: Cube, first: Time) -> tuple[str, ...]:
     return (PERSISTENCE, CLIMATOLOGY)
 
 
-def _score(request: Request, methods: Sequence[str], case: Case) -> Sums:
+def _score(request: Request, methods: Sequence[str], case: Case) -> Scored:
     """Forecast and score one tile from one init."""
     request, tile = replace(request, init=case.init), case.tile
     forecaster = forecaster_of(request)
     source, times = forecaster.source, forecaster.lead_times(request, Block(0, request.leads))
     restore = partial(forecaster.restore, tile, request=request, times=times)
-    products = make_products(forecaster.owned(tile, request), restore, request)
+    members = _members(forecaster, request, case)
+    products = make_products(members, restore, request)
+    truth, domain = source.truth(tile.owns, times), source.domain(tile.owns)
     simple = baselines(source, tile, case.init, times, methods)
-    forecasts = {MODEL: products[""]} | simple
-    return score_all(forecasts, source.truth(tile.owns, times), source.domain(tile.owns))
+    errors = score_all({MODEL: products[""]} | simple, truth, domain)
+    ensemble = coverage = None
+    inside = np.where(domain, truth, np.float32(np.nan))
+    if len(members) > 1:
+        ensemble = EnsembleSums.of(np.stack([restore(member) for member in members]), inside)
+    if request.calibration is not None:
+        coverage = Coverage.of(products["_lower"], products["_upper"], inside)
+    return Scored(errors, ensemble, coverage)
+
+
+def _conform(request: Request, level: float, case: Case) -> ScoreCounts:
+    """Compare one tile from one init with the truth, in the network's space."""
+    request, owns = replace(request, init=case.init), case.tile.owns
+    forecaster = forecaster_of(request)
+    times = forecaster.lead_times(request, Block(0, request.leads))
+    lower, upper = spanned(_members(forecaster, request, case), level)
+    source = forecaster.source
+    truth = np.where(source.domain(owns), source.target(owns, times), np.float32(np.nan))
+    return ScoreCounts.of(lower, upper, truth)
+
+
+def _members(forecaster: Forecaster, request: Request, case: Case) -> Values:
+    """Forecast what a tile owns (m, leads, y, x), normalized, as it would be published."""
+    if not case.near:
+        return forecaster.owned(case.tile, request)
+    return blend_alone(forecaster, request, case.near, case.tile.owns)
 
 
 def baselines(

@@ -19,7 +19,7 @@ class Pass(Protocol):
         """Name the pass in the ledger."""
 
     def __call__(self, groups: Sequence[Group]) -> int:
-        """Do the groups of one task and mark their tiles; return the pixels of all leads written."""
+        """Do the groups of one task and mark their tiles; return the pixels written."""
 
 
 def entry_of(one: Pass, tile: Tile) -> str:

@@ -20,7 +20,7 @@ from stores.names import resolve_under
 from stores.times import Time, parse_time
 
 
-def build_request(  # noqa: PLR0913  one argument a thing that is asked for
+def build_request(
     recipe: Recipe,
     bundle: Bundle,
     cube: Cube,

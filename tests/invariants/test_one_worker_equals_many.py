@@ -55,7 +55,7 @@ def test_batches_arrive_in_the_same_order_from_two_workers(
     recipe: Recipe, workers: Spread, tmp_path: Path
 ) -> None:
     bundle = train(recipe, tmp_path, InPlace())
-    source = open_forecaster(bundle.path, recipe.root / "cube.zarr", "cpu").source
+    source = open_forecaster((bundle.path,), recipe.root / "cube.zarr", "cpu").source
     samples = plan_training(recipe, source).train
     groups = [samples[i : i + 4] for i in range(0, 32, 4)]
     load = batch_loader(source, Span(recipe.rollout.history, recipe.training.leads))
@@ -78,7 +78,6 @@ def test_scores_from_two_workers_are_those_of_one_process(
     inits = [parse_time("2006-06"), parse_time("2006-07")]
     alone = list(hindcast(request, inits, tiles, spread=InPlace()))
     spread = list(hindcast(request, inits, tiles, spread=workers))
-    for (case, sums), (other_case, other) in zip(alone, spread, strict=True):
-        assert case == other_case
-        for method, found in sums.items():
-            np.testing.assert_allclose(found.mse, other[method].mse, rtol=1e-6)
+    for scored, other in zip(alone, spread, strict=True):
+        for method, found in scored.errors.items():
+            np.testing.assert_allclose(found.mse, other.errors[method].mse, rtol=1e-6)

@@ -51,7 +51,7 @@ def forecast(folder: Path, bundle: Bundle, cube: Cube, init: str) -> tuple[Value
     recipe = load_recipe(folder / "recipe.yaml")
     request = build_request(recipe, bundle, cube, init=init, leads=None)
     tiles = build_plan(recipe, bundle, cube, 4, Workers(1, 10**9), one_block=True).tiles
-    return open_forecaster(bundle.path, cube.path, "cpu").physical(tiles, request)[
+    return open_forecaster((bundle.path,), cube.path, "cpu").physical(tiles[0], request)[
         0
     ], request.init
 

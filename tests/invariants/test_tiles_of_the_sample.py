@@ -8,7 +8,8 @@ import torch
 
 from pipeline.models import ConvLSTM, ConvLSTMShape
 from pipeline.recipes import Recipe, load_recipe
-from pipeline.rollout.forecaster import Forecaster, Request
+from pipeline.rollout.forecaster import Forecaster
+from pipeline.rollout.request import Request
 from pipeline.spread import InPlace
 from pipeline.streams.fields import FIELDS
 from pipeline.streams.read import Source
@@ -28,6 +29,7 @@ class Double(torch.nn.Module):
     def __init__(self, network: ConvLSTM) -> None:
         super().__init__()
         self.network = network.double()
+        self.reading = network.reading
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         forecast: torch.Tensor = self.network(frames.double())
@@ -57,15 +59,15 @@ def build(made: tuple[Recipe, Source], *, std: float) -> tuple[Forecaster, ConvL
     network = ConvLSTM(shape).eval()
     for weight in network.parameters():
         torch.nn.init.normal_(weight, std=std)
-    return Forecaster(network, source, shape.history, torch.device("cpu")), network
+    return Forecaster((network,), source, torch.device("cpu")), network
 
 
 def rolled(forecaster: Forecaster, *, core: int, halo: int, leads: int = LEADS) -> Values:
     where = Path("unused")
-    request = Request(where, forecaster.source.cube, parse_time("2017-12"), leads)
+    request = Request((where,), forecaster.source.cube, parse_time("2017-12"), leads)
     stitched = np.full((leads, *SHAPE), np.nan)
     for tile in plan_tiles(SHAPE, core=core, halo=halo):
-        frames = forecaster.normalized([tile], request)[0]
+        frames = forecaster.normalized([tile], request)[0, 0]
         stitched[:, *tile.owns.slices] = frames[:, *tile.kept.slices]
     return stitched
 
@@ -83,12 +85,7 @@ def test_tiles_of_the_sample_give_the_untiled_forecast(
 
 def test_one_pixel_less_halo_shows_a_seam_on_the_sample(made: tuple[Recipe, Source]) -> None:
     forecaster, network = build(made, std=0.8)  # so large that the farthest path counts
-    double = Forecaster(
-        Double(network),  # type: ignore[arg-type]
-        forecaster.source,
-        forecaster.history,
-        forecaster.device,
-    )
+    double = Forecaster((Double(network),), forecaster.source, forecaster.device)
     leads, halo = 4, network.reach.radius(4)
     whole = rolled(double, core=224, halo=0, leads=leads)
     exact = np.abs(rolled(double, core=32, halo=halo, leads=leads) - whole).max()

@@ -12,13 +12,13 @@ import zarr
 
 from stores.errors import CorruptError
 from stores.forecast import (
-    ForecastVariable,
     create_forecast,
     finish_forecast,
     open_forecast,
     write_domain,
     write_forecast,
 )
+from stores.forecast_template import ForecastVariable
 from stores.issue import open_stage
 from stores.layout import Layout
 from stores.times import Step, parse_time

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from pipeline.recipes import Recipe, load_recipe
-from pipeline.rollout.engine import ledger_of, roll_out
+from pipeline.rollout.device import pick_device
+from pipeline.rollout.engine import roll_out
 from pipeline.rollout.evaluate import Evaluation, evaluate_part, plan_hindcasts
-from pipeline.rollout.forecaster import Request, open_forecaster, pick_device
+from pipeline.rollout.forecaster import forecaster_of, open_forecaster
 from pipeline.rollout.hindcast import (
     CLIMATOLOGY,
     MODEL,
@@ -19,6 +20,8 @@ from pipeline.rollout.hindcast import (
 )
 from pipeline.rollout.plan import RolloutPlan, Workers
 from pipeline.rollout.prepare import build_plan, build_request
+from pipeline.rollout.publishing import ledger_of
+from pipeline.rollout.request import Request
 from pipeline.spread import InPlace
 from pipeline.streams.transforms import Values
 from pipeline.training.bundle import train_bundle
@@ -27,12 +30,11 @@ from stores.cube import Cube
 from stores.errors import GridError
 from stores.forecast import (
     Forecast,
-    ForecastTemplate,
-    ForecastVariable,
     create_forecast,
     finish_forecast,
     open_forecast,
 )
+from stores.forecast_template import ForecastTemplate, ForecastVariable
 from stores.issue import FORECAST, IssueKey, open_stage
 from stores.times import parse_time
 from tests.make import make_cube
@@ -148,7 +150,7 @@ def test_a_rerun_skips_the_tiles_that_are_done(
 def test_tiles_computed_together_equal_tiles_computed_alone(
     made: tuple[Recipe, Cube, Bundle],
 ) -> None:
-    forecaster = open_forecaster(made[2].path, made[1].path, "cpu")
+    forecaster = open_forecaster((made[2].path,), made[1].path, "cpu")
     tiles, request = plan(made, 8).tiles, ask(made, init="2006-06")
     together = forecaster.normalized(tiles[:3], request)
     alone = np.concatenate([forecaster.normalized([tile], request) for tile in tiles[:3]])
@@ -180,7 +182,7 @@ def test_scores_do_not_depend_on_tiles(made: tuple[Recipe, Cube, Bundle]) -> Non
 
 
 def test_baselines_are_what_their_names_say(made: tuple[Recipe, Cube, Bundle]) -> None:
-    source = open_forecaster(made[2].path, made[1].path, "cpu").source
+    source = open_forecaster((made[2].path,), made[1].path, "cpu").source
     tile = plan(made, 32).tiles[0]
     init = parse_time("2006-06")
     times = made[1].step.range(parse_time("2006-07"), parse_time("2007-08"))
@@ -259,11 +261,10 @@ def test_the_bundle_alone_reproduces_a_forecast(
     shutil.copytree(made[2].path, moved)
     request = ask(made, init="2006-06")
     tiles = plan(made, 32).tiles
-    first = open_forecaster(made[2].path, made[1].path, "cpu").physical(tiles, request)[0]
-    again = open_forecaster(open_bundle(moved).path, made[1].path, "cpu").physical(
-        tiles, replace(request, bundle=moved)
-    )[0]
-    np.testing.assert_array_equal(again, first)
+    first = forecaster_of(request).physical(tiles[0], request)
+    again = forecaster_of(replace(request, bundles=(open_bundle(moved).path,)))
+    assert again is not forecaster_of(request)
+    np.testing.assert_array_equal(again.physical(tiles[0], request), first)
 
 
 def test_without_a_year_before_the_first_init_there_is_no_seasonal_naive(

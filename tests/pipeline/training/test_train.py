@@ -100,7 +100,7 @@ def test_a_bundle_holds_everything_needed_to_use_it(tmp_path: Path) -> None:
     described = bundle.description
     assert described["channels"][:2] == ["rain", "valid"]
     assert described["cube_version"] == Cube.open(cube).version
-    assert described["reach"] == {"first_px": 4, "further_px": 2, "stride": 1}
+    assert described["reach"] == {"first_px": 4, "further_px": 2, "stride": 1, "emits": 1}
     assert described["fingerprint"] == recipe.fingerprint()
     assert str(tmp_path) not in str(described)
     assert list((tmp_path / "logs").glob("last.ckpt"))
