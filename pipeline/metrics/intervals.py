@@ -174,7 +174,8 @@ def _checked(lower: Values, upper: Values, truth: Values, valid: Valid | None) -
         )
     if valid is None:
         return np.isfinite(lower) & np.isfinite(upper) & np.isfinite(truth)
-    return np.logical_and.reduce([checked_valid(values, valid) for values in named.values()])
+    where = checked_valid(truth, valid)
+    return where & checked_valid(lower, where) & checked_valid(upper, where)
 
 
 def _exact(level: float) -> Fraction:

@@ -28,7 +28,8 @@ def crps_of_pairs(members: Array, truth: Array) -> Array:
     x, y = members.astype(np.float64), truth.astype(np.float64)
     size = len(x)
     pairs = sum(np.abs(x[i] - x[j]) for i in range(size) for j in range(size))
-    return (np.abs(x - y).mean(axis=0) - pairs / (2 * size * (size - 1))).mean(axis=(1, 2))
+    crps = np.abs(x - y).mean(axis=0) - pairs / (2 * size * (size - 1))
+    return np.asarray(crps.mean(axis=(1, 2)))
 
 
 @pytest.mark.parametrize("n_members", [2, 7])
