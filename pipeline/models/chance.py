@@ -193,7 +193,8 @@ def _to_uniform(bits: Tensor) -> Tensor:
 def _to_normal(bits: Tensor) -> Tensor:
     """Invert the normal distribution; in float64, or its tails would end at 5.3 sigma."""
     chance = (_shift(bits, 12).to(torch.float64) + 0.5) * 2.0**-52
-    return torch.special.ndtri(chance).to(torch.float32)
+    gauss: Tensor = torch.special.ndtri(chance)
+    return gauss.to(torch.float32)
 
 
 def _blend(nodes: Tensor, phases: list[int], n: int, px: int) -> Tensor:

@@ -1,0 +1,172 @@
+"""What an ensemble says together, and how good that is, as sums merged in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.metrics.moments import Floats, Valid, checked_valid
+
+Values = npt.NDArray[Any]
+
+
+class Summary(NamedTuple):
+    """What is kept of the members of an ensemble, in their units."""
+
+    mean: Values
+    """Mean of the members (lead, y, x)."""
+    std: Values
+    """Standard deviation of the members about their mean (lead, y, x), with n - 1."""
+    quantiles: Values
+    """Values below which each asked share of the members lies (share, lead, y, x)."""
+
+
+def summarize(members: Values, shares: Sequence[float]) -> Summary:
+    """Reduce members (member, lead, y, x) to mean, standard deviation and quantiles.
+
+    Computed in float64 and given in the precision of the members. A pixel that is NaN in one
+    member is NaN. Between members quantiles are linear (type 7 of Hyndman and Fan 1996), so
+    the outermost members are the 0 and 1 quantiles.
+
+    Raises:
+        ValueError: there are fewer than two members.
+    """
+    _check_several(members)
+    exact = members.astype(np.float64)
+    of = (exact.mean(axis=0), exact.std(axis=0, ddof=1), _quantiles(exact, shares))
+    return Summary(*(values.astype(members.dtype) for values in of))
+
+
+def _quantiles(members: Floats, shares: Sequence[float]) -> Floats:
+    quantiles: Floats = np.quantile(members, list(shares), axis=0, method="linear")
+    return quantiles
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EnsembleSums:
+    """What the scores of one ensemble are made of; every array is (lead,)."""
+
+    n_members: int
+    n: Floats
+    """Pixels that counted."""
+    crps_sum: Floats
+    """Sum of the fair CRPS [units]."""
+    variance: Floats
+    """Sum of the members' variances about their mean, with n - 1 [units squared]."""
+    squared_error: Floats
+    """Sum of the squared errors of the mean of the members [units squared]."""
+
+    @classmethod
+    def zero(cls, n_leads: int, n_members: int) -> Self:
+        """Start with nothing scored."""
+        return cls(n_members, *np.zeros((4, n_leads)))
+
+    @classmethod
+    def of(cls, members: Values, truth: Values, valid: Valid | None = None) -> Self:
+        """Sum one ensemble against the truth.
+
+        Args:
+            members: values (member, lead, y, x) [units].
+            truth: values (lead, y, x) [units].
+            valid: pixels that count, broadcast to (lead, y, x); by default those where the
+                truth and all members are finite.
+
+        Raises:
+            ValueError: shapes differ, there are fewer than two members, or ``valid`` says True
+                where a value is not finite.
+        """
+        _check_several(members)
+        where = _checked(members, truth, valid)
+        leads = [
+            _sum_lead(members[:, lead, kept].astype(np.float64), truth[lead, kept])
+            for lead, kept in enumerate(where)  # one lead at a time bounds the memory
+        ]
+        return cls(len(members), *np.array(leads).reshape(-1, 4).T)
+
+    def __add__(self, other: EnsembleSums) -> Self:
+        if self.n_members != other.n_members:
+            raise ValueError(
+                f"ensembles of {self.n_members} and {other.n_members} members do not merge, "
+                "since the spread of each is corrected for its size; score them apart"
+            )
+        return type(self)(
+            self.n_members,
+            self.n + other.n,
+            self.crps_sum + other.crps_sum,
+            self.variance + other.variance,
+            self.squared_error + other.squared_error,
+        )
+
+    @property
+    def crps(self) -> Floats:
+        """Fair continuous ranked probability score [units]; lower is better, NaN if no pixel.
+
+        What the score of endlessly many members would be on average, so that ensembles of
+        different sizes compare; it may be slightly below 0.
+
+        Source: Ferro (2014), Fair scores for ensemble forecasts; from sorted members as the
+        estimator PWM of Zamo and Naveau (2018), which they show to be equal.
+        """
+        return _divide(self.crps_sum, self.n)
+
+    @property
+    def spread(self) -> Floats:
+        """Root of the mean variance of the members [units]."""
+        return np.sqrt(_divide(self.variance, self.n))
+
+    @property
+    def rmse(self) -> Floats:
+        """Root mean squared error of the mean of the members [units]."""
+        return np.sqrt(_divide(self.squared_error, self.n))
+
+    @property
+    def spread_skill(self) -> Floats:
+        """Spread over error: 1 if members and truth could change places, below 1 too sure.
+
+        Source: Fortin et al. (2014), Why should ensemble spread match the RMSE of the ensemble
+        mean?, whose factor sqrt((M + 1) / M) for the error of a mean of M members is applied.
+        """
+        size = np.sqrt((self.n_members + 1) / self.n_members)
+        return _divide(size * self.spread, self.rmse)
+
+
+def _sum_lead(members: Floats, truth: Values) -> tuple[float, float, float, float]:
+    """Sum the pixels of one lead, members (member, pixel) and truth (pixel,)."""
+    size = len(members)
+    error = np.sort(members - truth, axis=0)  # sorted as members are, and small
+    mean = error.mean(axis=0)
+    ranks = (2 * np.arange(1, size + 1) - size - 1) / (size * (size - 1))
+    apart = ranks @ error  # half the mean distance of two different members (pixel,)
+    crps = np.abs(error).mean(axis=0) - apart
+    variance = np.square(error - mean).sum() / (size - 1)
+    return float(truth.size), float(crps.sum()), float(variance), float(np.square(mean).sum())
+
+
+def _check_several(members: Values) -> None:
+    if members.ndim != 4 or len(members) < 2:
+        raise ValueError(
+            f"members have shape {members.shape}, so they have no spread; give two or more as "
+            "(member, lead, y, x)"
+        )
+
+
+def _checked(members: Values, truth: Values, valid: Valid | None) -> Valid:
+    if members.shape[1:] != truth.shape:
+        raise ValueError(
+            f"members have shape {members.shape} but the truth {truth.shape}, so pixels cannot "
+            "be compared; give (member, lead, y, x) and (lead, y, x) on one window"
+        )
+    if valid is None:
+        return np.isfinite(members).all(axis=0) & np.isfinite(truth)
+    where = checked_valid(truth, valid)
+    checked_valid(members, where)
+    return where
+
+
+def _divide(top: Floats, bottom: Floats) -> Floats:
+    some = bottom > 0
+    return np.where(some, top / np.where(some, bottom, 1.0), np.nan)

@@ -1,0 +1,121 @@
+"""Whether intervals hold what they promise at each lead, and how wide they are for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from pipeline.metrics.intervals import Coverage
+from pipeline.metrics.moments import Counts, Floats
+from pipeline.plots.style import (
+    FAINT,
+    INK,
+    color_of,
+    dashes_of,
+    dress,
+    labeled,
+    name_of,
+    plain,
+    say_nothing_to_draw,
+    start_figure,
+)
+
+_ROOM = 0.05  # shown on either side of what was promised and seen: small misses look small
+
+
+def plot_intervals(
+    coverages: Mapping[str, Coverage],
+    *,
+    level: float,
+    units: str,
+    step: str = "step",
+    title: str = "Intervals against lead",
+) -> Figure:
+    """Draw the share of truths inside the intervals, and their mean width, against lead.
+
+    Args:
+        coverages: counts of each method; leads are counted from 1.
+        level: share of truths that the intervals promise to hold.
+        units: units of the forecast.
+        step: what one lead is, such as 'month'.
+        title: title of the figure.
+
+    Raises:
+        ValueError: no method is given.
+    """
+    if not coverages:
+        raise ValueError(
+            "no coverage is given, so there is nothing to draw; count the intervals of at "
+            "least one method"
+        )
+    figure = start_figure(4.2, title)
+    shares, widths = figure.subplots(1, 2)
+    dress(shares, ylabel="truths inside", title=f"Coverage: {_percent(level)} is promised")
+    dress(widths, ylabel=labeled("mean width", units), title="Width: lower is sharper")
+    for place, (method, coverage) in enumerate(coverages.items()):
+        _draw_line(shares, coverage.fraction, method, place)
+        _draw_line(widths, coverage.mean_width, method, place)
+    _frame_shares(shares, np.concatenate([of.fraction for of in coverages.values()]), level)
+    widths.set_ylim(bottom=0)
+    for axes in (shares, widths):
+        _frame_leads(axes, [coverage.n for coverage in coverages.values()], step)
+    figure.legend(
+        *widths.get_legend_handles_labels(),  # the methods look the same on both sides
+        loc="outside lower center",
+        ncols=5,
+        fontsize=9,
+        frameon=False,
+        labelcolor=INK,
+    )
+    figure.set_label(f"{title}: coverage and mean width of intervals of {_percent(level)}.")
+    return figure
+
+
+def _frame_shares(axes: Axes, seen: Floats, level: float) -> None:
+    """Draw the promised share, and shade where fewer truths lie inside."""
+    seen = seen[np.isfinite(seen)]
+    low, high = seen.min(initial=level), seen.max(initial=level)
+    axes.set_ylim(max(low - _ROOM, 0), min(high + _ROOM, 1))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: _percent(share)))
+    axes.axhspan(-1, level, color="#D55E00", alpha=0.07, linewidth=0)
+    if not len(seen):
+        return
+    axes.axhline(level, color=INK, linewidth=1.1)
+    axes.text(
+        0.01,
+        0.01,
+        "below the line: the intervals are too sure",
+        transform=axes.transAxes,
+        fontsize=8.5,
+        color=FAINT,
+    )
+
+
+def _frame_leads(axes: Axes, counts: Sequence[Counts], step: str) -> None:
+    if not any(n.any() for n in counts):
+        say_nothing_to_draw(axes, "no truth was counted")
+    axes.set_xlim(0.5, max(map(len, counts)) + 0.5)
+    axes.set_xlabel(plain(f"lead [{step}s]"), fontsize=10, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(14, integer=True, steps=[1, 2, 3, 5, 10]))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g}%"
+
+
+def _draw_line(axes: Axes, values: Floats, method: str, place: int) -> None:
+    axes.plot(
+        np.arange(1, len(values) + 1),
+        values,
+        color=color_of(method, place),
+        linestyle=dashes_of(method),
+        linewidth=1.8,
+        marker="o",
+        markersize=4,
+        label=plain(name_of(method)),
+        zorder=3,
+    )
