@@ -16,8 +16,9 @@ from distributed import Client, LocalCluster, Worker, WorkerPlugin
 from distributed.system import MEMORY_LIMIT
 
 from pipeline.recipes import ComputeRecipe
+from pipeline.rollout.device import count_gpus
 from pipeline.rollout.plan import Workers
-from pipeline.spread import InPlace, OnDask, Spread
+from pipeline.spread import GPU, InPlace, OnDask, Spread
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ def spread_on(compute: ComputeRecipe) -> Iterator[Spread]:
         with _local_cluster(compute, threads) as cluster, Client(cluster) as client:
             fix_threads(own_threads(compute))  # starting workers has set them to one
             client.register_plugin(FixedThreads(threads))
+            if compute.device != "cpu":
+                client.register_plugin(OffersGpu(compute.workers))
             yield OnDask(client, Reviver(cluster, compute.workers))
 
 
@@ -114,6 +117,31 @@ class FixedThreads(WorkerPlugin):
         """Run on a worker as it starts."""
         fix_threads(self.threads)
         logging.getLogger("distributed.worker").addFilter(_is_no_goodbye)
+
+
+class OffersGpu(WorkerPlugin):
+    """Let as many local workers as there are GPUs offer one each, as the resource ``GPU``.
+
+    Workers of a cluster of its own are started with ``--resources GPU=1`` instead.
+
+    Args:
+        n_workers: workers of the local cluster, whose names count from 0.
+        gpus: GPUs of this machine; what torch sees by default.
+    """
+
+    name = "offers-gpu"
+
+    def __init__(self, n_workers: int, gpus: int | None = None) -> None:
+        self.n_workers = n_workers
+        self.gpus = gpus
+
+    async def setup(self, worker: Worker) -> None:
+        """Run on a worker as it starts."""
+        gpus = count_gpus() if self.gpus is None else self.gpus
+        place = int(worker.name) % self.n_workers  # a revived worker has a higher name
+        if place < gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = str(place)  # before CUDA starts here
+            await worker.set_resources(**{GPU: 1})
 
 
 def _is_no_goodbye(record: logging.LogRecord) -> bool:

@@ -26,6 +26,7 @@ from pipeline.rollout.evaluate import Evaluation
 from pipeline.rollout.forecaster import forecaster_of
 from pipeline.rollout.page import build_report, draw_issue
 from pipeline.rollout.plan import RolloutPlan
+from pipeline.rollout.precision import describe_precision
 from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.rollout.products import list_products
 from pipeline.rollout.publishing import ledger_of
@@ -140,7 +141,8 @@ def roll_tiles(job: Job, stage: Path, spread: Spread) -> None:
             pace.add(progress)
             tell(progress.done, progress.total, str(pace))
             page.tell(progress.done, progress.total)
-    finish_forecast(stage, _how_made(job, stage))
+    precision = describe_precision(job.request, job.plan.tiles, spread)
+    finish_forecast(stage, _how_made(job, stage) | precision)
     log.info("rolled out %d tiles in %.1f s: %s", pace.tiles, pace.seconds, pace)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.models.cells import ConvLSTMCell
+from pipeline.models.dropout import MemberDropout
 from pipeline.models.look import Look
 from pipeline.models.reach import Reach, measure_reach
 from pipeline.models.reading import Reading
 
 _HEAD_KERNEL = 3
+_GROUPS = 8  # at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +104,26 @@ class ConvLSTM(nn.Module):
 def _build_head(shape: ConvLSTMShape) -> nn.Sequential:
     """Stack dropout, 3 x 3 convolutions and the zero-started 1 x 1 output."""
     wide = shape.hidden[-1]
-    layers: list[nn.Module] = [nn.Dropout2d(shape.dropout)]
+    layers: list[nn.Module] = [MemberDropout(shape.dropout)]
     for narrow in shape.head:
-        if shape.norm == "batch":
-            layers.append(nn.BatchNorm2d(wide))
+        layers += _norm(shape.norm, wide)
         layers += [nn.Conv2d(wide, narrow, _HEAD_KERNEL, padding=_HEAD_KERNEL // 2), nn.ReLU()]
         wide = narrow
-    if shape.norm == "batch":
-        layers.append(nn.BatchNorm2d(wide))
+    layers += _norm(shape.norm, wide)
     output = nn.Conv2d(wide, 1, 1)
     nn.init.zeros_(output.weight)
     assert output.bias is not None
     nn.init.zeros_(output.bias)
     return nn.Sequential(*layers, output)
+
+
+def _norm(kind: str, channels: int) -> list[nn.Module]:
+    """Build the normalization before a convolution; groups of channels see the whole tile."""
+    if kind == "batch":
+        return [nn.BatchNorm2d(channels)]
+    if kind == "group":
+        return [nn.GroupNorm(math.gcd(channels, _GROUPS), channels)]
+    return []
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import torch
@@ -11,6 +12,12 @@ from torch import Tensor
 from pipeline.models.reading import Reading, Reads
 
 Network = Callable[[Tensor], Tensor]
+AtLead = Callable[[int], AbstractContextManager[None]]
+"""Opens what a call of the network happens in; its first lead is given, from 0."""
+
+
+def _undisturbed(_: int) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 class Inputs(NamedTuple):
@@ -43,7 +50,12 @@ def stack_channels(target: Tensor, valid: Tensor, forcings: Tensor, statics: Ten
 
 
 def roll(
-    network: Network, inputs: Inputs, *, leads: int, truth: Teacher | None = None
+    network: Network,
+    inputs: Inputs,
+    *,
+    leads: int,
+    truth: Teacher | None = None,
+    at_lead: AtLead = _undisturbed,
 ) -> Tensor:
     """Forecast ``leads`` frames, each from the frames before it (b, leads, y, x).
 
@@ -51,6 +63,13 @@ def roll(
     (``Reading``). Forecasts are set invalid outside the domain before they are fed back. With a
     ``truth`` some fed-back frames are the observed ones instead (scheduled sampling, Bengio et
     al. 2015).
+
+    Args:
+        network: what forecasts.
+        inputs: what it reads.
+        leads: frames to forecast.
+        truth: observed frames that replace some forecasts.
+        at_lead: what each call happens in, such as the dropout of an ensemble's member.
 
     Raises:
         ValueError: the inputs are not the frames that the network reads.
@@ -69,7 +88,8 @@ def roll(
             valid = torch.cat([valid, usable], dim=1)[:, reading.emits :]  # (b, known, y, x)
         forcings = inputs.forcings[:, lead : lead + reading.window]
         seen = (_window(target, reading), _window(valid, reading), forcings)
-        given = see(stack_channels(*seen, inputs.statics))
+        with at_lead(lead):
+            given = see(stack_channels(*seen, inputs.statics))
         frames.append(given if given.dim() == 4 else given[:, None])  # (b, emits, y, x)
     return torch.cat(frames, dim=1)[:, :leads]  # (b, leads, y, x)
 

@@ -79,7 +79,7 @@ class RollAlone:
         return forecaster.load([forecaster.read(tile, self.request, block) for tile in group])
 
     def _roll(self, forecaster: Forecaster, group: Group, inputs: Inputs) -> Values:
-        return forecaster.roll(inputs, self.request, Block(0, self.request.leads))
+        return forecaster.roll(group, inputs, self.request, Block(0, self.request.leads))
 
     def _write(self, group: Group, rolled: Values) -> int:
         for tile, members in zip(group, rolled, strict=True):

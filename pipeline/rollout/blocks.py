@@ -63,7 +63,7 @@ class RollBlock:
         return forecaster.load(parts)
 
     def _roll(self, forecaster: Forecaster, group: Group, inputs: Inputs) -> Values:
-        return forecaster.roll(inputs, self.request, self.block)
+        return forecaster.roll(group, inputs, self.request, self.block)
 
     def _write(self, forecaster: Forecaster, group: Group, rolled: Values) -> int:
         """Write what the tiles of a group own, then mark them done."""

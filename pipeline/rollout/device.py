@@ -37,9 +37,13 @@ def share_of(workers: Workers, device: str) -> Workers:
     if device != "cuda":
         return workers
     free, _ = torch.cuda.mem_get_info()
-    gpus = torch.cuda.device_count()
     n_bytes = min(int(_SHARE * free), workers.n_bytes)
-    return replace(workers, n=max(1, min(workers.n, gpus)), n_bytes=n_bytes)
+    return replace(workers, n=max(1, min(workers.n, count_gpus())), n_bytes=n_bytes)
+
+
+def count_gpus() -> int:
+    """Count the GPUs of this machine, without starting CUDA."""
+    return torch.cuda.device_count()
 
 
 def host_tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:

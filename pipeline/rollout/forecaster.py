@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -16,6 +16,7 @@ from pipeline.models import build_network
 from pipeline.models.reading import Reading, Reads
 from pipeline.models.roll import Inputs, roll
 from pipeline.rollout.device import arithmetic, host_tensor
+from pipeline.rollout.members import Member
 from pipeline.rollout.plan import Block
 from pipeline.rollout.request import Request
 from pipeline.streams.fields import FIELDS
@@ -96,11 +97,16 @@ class Forecaster:
         columns = zip(*parts, strict=True)
         return Inputs(*(host_tensor(np.stack(column), self.device) for column in columns))
 
-    def roll(self, inputs: Inputs, request: Request, block: Block) -> Values:
+    def roll(
+        self, tiles: Sequence[Tile], inputs: Inputs, request: Request, block: Block
+    ) -> Values:
         """Roll windows out, member by member (b, m, leads, y, x), in the network's space."""
         there = Inputs(*(part.to(self.device, non_blocking=True) for part in inputs))
-        members = range(request.members.n)
-        rolled = [self._member(there, request, block, member) for member in members]
+        origins = [(tile.reads.y0, tile.reads.x0) for tile in tiles]
+        rolled = [
+            self._roll(Member(number, request.members, block, origins), there, request)
+            for number in range(request.members.n)
+        ]
         return np.stack(rolled, axis=1)
 
     def restore(self, tile: Tile, owned: Values, request: Request, times: Times) -> Values:
@@ -114,7 +120,7 @@ class Forecaster:
         """Roll all leads of tiles of one shape in one block (b, m, leads, y, x)."""
         block = Block(0, request.leads)
         parts = [self.read(tile, request, block) for tile in tiles]
-        return self.roll(self.load(parts), request, block)
+        return self.roll(tiles, self.load(parts), request, block)
 
     def owned(self, tile: Tile, request: Request) -> Values:
         """Forecast all leads of what a tile owns in one block (m, leads, y, x), normalized."""
@@ -127,12 +133,16 @@ class Forecaster:
         members = self.owned(tile, request)
         return np.stack([self.restore(tile, member, request, times) for member in members])
 
-    def _member(self, inputs: Inputs, request: Request, block: Block, member: int) -> Values:
+    def _roll(self, member: Member, inputs: Inputs, request: Request) -> Values:
         """Roll one member out (b, leads, y, x)."""
-        network = self.networks[member % len(self.networks)]
-        target = inputs.target[:, min(member, inputs.target.shape[1] - 1)]
+        network = self.networks[member.number % len(self.networks)]
         with torch.inference_mode(), arithmetic(request.precision, self.device):
-            frames = roll(network, inputs._replace(target=target), leads=block.leads)
+            frames = roll(
+                network,
+                member.perturb(inputs, self.reading),
+                leads=member.block.leads,
+                at_lead=partial(member.at_lead, network),
+            )
         return frames.float().cpu().numpy()
 
     def _history(

@@ -10,9 +10,16 @@ import psutil
 import pytest
 
 from flows import runtime
-from flows.runtime import Reviver, describe, n_threads, spread_on, worker_bytes
+from flows.runtime import (
+    OffersGpu,
+    Reviver,
+    describe,
+    n_threads,
+    spread_on,
+    worker_bytes,
+)
 from pipeline.recipes import ComputeRecipe
-from pipeline.spread import InPlace
+from pipeline.spread import InPlace, OnDask
 
 
 def look(_: int) -> dict[str, Any]:
@@ -51,6 +58,22 @@ def test_local_workers_have_the_threads_that_were_asked_for_and_survive_a_kill(
         assert _listens_only_here()
         markers = [tmp_path / str(index) for index in range(2)]
         assert list(spread.ordered(die_once, markers)) == ["0", "1"]
+
+
+def where(_: int) -> int:
+    time.sleep(0.05)
+    return os.getpid()
+
+
+def test_work_for_a_gpu_goes_to_the_workers_that_offer_one() -> None:
+    with spread_on(ComputeRecipe(workers=2, threads=1, device="cpu")) as spread:
+        assert isinstance(spread, OnDask)
+        spread._client.register_plugin(OffersGpu(2, gpus=1))
+        anywhere = {pid for _, pid in spread.each(where, range(8))}
+        on_gpu = {pid for _, pid in spread.each(where, range(8), on_gpu=True)}
+    assert len(anywhere) == 2
+    assert len(on_gpu) == 1
+    assert on_gpu < anywhere
 
 
 def test_workers_share_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:

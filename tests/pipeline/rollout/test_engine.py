@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.recipes import Recipe, load_recipe
 from pipeline.rollout.device import pick_device
 from pipeline.rollout.engine import roll_out
 from pipeline.rollout.evaluate import Evaluation, evaluate_part, plan_hindcasts
@@ -18,84 +17,30 @@ from pipeline.rollout.hindcast import (
     baselines,
     possible_baselines,
 )
-from pipeline.rollout.plan import RolloutPlan, Workers
-from pipeline.rollout.prepare import build_plan, build_request
+from pipeline.rollout.precision import describe_precision
+from pipeline.rollout.prepare import build_request
 from pipeline.rollout.publishing import ledger_of
-from pipeline.rollout.request import Request
 from pipeline.spread import InPlace
-from pipeline.streams.transforms import Values
-from pipeline.training.bundle import train_bundle
-from stores.bundle import Bundle, open_bundle
-from stores.cube import Cube
+from stores.bundle import open_bundle
 from stores.errors import GridError
 from stores.forecast import (
-    Forecast,
-    create_forecast,
     finish_forecast,
     open_forecast,
 )
-from stores.forecast_template import ForecastTemplate, ForecastVariable
-from stores.issue import FORECAST, IssueKey, open_stage
+from stores.issue import FORECAST
 from stores.times import parse_time
-from tests.make import make_cube
-
-WORKERS = Workers(1, 10**9)
+from tests.make_rollout import Made, ask, forecast, frames, make_model, plan, stage
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Cube, Bundle]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A cube and a model that were really ingested and trained, once for all tests here."""
-    folder = tmp_path_factory.mktemp("made")
-    cube = make_cube(folder, training={"epochs": 3, "lr": 0.02})
-    recipe = load_recipe(folder / "recipe.yaml")
-    bundle = train_bundle(recipe, cube, (folder / "models", folder / "logs"), spread=InPlace())
-    return recipe, Cube.open(cube), bundle
-
-
-def ask(
-    made: tuple[Recipe, Cube, Bundle], *, init: str | None = None, leads: int | None = None
-) -> Request:
-    recipe, cube, bundle = made
-    return build_request(recipe, bundle, cube, init=init, leads=leads)
-
-
-def plan(made: tuple[Recipe, Cube, Bundle], core: int, block: int = 4) -> RolloutPlan:
-    recipe, cube, bundle = made
-    rollout = recipe.rollout.with_values(tile_px=core, block_leads=block)
-    return build_plan(recipe.with_values(rollout=rollout), bundle, cube, 4, WORKERS)
-
-
-def stage(made: tuple[Recipe, Cube, Bundle], root: Path, tiles: RolloutPlan) -> Path:
-    recipe, cube, bundle = made
-    request = ask(made, init="2006-06")
-    key = IssueKey(recipe.fingerprint(), bundle.digest, cube.version, "2006-06", 4)
-    staged = open_stage(root, key)
-    variable = ForecastVariable(recipe.target.variable, recipe.target_variable.units)
-    template = ForecastTemplate(
-        cube.grid, (variable,), cube.step, request.init, 4, layout=tiles.layout
-    )
-    create_forecast(staged, template)
-    return staged
-
-
-def forecast(
-    made: tuple[Recipe, Cube, Bundle], root: Path, core: int, block: int = 4
-) -> Forecast:
-    tiles = plan(made, core, block)
-    staged = stage(made, root, tiles)
-    for progress in roll_out(ask(made, init="2006-06"), tiles, staged, spread=InPlace()):
-        assert progress.total == tiles.n_tasks
-    finish_forecast(staged)
-    return open_forecast(staged / FORECAST)
-
-
-def frames(rolled: Forecast) -> Values:
-    return np.stack([rolled.read("rain", lead) for lead in range(1, 5)])
+    return make_model(tmp_path_factory.mktemp("made"))
 
 
 @pytest.mark.parametrize("core", [5, 8, 11])
 def test_a_forecast_in_tiles_equals_that_of_the_whole_grid(
-    made: tuple[Recipe, Cube, Bundle], tmp_path: Path, core: int
+    made: Made, tmp_path: Path, core: int
 ) -> None:
     whole = forecast(made, tmp_path / "whole", 32)
     tiled = forecast(made, tmp_path / "tiled", core)
@@ -107,7 +52,7 @@ def test_a_forecast_in_tiles_equals_that_of_the_whole_grid(
 
 @pytest.mark.parametrize("block", [1, 2, 3])
 def test_a_forecast_in_blocks_of_leads_equals_that_in_one_block(
-    made: tuple[Recipe, Cube, Bundle], tmp_path: Path, block: int
+    made: Made, tmp_path: Path, block: int
 ) -> None:
     whole = forecast(made, tmp_path / "whole", 32)
     blocks = forecast(made, tmp_path / "blocks", 7, block)
@@ -117,9 +62,7 @@ def test_a_forecast_in_blocks_of_leads_equals_that_in_one_block(
     np.testing.assert_allclose(frames(blocks), frames(whole), rtol=1e-5, atol=1e-4)
 
 
-def test_land_is_finite_and_the_sea_is_not(
-    made: tuple[Recipe, Cube, Bundle], tmp_path: Path
-) -> None:
+def test_land_is_finite_and_the_sea_is_not(made: Made, tmp_path: Path) -> None:
     rolled = forecast(made, tmp_path, 16)
     domain = rolled.read_domain()
     assert 0 < domain.mean() < 1
@@ -129,7 +72,7 @@ def test_land_is_finite_and_the_sea_is_not(
 
 @pytest.mark.parametrize(("block", "steps"), [(4, 2), (2, 2), (2, 8)])
 def test_a_rerun_skips_the_tiles_that_are_done(
-    made: tuple[Recipe, Cube, Bundle], tmp_path: Path, block: int, steps: int
+    made: Made, tmp_path: Path, block: int, steps: int
 ) -> None:
     tiles = plan(made, 8, block)
     staged = stage(made, tmp_path, tiles)
@@ -148,7 +91,7 @@ def test_a_rerun_skips_the_tiles_that_are_done(
 
 
 def test_tiles_computed_together_equal_tiles_computed_alone(
-    made: tuple[Recipe, Cube, Bundle],
+    made: Made,
 ) -> None:
     forecaster = open_forecaster((made[2].path,), made[1].path, "cpu")
     tiles, request = plan(made, 8).tiles, ask(made, init="2006-06")
@@ -157,7 +100,7 @@ def test_tiles_computed_together_equal_tiles_computed_alone(
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6)
 
 
-def test_scores_do_not_depend_on_tiles(made: tuple[Recipe, Cube, Bundle]) -> None:
+def test_scores_do_not_depend_on_tiles(made: Made) -> None:
     recipe, cube, _ = made
     tables = [
         evaluate_part(
@@ -181,7 +124,7 @@ def test_scores_do_not_depend_on_tiles(made: tuple[Recipe, Cube, Bundle]) -> Non
     np.testing.assert_allclose(numbers[0], numbers[1], rtol=1e-4)
 
 
-def test_baselines_are_what_their_names_say(made: tuple[Recipe, Cube, Bundle]) -> None:
+def test_baselines_are_what_their_names_say(made: Made) -> None:
     source = open_forecaster((made[2].path,), made[1].path, "cpu").source
     tile = plan(made, 32).tiles[0]
     init = parse_time("2006-06")
@@ -196,9 +139,7 @@ def test_baselines_are_what_their_names_say(made: tuple[Recipe, Cube, Bundle]) -
     np.testing.assert_array_equal(found[CLIMATOLOGY][0], found[CLIMATOLOGY][12])
 
 
-def test_scores_survive_being_written(
-    made: tuple[Recipe, Cube, Bundle], tmp_path: Path
-) -> None:
+def test_scores_survive_being_written(made: Made, tmp_path: Path) -> None:
     scored = evaluate_part(
         made[0],
         ask(made),
@@ -217,7 +158,7 @@ def test_scores_survive_being_written(
 
 
 def test_an_init_without_enough_history_is_refused_with_one_that_has(
-    made: tuple[Recipe, Cube, Bundle],
+    made: Made,
 ) -> None:
     with pytest.raises(
         ValueError, match=r"init=2000-02 has not enough history.*from 2000-03 on"
@@ -226,20 +167,20 @@ def test_an_init_without_enough_history_is_refused_with_one_that_has(
 
 
 def test_an_init_outside_the_cube_is_refused_with_what_it_holds(
-    made: tuple[Recipe, Cube, Bundle],
+    made: Made,
 ) -> None:
     with pytest.raises(ValueError, match="holds 2000-01 to 2007-12"):
         ask(made, init="2012-01")
 
 
 def test_without_an_init_the_last_frame_of_the_cube_is_taken(
-    made: tuple[Recipe, Cube, Bundle],
+    made: Made,
 ) -> None:
     assert ask(made).init == made[1].times[-1]
 
 
 def test_a_bundle_of_another_grid_is_refused_with_both_grids(
-    made: tuple[Recipe, Cube, Bundle],
+    made: Made,
 ) -> None:
     recipe, cube, bundle = made
     shifted = replace(cube, grid=cube.grid.translate_pix(0.5, 0))
@@ -254,9 +195,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         pick_device("cuda")
 
 
-def test_the_bundle_alone_reproduces_a_forecast(
-    made: tuple[Recipe, Cube, Bundle], tmp_path: Path
-) -> None:
+def test_the_bundle_alone_reproduces_a_forecast(made: Made, tmp_path: Path) -> None:
     moved = tmp_path / made[2].path.name
     shutil.copytree(made[2].path, moved)
     request = ask(made, init="2006-06")
@@ -268,8 +207,18 @@ def test_the_bundle_alone_reproduces_a_forecast(
 
 
 def test_without_a_year_before_the_first_init_there_is_no_seasonal_naive(
-    made: tuple[Recipe, Cube, Bundle],
+    made: Made,
 ) -> None:
     cube = made[1]
     assert SEASONAL_NAIVE in possible_baselines(cube, parse_time("2000-12"))
     assert SEASONAL_NAIVE not in possible_baselines(cube, parse_time("2000-11"))
+
+
+def test_bf16_says_how_far_it_is_from_float32(made: Made) -> None:
+    request, tiles = ask(made.asking(precision="bf16"), init="2006-06"), plan(made, 16).tiles
+    said = describe_precision(request, tiles, InPlace())
+    assert said["precision"] == "bf16"
+    assert 0 < max(said["precision_error_rms"]) < max(said["precision_error_largest"])
+    forecast = forecaster_of(request).physical(tiles[0], request)
+    assert max(said["precision_error_largest"]) < 0.1 * np.nanmax(forecast)
+    assert describe_precision(replace(request, precision="32"), tiles, InPlace()) == {}

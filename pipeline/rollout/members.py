@@ -1,0 +1,67 @@
+"""What makes one member of an ensemble differ from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.models.chance import Key, Origin, fields
+from pipeline.models.dropout import dropping
+from pipeline.models.reading import Reading, Reads
+from pipeline.models.roll import Inputs
+from pipeline.rollout.plan import Block
+from pipeline.rollout.request import Members
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member over one block of some tiles.
+
+    What is random follows from seed, member, lead and place on the grid alone.
+    """
+
+    number: int
+    """Counted from 0."""
+    members: Members
+    block: Block
+    origins: Sequence[Origin]
+    """First row and column that each tile of the batch reads."""
+
+    def perturb(self, inputs: Inputs, reading: Reading) -> Inputs:
+        """Take this member's history (b, t, y, x), with noise on the frames that were observed.
+
+        The history comes as (b, m, t, y, x), or with one m for members that have not parted.
+        """
+        target = inputs.target[:, min(self.number, inputs.target.shape[1] - 1)]
+        n_observed = max(0, reading.known - self.block.first)
+        if not self.members.noise or not n_observed:
+            return inputs._replace(target=target)
+        frames = list(target.unbind(dim=1))
+        for index in range(n_observed):
+            lead = self.block.first + index + 1 - reading.history  # 0 is the frame of init
+            noise = self._noise(lead, frames[index]) * inputs.valid[:, index]
+            frames[index] = frames[index] + self.members.noise * noise
+        return inputs._replace(target=torch.stack(frames, dim=1))
+
+    def at_lead(self, network: Reads, lead: int) -> AbstractContextManager[None]:
+        """Let the network drop the maps of this member; ``lead`` counts in the block from 0."""
+        if not self.members.dropout:
+            return nullcontext()
+        assert isinstance(network, nn.Module)
+        return dropping(network, self._keys(self.block.first + lead + 1))
+
+    def _noise(self, lead: int, like: Tensor) -> Tensor:
+        """Draw noise for one frame of all tiles (b, y, x)."""
+        shape = (like.shape[-2], like.shape[-1])
+        px = self.members.noise_px
+        return fields(
+            self._keys(lead), self.origins, shape, correlation_px=px, device=like.device
+        )
+
+    def _keys(self, lead: int) -> list[Key]:
+        key = Key(self.members.seed, self.number, lead)
+        return [key] * len(self.origins)

@@ -1,0 +1,51 @@
+"""How far a forecast in bf16 is from the same one in float32, stated where it is published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from pipeline.rollout.forecaster import forecaster_of
+from pipeline.rollout.request import Request
+from pipeline.spread import Spread
+from pipeline.tiling.plan import Tile
+
+
+def describe_precision(
+    request: Request, tiles: Sequence[Tile], spread: Spread
+) -> dict[str, Any]:
+    """Forecast one tile from the middle in both precisions, and give their difference per lead.
+
+    Returns:
+        attributes of the forecast, in its units; {} where it is float32 anyway.
+    """
+    if request.precision == "32":
+        return {}
+    domain = forecaster_of(request).source.domain
+    middle = len(tiles) // 2
+    outward = sorted(range(len(tiles)), key=lambda index: abs(index - middle))
+    tile = next((tiles[i] for i in outward if domain(tiles[i].owns).any()), tiles[middle])
+    on_gpu = request.device == "cuda"
+    ((_, found),) = spread.each(partial(compare_precision, request), [tile], on_gpu=on_gpu)
+    return found
+
+
+def compare_precision(request: Request, tile: Tile) -> dict[str, Any]:
+    """Forecast a tile in the precision of the request and in float32."""
+    forecaster = forecaster_of(request)
+    low, high = (
+        forecaster.physical(tile, replace(request, precision=precision))[0]
+        for precision in (request.precision, "32")
+    )
+    error = np.abs(low - high, dtype=np.float64)[:, forecaster.source.domain(tile.owns)]
+    rms = np.sqrt(np.square(error).mean(axis=1)) if error.size else np.zeros(len(error))
+    return {
+        "precision": request.precision,
+        "precision_measured_on": f"one tile, {tile.owns}, against float32",
+        "precision_error_rms": rms.round(6).tolist(),
+        "precision_error_largest": error.max(axis=1, initial=0.0).round(6).tolist(),
+    }

@@ -1,0 +1,110 @@
+"""Builders of trained models and of forecasts rolled out through the stores; nothing mocked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.metrics.calibration import Calibration
+from pipeline.recipes import Recipe, load_recipe
+from pipeline.rollout.engine import roll_out
+from pipeline.rollout.plan import RolloutPlan, Workers
+from pipeline.rollout.prepare import build_plan, build_request
+from pipeline.rollout.products import list_products
+from pipeline.rollout.request import Request
+from pipeline.spread import InPlace, Spread
+from pipeline.streams.transforms import Values
+from pipeline.training.bundle import train_bundle
+from stores.bundle import Bundle
+from stores.cube import Cube
+from stores.forecast import Forecast, create_forecast, finish_forecast, open_forecast
+from stores.forecast_template import ForecastTemplate, ForecastVariable
+from stores.issue import FORECAST, IssueKey, open_stage
+from tests.make import make_cube
+
+WORKERS = Workers(1, 10**9)
+INIT, LEADS = "2006-06", 4
+
+
+class Made(NamedTuple):
+    """A recipe, its cube, and a model that was really trained on it."""
+
+    recipe: Recipe
+    cube: Cube
+    bundle: Bundle
+
+    def asking(self, **rollout: Any) -> Made:
+        """Ask the same model for another rollout."""
+        changed = self.recipe.rollout.with_values(**rollout)
+        return self._replace(recipe=self.recipe.with_values(rollout=changed))
+
+
+def make_model(folder: Path, **overrides: Any) -> Made:
+    """Ingest the made archive and train on it for a moment."""
+    training = {"epochs": 3, "lr": 0.02}
+    cube = make_cube(folder, **{"training": training} | overrides)
+    recipe = load_recipe(folder / "recipe.yaml")
+    bundle = train_bundle(recipe, cube, (folder / "models", folder / "logs"), spread=InPlace())
+    return Made(recipe, Cube.open(cube), bundle)
+
+
+def ask(
+    made: Made,
+    *,
+    init: str | None = None,
+    leads: int | None = None,
+    calibration: Calibration | None = None,
+) -> Request:
+    """Build the request for one forecast."""
+    recipe, cube, bundle = made
+    return build_request(recipe, bundle, cube, init=init, leads=leads, calibration=calibration)
+
+
+def plan(made: Made, core: int, block: int = LEADS) -> RolloutPlan:
+    """Plan tiles and blocks of four leads."""
+    asked = made.asking(tile_px=core, block_leads=block)
+    return build_plan(asked.recipe, made.bundle, made.cube, LEADS, WORKERS)
+
+
+def stage(made: Made, root: Path, tiles: RolloutPlan, request: Request | None = None) -> Path:
+    """Stage an empty forecast."""
+    recipe, cube, bundle = made
+    request = request or ask(made, init=INIT)
+    staged = open_stage(
+        root, IssueKey(recipe.fingerprint(), bundle.digest, cube.version, INIT, LEADS)
+    )
+    variables = tuple(
+        ForecastVariable(f"{recipe.target.variable}{product.suffix}", "mm month-1")
+        for product in list_products(request)
+    )
+    template = ForecastTemplate(
+        cube.grid, variables, cube.step, request.init, LEADS, layout=tiles.layout
+    )
+    create_forecast(staged, template)
+    return staged
+
+
+def forecast(  # noqa: PLR0913  one argument a way to cut
+    made: Made,
+    root: Path,
+    core: int,
+    block: int = LEADS,
+    *,
+    batch: int = 1,
+    spread: Spread | None = None,
+    request: Request | None = None,
+) -> Forecast:
+    """Roll a forecast out and commit it."""
+    tiles, request = plan(made, core, block), request or ask(made, init=INIT)
+    staged = stage(made, root, tiles, request)
+    steps = roll_out(request, tiles, staged, spread=spread or InPlace(), batch=batch)
+    assert all(progress.total == tiles.n_tasks for progress in steps)
+    finish_forecast(staged)
+    return open_forecast(staged / FORECAST)
+
+
+def frames(rolled: Forecast, variable: str = "rain") -> Values:
+    """Read all leads of a variable (leads, y, x)."""
+    return np.stack([rolled.read(variable, lead) for lead in range(1, LEADS + 1)])

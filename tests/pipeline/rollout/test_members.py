@@ -1,0 +1,219 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.metrics.calibration import Calibration
+from pipeline.rollout.calibrate import calibrate, find_calibration, keep_calibration
+from pipeline.rollout.evaluate import Evaluation, evaluate_part
+from pipeline.rollout.forecaster import forecaster_of
+from pipeline.rollout.plan import Block
+from pipeline.rollout.products import calibrated, spanned
+from pipeline.rollout.request import Request
+from pipeline.spread import InPlace
+from pipeline.streams.transforms import Values
+from pipeline.training.bundle import train_bundle
+from stores.bundle import open_bundle
+from stores.forecast import Forecast
+from stores.times import parse_time
+from tests.make_rollout import INIT, LEADS, Made, ask, forecast, frames, make_model, plan
+
+NOISE = {"noise": 0.3, "noise_px": 4}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A model whose dropout is large enough to part members."""
+    return make_model(tmp_path_factory.mktemp("made"), model={"dropout": 0.5})
+
+
+def products(rolled: Forecast) -> dict[str, Values]:
+    return {name: frames(rolled, name) for name in rolled.variables}
+
+
+def alone(made: Made, request: Request) -> Values:
+    tile = plan(made, 32).tiles[0]
+    return forecaster_of(request).owned(tile, request)
+
+
+@pytest.mark.parametrize(("core", "block", "batch"), [(7, 4, 1), (9, 2, 3), (16, 1, 2)])
+def test_an_ensemble_in_tiles_and_blocks_equals_that_of_the_whole_grid(
+    made: Made, tmp_path: Path, core: int, block: int, batch: int
+) -> None:
+    asked = made.asking(members=3, perturb=NOISE)
+    whole = products(forecast(asked, tmp_path / "whole", 32))
+    tiled = products(forecast(asked, tmp_path / "tiled", core, block, batch=batch))
+    assert len(plan(asked, core, block).tiles) > 1
+    assert set(whole) == {"rain", "rain_sd", "rain_q10", "rain_q50", "rain_q90"}
+    assert np.nanmean(whole["rain_sd"]) > 0.5
+    for name, values in whole.items():
+        np.testing.assert_allclose(tiled[name], values, rtol=1e-4, atol=1e-3)
+
+
+def test_every_source_of_randomness_parts_members(made: Made) -> None:
+    plain = ask(made.asking(members=2, perturb={"dropout": False, "noise": 0.1}), init=INIT)
+    drops = ask(made.asking(members=2), init=INIT)
+    same = replace(plain, members=replace(plain.members, noise=0.0))
+    for request, parts in ((plain, True), (drops, True), (same, False)):
+        one, other = alone(made, request)
+        assert (np.abs(one - other).max() > 1e-3) == parts
+
+
+def test_a_member_does_not_depend_on_how_many_there_are(made: Made) -> None:
+    many = alone(made, ask(made.asking(members=4, perturb=NOISE), init=INIT))
+    few = alone(made, ask(made.asking(members=2, perturb=NOISE), init=INIT))
+    np.testing.assert_array_equal(many[:2], few)
+
+
+def test_another_seed_gives_other_members(made: Made) -> None:
+    seeds = [
+        alone(made, ask(made.asking(members=1, perturb=NOISE | {"seed": seed}), init=INIT))
+        for seed in (0, 1)
+    ]
+    assert np.abs(seeds[0] - seeds[1]).max() > 1e-3
+
+
+def test_noise_changes_observed_frames_only_and_no_gap(made: Made) -> None:
+    request = ask(made.asking(members=2, perturb=NOISE), init=INIT)
+    forecaster, tile = forecaster_of(request), plan(made, 32).tiles[0]
+    part = forecaster.read(tile, request, Block(0, LEADS))
+    quiet = replace(request, members=replace(request.members, noise=0.0))
+    gaps = ~part.valid
+    assert gaps.any()
+    inputs = forecaster.load([part])
+    noisy = forecaster.roll([tile], inputs, request, Block(0, 1))
+    calm = forecaster.roll([tile], inputs, quiet, Block(0, 1))
+    assert np.abs(noisy - calm).max() > 1e-3
+    assert (inputs.target.numpy()[0, 0][gaps] == 0).all()
+
+
+def test_members_that_would_be_equal_are_refused_with_what_parts_them(made: Made) -> None:
+    still = made.recipe.with_values(model=made.recipe.model.with_values(dropout=0.0))
+    with pytest.raises(ValueError, match=r"they would be equal; set rollout\.perturb\.noise"):
+        made._replace(recipe=still).asking(members=2)
+
+
+def test_members_of_several_bundles_are_their_forecasts(made: Made, tmp_path: Path) -> None:
+    recipe, cube, first = made
+    training = recipe.training.with_values(seed=7)
+    other = train_bundle(
+        recipe.with_values(training=training),
+        cube.path,
+        (first.path.parent, tmp_path / "logs"),
+        spread=InPlace(),
+    )
+    quiet = {"dropout": False}
+    both = ask(made.asking(members=2, bundles=[other.path.name], perturb=quiet), init=INIT)
+    one, two = alone(made, both)
+    np.testing.assert_array_equal(one, alone(made, replace(both, bundles=(first.path,)))[0])
+    np.testing.assert_array_equal(two, alone(made, replace(both, bundles=(other.path,)))[0])
+    assert np.abs(one - two).max() > 1e-3
+
+
+def test_a_bundle_of_another_kind_is_refused_by_name(made: Made, tmp_path: Path) -> None:
+    other = make_model(tmp_path, rollout={"history": 4})
+    target = made.bundle.path.parent / other.bundle.path.name
+    other.bundle.path.rename(target)
+    with pytest.raises(ValueError, match="has another 'reading' than"):
+        ask(made.asking(members=2, bundles=[open_bundle(target).path.name]), init=INIT)
+
+
+def test_intervals_hold_the_forecast_and_are_the_same_in_blocks(
+    made: Made, tmp_path: Path
+) -> None:
+    margins = Calibration(0.8, (0.1, 0.2, 0.3, 0.4), (9, 9, 9, 9), "validation", ("2005-05",))
+    request = ask(made, init=INIT, calibration=margins)
+    whole = products(forecast(made, tmp_path / "whole", 32, request=request))
+    blocks = products(forecast(made, tmp_path / "blocks", 8, 2, request=request))
+    inside = np.isfinite(whole["rain"])
+    width = (whole["rain_upper"] - whole["rain_lower"])[:, inside[0]].mean(axis=1)
+    assert (np.diff(width) > 0).all()
+    assert (whole["rain_lower"][inside] <= whole["rain"][inside]).all()
+    assert (whole["rain"][inside] <= whole["rain_upper"][inside]).all()
+    for name, values in whole.items():
+        np.testing.assert_allclose(blocks[name], values, rtol=1e-4, atol=1e-3)
+
+
+def test_a_negative_margin_never_makes_the_ends_of_an_interval_cross() -> None:
+    members = np.random.default_rng(0).normal(size=(5, 2, 3, 4)).astype(np.float32)
+    tight = Calibration(0.8, (-0.5, -9.0), (99, 99), "validation", ())
+    lower, upper = calibrated(members, tight)
+    plain = spanned(members, 0.8)
+    assert (lower <= upper).all()
+    assert (upper - lower < plain[1] - plain[0]).all()
+
+
+def test_calibrated_intervals_hold_their_share_of_the_part_they_were_learned_on(
+    made: Made,
+) -> None:
+    tiles, learning = plan(made, 32).tiles, "validation"
+    request = ask(made, init="2005-05")
+    margins = calibrate(
+        made.recipe, request, tiles, learning, spread=InPlace(), tell=lambda done, total: None
+    )
+    assert margins.part == learning
+    scored = evaluate_part(
+        made.recipe,
+        replace(request, calibration=margins),
+        tiles,
+        learning,
+        spread=InPlace(),
+        tell=lambda done, total: None,
+    )
+    assert scored.chances is not None
+    assert scored.chances["coverage"].between(0.8, 0.82).all()
+
+
+def test_an_evaluated_ensemble_says_coverage_and_spread_and_survives_being_written(
+    made: Made, tmp_path: Path
+) -> None:
+    asked = made.asking(members=3, perturb=NOISE)
+    margins = Calibration(0.8, (0.5,) * 4, (99,) * 4, "validation", ())
+    tables = [
+        evaluate_part(
+            asked.recipe,
+            ask(asked, init=INIT, calibration=margins),
+            plan(asked, core).tiles,
+            "test",
+            spread=InPlace(),
+            tell=lambda done, total: None,
+        )
+        for core in (32, 9)
+    ]
+    tables[0].save(tmp_path)
+    read = Evaluation.load(tmp_path, "test")
+    assert read is not None
+    assert read.chances is not None
+    assert list(read.chances) == [
+        "lead",
+        "level",
+        "coverage",
+        "width",
+        "crps",
+        "spread",
+        "spread_skill",
+        "units",
+    ]
+    for other in (read, tables[1]):
+        assert other.chances is not None
+        left, right = (
+            t.drop(columns="units").astype(float) for t in (read.chances, other.chances)
+        )
+        np.testing.assert_allclose(left, right, rtol=1e-3)
+
+
+def test_margins_of_another_recipe_are_not_used(made: Made, tmp_path: Path) -> None:
+    margins = Calibration(0.8, (0.1,) * 4, (9,) * 4, "validation", ("2005-05",))
+    keep_calibration(tmp_path, made.recipe, margins)
+    assert find_calibration(tmp_path, made.recipe, LEADS) == margins
+    assert find_calibration(tmp_path, made.recipe, LEADS + 1) is None
+    other = made.asking(members=2)
+    assert find_calibration(tmp_path, other.recipe, LEADS) is None
+    assert find_calibration(tmp_path / "nothing", made.recipe, LEADS) is None
+
+
+def test_the_key_of_an_issue_changes_with_its_margins(made: Made) -> None:
+    assert parse_time(INIT) == ask(made, init=INIT).init
+    one = Calibration(0.8, (0.1,), (9,), "validation", ())
+    assert one.digest != replace(one, margins=(0.2,)).digest
