@@ -117,8 +117,8 @@ def chance_table(
     columns: dict[str, Any] = {}
     if scored.coverage is not None and calibration is not None:
         coverage = scored.coverage
-        columns |= {"level": calibration.level, "coverage": coverage.fraction}
-        columns |= {"width": coverage.mean_width}
+        columns |= {"level": calibration.level, "n": coverage.n}
+        columns |= {"coverage": coverage.fraction, "width": coverage.mean_width}
     if scored.ensemble is not None:
         ensemble = scored.ensemble
         columns |= {"crps": ensemble.crps, "spread": ensemble.spread}

@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from pipeline.metrics.intervals import Coverage
 from pipeline.plots import (
     Extent,
     plot_curves,
     plot_errors,
+    plot_intervals,
     plot_maps,
     plot_series,
     plot_skill,
@@ -91,6 +93,7 @@ def build_report(
         sections=[
             *_map_sections(recipe, forecast, drawn, name),
             *_skill_sections(evaluation, str(forecast.step)),
+            *_chance_sections(evaluation, str(forecast.step)),
             Section(
                 "How the model learned",
                 "Loss in normalized units, per epoch. The weights of the best epoch are used.",
@@ -125,7 +128,20 @@ def _facts(
         "Bundle": str(attributes["bundle"])[:12],
         "Cube version": str(attributes["cube_version"]),
         "Recipe": str(attributes["recipe"])[:12],
+        **_rollout_facts(recipe, attributes),
     }
+
+
+def _rollout_facts(recipe: Recipe, attributes: Mapping[str, Any]) -> dict[str, str]:
+    """Say how the forecast was rolled out, where that is not plain."""
+    facts = {"Rollout": str(attributes["rollout"])} if "rollout" in attributes else {}
+    if recipe.rollout.members > 1:
+        facts["Members"] = str(recipe.rollout.members)
+    if "precision" in attributes:
+        largest = max(attributes["precision_error_largest"])
+        units = recipe.target_variable.units
+        facts["Precision"] = f"{attributes['precision']}, at most {largest:g} {units} off"
+    return facts
 
 
 def _map_sections(recipe: Recipe, forecast: Forecast, drawn: Drawn, name: str) -> list[Section]:
@@ -187,6 +203,38 @@ def _skill_sections(evaluation: Evaluation | None, step: str) -> list[Section]:
             table=score_overview(evaluation.table),
         )
     ]
+
+
+def _chance_sections(evaluation: Evaluation | None, step: str) -> list[Section]:
+    if evaluation is None or evaluation.chances is None:
+        return []
+    chances = evaluation.chances
+    units = str(chances["units"].iloc[0])
+    parts, figure = [], None
+    if "coverage" in chances:
+        level = float(chances["level"].iloc[0])
+        figure = plot_intervals(
+            {MODEL: _coverage(chances)}, level=level, units=units, step=step
+        )
+        parts.append(
+            f"Intervals were made to hold {level:.0%} of the truths of the validation part; "
+            f"this is how many of the untouched {evaluation.part} part they held. They hold on "
+            "average over pixels and forecasts, not at each place."
+        )
+    if "crps" in chances:
+        parts.append(
+            "CRPS is the error of the whole ensemble; lower is better. A spread-skill ratio "
+            "below 1 says that members agree more than they are right."
+        )
+    table = chances.drop(columns="units")
+    return [Section("How sure it is", "\n\n".join(parts), figure=figure, table=table)]
+
+
+def _coverage(chances: pd.DataFrame) -> Coverage:
+    """Count again what a table of intervals says."""
+    n = chances["n"].to_numpy(dtype=np.int64)
+    inside = (chances["coverage"].to_numpy() * n).round().astype(np.int64)
+    return Coverage(n, inside, chances["width"].to_numpy() * n)
 
 
 def _shape(forecast: Forecast) -> tuple[int, int]:

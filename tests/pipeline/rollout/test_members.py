@@ -188,6 +188,7 @@ def test_an_evaluated_ensemble_says_coverage_and_spread_and_survives_being_writt
     assert list(read.chances) == [
         "lead",
         "level",
+        "n",
         "coverage",
         "width",
         "crps",
