@@ -10,6 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from functools import partial
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
@@ -154,7 +155,11 @@ class OnDask:
         return _Running(submit, item, self._finished)
 
     def _finished(self, futures: list[Future[Any]]) -> set[Future[Any]]:
-        """Wait until some of ``futures`` are finished; look after the workers meanwhile."""
+        """Wait until some of ``futures`` are finished; look after the workers meanwhile.
+
+        Raises:
+            ConnectionError: the scheduler is gone.
+        """
         while True:
             try:
                 done = wait(
@@ -164,6 +169,11 @@ class OnDask:
                 ).done
             except TimeoutError:
                 done = set()
+            except CancelledError as error:
+                raise ConnectionError(
+                    f"the Dask scheduler is gone ({error.__class__.__name__}), so its work "
+                    "stopped; start it again and run the same command: what is done is kept"
+                ) from error
             if done:
                 return set(done)
             if self._revive is not None:

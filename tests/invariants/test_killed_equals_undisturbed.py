@@ -11,28 +11,20 @@ import pytest
 from flows.runtime import spread_on
 from flows.steps import issue
 from flows.steps.issue import Job
-from pipeline.recipes import ComputeRecipe, Recipe, load_recipe
+from pipeline.recipes import ComputeRecipe
 from pipeline.rollout.engine import roll_out
 from pipeline.rollout.plan import RolloutPlan, Workers
 from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.spread import InPlace, Spread
-from pipeline.training.bundle import train_bundle
-from stores.bundle import Bundle
-from stores.cube import Cube
 from stores.forecast import finish_forecast
 from stores.issue import FORECAST
-from tests.make import make_cube
-
-Made = tuple[Recipe, Cube, Bundle]
+from tests.make_rollout import Made, make_model
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("made")
-    cube = make_cube(folder, rollout={"history": 3, "leads": 4, "tile_px": 5})
-    recipe = load_recipe(folder / "recipe.yaml")
-    bundle = train_bundle(recipe, cube, (folder / "models", folder / "logs"), spread=InPlace())
-    return recipe, Cube.open(cube), bundle
+    return make_model(folder, training={"epochs": 2}, rollout={"tile_px": 5})
 
 
 def plan(made: Made, root: Path) -> Job:
@@ -56,6 +48,11 @@ def roll(made: Made, root: Path, spread: Spread, *, kill_after: set[int]) -> dic
         if count in kill_after:
             os.kill(workers()[0], signal.SIGKILL)
     finish_forecast(stage)
+    return digests(stage)
+
+
+def digests(stage: Path) -> dict[str, str]:
+    """Give the digest of every file of a staged forecast."""
     files = sorted(path for path in (stage / FORECAST).rglob("*") if path.is_file())
     return {
         str(path.relative_to(stage)): hashlib.sha256(path.read_bytes()).hexdigest()
