@@ -163,8 +163,7 @@ def write_block(array: zarr.Array[Any], start: Sequence[int], values: Values) ->
     dims = [str(name) for name in names]
     check_owned(start, stop, shape=array.shape, shard=array.shards or array.chunks, dims=dims)
     index = tuple(slice(begin, end) for begin, end in zip(start, stop, strict=True))
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        zarr.open_array(array.store_path, mode="r+")[index] = values
+    array.with_config({"write_empty_chunks": True})[index] = values
 
 
 def commit_group(path: Path, attributes: Attributes | None = None) -> None:

@@ -106,6 +106,11 @@ def open_bundle(path: Path) -> Bundle:
     findings = check_bundle(path)
     if findings:
         raise CorruptError(_damaged(path, "; ".join(findings)))
+    return read_bundle(path)
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read a bundle that ``open_bundle`` has proven already, as every worker does."""
     content = read_json(path / BUNDLE)
     return Bundle(path, content["name"], content["digest"], content["description"])
 

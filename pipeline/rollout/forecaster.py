@@ -25,7 +25,7 @@ from pipeline.streams.samples import Span
 from pipeline.streams.stack import Stack
 from pipeline.streams.transforms import Values
 from pipeline.tiling.plan import Tile
-from stores.bundle import open_bundle
+from stores.bundle import read_bundle
 from stores.times import Times
 from stores.windows import Window
 
@@ -173,12 +173,12 @@ class Forecaster:
 def open_forecaster(
     bundles: tuple[Path, ...], cube: Path, device: str, *, exact: bool = True
 ) -> Forecaster:
-    """Open bundles of one kind for one cube, once per process.
+    """Read bundles of one kind, which were proven before, for one cube; once per process.
 
     Raises:
         ValueError: the bundles read other channels, or a network is not exact in tiles.
     """
-    opened = [open_bundle(path) for path in bundles]
+    opened = [read_bundle(path) for path in bundles]
     networks = [
         build_network(bundle.description["network"], bundle.load_weights(), exact=exact)
         for bundle in opened

@@ -1,0 +1,148 @@
+"""A search for a counter-example: no tile, block, batch or worker changes a forecast."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import pytest
+import torch
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from flows.runtime import spread_on
+from pipeline.models.reach import Reach
+from pipeline.models.reading import Reading
+from pipeline.models.roll import Inputs, roll
+from pipeline.recipes import ComputeRecipe
+from pipeline.spread import InPlace, Spread
+from pipeline.tiling.plan import Tile, plan_tiles
+from tests.invariants.test_every_kind_is_tile_exact import EXACT, kinds, sides
+from tests.networks import Built, Stated, cut, make_convlstm, make_inputs
+
+
+class Cut(NamedTuple):
+    """How a rollout is cut."""
+
+    core: int
+    block: int
+    batch: int
+    workers: int
+
+
+cuts = st.builds(
+    Cut,
+    core=st.integers(7, 40),
+    block=st.integers(1, 4),
+    batch=st.integers(1, 3),
+    workers=st.integers(0, 2),
+)
+
+
+@pytest.fixture(scope="module")
+def spreads() -> Iterator[list[Spread]]:
+    """This process, one worker process, and two."""
+    one, two = (ComputeRecipe(workers=n, threads=1, device="cpu") for n in (1, 2))
+    with spread_on(one) as single, spread_on(two) as double:
+        yield [InPlace(), single, double]
+
+
+def block_inputs(reading: Reading, inputs: Inputs, rolled: Tensor, first: int) -> Inputs:
+    """Give what the block from lead ``first`` reads: observed frames, then rolled ones."""
+    domain = inputs.domain[:, None].expand_as(rolled)
+    usable = domain if reading.feeds_back else torch.zeros_like(domain)
+    known = slice(0, reading.known)
+    target = torch.cat([inputs.target[:, known], torch.where(usable, rolled, 0.0)], dim=1)
+    valid = torch.cat([inputs.valid[:, known], usable], dim=1)
+    unknown = reading.history - reading.known  # the frame that is forecast itself
+    last = slice(target.shape[1] - reading.known, None)
+    blank = target.new_zeros(len(target), unknown, *target.shape[2:])
+    return inputs._replace(
+        target=torch.cat([target[:, last], blank], dim=1),
+        valid=torch.cat([valid[:, last], blank.bool()], dim=1),
+        forcings=inputs.forcings[:, first:],
+    )
+
+
+def roll_group(network: Stated, leads: int, parts: list[Inputs]) -> Tensor:
+    """Roll the windows of some tiles together, as one task does."""
+    with torch.inference_mode():
+        together = Inputs(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        return roll(network, together, leads=leads).clone()
+
+
+def roll_cut(network: Stated, inputs: Inputs, leads: int, how: Cut, spread: Spread) -> Tensor:
+    """Roll out block by block and tile by tile, each tile reading only what is stated."""
+    reading, reach, shape = network.reading, network.reach, tuple(inputs.domain.shape[1:])
+    block = -(-how.block // reading.emits) * reading.emits
+    halo = reach.radius(min(block, leads))
+    tiles = plan_tiles((shape[0], shape[1]), core=how.core, halo=halo, stride=reach.stride)
+    rolled = inputs.target.new_zeros(1, 0, *shape)
+    for first in range(0, leads, block):
+        n = min(block, leads - first)
+        seen = block_inputs(reading, inputs, rolled, first)
+        groups = [tiles[i : i + how.batch] for i in range(0, len(tiles), how.batch)]
+        parts = [[_plain(cut(seen, tile.reads)) for tile in group] for group in groups]
+        given_back = spread.ordered(partial(roll_group, network, n), parts)
+        rolled = torch.cat([rolled, _stitch(groups, given_back, n, rolled)], dim=1)
+    return rolled
+
+
+def _stitch(
+    groups: list[list[Tile]], rolled: Iterator[Tensor], leads: int, like: Tensor
+) -> Tensor:
+    whole = like.new_full((1, leads, *like.shape[2:]), torch.nan)
+    for group, frames in zip(groups, rolled, strict=True):
+        for tile, owned in zip(group, frames, strict=True):
+            whole[0][..., *tile.owns.slices] = owned[..., *tile.kept.slices]
+    return whole
+
+
+def _plain(inputs: Inputs) -> Inputs:
+    """Copy views, so that only what a tile reads is sent to a worker."""
+    return Inputs(*(part.contiguous() for part in inputs))
+
+
+@given(kind=kinds(), shape=sides, how=cuts, leads=st.integers(2, 7), seed=st.integers(0, 999))
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_cut_changes_a_forecast(
+    spreads: list[Spread], kind: Built, shape: tuple[int, int], how: Cut, leads: int, seed: int
+) -> None:
+    network = kind.network(seed)
+    assert isinstance(network, nn.Module)
+    gaps = [0.0, 0.2, 0.9][seed % 3]
+    inputs = make_inputs(network.reading, shape, leads=leads, seed=seed, gaps=gaps)
+    with torch.inference_mode():
+        whole = roll(network, inputs, leads=leads)
+    assert whole[:, -1].std() > 1e-3
+    event(f"blocks: {-(-leads // how.block)}, workers: {how.workers}")
+    found = roll_cut(network, inputs, leads, how, spreads[how.workers])
+    assert float((found - whole).abs().max()) < EXACT
+
+
+def test_a_block_that_reads_one_pixel_too_little_is_seen(spreads: list[Spread]) -> None:
+    network = Built(make_convlstm, {"history": 3, "layers": 2}).network()
+    inputs = make_inputs(network.reading, (31, 151), leads=4)
+    with torch.inference_mode():
+        whole = roll(network, inputs, leads=4)
+    exact = roll_cut(network, inputs, 4, Cut(29, 2, 1, 0), spreads[0])
+    short = roll_cut(_Short(network), inputs, 4, Cut(29, 2, 1, 0), spreads[0])
+    assert float((exact - whole).abs().max()) < EXACT
+    assert float((short - whole).abs().max()) > 1e-12
+
+
+class _Short(nn.Module):
+    """A network that says it looks one pixel less far than it does."""
+
+    def __init__(self, network: Stated) -> None:
+        super().__init__()
+        self.network, self.reading = network, network.reading
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return self.network(frames)
+
+    @property
+    def reach(self) -> Reach:
+        reach = self.network.reach
+        return replace(reach, first_px=reach.first_px - 1)
