@@ -60,6 +60,7 @@ def plot_intervals(
         _draw_line(shares, coverage.fraction, method, place)
         _draw_line(widths, coverage.mean_width, method, place)
     _frame_shares(shares, np.concatenate([of.fraction for of in coverages.values()]), level)
+    widths.margins(y=0.1)
     widths.set_ylim(bottom=0)
     for axes in (shares, widths):
         _frame_leads(axes, [coverage.n for coverage in coverages.values()], step)
