@@ -114,7 +114,7 @@ def run_on(case: Case, plan: RolloutPlan, n_workers: int, name: str) -> tuple[Pa
 
 
 def _warm(case: Case, _: int) -> int:
-    return case.forecaster().reading.history
+    return len(case.forecaster().networks)
 
 
 def _compute(n_workers: int) -> ComputeRecipe:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-
-class State(NamedTuple):
-    """Memory of a ConvLSTM: hidden and cell maps, each (b, h, y, x)."""
-
-    hidden: Tensor
-    cell: Tensor
+from pipeline.models.gates import State, forecast_gates, open_gates
 
 
 class ConvLSTMCell(nn.Module):
     """Convolutional LSTM cell, eq. 3 of Shi et al. (2015), without peepholes.
 
     Source: https://arxiv.org/abs/1506.04214. The one convolution over input and hidden maps is
-    written as two, so that the inputs of all frames are convolved in one call, outside the
-    recurrence. Same padding: y and x never change.
+    kept as two, so that the inputs of frames can be convolved outside the recurrence. Same
+    padding: y and x never change.
     """
 
     def __init__(self, channels: int, hidden: int, *, kernel: int = 3) -> None:
@@ -38,10 +32,31 @@ class ConvLSTMCell(nn.Module):
         """Read frames (b, t, c, y, x) from a zero state; give hidden maps (b, t, h, y, x)."""
         return torch.stack(self.recur(self.drive(frames)), dim=1)  # (b, t, h, y, x)
 
-    def drive(self, frames: Tensor) -> tuple[Tensor, ...]:
-        """Convolve the inputs of frames (b, t, c, y, x) in one call; t maps (b, 4h, y, x)."""
-        driven: Tensor = self.inputs(frames.flatten(0, 1))  # (b t, 4h, y, x)
-        return driven.reshape(*frames.shape[:2], *driven.shape[1:]).unbind(dim=1)
+    def drive(self, frames: Tensor, ground: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Convolve the inputs of frames (b, t, c, y, x) in one call; t maps (b, 4h, y, x).
+
+        Args:
+            frames: all channels, or with a ``ground`` the first ones.
+            ground: the share of the other channels, as ``settle`` gives it.
+        """
+        apart = (-1, frames.shape[1])
+        if ground is None:
+            driven: Tensor = self.inputs(frames.flatten(0, 1))  # (b t, 4h, y, x)
+            return driven.unflatten(0, apart).unbind(dim=1)
+        weight = self.inputs.weight[:, : frames.shape[2]]
+        driven = self._convolve(frames.flatten(0, 1), weight)  # (b t, 4h, y, x)
+        return driven.unflatten(0, apart).add_(ground[:, None]).unbind(dim=1)
+
+    def settle(self, statics: Tensor) -> Tensor:
+        """Convolve the last channels of every frame alone, with the bias (b, 4h, y, x).
+
+        Convolution is linear: what is the same in all frames is convolved once (b, s, y, x).
+        """
+        n, bias = statics.shape[1], self.inputs.bias
+        assert bias is not None
+        if not n:
+            return bias[None, :, None, None]  # (1, 4h, 1, 1)
+        return self._convolve(statics, self.inputs.weight[:, -n:], bias)
 
     def recur(self, driven: Sequence[Tensor]) -> list[Tensor]:
         """Run through frames whose inputs are convolved; t hidden maps (b, h, y, x)."""
@@ -55,10 +70,22 @@ class ConvLSTMCell(nn.Module):
     def step(self, drive: Tensor, state: State | None) -> State:
         """Advance the memory by one frame whose inputs are convolved already (b, 4h, y, x)."""
         # A zero state needs no convolution: it would only add zeros.
-        gates = drive if state is None else drive + self.memory(state.hidden)  # (b, 4h, y, x)
-        opened, candidate = gates.split([3 * self.hidden, self.hidden], dim=1)
-        keep, write, show = opened.sigmoid().chunk(3, dim=1)  # each (b, h, y, x)
-        cell = write * candidate.tanh()
-        if state is not None:
-            cell = torch.addcmul(cell, keep, state.cell)
-        return State(show * cell.tanh(), cell)
+        if torch.is_grad_enabled():
+            gates = drive if state is None else drive + self.memory(state.hidden)
+            return open_gates(gates, state and state.cell)
+        # Several windows read a drive, so it is copied before the gates overwrite it.
+        gates = drive.clone() if state is None else self.memory(state.hidden).add_(drive)
+        return forecast_gates(gates, state and state.cell)
+
+    def follow(self, frame: Tensor, state: State | None) -> State:
+        """Advance the memory by one frame (b, c, y, x) that is convolved here, with it."""
+        if state is None or torch.is_grad_enabled():
+            (drive,) = self.drive(frame[:, None])
+            return self.step(drive, state)
+        # One wide convolution writes the gates once; two narrow ones write and add.
+        both = torch.cat([frame, state.hidden], dim=1)  # (b, c + h, y, x)
+        weight = torch.cat([self.inputs.weight, self.memory.weight], dim=1)
+        return forecast_gates(self._convolve(both, weight, self.inputs.bias), state.cell)
+
+    def _convolve(self, maps: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return nn.functional.conv2d(maps, weight, bias, padding=weight.shape[-1] // 2)

@@ -11,12 +11,18 @@ from torch import Tensor, nn
 
 from pipeline.models.cells import ConvLSTMCell
 from pipeline.models.dropout import MemberDropout
+from pipeline.models.gates import State
 from pipeline.models.look import Look
 from pipeline.models.reach import Reach, measure_reach
 from pipeline.models.reading import Reading
 
 _HEAD_KERNEL = 3
 _GROUPS = 8  # at most
+_WIDE = 16
+"""Hidden channels from which on CPUs work faster when the channels of a pixel lie together.
+
+Narrower maps are shorter than a vector register.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,14 @@ class ConvLSTMShape:
     norm: str = "batch"
     residual: str = "none"
     memory: str = "window"
+    """``window`` reads the history for every lead, ``carried`` goes on from its memory."""
+
+    def __post_init__(self) -> None:
+        if self.memory not in ("window", "carried"):
+            raise ValueError(
+                f"memory={self.memory!r} is neither 'window' nor 'carried', so it is not known "
+                "what the network reads; choose one of them"
+            )
 
 
 class ConvLSTM(nn.Module):
@@ -57,21 +71,63 @@ class ConvLSTM(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Forecast one frame (b, y, x) from frames (b, t, c, y, x); channel 0 is the target."""
-        return self.decide(self.encode(frames), frames[:, -1, 0])
+        return self.decide(self._cell(0).drive(self._laid_out(frames)), frames[:, -1, 0])
 
-    def encode(self, frames: Tensor) -> tuple[Tensor, ...]:
-        """Do what looks at each frame alone: convolve the inputs of the first layer."""
-        return self._cell(0).drive(frames)
+    def settle(self, statics: Tensor) -> Tensor:
+        """Do what looks at the static channels (b, s, y, x) alone: they are the last ones."""
+        return self._cell(0).settle(self._laid_out(statics))
+
+    def encode(self, frames: Tensor, settled: Tensor) -> tuple[Tensor, ...]:
+        """Do what looks at each frame alone, without its static channels (b, t, c, y, x)."""
+        return self._cell(0).drive(self._laid_out(frames), settled)
 
     def decide(self, encoded: Sequence[Tensor], last: Tensor) -> Tensor:
         """Forecast one frame from encoded ones, and from the last target (b, y, x)."""
-        hidden = self._cell(0).recur(encoded)
-        for layer in range(1, len(self.cells)):
-            hidden = self._cell(layer).recur(
-                self._cell(layer).drive(torch.stack(hidden, dim=1))
-            )
-        change: Tensor = self.head(hidden[-1])[:, 0]  # (b, y, x)
+        return self._show(self._read(encoded, [None] * len(self.cells)), last)
+
+    def advance(
+        self, encoded: Sequence[Tensor], last: Tensor, memory: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Forecast one frame from encoded ones and from a memory (b, m, y, x), and go on."""
+        known = [None] * len(self.cells) if memory is None else self._unpack(memory)
+        states = self._read(encoded, known)
+        return self._show(states, last), _pack(states)
+
+    @property
+    def memory_channels(self) -> int:
+        """Maps of a memory: hidden and cell maps of every layer."""
+        return 2 * sum(self.shape.hidden)
+
+    def _read(self, encoded: Sequence[Tensor], known: Sequence[State | None]) -> list[State]:
+        """Read frames one after the other, through all layers; give the state of each."""
+        states = list(known)
+        for drive in encoded:
+            states[0] = state = self._cell(0).step(drive, states[0])
+            for layer in range(1, len(self.cells)):
+                state = self._cell(layer).follow(state.hidden, states[layer])
+                states[layer] = state
+        return [state for state in states if state is not None]
+
+    def _show(self, states: Sequence[State], last: Tensor) -> Tensor:
+        change: Tensor = self.head(states[-1].hidden)[:, 0]  # (b, y, x)
         return last + change if self.shape.residual == "persistence" else change
+
+    def _unpack(self, memory: Tensor) -> list[State]:
+        if memory.shape[1] != self.memory_channels:
+            raise ValueError(
+                f"the memory has {memory.shape[1]} maps but this network keeps "
+                f"{self.memory_channels}, so it belongs to another; roll out from the history"
+            )
+        layers = memory.split([2 * hidden for hidden in self.shape.hidden], dim=1)
+        return [State(*layer.chunk(2, dim=1)) for layer in layers]
+
+    def _laid_out(self, frames: Tensor) -> Tensor:
+        """Choose the order of the values in memory; all that follows keeps it."""
+        wide = min(self.shape.hidden) >= _WIDE
+        if not wide or frames.is_cuda or torch.is_grad_enabled():
+            return frames
+        flat = frames.flatten(0, -4).contiguous(memory_format=torch.channels_last)
+        return flat.view(frames.shape)
 
     def _cell(self, layer: int) -> ConvLSTMCell:
         cell = self.cells[layer]
@@ -81,14 +137,16 @@ class ConvLSTM(nn.Module):
     @property
     def reading(self) -> Reading:
         """Which frames one call reads and gives."""
-        return Reading(self.shape.history)
+        return Reading(self.shape.history, carries=self.shape.memory == "carried")
 
     @property
     def reach(self) -> Reach:
         """How far a rollout of this network looks.
 
         With kernel radius r, L layers, T frames and head radius h, H leads look
-        ``r (T + L - 1) + h + (H - 1)(r L + h)`` pixels far.
+        ``r (T + L - 1) + h + (H - 1)(r L + h)`` pixels far. A carried memory changes nothing,
+        as every frame costs it less than a lead that is fed back; leads that go on from a
+        memory look ``H (r L + h)`` far, which is never more.
         """
         return measure_reach(self._look(self.shape.history), fed=self._look(1))
 
@@ -99,6 +157,12 @@ class ConvLSTM(nn.Module):
         for _ in self.shape.head:
             look = look.conv(_HEAD_KERNEL)
         return look
+
+
+def _pack(states: Sequence[State]) -> Tensor:
+    """Put the maps of all layers side by side, in float32 or wider (b, m, y, x)."""
+    maps = torch.cat([half for state in states for half in state], dim=1)
+    return maps.to(torch.promote_types(maps.dtype, torch.float32))
 
 
 def _build_head(shape: ConvLSTMShape) -> nn.Sequential:

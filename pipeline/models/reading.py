@@ -29,6 +29,8 @@ class Reading:
     """Whether later calls read the target forecast by earlier ones."""
     first_lead: int = 1
     """First frame that a call gives: 1 is the one after ``now``, 0 is the map of ``now``."""
+    carries: bool = False
+    """Whether the network keeps its memory between calls: later ones read only new frames."""
 
     def __post_init__(self) -> None:
         if min(self.history, self.emits) < 1 or self.ahead < 0:
@@ -41,6 +43,12 @@ class Reading:
                 f"first_lead={self.first_lead} is neither 0 (the map of now) nor 1 (the next "
                 "frame), so frames between would never be forecast; choose one of them"
             )
+        if self.carries and not self.slides:
+            raise ValueError(
+                f"carries=True with emits={self.emits}, ahead={self.ahead} and first_lead="
+                f"{self.first_lead} would keep frames before their target is known, so later "
+                "calls could not read it; carry a memory with emits=1, ahead=0 and first_lead=1"
+            )
 
     @property
     def window(self) -> int:
@@ -51,6 +59,11 @@ class Reading:
     def known(self) -> int:
         """Frames of them in which the target may be valid."""
         return self.history - 1 + self.first_lead
+
+    @property
+    def slides(self) -> bool:
+        """Whether windows slide by one frame, and no frame changes once it was read."""
+        return self.emits == 1 and self.ahead == 0 and self.first_lead == 1
 
     def frames(self, leads: int) -> int:
         """Count the frames whose covariates a rollout of ``leads`` reads."""

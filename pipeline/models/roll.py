@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pipeline.models.reading import Reading, Reads
+from pipeline.models.sight import Network, carrier_of, open_eyes
 
-Network = Callable[[Tensor], Tensor]
 AtLead = Callable[[int], AbstractContextManager[None]]
 """Opens what a call of the network happens in; its first lead is given, from 0."""
 
@@ -37,16 +38,14 @@ class Inputs(NamedTuple):
     domain: Tensor
     """Where forecasts are made and fed back (b, y, x), boolean."""
 
-
-def stack_channels(target: Tensor, valid: Tensor, forcings: Tensor, statics: Tensor) -> Tensor:
-    """Order the channels as the network knows them: target, valid, forcings, statics.
-
-    Returns:
-        frames (b, t, c, y, x).
-    """
-    fixed = statics[:, None].expand(-1, target.shape[1], -1, -1, -1)  # (b, t, s, y, x)
-    own = torch.stack([target, valid.to(target.dtype)], dim=2)  # (b, t, 2, y, x)
-    return torch.cat([own, forcings, fixed], dim=2)  # (b, t, c, y, x)
+    def last(self) -> Inputs:
+        """Leave out all history but its last frame, which a known memory has not read yet."""
+        earlier = self.target.shape[1] - 1
+        return self._replace(
+            target=self.target[:, earlier:],
+            valid=self.valid[:, earlier:],
+            forcings=self.forcings[:, earlier:],
+        )
 
 
 def roll(
@@ -56,13 +55,14 @@ def roll(
     leads: int,
     truth: Teacher | None = None,
     at_lead: AtLead = _undisturbed,
+    memory: Tensor | None = None,
 ) -> Tensor:
     """Forecast ``leads`` frames, each from the frames before it (b, leads, y, x).
 
     One loop for all families: what a call reads and gives is the network's own statement
     (``Reading``). Forecasts are set invalid outside the domain before they are fed back. With a
     ``truth`` some fed-back frames are the observed ones instead (scheduled sampling, Bengio et
-    al. 2015).
+    al. 2015). With a ``memory`` (see ``roll_on``) only the last frame of the history is read.
 
     Args:
         network: what forecasts.
@@ -70,13 +70,59 @@ def roll(
         leads: frames to forecast.
         truth: observed frames that replace some forecasts.
         at_lead: what each call happens in, such as the dropout of an ensemble's member.
+        memory: what an earlier call gave, where the network carries one.
 
     Raises:
-        ValueError: the inputs are not the frames that the network reads.
+        ValueError: the inputs are not the frames that the network reads, or it has no memory.
     """
+    if memory is not None:
+        carrier_of(network)
+    return _roll(network, inputs, leads=leads, truth=truth, at_lead=at_lead, memory=memory)[0]
+
+
+def roll_on(
+    network: Network,
+    inputs: Inputs,
+    *,
+    leads: int,
+    memory: Tensor | None,
+    at_lead: AtLead = _undisturbed,
+) -> tuple[Tensor, Tensor]:
+    """Forecast with a network that carries its memory, and give that for later leads.
+
+    The memory (b, m, y, x) has read every frame but the last forecast. Leads that go on from it
+    with that forecast as the last frame of their history equal those of one longer rollout.
+
+    Args:
+        network: its ``Reading`` says that it carries.
+        inputs: as for ``roll``; with a memory, frames before the last one may be left out.
+        leads: frames to forecast.
+        memory: what an earlier call gave; None reads the history.
+        at_lead: what each call happens in.
+
+    Raises:
+        ValueError: the inputs are not the frames that the network reads, or it has no memory.
+    """
+    carrier_of(network)
+    frames, kept = _roll(network, inputs, leads=leads, at_lead=at_lead, memory=memory)
+    assert kept is not None
+    return frames, kept
+
+
+def _roll(
+    network: Network,
+    inputs: Inputs,
+    *,
+    leads: int,
+    truth: Teacher | None = None,
+    at_lead: AtLead = _undisturbed,
+    memory: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
     reading = reading_of(network, inputs)
+    if memory is not None:
+        reading, inputs = replace(reading, history=1), inputs.last()
     _check_frames(reading, inputs, leads)
-    see = Sight(network) if _sees_frames_once(network, reading) else network
+    see = open_eyes(network, reading, inputs.statics, memory)
     target, valid = inputs.target[:, : reading.known], inputs.valid[:, : reading.known]
     frames: list[Tensor] = []
     for lead in range(0, leads, reading.emits):
@@ -87,45 +133,10 @@ def roll(
             target = torch.cat([target, fed], dim=1)[:, reading.emits :]  # (b, known, y, x)
             valid = torch.cat([valid, usable], dim=1)[:, reading.emits :]  # (b, known, y, x)
         forcings = inputs.forcings[:, lead : lead + reading.window]
-        seen = (_window(target, reading), _window(valid, reading), forcings)
         with at_lead(lead):
-            given = see(stack_channels(*seen, inputs.statics))
+            given = see(_window(target, reading), _window(valid, reading), forcings)
         frames.append(given if given.dim() == 4 else given[:, None])  # (b, emits, y, x)
-    return torch.cat(frames, dim=1)[:, :leads]  # (b, leads, y, x)
-
-
-@runtime_checkable
-class Encodes(Protocol):
-    """A network whose first part looks at each frame alone."""
-
-    def encode(self, frames: Tensor) -> Sequence[Tensor]:
-        """Do that part for frames (b, t, c, y, x); one result a frame."""
-
-    def decide(self, encoded: Sequence[Tensor], last: Tensor) -> Tensor:
-        """Do the rest for the window, whose last target is ``last`` (b, y, x)."""
-
-
-class Sight:
-    """Show a network windows that slide by one frame, and encode every frame once.
-
-    A frame is seen by as many windows as the history is long; what looks at it alone gives the
-    same each time.
-    """
-
-    def __init__(self, network: Encodes) -> None:
-        self._network = network
-        self._encoded: list[Tensor] = []
-
-    def __call__(self, frames: Tensor) -> Tensor:
-        """Forecast from the window (b, t, c, y, x)."""
-        n_new = 1 if self._encoded else frames.shape[1]
-        self._encoded = [*self._encoded[n_new:], *self._network.encode(frames[:, -n_new:])]
-        return self._network.decide(self._encoded, frames[:, -1, 0])
-
-
-def _sees_frames_once(network: Network, reading: Reading) -> TypeGuard[Encodes]:
-    """Tell whether frames stay as they are while windows slide over them one by one."""
-    return isinstance(network, Encodes) and reading.emits == 1 and reading.ahead == 0
+    return torch.cat(frames, dim=1)[:, :leads], see.memory  # (b, leads, y, x)
 
 
 def reading_of(network: Network, inputs: Inputs) -> Reading:

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.models.roll import Inputs
-from pipeline.rollout.forecaster import Forecaster, forecaster_of
+from pipeline.rollout.forecaster import Forecaster, Loaded, Rolled, forecaster_of
 from pipeline.rollout.overlap import overlapped
 from pipeline.rollout.passes import Group, Pass, entry_of
 from pipeline.rollout.plan import Block, RolloutPlan
@@ -74,15 +73,15 @@ class RollAlone:
         )
         return sum(receipts)
 
-    def _read(self, forecaster: Forecaster, group: Group) -> Inputs:
+    def _read(self, forecaster: Forecaster, group: Group) -> Loaded:
         block = Block(0, self.request.leads)
         return forecaster.load([forecaster.read(tile, self.request, block) for tile in group])
 
-    def _roll(self, forecaster: Forecaster, group: Group, inputs: Inputs) -> Values:
-        return forecaster.roll(group, inputs, self.request, Block(0, self.request.leads))
+    def _roll(self, forecaster: Forecaster, group: Group, loaded: Loaded) -> Rolled:
+        return forecaster.roll(group, loaded, self.request, Block(0, self.request.leads))
 
-    def _write(self, group: Group, rolled: Values) -> int:
-        for tile, members in zip(group, rolled, strict=True):
+    def _write(self, group: Group, rolled: Rolled) -> int:
+        for tile, members in zip(group, rolled.frames, strict=True):
             write_part(self.stage, self.plan.index(tile), members)
             ledger_of(self.stage).mark(entry_of(self, tile), {})
         return 0

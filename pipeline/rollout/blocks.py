@@ -7,16 +7,23 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pipeline.models.roll import Inputs
-from pipeline.rollout.forecaster import Forecaster, forecaster_of
+from pipeline.rollout.forecaster import Forecaster, Loaded, Rolled, forecaster_of
 from pipeline.rollout.overlap import overlapped
 from pipeline.rollout.passes import Group, Pass, entry_of
 from pipeline.rollout.plan import Block, RolloutPlan
 from pipeline.rollout.publishing import ledger_of, write_owned
 from pipeline.rollout.request import Request
 from pipeline.streams.transforms import Values
+from pipeline.tiling.plan import Tile
 from stores.cube import Cube
-from stores.scratch import Room, create_scratch, read_scratch, write_scratch
+from stores.scratch import (
+    Room,
+    create_scratch,
+    read_memory,
+    read_scratch,
+    write_memory,
+    write_scratch,
+)
 from stores.windows import Window
 
 
@@ -25,10 +32,16 @@ class Handed:
     """What earlier blocks left in the scratch store of a stage."""
 
     stage: Path
+    number: int
+    """Which block reads, from 0."""
 
     def frames(self, window: Window, first: int, stop: int) -> Values:
         """Read normalized leads, from 0 (member, leads, y, x)."""
         return read_scratch(self.stage, window, first, stop)
+
+    def memory(self, window: Window) -> Values:
+        """Read what networks remembered after the block before (member, channel, y, x)."""
+        return read_memory(self.stage, window, block=self.number - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,8 @@ class RollBlock:
     request: Request
     stage: Path
     block: Block
+    number: int
+    """Which block it is, from 0."""
     is_last: bool
     """Whether no later block reads what this one computes."""
 
@@ -57,31 +72,41 @@ class RollBlock:
         )
         return sum(receipts)
 
-    def _read(self, forecaster: Forecaster, group: Group) -> Inputs:
-        earlier = Handed(self.stage)
+    def _read(self, forecaster: Forecaster, group: Group) -> Loaded:
+        earlier = Handed(self.stage, self.number)
         parts = [forecaster.read(tile, self.request, self.block, earlier) for tile in group]
         return forecaster.load(parts)
 
-    def _roll(self, forecaster: Forecaster, group: Group, inputs: Inputs) -> Values:
-        return forecaster.roll(group, inputs, self.request, self.block)
+    def _roll(self, forecaster: Forecaster, group: Group, loaded: Loaded) -> Rolled:
+        return forecaster.roll(group, loaded, self.request, self.block)
 
-    def _write(self, forecaster: Forecaster, group: Group, rolled: Values) -> int:
+    def _write(self, forecaster: Forecaster, group: Group, rolled: Rolled) -> int:
         """Write what the tiles of a group own, then mark them done."""
         pixels = 0
-        for tile, frames in zip(group, rolled, strict=True):
-            owned = frames[..., *tile.kept.slices]
+        for index, tile in enumerate(group):
+            owned = rolled.frames[index][..., *tile.kept.slices]
             if not self.is_last:
                 write_scratch(self.stage, tile.owns, owned, first=self.block.first)
+                self._remember(tile, rolled.memory, index)
             write_owned(forecaster, self.request, self.stage, tile, self.block, owned)
             ledger_of(self.stage).mark(entry_of(self, tile), {})
             pixels += owned[0].size
         return pixels
 
+    def _remember(self, tile: Tile, memory: Values | None, index: int) -> None:
+        if memory is not None:
+            kept = memory[index][..., *tile.kept.slices]
+            write_memory(self.stage, tile.owns, kept, block=self.number)
+
 
 def plan_blocks(request: Request, plan: RolloutPlan, stage: Path) -> list[Pass]:
     """List the blocks as passes, with room for what they hand over."""
     if len(plan.blocks) > 1:
-        grid = Cube.open(request.cube).grid
-        create_scratch(stage, grid, Room(plan.layout, request.members.n, plan.leads))
-    last = plan.blocks[-1]
-    return [RollBlock(request, stage, block, block == last) for block in plan.blocks]
+        channels = forecaster_of(request).memory_channels
+        room = Room(plan.layout, request.members.n, plan.leads, channels)
+        create_scratch(stage, Cube.open(request.cube).grid, room)
+    last = len(plan.blocks) - 1
+    return [
+        RollBlock(request, stage, block, number, number == last)
+        for number, block in enumerate(plan.blocks)
+    ]

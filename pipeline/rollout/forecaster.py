@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -11,10 +11,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from pipeline.models import build_network
 from pipeline.models.reading import Reading, Reads
-from pipeline.models.roll import Inputs, roll
+from pipeline.models.roll import Inputs, roll, roll_on
+from pipeline.models.sight import carrier_of
 from pipeline.rollout.device import arithmetic, host_tensor
 from pipeline.rollout.members import Member
 from pipeline.rollout.plan import Block
@@ -36,6 +38,18 @@ class Earlier(Protocol):
     def frames(self, window: Window, first: int, stop: int) -> Values:
         """Read normalized leads, from 0 (member, leads, y, x)."""
 
+    def memory(self, window: Window) -> Values:
+        """Read what networks remembered after the block before (member, channel, y, x)."""
+
+
+class Rolled(NamedTuple):
+    """What windows of one shape were rolled out to, in the network's space."""
+
+    frames: Values
+    """Forecasts (b, m, leads, y, x)."""
+    memory: Values | None = None
+    """What networks remember after them (b, m, channel, y, x); None where they do not."""
+
 
 class Parts(NamedTuple):
     """What one tile of one block looks at, normalized; invalid values are 0."""
@@ -50,6 +64,17 @@ class Parts(NamedTuple):
     """Covariates without a date (s, y, x)."""
     domain: npt.NDArray[np.bool_]
     """Where forecasts are made (y, x)."""
+    memory: Values | None = None
+    """What networks remembered before (m, channel, y, x); None where they read the history."""
+
+
+class Loaded(NamedTuple):
+    """Parts of several tiles on their way to the device."""
+
+    inputs: Inputs
+    """The target as (b, m, t, y, x)."""
+    memory: Tensor | None = None
+    """As (b, m, channel, y, x)."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +86,20 @@ class Forecaster:
     device: torch.device
 
     @property
-    def reading(self) -> Reading:
-        """How all networks read."""
-        return self.networks[0].reading
+    def memory_channels(self) -> int:
+        """Maps that a network remembers from block to block; 0 when it reads again."""
+        network = self.networks[0]
+        return carrier_of(network).memory_channels if network.reading.carries else 0
 
-    def span(self, leads: int) -> Span:
-        """Give the frames of a rollout of ``leads``."""
-        return Span.of(self.reading, leads)
+    def reading(self, block: Block) -> Reading:
+        """Say how all networks read a block: what they remember they do not read again."""
+        reading = self.networks[0].reading
+        return replace(reading, history=1) if reading.carries and block.first else reading
 
     def lead_times(self, request: Request, block: Block) -> Times:
         """List the frames that a block forecasts."""
-        step = self.source.open().step
-        return self.span(block.leads).lead_times(step, step.add(request.init, block.first))
+        step, span = self.source.open().step, Span.of(self.reading(block), block.leads)
+        return span.lead_times(step, step.add(request.init, block.first))
 
     def read(
         self, tile: Tile, request: Request, block: Block, earlier: Earlier | None = None
@@ -86,28 +113,44 @@ class Forecaster:
             earlier: reads the normalized leads of earlier blocks; not needed by the first.
         """
         source, step, window = self.source, self.source.open().step, tile.reads
-        span, start = self.span(block.leads), step.add(request.init, block.first)
+        span = Span.of(self.reading(block), block.leads)
+        start = step.add(request.init, block.first)
         target, valid = self._history(window, span.read_times(step, start), block, earlier)
         # What was known is known at init, whichever block asks.
         forcings = source.forcings(window, span.forcing_times(step, start), request.init)
-        return Parts(target, valid, forcings, source.statics(window), source.domain(window))
+        remembers = self.memory_channels and block.first and earlier is not None
+        memory = earlier.memory(window) if remembers and earlier else None
+        return Parts(
+            target, valid, forcings, source.statics(window), source.domain(window), memory
+        )
 
-    def load(self, parts: Sequence[Parts]) -> Inputs:
-        """Stack windows of one shape for the device; the target as (b, m, t, y, x)."""
-        columns = zip(*parts, strict=True)
-        return Inputs(*(host_tensor(np.stack(column), self.device) for column in columns))
+    def load(self, parts: Sequence[Parts]) -> Loaded:
+        """Stack windows of one shape for the device."""
+        *columns, memories = zip(*parts, strict=True)
+        inputs = Inputs(*(host_tensor(np.stack(column), self.device) for column in columns))
+        if memories[0] is None:
+            return Loaded(inputs)
+        return Loaded(inputs, host_tensor(np.stack(memories), self.device))
 
     def roll(
-        self, tiles: Sequence[Tile], inputs: Inputs, request: Request, block: Block
-    ) -> Values:
-        """Roll windows out, member by member (b, m, leads, y, x), in the network's space."""
-        there = Inputs(*(part.to(self.device, non_blocking=True) for part in inputs))
+        self, tiles: Sequence[Tile], loaded: Loaded, request: Request, block: Block
+    ) -> Rolled:
+        """Roll windows out, member by member."""
+        there = Inputs(*(part.to(self.device, non_blocking=True) for part in loaded.inputs))
+        memory = loaded.memory
         origins = [(tile.reads.y0, tile.reads.x0) for tile in tiles]
         rolled = [
-            self._roll(Member(number, request.members, block, origins), there, request)
+            self._roll(
+                Member(number, request.members, block, origins),
+                there,
+                None if memory is None else memory[:, number].to(self.device),
+                request,
+            )
             for number in range(request.members.n)
         ]
-        return np.stack(rolled, axis=1)
+        frames, memories = zip(*rolled, strict=True)
+        together = None if memories[0] is None else np.stack(memories, axis=1)
+        return Rolled(np.stack(frames, axis=1), together)
 
     def restore(self, tile: Tile, owned: Values, request: Request, times: Times) -> Values:
         """Bring what a tile owns to physical units (leads, y, x); NaN outside the domain."""
@@ -120,7 +163,7 @@ class Forecaster:
         """Roll all leads of tiles of one shape in one block (b, m, leads, y, x)."""
         block = Block(0, request.leads)
         parts = [self.read(tile, request, block) for tile in tiles]
-        return self.roll(tiles, self.load(parts), request, block)
+        return self.roll(tiles, self.load(parts), request, block).frames
 
     def owned(self, tile: Tile, request: Request) -> Values:
         """Forecast all leads of what a tile owns in one block (m, leads, y, x), normalized."""
@@ -133,17 +176,18 @@ class Forecaster:
         members = self.owned(tile, request)
         return np.stack([self.restore(tile, member, request, times) for member in members])
 
-    def _roll(self, member: Member, inputs: Inputs, request: Request) -> Values:
-        """Roll one member out (b, leads, y, x)."""
+    def _roll(
+        self, member: Member, inputs: Inputs, memory: Tensor | None, request: Request
+    ) -> tuple[Values, Values | None]:
+        """Roll one member out (b, leads, y, x), and give what it remembers (b, c, y, x)."""
         network = self.networks[member.number % len(self.networks)]
+        own, leads = member.perturb(inputs, self.reading(member.block)), member.block.leads
+        at_lead = partial(member.at_lead, network)
         with torch.inference_mode(), arithmetic(request.precision, self.device):
-            frames = roll(
-                network,
-                member.perturb(inputs, self.reading),
-                leads=member.block.leads,
-                at_lead=partial(member.at_lead, network),
-            )
-        return frames.float().cpu().numpy()
+            if not self.memory_channels:
+                return _to_host(roll(network, own, leads=leads, at_lead=at_lead)), None
+            frames, kept = roll_on(network, own, leads=leads, memory=memory, at_lead=at_lead)
+        return _to_host(frames), _to_host(kept)
 
     def _history(
         self, window: Window, times: Times, block: Block, earlier: Earlier | None
@@ -152,8 +196,8 @@ class Forecaster:
 
         Frames that a network must not know, or that it does not read back, stay invalid.
         """
-        reading, shape = self.reading, (len(times), *window.shape)
-        n_rolled = min(block.first, reading.known)
+        reading, shape = self.reading(block), (len(times), *window.shape)
+        n_rolled = min(block.first, reading.known)  # with a memory, the last one alone
         n_observed = reading.known - n_rolled
         target, valid = np.zeros((1, *shape), np.float32), np.zeros(shape, dtype=np.bool_)
         if n_observed:
@@ -167,6 +211,11 @@ class Forecaster:
             target = np.repeat(target, len(rolled), axis=0)
             target[:, fed], valid[fed] = np.where(domain, rolled, 0), domain
         return target, valid
+
+
+def _to_host(tensor: Tensor) -> Values:
+    values: Values = tensor.float().cpu().numpy()
+    return values
 
 
 @lru_cache(maxsize=2)

@@ -20,8 +20,8 @@ from pipeline.rollout.publishing import ledger_of
 from pipeline.spread import InPlace
 from stores.forecast import finish_forecast
 from stores.issue import FORECAST
-from tests.invariants.test_killed_equals_undisturbed import Made, digests, plan
-from tests.make_rollout import make_model
+from tests.invariants.test_killed_equals_undisturbed import digests, plan
+from tests.make_rollout import Made, make_model
 
 _START_S = 60.0
 

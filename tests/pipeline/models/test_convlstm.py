@@ -7,6 +7,7 @@ from pipeline.models import (
     build_network,
     count_parameters,
     describe_network,
+    read_shape,
 )
 from pipeline.models.cells import ConvLSTMCell
 
@@ -32,6 +33,46 @@ def test_the_cell_equals_one_convolution_over_input_and_hidden_maps() -> None:
         memory = keep.sigmoid() * memory + write.sigmoid() * candidate.tanh()
         hidden = show.sigmoid() * memory.tanh()
     torch.testing.assert_close(cell(frames)[:, -1], hidden, rtol=1e-12, atol=1e-12)
+
+
+NARROW_AND_WIDE = pytest.mark.parametrize("hidden", [(3, 4), (16, 17)], ids=str)
+
+
+def random_network(shape: ConvLSTMShape) -> ConvLSTM:
+    torch.manual_seed(1)
+    network = ConvLSTM(shape).double().eval()
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    return network
+
+
+@NARROW_AND_WIDE
+def test_forecasts_are_those_of_the_network_that_was_trained(hidden: tuple[int, ...]) -> None:
+    # Without gradients other operations, in another order of memory, do the same.
+    network = random_network(ConvLSTMShape(channels=3, history=4, hidden=hidden))
+    frames = torch.randn(2, 4, 3, 11, 13, dtype=torch.float64)
+    trained = network(frames)
+    with torch.inference_mode():
+        forecast = network(frames)
+    assert trained.requires_grad
+    assert trained.std() > 1e-2
+    torch.testing.assert_close(forecast, trained.detach(), rtol=0, atol=1e-12)
+
+
+@NARROW_AND_WIDE
+@pytest.mark.parametrize("n_statics", [0, 1, 2])
+@pytest.mark.parametrize("learning", [False, True])
+def test_statics_that_are_convolved_once_equal_statics_in_every_frame(
+    hidden: tuple[int, ...], n_statics: int, learning: bool
+) -> None:
+    network = random_network(ConvLSTMShape(channels=3, history=4, hidden=hidden))
+    moving = torch.randn(2, 4, 3 - n_statics, 11, 13, dtype=torch.float64)
+    statics = torch.randn(2, n_statics, 11, 13, dtype=torch.float64)
+    whole = torch.cat([moving, statics[:, None].expand(-1, 4, -1, -1, -1)], dim=2)
+    with torch.set_grad_enabled(learning):
+        encoded = network.encode(moving, network.settle(statics))
+        expected = network.cells[0].drive(whole)  # type: ignore[operator]
+    torch.testing.assert_close(encoded, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("residual", ["none", "persistence"])
@@ -60,6 +101,17 @@ def test_weights_of_another_network_are_refused() -> None:
     other = describe_network(ConvLSTMShape(channels=3, history=2, hidden=(5,)))
     with pytest.raises(ValueError, match="weights do not fit"):
         build_network(other, weights)
+
+
+def test_a_memory_of_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="memory='endless' is neither"):
+        ConvLSTMShape(channels=3, history=2, memory="endless")
+
+
+def test_a_bundle_that_says_nothing_of_memory_reads_windows() -> None:
+    description = describe_network(ConvLSTMShape(channels=3, history=2))
+    del description["memory"]
+    assert not ConvLSTM(read_shape(description)).reading.carries
 
 
 def test_a_family_that_is_not_known_is_refused_by_name() -> None:

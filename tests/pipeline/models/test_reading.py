@@ -137,3 +137,11 @@ def test_a_reading_that_makes_no_sense_is_refused() -> None:
         Reading(2, ahead=-1)
     with pytest.raises(ValueError, match="first_lead=2"):
         Reading(2, first_lead=2)
+
+
+@pytest.mark.parametrize("changed", [{"emits": 2}, {"ahead": 1}, {"first_lead": 0}], ids=str)
+def test_a_memory_of_frames_whose_target_is_not_known_yet_is_refused(
+    changed: dict[str, int],
+) -> None:
+    with pytest.raises(ValueError, match=r"carries=True with .* could not read it; carry"):
+        Reading(2, carries=True, **changed)

@@ -54,26 +54,32 @@ def test_a_teacher_replaces_what_is_fed_back_but_not_the_forecast() -> None:
 
 
 class Counting(torch.nn.Module):
-    """A network that counts how often its first part looks at a frame."""
+    """A network that counts how often its first part looks at a frame, and at the statics."""
 
     reading = Reading(history=3)
 
     def __init__(self) -> None:
         super().__init__()
-        self.n_encoded = 0
+        self.n_encoded = self.n_settled = 0
 
-    def encode(self, frames: Tensor) -> tuple[Tensor, ...]:
+    def settle(self, statics: Tensor) -> Tensor:
+        self.n_settled += 1
+        return statics.sum(dim=1)
+
+    def encode(self, frames: Tensor, settled: Tensor) -> tuple[Tensor, ...]:
         self.n_encoded += frames.shape[1]
-        return frames.cumsum(dim=2).unbind(dim=1)
+        return (frames.sum(dim=2) + settled[:, None]).unbind(dim=1)
 
     def decide(self, encoded: Sequence[Tensor], last: Tensor) -> Tensor:
-        return last + sum(frame[:, -1] for frame in encoded)
+        return last + sum(encoded)
 
     def forward(self, frames: Tensor) -> Tensor:
-        return self.decide(self.encode(frames), frames[:, -1, 0])
+        moving, statics = frames.split([3, 2], dim=2)
+        encoded = self.encode(moving, self.settle(statics[:, 0]))
+        return self.decide(encoded, frames[:, -1, 0])
 
 
-def test_a_frame_that_many_windows_see_is_encoded_once() -> None:
+def test_a_frame_that_many_windows_see_is_encoded_once_and_the_statics_too() -> None:
     inputs = Inputs(
         target=torch.rand(1, 3, 4, 4),
         valid=torch.ones(1, 3, 4, 4, dtype=torch.bool),
@@ -84,6 +90,6 @@ def test_a_frame_that_many_windows_see_is_encoded_once() -> None:
     once, often = Counting(), Counting()
     seen_once = roll(once, inputs, leads=5)
     seen_often = roll(lambda frames: often(frames), inputs, leads=5)
-    assert often.n_encoded == 15
-    assert once.n_encoded == 3 + 4
+    assert (often.n_encoded, often.n_settled) == (15, 5)
+    assert (once.n_encoded, once.n_settled) == (3 + 4, 1)
     torch.testing.assert_close(seen_once, seen_often, rtol=0, atol=0)

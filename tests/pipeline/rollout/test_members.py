@@ -81,11 +81,12 @@ def test_noise_changes_observed_frames_only_and_no_gap(made: Made) -> None:
     quiet = replace(request, members=replace(request.members, noise=0.0))
     gaps = ~part.valid
     assert gaps.any()
-    inputs = forecaster.load([part])
-    noisy = forecaster.roll([tile], inputs, request, Block(0, 1))
-    calm = forecaster.roll([tile], inputs, quiet, Block(0, 1))
+    loaded = forecaster.load([part])
+    noisy, calm = (
+        forecaster.roll([tile], loaded, asked, Block(0, 1)).frames for asked in (request, quiet)
+    )
     assert np.abs(noisy - calm).max() > 1e-3
-    assert (inputs.target.numpy()[0, 0][gaps] == 0).all()
+    assert (loaded.inputs.target.numpy()[0, 0][gaps] == 0).all()
 
 
 def test_members_that_would_be_equal_are_refused_with_what_parts_them(made: Made) -> None:

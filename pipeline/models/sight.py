@@ -1,0 +1,146 @@
+"""How a network is shown the frames of a rollout: as seldom as gives the same forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from pipeline.models.reading import Reading, Reads
+
+Network = Callable[[Tensor], Tensor]
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """A network whose first part looks at each frame alone."""
+
+    def settle(self, statics: Tensor) -> Tensor:
+        """Do of that part what looks at the static channels (b, s, y, x) alone."""
+
+    def encode(self, frames: Tensor, settled: Tensor) -> Sequence[Tensor]:
+        """Do the rest for frames without these (b, t, c - s, y, x); one result a frame."""
+
+    def decide(self, encoded: Sequence[Tensor], last: Tensor) -> Tensor:
+        """Forecast from the encoded window, whose last target is ``last`` (b, y, x)."""
+
+
+@runtime_checkable
+class Carries(Encodes, Protocol):
+    """A network that may keep its memory between calls, instead of reading its window again."""
+
+    @property
+    def memory_channels(self) -> int:
+        """Maps of a memory."""
+
+    def advance(
+        self, encoded: Sequence[Tensor], last: Tensor, memory: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Read encoded frames; forecast (b, y, x), and give the memory (b, m, y, x) on.
+
+        Args:
+            encoded: frames that the memory has not read.
+            last: target of the last one (b, y, x).
+            memory: what an earlier call gave; None before the first frame.
+        """
+
+
+class Blink:
+    """Show a network every window as a whole."""
+
+    memory: Tensor | None = None
+
+    def __init__(self, network: Network, statics: Tensor) -> None:
+        self._network = network
+        self._statics = statics
+
+    def __call__(self, target: Tensor, valid: Tensor, forcings: Tensor) -> Tensor:
+        """Forecast from the parts of a window, each (b, t, ..., y, x)."""
+        return self._network(stack_channels(target, valid, forcings, self._statics))
+
+
+class Sight:
+    """Show a network windows that slide by one frame, and encode every frame once.
+
+    A frame is seen by as many windows as the history is long, and statics by all of them; what
+    looks at one of these alone gives the same each time.
+    """
+
+    memory: Tensor | None = None
+
+    def __init__(self, network: Encodes, statics: Tensor) -> None:
+        self._network = network
+        self._settled = network.settle(statics)
+        self._encoded: list[Tensor] = []
+
+    def __call__(self, target: Tensor, valid: Tensor, forcings: Tensor) -> Tensor:
+        """Forecast from the parts of a window, each (b, t, ..., y, x)."""
+        n_new = 1 if self._encoded else target.shape[1]
+        moving = stack_moving(target, valid, forcings, last=n_new)
+        encoded = self._network.encode(moving, self._settled)
+        self._encoded = [*self._encoded[n_new:], *encoded]
+        return self._network.decide(self._encoded, target[:, -1])
+
+
+class Recall:
+    """Show a network every frame once, and let it go on from its memory."""
+
+    def __init__(self, network: Carries, statics: Tensor, memory: Tensor | None) -> None:
+        self._network = network
+        self._settled = network.settle(statics)
+        self.memory = memory
+
+    def __call__(self, target: Tensor, valid: Tensor, forcings: Tensor) -> Tensor:
+        """Forecast from the parts of a window, each (b, t, ..., y, x)."""
+        n_new = target.shape[1] if self.memory is None else 1
+        moving = stack_moving(target, valid, forcings, last=n_new)
+        encoded = self._network.encode(moving, self._settled)
+        forecast, self.memory = self._network.advance(encoded, target[:, -1], self.memory)
+        return forecast
+
+
+def open_eyes(
+    network: Network, reading: Reading, statics: Tensor, memory: Tensor | None
+) -> Blink | Sight | Recall:
+    """Choose how a network is shown its frames."""
+    if reading.carries:
+        return Recall(carrier_of(network), statics, memory)
+    if reading.slides and isinstance(network, Encodes):
+        return Sight(network, statics)
+    return Blink(network, statics)
+
+
+def carrier_of(network: Network) -> Carries:
+    """See a network as one that carries its memory.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not (
+        isinstance(network, Reads) and network.reading.carries and isinstance(network, Carries)
+    ):
+        raise ValueError(
+            f"{type(network).__name__} keeps no memory between calls, so there is none to go "
+            "on from; roll out from the history, or train with model.memory=carried"
+        )
+    return network
+
+
+def stack_channels(target: Tensor, valid: Tensor, forcings: Tensor, statics: Tensor) -> Tensor:
+    """Order the channels as the network knows them: target, valid, forcings, statics.
+
+    Returns:
+        frames (b, t, c, y, x).
+    """
+    fixed = statics[:, None].expand(-1, target.shape[1], -1, -1, -1)  # (b, t, s, y, x)
+    moving = stack_moving(target, valid, forcings, last=target.shape[1])
+    return torch.cat([moving, fixed], dim=2)  # (b, t, c, y, x)
+
+
+def stack_moving(target: Tensor, valid: Tensor, forcings: Tensor, *, last: int) -> Tensor:
+    """Order the channels that have a date, of the last frames (b, last, c - s, y, x)."""
+    target, valid, forcings = (part[:, -last:] for part in (target, valid, forcings))
+    own = torch.stack([target, valid.to(target.dtype)], dim=2)  # (b, t, 2, y, x)
+    return torch.cat([own, forcings], dim=2)

@@ -1,0 +1,115 @@
+"""Gates in few passes are the gates of the paper."""
+
+import logging
+
+import pytest
+import torch
+from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
+
+from pipeline.models.cells import ConvLSTMCell
+from pipeline.models.gates import (
+    Fused,
+    Gates,
+    State,
+    forecast_gates,
+    open_gates,
+    open_in_place,
+)
+
+
+def draw(*, dtype: torch.dtype = torch.float64, scale: float = 3.0) -> tuple[Tensor, Tensor]:
+    """Draw gates and cell maps of five hidden channels, some of them saturated."""
+    torch.manual_seed(0)
+    gates, cell = torch.randn(2, 20, 7, 11).double(), torch.randn(2, 5, 7, 11).double()
+    return (scale * gates).to(dtype), cell.to(dtype)
+
+
+@pytest.mark.parametrize("remembers", [False, True])
+@pytest.mark.parametrize("scale", [1e-3, 3.0, 300.0])
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-14), (torch.float32, 1e-6)])
+def test_gates_in_place_equal_the_written_ones(
+    remembers: bool, scale: float, dtype: torch.dtype, bound: float
+) -> None:
+    gates, drawn = draw(dtype=dtype, scale=scale)
+    cell = drawn if remembers else None
+    written = open_gates(gates, cell)
+    torch.testing.assert_close(open_in_place(gates.clone(), cell), written, rtol=0, atol=bound)
+
+
+def test_gates_in_place_leave_the_old_cell_as_it_was() -> None:
+    gates, cell = draw()
+    kept = cell.clone()
+    open_in_place(gates, cell)
+    torch.testing.assert_close(cell, kept, rtol=0, atol=0)
+
+
+def test_a_drive_that_several_windows_read_is_not_overwritten() -> None:
+    cell = ConvLSTMCell(3, 4)
+    with torch.inference_mode():
+        drives = cell.drive(torch.randn(1, 3, 3, 9, 9))
+        kept = [drive.clone() for drive in drives]
+        cell.recur(drives)
+    torch.testing.assert_close(list(drives), kept, rtol=0, atol=0)
+
+
+def test_half_precision_keeps_its_cell_in_float32() -> None:
+    gates, cell = draw(dtype=torch.float32)
+    exact = open_gates(gates.bfloat16().float(), cell)
+    hidden, written = forecast_gates(gates.bfloat16(), cell)
+    assert (hidden.dtype, written.dtype) == (torch.bfloat16, torch.float32)
+    torch.testing.assert_close(written, exact.cell, rtol=0, atol=1e-6)
+    torch.testing.assert_close(hidden.float(), exact.hidden, rtol=2**-8, atol=1e-6)
+
+
+def test_gates_that_cannot_be_compiled_are_opened_one_by_one_and_it_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tries = 0
+
+    def fail(gates: Tensor, cell: Tensor | None) -> State:
+        nonlocal tries
+        tries += 1
+        raise TorchDynamoException("no compiler\nand a long story")
+
+    fused = Fused(lambda gates: fail)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            gates, cell = draw()
+            torch.testing.assert_close(fused(gates.clone(), cell), open_gates(gates, cell))
+    assert tries == 1
+    (message,) = caplog.messages
+    assert message == "the gates are not compiled here, so networks run slower: no compiler"
+
+
+def test_a_device_without_memory_is_no_reason_to_go_on_without_a_compiler() -> None:
+    def fail(gates: Tensor, cell: Tensor | None) -> State:
+        raise torch.OutOfMemoryError("full")
+
+    with pytest.raises(torch.OutOfMemoryError, match="full"):
+        Fused(lambda gates: fail)(*draw())
+
+
+def test_compiled_gates_are_used_again() -> None:
+    compiled = 0
+
+    def compile_gates(gates: Gates) -> Gates:
+        nonlocal compiled
+        compiled += 1
+        return gates
+
+    fused = Fused(compile_gates)
+    for _ in range(3):
+        gates, cell = draw()
+        torch.testing.assert_close(fused(gates, cell), open_gates(gates, cell), rtol=0, atol=0)
+    assert compiled == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own import
+def test_gates_on_a_gpu_equal_the_written_ones(caplog: pytest.LogCaptureFixture) -> None:
+    gates, cell = draw(dtype=torch.float32)
+    with torch.inference_mode(), caplog.at_level(logging.WARNING):
+        fused = forecast_gates(gates.cuda(), cell.cuda())
+    torch.testing.assert_close(State(*(half.cpu() for half in fused)), open_gates(gates, cell))
+    assert not caplog.messages
