@@ -26,3 +26,9 @@ class ModelRecipe(RecipePart):
     """Normalization in the head; batch statistics are frozen at inference."""
     residual: Literal["none", "persistence"] = "none"
     """Where training starts: a forecast of zero, or of the last frame."""
+    memory: Literal["window", "carried"] = "window"
+    """Whether every lead reads the history again, or goes on from what earlier ones remember.
+
+    ``carried`` costs history + leads steps of the cells instead of history x leads. Train it
+    with training.leads above 1, or it never sees the memory it is to go on from.
+    """

@@ -150,6 +150,7 @@ def build_shape(recipe: Recipe, channels: int) -> ConvLSTMShape:
         dropout=model.dropout,
         norm=model.norm,
         residual=model.residual,
+        memory=model.memory,
     )
 
 

@@ -143,5 +143,5 @@ def test_a_reading_that_makes_no_sense_is_refused() -> None:
 def test_a_memory_of_frames_whose_target_is_not_known_yet_is_refused(
     changed: dict[str, int],
 ) -> None:
-    with pytest.raises(ValueError, match="carries=True with .* could not read it; carry"):
+    with pytest.raises(ValueError, match=r"carries=True with .* could not read it; carry"):
         Reading(2, carries=True, **changed)
