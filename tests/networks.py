@@ -154,11 +154,22 @@ def _shrink(stride: int, *, pooled: bool) -> nn.Module:
 
 
 def make_convlstm(
-    *, history: int, layers: int = 1, kernel: int = 3, heads: int = 1
+    *,
+    history: int,
+    layers: int = 1,
+    kernel: int = 3,
+    heads: int = 1,
+    hidden: int = 3,
+    memory: str = "window",
 ) -> ConvLSTM:
-    """Build a ConvLSTM of three hidden channels."""
+    """Build a ConvLSTM of few hidden channels."""
     shape = ConvLSTMShape(
-        CHANNELS, history, hidden=(3,) * layers, kernel=kernel, head=(4,) * heads
+        CHANNELS,
+        history,
+        hidden=(hidden,) * layers,
+        kernel=kernel,
+        head=(4,) * heads,
+        memory=memory,
     )
     return ConvLSTM(shape)
 
@@ -206,6 +217,16 @@ def make_inputs(
         forcings=normal(reading.frames(leads), N_FORCINGS),
         statics=normal(N_STATICS),
         domain=torch.rand(batch, *shape, generator=draw) >= gaps,
+    )
+
+
+def later(inputs: Inputs, frames: Tensor, reading: Reading) -> Inputs:
+    """Give what the block after ``frames`` (b, l, y, x) reads: the last of them, fed back."""
+    domain = inputs.domain[:, None]
+    return inputs._replace(
+        target=torch.where(domain, frames[:, -1:], 0.0),
+        valid=domain,
+        forcings=inputs.forcings[:, reading.history - 1 + frames.shape[1] :],
     )
 
 

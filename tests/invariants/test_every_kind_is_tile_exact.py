@@ -9,7 +9,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline.models.roll import roll
+from pipeline.models.roll import Inputs, roll, roll_on
+from pipeline.models.sight import Carries
 from pipeline.tiling.plan import Tile, plan_tiles
 from tests.networks import (
     Built,
@@ -18,6 +19,8 @@ from tests.networks import (
     Stated,
     UNet,
     WindowCNN,
+    cut,
+    later,
     make_convlstm,
     make_inputs,
     plan,
@@ -30,10 +33,13 @@ histories = st.integers(1, 4)
 primes = st.sampled_from([29, 37, 53, 59, 61])
 
 
+memories = st.sampled_from(["window", "carried"])
 sides, widths = st.tuples(primes, primes), st.sampled_from([3, 5])
 
 SIZES: list[tuple[Callable[..., Stated], dict[str, st.SearchStrategy[object]]]] = [
     (make_convlstm, {"layers": st.integers(1, 2), "kernel": widths}),
+    (make_convlstm, {"layers": st.integers(1, 2), "memory": st.just("carried")}),
+    (make_convlstm, {"hidden": st.just(17), "memory": memories}),
     (DirectHead, {"emits": st.integers(1, 4), "dilation": st.integers(1, 3)}),
     (UNet, {"strides": st.sampled_from([(2,), (4,), (2, 2)]), "pooled": st.booleans()}),
     (PixelLSTM, {"emits": st.integers(1, 4)}),
@@ -103,6 +109,7 @@ def test_tiles_of_every_kind_give_the_untiled_forecast(kind: Built, case: Case) 
 
 LOOKING = [
     Built(make_convlstm, {"history": 2, "layers": 2}),
+    Built(make_convlstm, {"history": 2, "layers": 2, "memory": "carried"}),
     Built(DirectHead, {"history": 2, "emits": 2, "dilation": 2}),
     Built(UNet, {"history": 1, "strides": (2,), "pooled": True}),
     Built(UNet, {"history": 1, "strides": (2, 2), "pooled": False}),
@@ -146,3 +153,73 @@ def test_a_pixel_by_pixel_network_needs_no_halo_at_all() -> None:
     tiles = plan(kind.network(), (29, 31), leads=4, core=11)
     assert all(tile.owns.size <= tile.reads.size == 11 * 11 for tile in tiles)
     assert worst(kind, (29, 31), tiles=tiles, leads=4) < EXACT
+
+
+def roll_block(
+    network: Stated, inputs: Inputs, tiles: list[Tile], *, leads: int, memory: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Roll a block out tile by tile; put forecasts and memories of what tiles own together."""
+    batch, *shape = inputs.domain.shape
+    assert isinstance(network, Carries)
+    frames = torch.full((batch, leads, *shape), torch.nan, dtype=torch.float64)
+    kept = torch.full((batch, network.memory_channels, *shape), torch.nan, dtype=torch.float64)
+    for tile in tiles:
+        known = None if memory is None else memory[..., *tile.reads.slices]
+        parts = roll_on(network, cut(inputs, tile.reads), leads=leads, memory=known)
+        for stitched, part in zip((frames, kept), parts, strict=True):
+            stitched[..., *tile.owns.slices] = part[..., *tile.kept.slices]
+    return frames, kept
+
+
+def worst_of_blocks(kind: Built, case: Case, *, second: int, less_px: int = 0) -> float:
+    """Compare blocks that hand tiles' memories over with one untiled rollout.
+
+    ``less_px`` is what the halo of the second block lacks.
+    """
+    network, first = kind.network(case.seed), case.leads
+    inputs = make_inputs(
+        network.reading,
+        case.shape,
+        leads=first + second,
+        seed=case.seed,
+        batch=case.batch,
+        gaps=case.gaps,
+    )
+    shape = network.shape  # type: ignore[attr-defined]
+    per_lead = shape.kernel // 2 * len(shape.hidden) + len(shape.head)
+    tiles = plan(network, case.shape, leads=first, core=case.core)
+    more = plan_tiles(case.shape, core=case.core, halo=second * per_lead - less_px)
+    assert len(tiles) > 1
+    assert len(more) > 1
+    with torch.inference_mode():
+        whole = roll(network, inputs, leads=first + second)
+        assert whole[:, -1].std() > 1e-3
+        frames, memory = roll_block(network, inputs, tiles, leads=first, memory=None)
+        after = later(inputs, frames, network.reading)
+        going_on, _ = roll_block(network, after, more, leads=second, memory=memory)
+    return _farthest(torch.cat([frames, going_on], dim=1), whole)
+
+
+@given(
+    layers=st.integers(1, 2),
+    heads=st.integers(0, 2),
+    hidden=st.sampled_from([3, 16]),
+    history=histories,
+    second=st.integers(1, 3),
+    case=cases,
+)
+@settings(max_examples=25)
+def test_tiles_that_hand_their_memory_over_give_the_untiled_forecast(
+    layers: int, heads: int, hidden: int, history: int, second: int, case: Case
+) -> None:
+    sizes = {"layers": layers, "heads": heads, "hidden": hidden, "history": history}
+    kind = Built(make_convlstm, {**sizes, "memory": "carried"})
+    assert worst_of_blocks(kind, case, second=second) < EXACT
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_one_pixel_less_halo_around_a_memory_shows_a_seam(layers: int) -> None:
+    kind = Built(make_convlstm, {"history": 3, "layers": layers, "memory": "carried"})
+    case = Case((37, 307), core=31, leads=2, batch=1, gaps=0.0, seed=0)
+    assert worst_of_blocks(kind, case, second=3) < EXACT
+    assert worst_of_blocks(kind, case, second=3, less_px=1) > 1e-12

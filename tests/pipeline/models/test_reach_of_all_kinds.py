@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pipeline.models.probe import probe_radius
-from pipeline.models.roll import Inputs, roll
+from pipeline.models.roll import Inputs, roll, roll_on
+from pipeline.models.sight import Carries
 from tests.networks import (
     N_FORCINGS,
     Built,
@@ -37,6 +38,7 @@ KINDS = st.one_of(
         layers=st.integers(1, 2),
         kernel=kernels,
         heads=st.integers(0, 2),
+        memory=st.sampled_from(["window", "carried"]),
     ),
     st.builds(
         built,
@@ -127,6 +129,46 @@ def test_without_feedback_the_reach_does_not_grow_with_the_leads() -> None:
     cnn = WindowCNN(history=3, kernel=5, dilation=2).reach
     assert cnn.radius(1) == cnn.radius(12) == 5
     assert PixelLSTM(history=3, emits=2).reach.radius(12) == 0
+
+
+def probe_later(kind: Built, leads: int) -> int:
+    """Measure how far leads look that go on from a memory, at it and at the last frame."""
+    network = opened(kind.network())
+    assert isinstance(network, Carries)
+    n_memory, side = network.memory_channels, 2 * network.reach.radius(leads) + 5
+    sizes = [n_memory, 1, leads * N_FORCINGS, 1]
+    torch.manual_seed(0)
+    seen = torch.randn(2, sum(sizes), side, side, dtype=torch.float64)
+    usable = torch.ones(2, 1, side, side, dtype=torch.bool)
+
+    def go_on(seen: Tensor) -> Tensor:
+        memory, target, forcings, statics = seen.split(sizes, dim=1)
+        dated = forcings.unflatten(1, (-1, N_FORCINGS))
+        inputs = Inputs(target, usable, dated, statics, usable[:, 0])
+        return roll_on(network, inputs, leads=leads, memory=memory)[0]
+
+    return probe_radius(go_on, seen)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("leads", [1, 2, 4])
+def test_leads_that_go_on_from_a_memory_look_no_farther_than_first_ones(
+    kernel: int, layers: int, leads: int
+) -> None:
+    kind = built(make_convlstm, history=4, layers=layers, kernel=kernel, memory="carried")
+    radius, head = kernel // 2, 1
+    looked = probe_later(kind, leads)
+    assert looked == leads * (radius * layers + head)
+    assert looked < kind.network().reach.radius(leads)
+
+
+def test_a_carried_memory_reaches_as_far_as_a_window() -> None:
+    window, carried = (
+        built(make_convlstm, history=4, layers=2, memory=memory).network().reach
+        for memory in ("window", "carried")
+    )
+    assert window == carried
 
 
 def test_a_head_that_emits_all_leads_looks_no_farther_than_for_one() -> None:
