@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -30,6 +31,8 @@ from pipeline.tiling.plan import Tile
 from stores.bundle import read_bundle
 from stores.times import Times
 from stores.windows import Window
+
+_COMPUTING = Lock()
 
 
 class Earlier(Protocol):
@@ -135,7 +138,16 @@ class Forecaster:
     def roll(
         self, tiles: Sequence[Tile], loaded: Loaded, request: Request, block: Block
     ) -> Rolled:
-        """Roll windows out, member by member."""
+        """Roll windows out, member by member; one thread of a process at a time.
+
+        Threads share the network, whose dropout knows one member, and its device or cores.
+        """
+        with _COMPUTING:
+            return self._roll_all(tiles, loaded, request, block)
+
+    def _roll_all(
+        self, tiles: Sequence[Tile], loaded: Loaded, request: Request, block: Block
+    ) -> Rolled:
         there = Inputs(*(part.to(self.device, non_blocking=True) for part in loaded.inputs))
         memory = loaded.memory
         origins = [(tile.reads.y0, tile.reads.x0) for tile in tiles]

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from distributed import Client, LocalCluster
 
 from pipeline.metrics.calibration import Calibration
 from pipeline.rollout.calibrate import calibrate, find_calibration, keep_calibration
@@ -11,7 +12,7 @@ from pipeline.rollout.forecaster import forecaster_of
 from pipeline.rollout.plan import Block
 from pipeline.rollout.products import calibrated, spanned
 from pipeline.rollout.request import Request
-from pipeline.spread import InPlace
+from pipeline.spread import InPlace, OnDask
 from pipeline.streams.transforms import Values
 from pipeline.training.bundle import train_bundle
 from stores.bundle import open_bundle
@@ -49,6 +50,18 @@ def test_an_ensemble_in_tiles_and_blocks_equals_that_of_the_whole_grid(
     assert np.nanmean(whole["rain_sd"]) > 0.5
     for name, values in whole.items():
         np.testing.assert_allclose(tiled[name], values, rtol=1e-4, atol=1e-3)
+
+
+def test_threads_of_one_worker_do_not_mix_members_up(made: Made, tmp_path: Path) -> None:
+    asked = made.asking(members=4, perturb=NOISE)
+    alone = products(forecast(asked, tmp_path / "alone", 7))
+    threads = LocalCluster(
+        n_workers=1, threads_per_worker=4, processes=False, dashboard_address=None
+    )
+    with threads as cluster, Client(cluster) as client:
+        together = products(forecast(asked, tmp_path / "together", 7, spread=OnDask(client)))
+    for name, values in alone.items():
+        np.testing.assert_array_equal(together[name], values)
 
 
 def test_every_source_of_randomness_parts_members(made: Made) -> None:
