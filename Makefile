@@ -11,6 +11,8 @@ BIN := .venv/bin
 # The one place that says which torch.
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
+# Two processes; the tests of one file stay together, since they share what was made for them.
+PYTEST := $(BIN)/pytest -q -n 2 --dist loadfile
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
@@ -31,10 +33,10 @@ check: .venv/.ready
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/yamllint --strict deploy .pre-commit-config.yaml
-	$(BIN)/pytest -q
+	$(PYTEST)
 
 pytest: .venv/.ready  ## tests alone
-	$(BIN)/pytest -q
+	$(PYTEST)
 
 up: .venv/.ready  ## local Prefect server, worker and schedules, in the background
 	$(BIN)/cubecast up --detach

@@ -121,7 +121,7 @@ class Forecaster:
         target, valid = self._history(window, span.read_times(step, start), block, earlier)
         # What was known is known at init, whichever block asks.
         forcings = source.forcings(window, span.forcing_times(step, start), request.init)
-        remembers = self.memory_channels and block.first and earlier is not None
+        remembers = self.memory_channels > 0 and block.first > 0
         memory = earlier.memory(window) if remembers and earlier else None
         return Parts(
             target, valid, forcings, source.statics(window), source.domain(window), memory
