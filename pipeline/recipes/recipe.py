@@ -24,9 +24,10 @@ from pipeline.recipes.training import TrainingRecipe
 from stores.names import check_id
 from stores.times import Step
 
-# What changes no number: folders, machines, and how a rollout is cut.
+# What changes no number: folders, machines, how a rollout is cut, how often training is saved.
 _NOT_SCIENCE = dict.fromkeys(("root", "compute", "outputs", "title"), True)
 _NOT_SCIENCE_OF_ROLLOUT = {"rollout": {"tile_px", "block_leads", "batch"}}
+_NOT_SCIENCE_OF_TRAINING = {"training": {"checkpoint_minutes"}}
 
 
 class Recipe(RecipePart):
@@ -155,4 +156,5 @@ class Recipe(RecipePart):
     def fingerprint(self) -> str:
         """Hash what can change a number; folders and machines cannot."""
         science = self.model_copy(update={"archive": self.archive.with_values(root=Path())})
-        return digest(science, exclude=_NOT_SCIENCE | _NOT_SCIENCE_OF_ROLLOUT)
+        without = _NOT_SCIENCE | _NOT_SCIENCE_OF_ROLLOUT | _NOT_SCIENCE_OF_TRAINING
+        return digest(science, exclude=without)
