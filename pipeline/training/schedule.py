@@ -35,7 +35,7 @@ class Plateau:
 
     def note(self, score: float) -> None:
         """Look at the score of one epoch."""
-        if score < self.best - _BETTER * abs(self.best):
+        if score < self.best * (1 - _BETTER):
             self.best, self.n_bad = score, 0
             return
         self.n_bad += 1

@@ -6,6 +6,7 @@ import logging
 import pickle
 import random
 import shutil
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,10 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 """Version of what a state holds and of how batches are drawn; another one is not resumed."""
 FILE = "state.ckpt"
-_BROKEN = (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError)
+_BROKEN = (
+    *(OSError, RuntimeError, EOFError, KeyError),
+    *(pickle.UnpicklingError, zipfile.BadZipFile),
+)
 
 State = dict[str, Any]
 """Tensors and plain values: it is read without running code."""
@@ -69,6 +73,7 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
+            _check_sums(self.path)
             content = torch.load(self.path, weights_only=True, map_location="cpu")
             found = (content["format"], content["identity"])
             state: State = content["state"]
@@ -123,6 +128,14 @@ def set_random_states(states: State) -> None:
 
 def _deep_tuple(value: Any) -> Any:
     return tuple(map(_deep_tuple, value)) if isinstance(value, list | tuple) else value
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the checksums that torch writes but does not read; a flipped bit is no weight."""
+    with zipfile.ZipFile(path) as records:
+        broken = records.testzip()
+    if broken is not None:
+        raise zipfile.BadZipFile(f"the checksum of {broken} does not fit")
 
 
 def _first_line(error: Exception) -> str:
