@@ -119,10 +119,7 @@ class Learner:
     def place(self, tensors: Sequence[Tensor], samples: Sequence[Sample]) -> Parts:
         """Bring a batch to the device of the network."""
         device = self.fabric.device
-        target, valid, forcings, statics, domain = (
-            tensor.to(device, non_blocking=True) for tensor in tensors
-        )
-        return Parts(target, valid, forcings, statics, domain, samples)
+        return Parts.of((t.to(device, non_blocking=True) for t in tensors), samples)
 
     def learn(self, batch: Parts, *, share: float, closes: bool) -> None:
         """Learn from one batch.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -23,6 +24,12 @@ class Parts:
     statics: Tensor
     domain: Tensor
     samples: Sequence[Sample]
+
+    @classmethod
+    def of(cls, tensors: Iterable[Tensor], samples: Sequence[Sample]) -> Self:
+        """Take the tensors of a batch in the order of ``streams.samples.Batch``."""
+        target, valid, forcings, statics, domain = tensors
+        return cls(target, valid, forcings, statics, domain, samples)
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -221,11 +221,20 @@ def _stream(
 
 
 def _precision(wanted: str, device: str) -> str:
-    """Choose arithmetic: bf16 where the device computes it fast."""
+    """Choose arithmetic: bf16 where the device computes it fast.
+
+    Raises:
+        ValueError: the device cannot compute what is wanted.
+    """
+    has_cuda = device != "cpu" and torch.cuda.is_available()
+    if wanted == "16" and not has_cuda:
+        raise ValueError(
+            f"training.precision=16 needs a CUDA device but compute.device={device} gives "
+            "none, so its scaler of gradients would do nothing; take bf16, or auto"
+        )
     if wanted != "auto":
         return {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[wanted]
-    fast = device != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    return "bf16-mixed" if fast else "32-true"
+    return "bf16-mixed" if has_cuda and torch.cuda.is_bf16_supported() else "32-true"
 
 
 def _describe(recipe: Recipe, learner: Learner, plan: TrainingPlan) -> None:

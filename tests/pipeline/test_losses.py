@@ -28,7 +28,9 @@ def made(n: int = 1, side: int = 13, holes: int = 3) -> tuple[Tensor, Tensor, Te
     """Make n forecasts, a truth and where it is valid (2, 2, side, side + 2), in double."""
     rng = np.random.default_rng(0)
     shape = (2, 2, side, side + 2)
-    forecast = torch.from_numpy(rng.normal(size=(n, *shape)) if n > 1 else rng.normal(size=shape))
+    forecast = torch.from_numpy(
+        rng.normal(size=(n, *shape)) if n > 1 else rng.normal(size=shape)
+    )
     valid = torch.ones(shape, dtype=torch.bool)
     for y, x in rng.integers(side, size=(holes, 2)):
         valid[:, 0, y, x] = False
@@ -159,8 +161,8 @@ def ssim_by_hand(x: Array, y: Array, valid: Array, data_range: float, side: int)
 
 def test_the_similarity_is_the_mean_over_windows_without_a_hole_by_hand() -> None:
     forecast, truth, valid = (values[:1, :1] for values in made())
-    frames = (values[0, 0].numpy() for values in (forecast, truth, valid))
-    expected = ssim_by_hand(*frames, 6.0, 5)
+    x, y, usable = (values[0, 0].numpy() for values in (forecast, truth, valid))
+    expected = ssim_by_hand(x, y, usable, 6.0, 5)
     whole = ssim(forecast, truth, torch.ones_like(valid), data_range=6.0, window_px=5)
     found = ssim(forecast, truth, valid, data_range=6.0, window_px=5)
     assert found.item() == pytest.approx(expected, rel=1e-9)

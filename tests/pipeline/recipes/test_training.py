@@ -49,7 +49,10 @@ def test_a_recipe_of_losses_survives_being_written_and_changed() -> None:
         ({"loss": {"classes": {"thresholds": [1, 2], "factors": [1, 2]}}}, "make 3 classes"),
         ({"loss": {"classes": {"thresholds": [2, 1], "factors": [1, 2, 3]}}}, "do not rise"),
         ({"leads": 2, "leads_start": 3}, "leads_start=3 is more than leads=2"),
-        ({"score": {"kind": "rmse", "lead": 3}, "leads": 2}, "score.lead=3 is more than leads=2"),
+        (
+            {"score": {"kind": "rmse", "lead": 3}, "leads": 2},
+            "score.lead=3 is more than leads=2",
+        ),
         ({"score": {"lead": 1}}, "kind='loss' covers all leads"),
     ],
 )

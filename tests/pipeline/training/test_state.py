@@ -28,12 +28,12 @@ def test_random_numbers_go_on_where_their_state_was_taken(tmp_path: Path) -> Non
     np.random.normal()  # noqa: NPY002 - keeps a second number for the next call
     checkpoint = make_checkpoint(tmp_path)
     checkpoint.save({"random": random_states()})
-    first = draw() + [float(np.random.normal())]  # noqa: NPY002
+    first = [*draw(), float(np.random.normal())]  # noqa: NPY002
     assert draw() != first[:3]
     kept = checkpoint.open()
     assert kept is not None
     set_random_states(kept["random"])
-    assert draw() + [float(np.random.normal())] == first  # noqa: NPY002
+    assert [*draw(), float(np.random.normal())] == first  # noqa: NPY002
 
 
 def test_another_training_clears_the_folder_and_says_why(

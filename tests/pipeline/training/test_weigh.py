@@ -24,7 +24,9 @@ THRESHOLDS, FACTORS = (60.0, 90.0), (1.0, 2.0, 5.0)
 
 def prepare(folder: Path, *transform: str, **loss: object) -> tuple[Recipe, Source]:
     cube = make_cube(
-        folder, target={"transform": list(transform)}, training={"loss": {"kind": "mae", **loss}}
+        folder,
+        target={"transform": list(transform)},
+        training={"loss": {"kind": "mae", **loss}},
     )
     recipe = load_recipe(folder / "recipe.yaml")
     stack = fit_stack(recipe, cube, folder / "fields.zarr", InPlace())
@@ -42,7 +44,7 @@ def some_samples(recipe: Recipe, source: Source) -> list[Sample]:
 
 def make_parts(source: Source, samples: list[Sample]) -> Parts:
     batch = load_batch(source, SPAN, samples)
-    return Parts(*(torch.from_numpy(np.ascontiguousarray(part)) for part in batch), samples)
+    return Parts.of((torch.from_numpy(np.ascontiguousarray(part)) for part in batch), samples)
 
 
 def physical_truth(source: Source, samples: list[Sample]) -> np.ndarray:
@@ -142,7 +144,9 @@ def test_the_error_of_a_lead_is_that_of_its_valid_pixels_by_hand(
     for half in (slice(0, 1), slice(1, 4)):  # gathered batch by batch
         tensors = (getattr(parts, name)[half] for name in Parts.__slots__[:5])
         rolled = Rolled(forecast[half], parts.target[half, -2:], valid[half], torch.zeros(()))
-        score.add(Parts(*tensors, samples[half]), rolled)
-    assert score.value == pytest.approx(np.sqrt(np.mean(np.square(errors, dtype=float))), rel=1e-4)
+        score.add(Parts.of(tensors, samples[half]), rolled)
+    assert score.value == pytest.approx(
+        np.sqrt(np.mean(np.square(errors, dtype=float))), rel=1e-4
+    )
     score.clear()
     assert np.isnan(score.value)
