@@ -21,6 +21,8 @@ _WAIT_S = 24 * 3600.0  # another training of the same recipe
 def train(recipe: str, overrides: list[str] | None = None, root: str | None = None) -> str:
     """Train the recipe's network and keep the best epoch as the current bundle.
 
+    A training that was killed goes on where it was, and gives the same bundle.
+
     Returns:
         The folder of the bundle.
     """

@@ -11,13 +11,15 @@ from flows.steps.step import step
 from pipeline.recipes import Recipe
 from pipeline.spread import Spread
 from pipeline.training.bundle import CURVES, train_bundle
-from pipeline.training.progress import TellProgress
 from stores.bundle import Bundle
 
 
 @step
 def train_model(recipe: Recipe, spread: Spread) -> Bundle:
-    """Fit, train and publish; logs and checkpoints stay in ``training/`` below the root."""
+    """Fit, train and publish; curves stay in ``training/`` below the root.
+
+    Killed and started again, it goes on from the state that it keeps there.
+    """
     folders = models_of(recipe), logs_of(recipe)
     page = ProgressPage("training", f"Epochs of {recipe.name}")
     with progress_bar("training") as bar:
@@ -26,8 +28,7 @@ def train_model(recipe: Recipe, spread: Spread) -> Bundle:
             bar(done, total, note)
             page.tell(done, total)
 
-        watch = [TellProgress(tell)]
-        return train_bundle(recipe, cube_of(recipe), folders, spread=spread, callbacks=watch)
+        return train_bundle(recipe, cube_of(recipe), folders, spread=spread, tell=tell)
 
 
 def show_model(bundle: Bundle) -> None:
@@ -38,5 +39,5 @@ def show_model(bundle: Bundle) -> None:
 
 
 def logs_of(recipe: Recipe) -> Path:
-    """Name the folder of the logs and checkpoints of a recipe's last training."""
+    """Name the folder of the curves and the state of a recipe's last training."""
     return recipe.root / "training" / recipe.name

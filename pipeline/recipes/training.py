@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.recipes.base import RecipePart
-from pipeline.recipes.loss import LossRecipe
+from pipeline.recipes.loss import Losses, LossRecipe, PointLoss
+
+
+class ScoreRecipe(RecipePart):
+    """Which number of the validation part decides: the best epoch, and when to stop."""
+
+    kind: Literal["loss", "rmse"] = "loss"
+    """The loss, or the root mean squared error at one lead."""
+    lead: int | None = Field(None, ge=1)
+    """Lead of the rmse; training.leads by default."""
+    units: Literal["physical", "normalized"] = "physical"
+    """Units of the rmse: those of the target, or those in which the network works."""
+
+    @model_validator(mode="after")
+    def _only_an_rmse_has_a_lead(self) -> Self:
+        if self.kind == "loss" and self.lead is not None:
+            raise ValueError(
+                f"score.lead={self.lead} is given but kind='loss' covers all leads, so it "
+                "would have no effect; write kind: rmse or leave lead out"
+            )
+        return self
 
 
 class TrainingRecipe(RecipePart):
@@ -16,14 +36,17 @@ class TrainingRecipe(RecipePart):
     epochs: int = Field(50, ge=1)
     """Passes over the training patches at most."""
     batch: int = Field(4, ge=1)
-    """Patches per step."""
+    """Patches that are computed together."""
+    accumulate: int = Field(1, ge=1)
+    """Batches whose gradients are averaged into one step: larger steps in the same memory."""
     patch_px: int = Field(64, ge=4)
     """Side of a patch; patches are clipped to the grid [px]."""
     min_valid: float = Field(0.05, ge=0, le=1)
     """Patches with a smaller share of valid target pixels are left out."""
     patches_per_epoch: int | None = Field(None, ge=1)
     """Patches drawn per epoch; all by default."""
-    loss: LossRecipe = LossRecipe()
+    loss: Losses = PointLoss()
+    """What training minimizes: one loss, or a list of losses that are added by weight."""
     lr: float = Field(1e-3, gt=0)
     """Largest learning rate."""
     weight_decay: float = Field(1e-2, ge=0)
@@ -36,13 +59,61 @@ class TrainingRecipe(RecipePart):
     """Largest norm of the gradient; 0 leaves it as it is."""
     precision: Literal["auto", "32", "bf16", "16"] = "auto"
     """auto takes bf16 on a device that has it, else 32."""
+    ema: float = Field(0.0, ge=0, lt=1)
+    """Decay of the running average of the weights, which is validated and kept; 0 is none."""
     patience: int = Field(10, ge=1)
-    """Epochs without a better validation loss before training stops."""
+    """Epochs without a better score before training stops."""
+    score: ScoreRecipe = ScoreRecipe()
+    """What is better: by default a lower validation loss."""
     leads: int = Field(1, ge=1)
     """Leads rolled out in the loss; 1 is single-step training."""
+    leads_start: int | None = Field(None, ge=1)
+    """Leads in the first epoch, where training begins with fewer; training.leads by default."""
+    leads_every: int = Field(1, ge=1)
+    """Epochs after which one lead is added, up to training.leads."""
     teacher_start: float = Field(0.0, ge=0, le=1)
     """Chance in the first epoch that a rolled-out frame is replaced by the truth."""
     teacher_end: float = Field(0.0, ge=0, le=1)
-    """The same chance in the last epoch; it changes linearly."""
+    """The same chance in the last epoch."""
+    teacher_decay: Literal["linear", "inverse-sigmoid"] = "linear"
+    """How the chance goes from the first to the last epoch."""
+    noise: float = Field(0.0, ge=0)
+    """Deviation of noise added to the target's history while training [normalized units]."""
     seed: int = Field(0, ge=0)
     """Seed of every random choice."""
+    checkpoint_minutes: float = Field(5.0, ge=0)
+    """Minutes of work that a crash may cost; 0 saves after every step."""
+
+    @property
+    def losses(self) -> tuple[LossRecipe, ...]:
+        """All terms of the loss."""
+        return self.loss if isinstance(self.loss, tuple) else (self.loss,)
+
+    @model_validator(mode="after")
+    def _leads_grow(self) -> Self:
+        if self.leads_start is not None and self.leads_start > self.leads:
+            raise ValueError(
+                f"leads_start={self.leads_start} is more than leads={self.leads}, so rollouts "
+                "would shrink; lower leads_start or raise leads"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_score_is_of_a_lead_that_is_rolled_out(self) -> Self:
+        if self.score.lead is not None and self.score.lead > self.leads:
+            raise ValueError(
+                f"score.lead={self.score.lead} is more than leads={self.leads}, so it is never "
+                "forecast while training; lower score.lead or raise leads"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _windows_of_a_loss_fit_into_a_patch(self) -> Self:
+        for term in self.losses:
+            if term.least_px > self.patch_px:
+                raise ValueError(
+                    f"loss {term.kind!r} looks at {term.least_px} px at once but patch_px="
+                    f"{self.patch_px}, so no patch would count; raise patch_px, or shrink the "
+                    "loss's window_px or levels"
+                )
+        return self

@@ -45,6 +45,8 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
         self._seed = seed
         self._n_samples = min(per_epoch or len(samples), len(samples))
         self.epoch = 0
+        self.first_batch = 0
+        """Batches of this epoch that were learned from before; resumed training skips them."""
 
     def __len__(self) -> int:
         return -(-self._n_samples // self._batch)
@@ -58,5 +60,5 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
         return [chosen[i : i + self._batch] for i in range(0, len(chosen), self._batch)]
 
     def __iter__(self) -> Iterator[list[Tensor]]:
-        for batch in self._spread.ordered(self._load, self.plan()):
+        for batch in self._spread.ordered(self._load, self.plan()[self.first_batch :]):
             yield [torch.from_numpy(np.ascontiguousarray(array)) for array in Batch(*batch)]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from lightning.pytorch.callbacks import Callback
 
 from pipeline.models import ConvLSTM, describe_network
 from pipeline.plots import plot_curves, to_png
@@ -19,6 +17,8 @@ from pipeline.streams.fields import FIELDS
 from pipeline.streams.read import Source
 from pipeline.streams.stack import Stack
 from pipeline.streams.statistics import fit_stack
+from pipeline.training.fit import Tell
+from pipeline.training.state import forget_training
 from pipeline.training.train import Trained, train_model
 from stores import grid as grids
 from stores.bundle import Bundle, publish_bundle, stage_bundle
@@ -34,26 +34,30 @@ def train_bundle(
     folders: tuple[Path, Path],
     *,
     spread: Spread,
-    callbacks: Sequence[Callback] = (),
+    tell: Tell | None = None,
 ) -> Bundle:
     """Train the recipe's model and publish it with everything needed to use it.
+
+    A run that was killed before it published goes on where it was.
 
     Args:
         recipe: what to train.
         cube_path: cube to learn from; only its training and validation parts are read.
-        folders: where bundles are published, and where logs and checkpoints go.
+        folders: where bundles are published, and where curves and the training's state go.
         spread: workers that read.
-        callbacks: watch the training.
+        tell: told after every batch how far it is.
     """
     models, logs = folders
     with stage_bundle(models, recipe.name) as folder:
         stack = fit_stack(recipe, cube_path, folder / FIELDS, spread)
         source = Source(cube_path, folder / FIELDS, stack)
-        trained = train_model(recipe, source, logs, spread=spread, callbacks=callbacks)
+        trained = train_model(recipe, source, logs, spread=spread, tell=tell)
         trained.curves.to_csv(folder / f"{CURVES}.csv", index=False)
         (folder / f"{CURVES}.png").write_bytes(to_png(plot_curves(trained.curves)))
         description = describe(recipe, Cube.open(cube_path), stack, trained)
-        return publish_bundle(folder, models, recipe.name, trained.weights, description)
+        bundle = publish_bundle(folder, models, recipe.name, trained.weights, description)
+    forget_training(logs)  # asked for again, the same training is done again
+    return bundle
 
 
 def describe(recipe: Recipe, cube: Cube, stack: Stack, trained: Trained) -> dict[str, Any]:

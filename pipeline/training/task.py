@@ -2,98 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Self
 
-import lightning as L
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from pipeline.losses import Loss
 from pipeline.models import ConvLSTM
 from pipeline.models.roll import Inputs, Teacher, roll
-from pipeline.streams.samples import Batch
-from pipeline.training.schedule import warmed_up
+from pipeline.streams.samples import Sample
 
 
 @dataclass(frozen=True, slots=True)
-class LearningPlan:
-    """Numbers that steer the optimizer."""
+class Parts:
+    """One batch as tensors on the device of the network, and the keys of its samples."""
 
-    leads: int
-    lr: float
-    weight_decay: float
-    warmup_steps: int
-    total_steps: int
-    schedule: str
-    teacher: tuple[float, float] = (0.0, 0.0)
-    """Chance of the truth in place of a rolled-out frame, in the first and the last epoch."""
+    target: Tensor
+    valid: Tensor
+    forcings: Tensor
+    statics: Tensor
+    domain: Tensor
+    samples: Sequence[Sample]
+
+    @classmethod
+    def of(cls, tensors: Iterable[Tensor], samples: Sequence[Sample]) -> Self:
+        """Take the tensors of a batch in the order of ``streams.samples.Batch``."""
+        target, valid, forcings, statics, domain = tensors
+        return cls(target, valid, forcings, statics, domain, samples)
+
+    def __len__(self) -> int:
+        return len(self.samples)
 
 
-class ForecastTask(L.LightningModule):
-    """Teach a network to roll out ``leads`` frames."""
+TotalLoss = Callable[..., Tensor]
+Weigh = Callable[[Parts], Sequence[Tensor | None]]
+"""Gives weights of the pixels of all leads (b, leads, y, x), for each term of the loss."""
 
-    def __init__(self, network: ConvLSTM, loss: Loss, plan: LearningPlan) -> None:
-        super().__init__()
+
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """A forecast beside what happened, each (b, l, y, x)."""
+
+    forecast: Tensor
+    truth: Tensor
+    valid: Tensor
+    loss: Tensor
+
+
+class ForecastTask:
+    """Roll a network out over a batch and compare with what happened.
+
+    Args:
+        network: what learns.
+        loss: called with forecast, truth, valid and the weights of the pixels.
+        leads: leads that a batch holds; fewer may be rolled out.
+        weigh: gives the weights of the pixels, for each term of the loss.
+    """
+
+    def __init__(
+        self, network: ConvLSTM, loss: TotalLoss, leads: int, weigh: Weigh | None = None
+    ) -> None:
         self.network = network
-        self.plan = plan
         self._loss = loss
+        self._leads = leads
+        self._weigh = weigh
 
-    def training_step(self, parts: Sequence[Tensor], index: int) -> Tensor:
-        """Give the loss of one batch."""
-        batch = Batch(*parts)  # type: ignore[arg-type]
-        loss = self._roll_loss(batch, self._teacher(batch))
-        self.log("train_loss", loss, on_epoch=True, on_step=False, batch_size=len(parts[0]))
-        return loss
+    def teach(self, batch: Parts, *, leads: int, teacher: float, noise: float) -> Rolled:
+        """Roll out ``leads`` frames in training mode.
 
-    def validation_step(self, parts: Sequence[Tensor], index: int) -> None:
-        """Log the loss of one batch of the validation part, never taught."""
-        loss = self._roll_loss(Batch(*parts), None)  # type: ignore[arg-type]
-        self.log("validation_loss", loss, prog_bar=True, batch_size=len(parts[0]))
+        Args:
+            batch: what to learn from.
+            leads: frames to roll out.
+            teacher: chance that a rolled-out frame is replaced by the truth.
+            noise: deviation of the noise on the history.
+        """
+        first = batch.target.shape[1] - self._leads
+        picked = self._picked(batch, teacher, leads)
+        return self._roll(batch, first, leads, picked, noise)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Choose AdamW (Loshchilov and Hutter 2019) with a warm-up before the schedule."""
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=self.plan.lr, weight_decay=self.plan.weight_decay
-        )
-        scheduler = warmed_up(
-            optimizer,
-            kind=self.plan.schedule,
-            warmup_steps=self.plan.warmup_steps,
-            total_steps=self.plan.total_steps,
-        )
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}  # type: ignore[return-value]
+    def judge(self, batch: Parts) -> Rolled:
+        """Roll out all leads without help."""
+        first = batch.target.shape[1] - self._leads
+        return self._roll(batch, first, self._leads, None, 0.0)
 
-    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Advance the schedule; plateau looks at the validation loss once an epoch."""
-        if metric is None:
-            scheduler.step()
-        else:
-            scheduler.step(metric)
-
-    def _roll_loss(self, batch: Any, teacher: Teacher | None) -> Tensor:
-        leads = self.plan.leads
-        history = batch.target.shape[1] - leads
+    def _roll(
+        self, batch: Parts, first: int, leads: int, teacher: Teacher | None, noise: float
+    ) -> Rolled:
         inputs = Inputs(
-            target=batch.target[:, :history],
-            valid=batch.valid[:, :history],
+            target=_noisy(batch.target[:, :first], batch.valid[:, :first], noise),
+            valid=batch.valid[:, :first],
             forcings=batch.forcings,
             statics=batch.statics,
             domain=batch.domain,
         )
-        forecast = roll(self.network, inputs, leads=leads, truth=teacher)
-        scored = batch.valid[:, history:] & batch.domain[:, None]
-        return self._loss(forecast.float(), batch.target[:, history:], scored)
+        forecast = roll(self.network, inputs, leads=leads, truth=teacher).float()
+        truth = batch.target[:, first : first + leads]
+        scored = batch.valid[:, first : first + leads] & batch.domain[:, None]
+        loss = self._loss(forecast, truth, scored, self._weights(batch, leads))
+        return Rolled(forecast, truth, scored, loss)
 
-    def _teacher(self, batch: Any) -> Teacher | None:
-        """Pick the frames that are taught in this epoch; None when none are."""
-        start, end = self.plan.teacher
-        epochs = max(1, (self.trainer.max_epochs or 1) - 1)
-        chance = start + (end - start) * min(1.0, self.current_epoch / epochs)
-        if chance <= 0 or self.plan.leads == 1:
+    def _weights(self, batch: Parts, leads: int) -> list[Tensor | None] | None:
+        if self._weigh is None:
             return None
-        leads = self.plan.leads
-        picked = torch.rand(len(batch.target), leads, device=self.device) < chance
-        return Teacher(batch.target[:, -leads:], batch.valid[:, -leads:], picked)
+        return [None if w is None else w[:, :leads] for w in self._weigh(batch)]
+
+    def _picked(self, batch: Parts, chance: float, leads: int) -> Teacher | None:
+        """Pick the frames that are taught; None when none are."""
+        if chance <= 0 or leads == 1:
+            return None
+        device = batch.target.device
+        picked = torch.rand(len(batch), leads, device=device) < chance
+        first = batch.target.shape[1] - self._leads
+        frames = slice(first, first + leads)
+        return Teacher(batch.target[:, frames], batch.valid[:, frames], picked)
+
+
+def _noisy(target: Tensor, valid: Tensor, deviation: float) -> Tensor:
+    """Add noise where the history is known, as a rollout's own errors will.
+
+    Source: Sanchez-Gonzalez et al. (2020), section 3.2; ours is independent of other frames.
+    """
+    if deviation <= 0:
+        return target
+    return torch.where(valid, target + deviation * torch.randn_like(target), target)

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import lightning as L
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    LearningRateMonitor,
-    ModelCheckpoint,
-)
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from torch.utils.data import DataLoader
+from lightning.fabric import Fabric, seed_everything
 
-from pipeline.losses import build_loss
+from pipeline.losses import build_loss, join_losses
 from pipeline.models import ConvLSTM, ConvLSTMShape, count_parameters
 from pipeline.recipes import Recipe
 from pipeline.spread import Spread
@@ -31,11 +22,23 @@ from pipeline.streams.dataset import StreamedBatches
 from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample, Span, batch_loader, plan_inits
 from pipeline.tiling.patches import plan_patches
-from pipeline.training.quiet import quiet_lightning
-from pipeline.training.task import ForecastTask, LearningPlan
+from pipeline.training.diary import Diary
+from pipeline.training.fit import Fit, Tell
+from pipeline.training.judge import LeadRMSE, MeanLoss, Restore, Score
+from pipeline.training.learner import Learner, LearningPlan
+from pipeline.training.schedule import Curriculum
+from pipeline.training.state import Checkpoint
+from pipeline.training.task import ForecastTask
+from pipeline.training.weigh import build_weigh
 from stores.windows import Window
 
 log = logging.getLogger(__name__)
+
+# Numbers that a recipe hands on as they are.
+_TAKEN = (
+    *("lr", "weight_decay", "warmup_steps", "schedule", "clip"),
+    *("accumulate", "noise", "ema", "patience"),
+)
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
@@ -47,7 +50,7 @@ class Trained:
     shape: ConvLSTMShape
     weights: Arrays
     curves: pd.DataFrame
-    """One row per epoch: train_loss, validation_loss, lr."""
+    """One row per epoch: train_loss, validation_loss, lr, and further scores."""
     best_epoch: int
     """Counted from 1."""
     n_parameters: int
@@ -89,53 +92,76 @@ def plan_training(recipe: Recipe, source: Source) -> TrainingPlan:
             )
         parts[part] = [Sample(init, patch) for init in inits for patch in patches]
     n_samples = min(training.patches_per_epoch or len(parts["train"]), len(parts["train"]))
-    steps = math.ceil(n_samples / training.batch)
+    steps = math.ceil(math.ceil(n_samples / training.batch) / training.accumulate)
     return TrainingPlan(parts["train"], parts["validation"], patches, steps, training.epochs)
 
 
 def train_model(
-    recipe: Recipe,
-    source: Source,
-    folder: Path,
-    *,
-    spread: Spread,
-    callbacks: Sequence[Callback] = (),
+    recipe: Recipe, source: Source, folder: Path, *, spread: Spread, tell: Tell | None = None
 ) -> Trained:
     """Train the recipe's network and return the weights of its best epoch.
 
-    Checkpoints, CSV and TensorBoard logs go to ``folder``. Equal recipes, cubes and thread
-    counts give equal weights, with any number of workers.
+    Curves and the state go to ``folder``. A training that was killed goes on from its state,
+    and ends as if it had not been; one that is finished is not repeated. Equal recipes, cubes
+    and thread counts give equal weights, with any number of workers.
+
+    Args:
+        recipe: what to train.
+        source: what it learns from.
+        folder: gets the state, ``curves.csv`` and TensorBoard's logs.
+        spread: workers that read.
+        tell: told after every batch how far it is.
     """
     plan = plan_training(recipe, source)
-    with quiet_lightning():
-        return _fit(recipe, source, folder, plan, spread, callbacks)
+    seed_everything(recipe.training.seed, verbose=False)
+    learner = build_learner(recipe, source, plan)
+    checkpoint = Checkpoint(folder, identity_of(recipe, source))
+    _describe(recipe, learner, plan)
+    _resume(learner, checkpoint)
+    with Diary(folder, learner.at.epoch) as diary:
+        fit = Fit(
+            learner,
+            _stream(recipe, source, plan.train, spread, shuffled=True),
+            _stream(recipe, source, plan.validation, spread, shuffled=False),
+            checkpoint,
+            recipe.training.checkpoint_minutes,
+            diary,
+            tell,
+        )
+        diary.describe_stream(fit.train, spread.n_workers)
+        fit.run()
+    return _best(learner)
 
 
-def _fit(
-    recipe: Recipe,
-    source: Source,
-    folder: Path,
-    plan: TrainingPlan,
-    spread: Spread,
-    callbacks: Sequence[Callback],
-) -> Trained:
-    shutil.rmtree(folder, ignore_errors=True)  # curves of an earlier run would mix with these
-    L.seed_everything(recipe.training.seed, verbose=False)
-    task = _build_task(recipe, source, plan)
-    train = _loader(recipe, source, plan.train, spread, shuffled=True)
-    validation = _loader(recipe, source, plan.validation, spread, shuffled=False)
-    trainer = _build_trainer(recipe, folder, callbacks)
-    log.info(
-        "training %d parameters on %s, precision %s; %d samples of %d patches, %d steps",
-        count_parameters(task.network),
-        trainer.strategy.root_device,
-        trainer.precision,
-        len(plan.train),
-        len(plan.patches),
-        plan.steps_per_epoch,
+def identity_of(recipe: Recipe, source: Source) -> dict[str, str]:
+    """Say what makes two trainings the same one."""
+    return {"recipe": recipe.fingerprint(), "cube": source.open().version}
+
+
+def build_learner(recipe: Recipe, source: Source, plan: TrainingPlan) -> Learner:
+    """Build the recipe's network and everything that teaches it."""
+    training = recipe.training
+    curriculum = Curriculum(
+        epochs=training.epochs,
+        leads=training.leads,
+        leads_start=training.leads_start or training.leads,
+        leads_every=training.leads_every,
+        teacher=(training.teacher_start, training.teacher_end),
+        teacher_decay=training.teacher_decay,
     )
-    trainer.fit(task, train, validation)
-    return _best(task, trainer, folder)
+    learning = LearningPlan(
+        curriculum,
+        total_steps=plan.steps_per_epoch * plan.epochs,
+        **{name: getattr(training, name) for name in _TAKEN},
+    )
+    span = Span(recipe.rollout.history, training.leads)
+    return Learner(
+        _build_fabric(recipe),
+        _build_task(recipe, source, span),
+        learning,
+        _build_scores(recipe, source, span),
+        source.stack.names,
+    )
 
 
 def build_shape(recipe: Recipe, channels: int) -> ConvLSTMShape:
@@ -154,27 +180,38 @@ def build_shape(recipe: Recipe, channels: int) -> ConvLSTMShape:
     )
 
 
-def _build_task(recipe: Recipe, source: Source, plan: TrainingPlan) -> ForecastTask:
-    training = recipe.training
-    shape = build_shape(recipe, len(source.stack.names))
-    learning = LearningPlan(
-        leads=training.leads,
-        lr=training.lr,
-        weight_decay=training.weight_decay,
-        warmup_steps=training.warmup_steps,
-        total_steps=plan.steps_per_epoch * plan.epochs,
-        schedule=training.schedule,
-        teacher=(training.teacher_start, training.teacher_end),
+def _build_task(recipe: Recipe, source: Source, span: Span) -> ForecastTask:
+    terms = recipe.training.losses
+    numbers = ("kind", "delta", "data_range", "window_px", "levels")
+    loss = join_losses(
+        [(term.weight, build_loss(**term.model_dump(include=set(numbers)))) for term in terms]
     )
-    loss = build_loss(training.loss.kind, delta=training.loss.delta)
-    return ForecastTask(ConvLSTM(shape), loss, learning)
+    network = ConvLSTM(build_shape(recipe, len(source.stack.names)))
+    return ForecastTask(network, loss, span.leads, build_weigh(terms, source, span))
 
 
-def _loader(
+def _build_scores(recipe: Recipe, source: Source, span: Span) -> list[Score]:
+    wanted = recipe.training.score
+    scores: list[Score] = [MeanLoss()]
+    if wanted.kind == "rmse":
+        restore = Restore(source, span) if wanted.units == "physical" else None
+        scores.append(LeadRMSE(wanted.lead or span.leads, restore))
+    return scores
+
+
+def _build_fabric(recipe: Recipe) -> Fabric:
+    return Fabric(
+        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[recipe.compute.device],
+        devices=1,
+        precision=_precision(recipe.training.precision, recipe.compute.device),  # type: ignore[arg-type]
+    )
+
+
+def _stream(
     recipe: Recipe, source: Source, samples: Sequence[Sample], spread: Spread, *, shuffled: bool
-) -> DataLoader[list[torch.Tensor]]:
+) -> StreamedBatches:
     training = recipe.training
-    batches = StreamedBatches(
+    return StreamedBatches(
         batch_loader(source, Span(recipe.rollout.history, training.leads)),
         samples,
         batch=training.batch,
@@ -182,90 +219,71 @@ def _loader(
         seed=training.seed if shuffled else None,
         per_epoch=training.patches_per_epoch if shuffled else None,
     )
-    # Workers of the spread read ahead; a second pool of processes would only add copies.
-    return DataLoader(batches, batch_size=None, num_workers=0)
-
-
-def _build_trainer(recipe: Recipe, folder: Path, callbacks: Sequence[Callback]) -> L.Trainer:
-    training = recipe.training
-    return L.Trainer(
-        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[recipe.compute.device],
-        devices=1,
-        precision=_precision(training.precision, recipe.compute.device),  # type: ignore[arg-type]
-        max_epochs=training.epochs,
-        gradient_clip_val=training.clip or None,
-        callbacks=[
-            EarlyStopping("validation_loss", patience=training.patience),
-            ModelCheckpoint(
-                folder,
-                "best",
-                monitor="validation_loss",
-                save_last=True,
-                enable_version_counter=False,
-            ),
-            LearningRateMonitor("epoch"),
-            _Epochs(),
-            *callbacks,
-        ],
-        logger=[
-            CSVLogger(folder, name="", version="csv"),
-            TensorBoardLogger(folder, name="", version="tensorboard"),
-        ],
-        log_every_n_steps=1,
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-
-
-class _Epochs(Callback):
-    """Tell the stream which epoch's plan to follow."""
-
-    def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        loader = trainer.train_dataloader
-        assert loader is not None
-        loader.dataset.epoch = trainer.current_epoch
 
 
 def _precision(wanted: str, device: str) -> str:
-    """Choose arithmetic: bf16 where the device computes it fast."""
+    """Choose arithmetic: bf16 where the device computes it fast.
+
+    Raises:
+        ValueError: the device cannot compute what is wanted.
+    """
+    has_cuda = device != "cpu" and torch.cuda.is_available()
+    if wanted == "16" and not has_cuda:
+        raise ValueError(
+            f"training.precision=16 needs a CUDA device but compute.device={device} gives "
+            "none, so its scaler of gradients would do nothing; take bf16, or auto"
+        )
     if wanted != "auto":
         return {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[wanted]
-    fast = device != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    return "bf16-mixed" if fast else "32-true"
+    return "bf16-mixed" if has_cuda and torch.cuda.is_bf16_supported() else "32-true"
 
 
-def read_weights(path: Path) -> Arrays:
-    """Read a network's weights from a checkpoint; nothing in it can run code."""
-    kept = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
-    prefix = "network."
-    return {
-        name.removeprefix(prefix): weight.numpy()
-        for name, weight in kept.items()
-        if name.startswith(prefix)
-    }
+def _describe(recipe: Recipe, learner: Learner, plan: TrainingPlan) -> None:
+    made_on = learner.made_on
+    log.info(
+        "training %d parameters on %s (%d threads), precision %s; %d samples of %d patches, "
+        "%d steps an epoch of up to %d patches, up to %d epochs; %d samples validate",
+        count_parameters(learner.task.network),
+        learner.fabric.device,
+        made_on["threads"],
+        made_on["precision"],
+        len(plan.train),
+        len(plan.patches),
+        plan.steps_per_epoch,
+        recipe.training.batch * recipe.training.accumulate,
+        plan.epochs,
+        len(plan.validation),
+    )
 
 
-def _best(task: ForecastTask, trainer: L.Trainer, folder: Path) -> Trained:
-    """Load the best checkpoint, weights only, and gather the curves."""
-    curves = _read_curves(folder / "csv" / "metrics.csv")
+def _resume(learner: Learner, checkpoint: Checkpoint) -> None:
+    """Bring the learner to where a killed training was, if there was one."""
+    state = checkpoint.open()
+    if state is None:
+        return
+    learner.restore(state)
+    before, now = state["made_on"], learner.made_on
+    changed = [
+        f"{key}={before[key]} (now {now[key]})" for key in now if now[key] != before[key]
+    ]
+    if changed:
+        log.warning(
+            "this training began with %s, so its last bits will differ from those of an "
+            "undisturbed one",
+            " and ".join(changed),
+        )
+    at = learner.at
+    log.info("going on behind epoch %d, batch %d of %s", at.epoch, at.batch, checkpoint.path)
+
+
+def _best(learner: Learner) -> Trained:
+    """Gather the weights of the best epoch and the curves."""
+    curves = pd.DataFrame(learner.curves)
     return Trained(
-        shape=task.network.shape,
-        weights=read_weights(folder / "best.ckpt"),
-        curves=curves,
-        best_epoch=int(curves["epoch"].iloc[curves["validation_loss"].argmin()]),
-        n_parameters=count_parameters(task.network),
-        device=str(trainer.strategy.root_device),
+        shape=learner.task.network.shape,
+        weights={name: value.numpy() for name, value in learner.judge.weights.items()},
+        curves=curves.astype({"epoch": int}),
+        best_epoch=learner.judge.best_epoch,
+        n_parameters=count_parameters(learner.task.network),
+        device=str(learner.fabric.device),
     )
-
-
-def _read_curves(path: Path) -> pd.DataFrame:
-    """Join the rows that Lightning writes per epoch: rate, training and validation loss."""
-    rows = pd.read_csv(path)
-    rows = rows.rename(
-        columns={name: "lr" for name in map(str, rows) if name.startswith("lr-")}
-    )
-    columns = [name for name in ("train_loss", "validation_loss", "lr") if name in rows]
-    # The rate is logged before its epoch is named; people count epochs from 1.
-    rows["epoch"] = rows["epoch"].bfill().astype(int) + 1
-    return rows.groupby("epoch")[columns].first().reset_index()

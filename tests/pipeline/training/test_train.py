@@ -1,7 +1,10 @@
+import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from pipeline.recipes import Recipe, load_recipe
 from pipeline.spread import InPlace
@@ -53,8 +56,12 @@ def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
         {"schedule": "plateau", "loss": {"kind": "huber", "delta": 0.5}, "epochs": 1},
         {"schedule": "constant", "loss": {"kind": "mae"}, "teacher_start": 1.0, "epochs": 1},
         {"leads": 1, "clip": 0.0, "precision": "bf16", "epochs": 1},
+        {"loss": {"kind": "ssim", "data_range": 6, "window_px": 5}, "epochs": 1},
+        {"loss": [{"kind": "mse"}, {"kind": "laplacian", "weight": 0.1}], "epochs": 1},
+        {"leads_start": 1, "noise": 0.2, "ema": 0.9, "accumulate": 3},
+        {"teacher_start": 1.0, "teacher_decay": "inverse-sigmoid"},
     ],
-    ids=lambda training: str(training.get("schedule", "single")),
+    ids=lambda training: "-".join(map(str, training)),
 )
 def test_every_way_to_learn_changes_the_weights(
     tmp_path: Path, training: dict[str, object]
@@ -67,6 +74,107 @@ def test_every_way_to_learn_changes_the_weights(
 def test_training_stops_when_the_validation_loss_stops_falling(tmp_path: Path) -> None:
     trained = train(tmp_path, training={"epochs": 9, "patience": 1, "lr": 3.0})
     assert len(trained.curves) < 9
+
+
+@pytest.mark.parametrize("units", ["physical", "normalized"])
+def test_the_score_that_was_chosen_decides(tmp_path: Path, units: str) -> None:
+    score = {"kind": "rmse", "lead": 1, "units": units}
+    trained = train(tmp_path, training={"epochs": 9, "patience": 1, "lr": 0.5, "score": score})
+    scores = trained.curves["validation_rmse"]
+    assert scores.argmin() + 1 == trained.best_epoch == len(scores) - 1
+    assert (scores.min() > 5) == (units == "physical")  # [mm] against about one
+
+
+def test_an_untrained_network_is_off_by_the_spread_of_the_target(tmp_path: Path) -> None:
+    score = {"kind": "rmse", "units": "physical"}
+    trained = train(tmp_path, training={"epochs": 1, "lr": 1e-12, "score": score})
+    recipe, source = prepare(tmp_path / "again", training={"epochs": 1})
+    errors = []
+    for sample in plan_training(recipe, source).validation:
+        last = np.array([recipe.step.add(sample.init, recipe.training.leads)])
+        truth = source.truth(sample.window, last)
+        mean = source.restore(np.zeros_like(truth), sample.window, last)
+        errors.append((truth - mean)[0][source.domain(sample.window)])
+    expected = np.sqrt(np.nanmean(np.square(np.concatenate(errors), dtype=float)))
+    assert trained.curves["validation_rmse"][0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_half_precision_is_refused_where_nothing_computes_it(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"precision=16 needs a CUDA device .* take bf16"):
+        train(tmp_path, training={"precision": "16"})
+
+
+def test_leads_are_added_one_by_one(tmp_path: Path) -> None:
+    trained = train(
+        tmp_path, training={"epochs": 5, "leads": 3, "leads_start": 1, "leads_every": 2}
+    )
+    assert list(trained.curves["leads"]) == [1, 1, 2, 2, 3]
+
+
+def test_steps_of_several_batches_are_fewer(tmp_path: Path) -> None:
+    recipe, source = prepare(tmp_path, training={"accumulate": 5})
+    plan = plan_training(recipe, source)
+    n_batches = -(-len(plan.train) // recipe.training.batch)
+    assert plan.steps_per_epoch == -(-n_batches // 5) < n_batches
+
+
+def test_a_training_that_is_finished_is_not_repeated(tmp_path: Path) -> None:
+    recipe, source = prepare(tmp_path)
+    told: list[float] = []
+
+    def tell(done: float, total: float, note: str) -> None:
+        told.append(done)
+
+    first = train_model(recipe, source, tmp_path / "logs", spread=InPlace(), tell=tell)
+    n_told = len(told)
+    second = train_model(recipe, source, tmp_path / "logs", spread=InPlace(), tell=tell)
+    assert n_told == len(told) == 2 * 56
+    assert told[-1] == 2.0
+    pd.testing.assert_frame_equal(first.curves, second.curves)
+    for name, weight in first.weights.items():
+        np.testing.assert_array_equal(weight, second.weights[name])
+
+
+def test_another_recipe_starts_anew_where_one_was_trained(tmp_path: Path) -> None:
+    recipe, source = prepare(tmp_path)
+    train_model(recipe, source, tmp_path / "logs", spread=InPlace())
+    changed = recipe.with_values(training=recipe.training.with_values(seed=1))
+    found = train_model(changed, source, tmp_path / "logs", spread=InPlace())
+    alone = train_model(changed, source, tmp_path / "alone", spread=InPlace())
+    pd.testing.assert_frame_equal(found.curves, alone.curves)
+    for name, weight in found.weights.items():
+        np.testing.assert_array_equal(weight, alone.weights[name])
+
+
+def test_the_log_tells_where_how_fast_and_how_well(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    train(tmp_path)
+    said = "\n".join(record.getMessage() for record in caplog.records)
+    for expected in (
+        r"training 1753 parameters on cpu \(\d+ threads\), precision 32-true; 224 samples of 4 "
+        "patches, 56 steps an epoch of up to 4 patches, up to 2 epochs; 28 samples validate",
+        r"patches are streamed from 1 worker\(s\)",
+        r"epoch 1/2: train_loss [\d.]+, validation_loss [\d.]+, lr 0.0005; [\d.]+ patches/s; "
+        r"best so far, kept; at most [\d.]+ min left",
+        "epoch 2/2: .*; done",
+    ):
+        assert re.search(expected, said), expected
+
+
+def test_a_training_that_resumes_elsewhere_says_that_its_bits_may_differ(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe, source = prepare(tmp_path)
+    train_model(recipe, source, tmp_path / "logs", spread=InPlace())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        train_model(recipe, source, tmp_path / "logs", spread=InPlace())
+    finally:
+        torch.set_num_threads(threads)
+    assert f"began with threads={threads} (now {threads + 1})" in caplog.text
 
 
 def test_samples_of_both_parts_share_no_frame(tmp_path: Path) -> None:
@@ -103,5 +211,5 @@ def test_a_bundle_holds_everything_needed_to_use_it(tmp_path: Path) -> None:
     assert described["reach"] == {"first_px": 4, "further_px": 2, "stride": 1, "emits": 1}
     assert described["fingerprint"] == recipe.fingerprint()
     assert str(tmp_path) not in str(described)
-    assert list((tmp_path / "logs").glob("last.ckpt"))
+    assert not list((tmp_path / "logs").rglob("*.ckpt"))
     assert list((tmp_path / "logs" / "tensorboard").glob("events*"))

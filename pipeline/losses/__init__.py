@@ -1,0 +1,21 @@
+"""Losses that see valid pixels only: torch alone, so they run wherever a network does."""
+
+from pipeline.losses.build import Loss, build_loss, join_losses
+from pipeline.losses.laplacian import laplacian
+from pipeline.losses.point import classed, huber, pointwise
+from pipeline.losses.spreads import crps, pinball, without_crossing
+from pipeline.losses.ssim import ssim
+
+__all__ = [
+    "Loss",
+    "build_loss",
+    "classed",
+    "crps",
+    "huber",
+    "join_losses",
+    "laplacian",
+    "pinball",
+    "pointwise",
+    "ssim",
+    "without_crossing",
+]

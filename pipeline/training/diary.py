@@ -1,0 +1,95 @@
+"""What a person can follow while a network learns: log lines, a table, TensorBoard."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pandas as pd
+from torch.utils.tensorboard import SummaryWriter
+
+from pipeline.streams.dataset import StreamedBatches
+from pipeline.training.learner import Learner, Row
+from stores.files import write_text
+
+log = logging.getLogger(__name__)
+
+CURVES = "curves.csv"
+_UNKNOWN_S = 1e-9
+
+
+class Diary:
+    """Write down how a training goes.
+
+    Args:
+        folder: gets ``curves.csv`` and ``tensorboard/``.
+        epoch: epochs that were finished before; what a killed run wrote later is replaced.
+    """
+
+    def __init__(self, folder: Path, epoch: int) -> None:
+        self._path = folder / CURVES
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=epoch + 1)
+        self._began_s = time.monotonic()
+        self._n_patches = 0
+        self._learned_s = 0.0
+        self.note = ""
+        """Newest score, for progress bars."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._board.close()
+
+    def describe_stream(self, stream: StreamedBatches, n_workers: int) -> None:
+        """Say where patches come from, and why, where the stream knows."""
+        mode = getattr(stream, "mode", "streamed")
+        why = getattr(stream, "why", "")
+        log.info(
+            "patches are %s from %d worker(s)%s", mode, n_workers, f": {why}" if why else ""
+        )
+
+    def begin_epoch(self) -> None:
+        """Start the clock."""
+        self._began_s, self._n_patches = time.monotonic(), 0
+
+    def count(self, n_patches: int) -> None:
+        """Count patches that were learned from."""
+        self._n_patches += n_patches
+        self._learned_s = time.monotonic() - self._began_s
+
+    def close_epoch(self, learner: Learner, row: Row, is_best: bool) -> None:
+        """Write the epoch down."""
+        write_text(self._path, pd.DataFrame(learner.curves).to_csv(index=False))
+        epoch = int(row["epoch"])
+        for name, value in row.items():
+            if name != "epoch":
+                self._board.add_scalar(name, value, epoch)
+        self._board.flush()
+        score = learner.scores[-1]
+        self.note = f"{score.name.replace('_', ' ')} {score.value:.4g}"
+        log.info(
+            "epoch %d/%d: %s; %.1f patches/s; %s; %s",
+            epoch,
+            learner.plan.curriculum.epochs,
+            ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch"),
+            self._n_patches / max(_UNKNOWN_S, self._learned_s),
+            "best so far, kept" if is_best else f"best was epoch {learner.judge.best_epoch}",
+            self._outlook(learner),
+        )
+
+    def _outlook(self, learner: Learner) -> str:
+        """Say how long it will take at most."""
+        if learner.judge.is_done:
+            return f"stops: no better in {learner.plan.patience} epochs"
+        left = learner.plan.curriculum.epochs - learner.at.epoch
+        seconds = left * (time.monotonic() - self._began_s)
+        return f"at most {seconds / 60:.1f} min left" if left else "done"

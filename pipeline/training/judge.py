@@ -1,0 +1,153 @@
+"""Decide which epoch is the best, and when further ones are in vain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from pipeline.streams.read import Source
+from pipeline.streams.samples import Sample, Span
+from pipeline.training.average import Weights
+from pipeline.training.task import Parts, Rolled
+
+
+class Score(Protocol):
+    """A number of the validation part, gathered batch by batch; lower is better."""
+
+    name: str
+
+    def clear(self) -> None:
+        """Begin anew."""
+
+    def add(self, batch: Parts, rolled: Rolled) -> None:
+        """Take in one batch."""
+
+    @property
+    def value(self) -> float:
+        """The score of what was taken in."""
+
+
+@dataclass
+class MeanLoss:
+    """Mean loss; each batch counts by its samples."""
+
+    name: str = "validation_loss"
+    total: float = 0.0
+    n_samples: int = 0
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.total, self.n_samples = 0.0, 0
+
+    def add(self, batch: Parts, rolled: Rolled) -> None:
+        """Take in one batch."""
+        self.total += float(rolled.loss) * len(batch)
+        self.n_samples += len(batch)
+
+    @property
+    def value(self) -> float:
+        """Mean loss so far."""
+        return self.total / max(1, self.n_samples)
+
+
+@dataclass
+class LeadRMSE:
+    """Root mean squared error of all valid pixels at one lead.
+
+    Args:
+        lead: which lead, counted from 1.
+        restore: brings forecast and truth to the units wanted; None keeps them normalized.
+    """
+
+    lead: int
+    restore: Restore | None = None
+    name: str = "validation_rmse"
+    squares: float = 0.0
+    n_pixels: int = 0
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.squares, self.n_pixels = 0.0, 0
+
+    def add(self, batch: Parts, rolled: Rolled) -> None:
+        """Take in one batch."""
+        at = self.lead - 1
+        pair = (
+            values[:, at].float().cpu().numpy() for values in (rolled.forecast, rolled.truth)
+        )
+        valid = rolled.valid[:, at].cpu().numpy()
+        forecast, truth = (
+            pair
+            if self.restore is None
+            else (self.restore(values, batch.samples, at) for values in pair)
+        )
+        errors = np.subtract(forecast, truth, where=valid, out=np.zeros(valid.shape))
+        self.squares += float(np.square(errors).sum())
+        self.n_pixels += int(valid.sum())
+
+    @property
+    def value(self) -> float:
+        """Error so far; NaN before there was a valid pixel."""
+        return math.sqrt(self.squares / self.n_pixels) if self.n_pixels else math.nan
+
+
+@dataclass(frozen=True)
+class Restore:
+    """Bring one lead of a batch back to physical units."""
+
+    source: Source
+    span: Span
+
+    def __call__(self, normalized: Any, samples: Sequence[Sample], at: int) -> Any:
+        """Restore values (b, y, x) of the lead at position ``at``."""
+        step = self.source.open().step
+        return np.concatenate(
+            [
+                self.source.restore(
+                    frame[None],
+                    sample.window,
+                    self.span.lead_times(step, sample.init)[at : at + 1],
+                )
+                for frame, sample in zip(normalized, samples, strict=True)
+            ]
+        )
+
+
+@dataclass
+class Judge:
+    """Remember the best epoch and its weights; stop when ``patience`` epochs were no better."""
+
+    patience: int
+    best: float = math.inf
+    best_epoch: int = 0
+    """Counted from 1; 0 before there was one."""
+    n_worse: int = 0
+    weights: Weights = field(default_factory=dict)
+
+    def look(self, epoch: int, score: float, weights: Weights) -> bool:
+        """Look at one epoch; tell whether it is the best so far."""
+        if score < self.best:
+            self.best, self.best_epoch, self.n_worse = score, epoch, 0
+            self.weights = weights
+            return True
+        self.n_worse += 1
+        return False
+
+    @property
+    def is_done(self) -> bool:
+        """Tell whether further epochs are in vain."""
+        return self.n_worse >= self.patience
+
+    def state(self) -> dict[str, Any]:
+        """Give what has to be kept."""
+        kept = ("best", "best_epoch", "n_worse", "weights")
+        return {name: getattr(self, name) for name in kept}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a kept state."""
+        for name, value in state.items():
+            setattr(self, name, value)

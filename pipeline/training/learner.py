@@ -1,0 +1,270 @@
+"""Everything that changes while a network learns, as one state that can be kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from pipeline.streams.samples import Sample
+from pipeline.training.average import Average
+from pipeline.training.judge import Judge, Score
+from pipeline.training.safety import check_gradient, check_loss, memory_explained
+from pipeline.training.schedule import Curriculum, Plateau, rate_at
+from pipeline.training.state import State, random_states, set_random_states
+from pipeline.training.task import ForecastTask, Parts
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class LearningPlan:
+    """Numbers that steer the optimizer and what it is asked."""
+
+    curriculum: Curriculum
+    lr: float
+    weight_decay: float
+    warmup_steps: int
+    total_steps: int
+    schedule: str
+    clip: float = 0.0
+    accumulate: int = 1
+    noise: float = 0.0
+    ema: float = 0.0
+    patience: int = 10
+
+
+@dataclass
+class Position:
+    """How far a training is."""
+
+    epoch: int = 0
+    """Epochs that are finished."""
+    batch: int = 0
+    """Batches of this epoch that were learned from."""
+    step: int = 0
+    """Steps of the optimizer so far."""
+    loss: float = 0.0
+    """Sum of the losses of this epoch; each batch counts by its samples."""
+    n_samples: int = 0
+    """Samples of this epoch that were learned from."""
+    rate: float = 0.0
+    """Learning rate with which this epoch began."""
+
+
+@dataclass
+class Learner:
+    """A network that learns, and all that has to be known to go on.
+
+    Args:
+        fabric: where and in which precision it computes.
+        task: what it learns.
+        plan: numbers that steer it.
+        scores: judged after every epoch; the first is the loss, the last decides.
+        channels: names of the network's channels.
+    """
+
+    fabric: Fabric
+    task: ForecastTask
+    plan: LearningPlan
+    scores: Sequence[Score]
+    channels: Sequence[str]
+    at: Position = field(default_factory=Position)
+    curves: list[Row] = field(default_factory=list)
+    plateau: Plateau = field(default_factory=Plateau)
+
+    def __post_init__(self) -> None:
+        network = self.task.network.to(self.fabric.device)
+        self._bare = torch.optim.AdamW(  # Loshchilov and Hutter (2019)
+            network.parameters(), lr=self.plan.lr, weight_decay=self.plan.weight_decay
+        )
+        optimizer = self.fabric.setup_optimizers(self._bare)
+        assert not isinstance(optimizer, tuple)  # one was given
+        self._optimizer = optimizer
+        self._average = Average(network, self.plan.ema) if self.plan.ema else None
+        self.judge = Judge(self.plan.patience)
+
+    @property
+    def is_done(self) -> bool:
+        """Tell whether there is nothing left to learn."""
+        return self.at.epoch >= self.plan.curriculum.epochs or self.judge.is_done
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the next step."""
+        share = rate_at(
+            self.at.step,
+            kind=self.plan.schedule,
+            warmup_steps=self.plan.warmup_steps,
+            total_steps=self.plan.total_steps,
+        )
+        return self.plan.lr * share * self.plateau.factor
+
+    @property
+    def leads(self) -> int:
+        """Leads rolled out in this epoch."""
+        return self.plan.curriculum.leads_at(self.at.epoch)
+
+    def begin_epoch(self) -> None:
+        """Note the rate, unless this epoch began in a process that was killed."""
+        if self.at.batch == 0:
+            self.at.rate = self.rate
+
+    def place(self, tensors: Sequence[Tensor], samples: Sequence[Sample]) -> Parts:
+        """Bring a batch to the device of the network."""
+        device = self.fabric.device
+        return Parts.of((t.to(device, non_blocking=True) for t in tensors), samples)
+
+    def learn(self, batch: Parts, *, share: float, closes: bool) -> None:
+        """Learn from one batch.
+
+        Args:
+            batch: what to learn from.
+            share: share of the batch in its step.
+            closes: whether the step is made now, or gathers the gradients of more batches.
+        """
+        with memory_explained(self._cost(batch, self.leads)):
+            with self._arithmetic():
+                rolled = self.task.teach(
+                    batch,
+                    leads=self.leads,
+                    teacher=self.plan.curriculum.teacher_at(self.at.epoch),
+                    noise=self.plan.noise,
+                )
+            loss = check_loss(rolled, batch, self.channels, self._where())
+            self.fabric.backward(rolled.loss * share)
+            if closes:
+                self._make_step(batch)
+        self.at.batch += 1
+        self.at.loss += loss * len(batch)
+        self.at.n_samples += len(batch)
+
+    def _make_step(self, last: Parts) -> None:
+        for group in self._bare.param_groups:
+            group["lr"] = self.rate
+        norm = self.fabric.clip_gradients(
+            self.task.network,
+            self._optimizer,
+            max_norm=self.plan.clip or math.inf,
+            error_if_nonfinite=False,
+        )
+        # Half precision overflows now and then: its scaler skips that step and scales less.
+        if self.fabric.strategy.precision.precision != "16-mixed":
+            assert norm is not None
+            check_gradient(norm, last, self._where())
+        self._optimizer.step()
+        self._bare.zero_grad()
+        self.at.step += 1
+        if self._average is not None:
+            self._average.update(self.task.network)
+
+    @contextmanager
+    def judged(self) -> Iterator[None]:
+        """Let the network forecast as it will be used: averaged, without dropout."""
+        network = self.task.network
+        average = self._average.in_place_of(network) if self._average else nullcontext()
+        for score in self.scores:
+            score.clear()
+        network.eval()
+        try:
+            with torch.no_grad(), average:
+                yield
+        finally:
+            network.train()
+
+    def look(self, batch: Parts) -> None:
+        """Score one batch of the validation part."""
+        leads = self.plan.curriculum.leads
+        with memory_explained(self._cost(batch, leads)), self._arithmetic():
+            rolled = self.task.judge(batch)
+        check_loss(rolled, batch, self.channels, f"the validation behind {self._where()}")
+        for score in self.scores:
+            score.add(batch, rolled)
+
+    def close_epoch(self) -> tuple[Row, bool]:
+        """Write the epoch down; tell whether it is the best so far.
+
+        Raises:
+            ValueError: the score is not a number.
+        """
+        score = self.scores[-1].value
+        if not math.isfinite(score):
+            raise ValueError(
+                f"{self.scores[-1].name} is {score}: the validation part has no valid pixel "
+                "there, so no epoch can be called better; lengthen split.validation"
+            )
+        row = {"epoch": self.at.epoch + 1, "train_loss": self.at.loss / self.at.n_samples}
+        row |= {score.name: score.value for score in self.scores} | {"lr": self.at.rate}
+        if self.plan.curriculum.leads_start < self.plan.curriculum.leads:
+            row["leads"] = self.leads
+        self.curves.append(row)
+        weights = self._average.weights if self._average else self.task.network.state_dict()
+        kept = {name: value.detach().cpu().clone() for name, value in weights.items()}
+        is_best = self.judge.look(self.at.epoch + 1, score, kept)
+        if self.plan.schedule == "plateau":
+            self.plateau.note(score)
+        self.at = Position(epoch=self.at.epoch + 1, step=self.at.step)
+        return row, is_best
+
+    def state(self) -> State:
+        """Give all that has to be kept: only between two steps."""
+        return {
+            "at": vars(self.at).copy(),
+            "network": self.task.network.state_dict(),
+            "optimizer": self._bare.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
+            "average": self._average.state() if self._average else None,
+            "judge": self.judge.state(),
+            "plateau": self.plateau.state(),
+            "curves": self.curves,
+            "random": random_states(),
+            "made_on": self.made_on,
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from a kept state."""
+        self.at = Position(**state["at"])
+        self.task.network.load_state_dict(state["network"])
+        self._bare.load_state_dict(state["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        if self._average is not None:
+            self._average.restore(**state["average"])
+        self.judge.restore(state["judge"])
+        self.plateau = Plateau(**state["plateau"])
+        self.curves = list(state["curves"])
+        set_random_states(state["random"])
+
+    @property
+    def made_on(self) -> dict[str, Any]:
+        """Say what the last bits of a number depend on, beside the recipe and the cube."""
+        return {
+            "device": self.fabric.device.type,
+            "precision": str(self.fabric.strategy.precision.precision),
+            "threads": torch.get_num_threads(),
+            "torch": str(torch.__version__),
+        }
+
+    @contextmanager
+    def _arithmetic(self) -> Iterator[None]:
+        with self.fabric.autocast():
+            # A weight is used for every frame and lead. Cast once for all of them, its
+            # gradients would add up in half precision.
+            torch.set_autocast_cache_enabled(False)
+            yield
+
+    def _where(self) -> str:
+        at = self.at
+        return f"step {at.step + 1} (epoch {at.epoch + 1}, batch {at.batch + 1})"
+
+    def _cost(self, batch: Parts, leads: int) -> str:
+        y, x = batch.target.shape[-2:]
+        return (
+            f"a batch of {len(batch)} patches of {y} x {x} px, rolled out over {leads} leads "
+            f"on {self.fabric.device},"
+        )

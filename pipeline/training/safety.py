@@ -1,0 +1,122 @@
+"""Stop a training that cannot go on, and say what brought it there and what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from pipeline.streams.samples import Sample
+from pipeline.training.task import Parts, Rolled
+
+_FULL = ("can't allocate memory", "not enough memory", "out of memory")
+_SHOWN = 4  # samples named in a message
+
+
+@contextmanager
+def memory_explained(what: str) -> Iterator[None]:
+    """Turn an allocation that fails into advice.
+
+    Args:
+        what: what was computed, and where.
+
+    Raises:
+        MemoryError: the memory is full; says what to set.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_memory(error):
+            raise
+        raise MemoryError(
+            f"{what} does not fit into the memory, so no step can be made; "
+            "lower training.batch and raise training.accumulate by as much (a step stays as it "
+            "is), or lower training.patch_px or training.leads, or set training.precision=bf16"
+        ) from error
+
+
+def _is_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(sign in str(error) for sign in _FULL)
+
+
+def check_loss(rolled: Rolled, batch: Parts, channels: Sequence[str], where: str) -> float:
+    """Give the loss as a number.
+
+    Args:
+        rolled: what was computed.
+        batch: what it was computed from.
+        channels: names of the network's channels: target, valid, forcings, statics.
+        where: step, epoch and batch, and which state is kept.
+
+    Raises:
+        FloatingPointError: it is not finite; names the samples and the channel.
+    """
+    loss = float(rolled.loss.detach())
+    if loss - loss == 0:  # neither NaN nor infinite
+        return loss
+    bad = _bad_samples(rolled)
+    raise FloatingPointError(
+        f"the loss is {loss} at {where}; it comes from {_named(batch.samples, bad)}, where "
+        f"{_suspect(batch, bad, channels)}; lower training.lr or training.clip if the weights "
+        "ran away, or repair the archive there"
+    )
+
+
+def check_gradient(norm: Tensor, batch: Parts, where: str) -> None:
+    """Refuse to make a step that would spoil the weights.
+
+    Raises:
+        FloatingPointError: the gradient is not finite though the loss is.
+    """
+    if not torch.isfinite(norm):
+        everything = list(range(len(batch)))
+        raise FloatingPointError(
+            f"the gradient is {float(norm)} at {where} though the loss is finite; the last "
+            f"batch was {_named(batch.samples, everything)}; lower training.lr, or take "
+            "another loss or precision"
+        )
+
+
+def _bad_samples(rolled: Rolled) -> list[int]:
+    """List the samples whose forecast is not finite or whose truth is not."""
+    values = rolled.forecast.detach() - rolled.truth
+    off = ~torch.isfinite(values) & rolled.valid
+    bad = off.flatten(1).any(dim=1).nonzero().flatten().tolist()
+    return bad or list(range(len(rolled.forecast)))
+
+
+def _named(samples: Sequence[Sample], which: Sequence[int]) -> str:
+    named = [f"{samples[i].init}/{samples[i].window}" for i in which[:_SHOWN]]
+    more = f" and {len(which) - _SHOWN} more" if len(which) > _SHOWN else ""
+    return f"sample{'s' if len(which) > 1 else ''} {', '.join(named)}{more}"
+
+
+def _suspect(batch: Parts, bad: Sequence[int], channels: Sequence[str]) -> str:
+    """Name the channel that is not finite, or else the one with the largest value."""
+    largest = {
+        name: values[bad].abs().max().nan_to_num(torch.inf, torch.inf).item()
+        for name, values in _by_channel(batch, channels).items()
+        if values.numel()
+    }
+    name = max(largest, key=lambda key: largest[key])
+    if largest[name] == torch.inf:
+        return f"channel {name!r} is not finite"
+    return (
+        f"all inputs are finite and the largest is {largest[name]:.3g} in channel {name!r} "
+        "[normalized units]"
+    )
+
+
+def _by_channel(batch: Parts, channels: Sequence[str]) -> dict[str, Tensor]:
+    """Give the values of each channel, samples first."""
+    n_forcings = batch.forcings.shape[2]
+    forcings, statics = channels[2 : 2 + n_forcings], channels[2 + n_forcings :]
+    return {
+        channels[0]: batch.target,
+        **{name: batch.forcings[:, :, i] for i, name in enumerate(forcings)},
+        **{name: batch.statics[:, i] for i, name in enumerate(statics)},
+    }

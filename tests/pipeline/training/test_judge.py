@@ -1,0 +1,43 @@
+import math
+
+import pytest
+import torch
+
+from pipeline.training.judge import Judge
+
+
+def weights(value: float) -> dict[str, torch.Tensor]:
+    return {"w": torch.tensor(value)}
+
+
+def test_the_first_of_equally_good_epochs_is_kept() -> None:
+    judge = Judge(patience=3)
+    found = [judge.look(e, s, weights(e)) for e, s in enumerate((3.0, 1.0, 1.0, 2.0), start=1)]
+    assert found == [True, True, False, False]
+    assert (judge.best_epoch, judge.best, judge.weights["w"].item()) == (2, 1.0, 2.0)
+    assert not judge.is_done
+
+
+@pytest.mark.parametrize("patience", [1, 2])
+def test_training_is_done_after_that_many_epochs_without_a_better_one(patience: int) -> None:
+    judge = Judge(patience)
+    for epoch, score in enumerate((2.0, 1.0, *[1.5] * patience), start=1):
+        assert not judge.is_done
+        judge.look(epoch, score, weights(epoch))
+    assert judge.is_done
+
+
+def test_a_better_epoch_gives_patience_back() -> None:
+    judge = Judge(patience=2)
+    for epoch, score in enumerate((2.0, 3.0, 1.0, 3.0), start=1):
+        judge.look(epoch, score, weights(epoch))
+    assert not judge.is_done
+
+
+def test_a_judge_goes_on_from_what_was_kept() -> None:
+    judge, other = Judge(patience=2), Judge(patience=2)
+    judge.look(1, 2.0, weights(1))
+    judge.look(2, 3.0, weights(2))
+    other.restore(judge.state())
+    assert other == judge
+    assert other.best < math.inf

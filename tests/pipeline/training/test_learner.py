@@ -1,0 +1,219 @@
+import copy
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.fabric import Fabric
+
+from pipeline.losses import build_loss, join_losses
+from pipeline.models import ConvLSTM, ConvLSTMShape
+from pipeline.streams.samples import Sample
+from pipeline.training.judge import MeanLoss
+from pipeline.training.learner import Learner, LearningPlan
+from pipeline.training.schedule import Curriculum
+from pipeline.training.task import ForecastTask, Parts
+from stores.windows import Window
+
+HISTORY, LEADS, SIDE = 3, 2, 8
+CHANNELS = ("rain", "valid", "heat", "elevation")
+
+
+def make_parts(n: int = 4, seed: int = 0) -> Parts:
+    """Make a batch whose pixels are all valid, with one forcing and one static channel."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(n, *shape, SIDE, SIDE, generator=generator)
+
+    valid = torch.ones(n, HISTORY + LEADS, SIDE, SIDE, dtype=torch.bool)
+    window = Window(0, SIDE, 0, SIDE)
+    samples = [
+        Sample(np.datetime64(f"2001-{month:02}-01"), window) for month in range(1, n + 1)
+    ]
+    forcings = draw(HISTORY + LEADS, 1)
+    return Parts(draw(HISTORY + LEADS), valid, forcings, draw(1), valid[:, 0].clone(), samples)
+
+
+def cut(parts: Parts, start: int, stop: int) -> Parts:
+    tensors = (parts.target, parts.valid, parts.forcings, parts.statics, parts.domain)
+    return Parts.of((tensor[start:stop] for tensor in tensors), parts.samples[start:stop])
+
+
+def make_learner(precision: Any = "32-true", **plan: Any) -> Learner:
+    torch.manual_seed(0)
+    shape = ConvLSTMShape(4, HISTORY, hidden=(3,), head=(3,), dropout=0.0, norm="none")
+    task = ForecastTask(ConvLSTM(shape), join_losses([(1.0, build_loss("mse"))]), LEADS)
+    curriculum = Curriculum(epochs=3, leads=LEADS, leads_start=LEADS)
+    given = {"lr": 0.01, "weight_decay": 0.0, "warmup_steps": 0, "total_steps": 9} | plan
+    learning = LearningPlan(curriculum, schedule="constant", **given)
+    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
+    return Learner(fabric, task, learning, [MeanLoss()], CHANNELS)
+
+
+def weights_of(learner: Learner) -> dict[str, torch.Tensor]:
+    return copy.deepcopy(learner.task.network.state_dict())
+
+
+def test_batches_that_are_accumulated_make_the_step_of_one_large_batch() -> None:
+    parts, large, small = make_parts(), make_learner(), make_learner()
+    before = weights_of(large)
+    large.learn(parts, share=1.0, closes=True)
+    small.learn(cut(parts, 0, 2), share=0.5, closes=False)
+    assert small.at.step == 0
+    small.learn(cut(parts, 2, 4), share=0.5, closes=True)
+    assert large.at.step == small.at.step == 1
+    assert any(not torch.equal(before[name], w) for name, w in weights_of(large).items())
+    for name, weight in weights_of(large).items():
+        torch.testing.assert_close(weights_of(small)[name], weight, rtol=1e-4, atol=1e-6)
+    assert small.at.loss == pytest.approx(large.at.loss, rel=1e-5)
+
+
+def test_a_gradient_is_clipped_to_its_largest_norm() -> None:
+    plain, clipped = make_learner(), make_learner(clip=1e-9)
+    for learner in (plain, clipped):
+        learner.learn(make_parts(), share=1.0, closes=True)
+    moved = [
+        sum(float((w - start).abs().sum()) for w, start in zip(after, first, strict=True))
+        for after, first in (
+            (weights_of(learner).values(), weights_of(make_learner()).values())
+            for learner in (plain, clipped)
+        )
+    ]
+    assert moved[1] < 0.5 * moved[0]  # AdamW's eps sees gradients that are smaller than itself
+
+
+def test_the_average_of_weights_follows_its_formula_and_is_what_is_judged() -> None:
+    learner = make_learner(ema=0.5)
+    name = "head.1.weight"
+    expected = weights_of(learner)[name]
+    for n in (1, 2, 3, 9, 20):
+        learner.learn(make_parts(seed=n), share=1.0, closes=True)
+        decay = min(0.5, (1 + learner.at.step) / (10 + learner.at.step))
+        expected = decay * expected + (1 - decay) * weights_of(learner)[name]
+    own = weights_of(learner)[name]
+    with learner.judged():
+        torch.testing.assert_close(weights_of(learner)[name], expected)
+        assert not torch.equal(own, expected)
+        learner.look(make_parts())
+    assert torch.equal(weights_of(learner)[name], own)
+    learner.close_epoch()
+    torch.testing.assert_close(learner.judge.weights[name], expected)
+
+
+def test_noise_is_added_to_valid_history_and_only_while_learning() -> None:
+    parts = make_parts()
+    parts.valid[:, 0] = False
+    learner = make_learner()
+    calm = learner.task.teach(parts, leads=LEADS, teacher=0.0, noise=0.0)
+    noisy = learner.task.teach(parts, leads=LEADS, teacher=0.0, noise=3.0)
+    assert torch.equal(calm.truth, noisy.truth)
+    learner.learn(parts, share=1.0, closes=True)  # the zero-started output learns to see
+    calm = learner.task.teach(parts, leads=LEADS, teacher=0.0, noise=0.0)
+    noisy = learner.task.teach(parts, leads=LEADS, teacher=0.0, noise=3.0)
+    assert not torch.equal(calm.forecast, noisy.forecast)
+    judged = [learner.task.judge(parts).forecast for _ in range(2)]
+    assert torch.equal(*judged)
+    assert torch.equal(judged[0], calm.forecast)
+
+
+def test_fewer_leads_are_the_first_ones_of_all() -> None:
+    learner, parts = make_learner(), make_parts()
+    learner.learn(parts, share=1.0, closes=True)
+    one = learner.task.teach(parts, leads=1, teacher=0.0, noise=0.0)
+    all_ = learner.task.judge(parts)
+    assert one.forecast.shape[1] == 1
+    assert torch.equal(one.forecast, all_.forecast[:, :1])
+    assert torch.equal(one.truth, all_.truth[:, :1])
+
+
+def test_a_lead_that_is_taught_sees_the_truth_of_the_one_before() -> None:
+    learner, parts = make_learner(), make_parts()
+    learner.learn(parts, share=1.0, closes=True)
+    free = learner.task.judge(parts).forecast
+    taught = learner.task.teach(parts, leads=LEADS, teacher=1.0, noise=0.0).forecast
+    assert torch.equal(free[:, 0], taught[:, 0])
+    assert not torch.equal(free[:, 1], taught[:, 1])
+
+
+@pytest.mark.parametrize(
+    ("field", "channel"),
+    [("target", "rain"), ("forcings", "heat"), ("statics", "elevation")],
+)
+def test_a_loss_that_is_not_finite_names_sample_and_channel(field: str, channel: str) -> None:
+    learner, parts = make_learner(), make_parts()
+    learner.learn(parts, share=1.0, closes=True)
+    before = weights_of(learner)
+    getattr(parts, field)[2, 0] = math.inf
+    with pytest.raises(FloatingPointError) as refused:
+        learner.learn(parts, share=1.0, closes=True)
+    said = str(refused.value)
+    assert "the loss is nan at step 2 (epoch 1, batch 2)" in said
+    assert f"sample 2001-03-01/{parts.samples[2].window}," in said
+    assert f"channel {channel!r} is not finite" in said
+    for name, weight in weights_of(learner).items():
+        assert torch.equal(weight, before[name])
+
+
+def test_a_loss_that_runs_away_names_the_largest_input() -> None:
+    learner, parts = make_learner(), make_parts()
+    parts.statics[1] = 1e30
+    with torch.no_grad():
+        for weight in learner.task.network.parameters():
+            weight.fill_(math.inf)
+    with pytest.raises(FloatingPointError, match="largest is 1e\\+30 in channel 'elevation'"):
+        learner.learn(parts, share=1.0, closes=True)
+
+
+def test_a_gradient_that_is_not_finite_makes_no_step() -> None:
+    learner, parts = make_learner(), make_parts()
+    steep = build_loss("mse")
+    learner.task._loss = lambda f, t, v, w: (f * 0).abs().sqrt().sum() + steep(f, t, v)
+    before = weights_of(learner)
+    with pytest.raises(FloatingPointError, match=r"gradient is nan at step 1 .* is finite"):
+        learner.learn(parts, share=1.0, closes=True)
+    for name, weight in weights_of(learner).items():
+        assert torch.equal(weight, before[name])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("can't allocate memory"),
+    ],
+)
+def test_a_full_memory_says_what_to_lower(error: Exception) -> None:
+    learner = make_learner()
+
+    def fail(*_: object) -> torch.Tensor:
+        raise error
+
+    learner.task._loss = fail
+    with pytest.raises(MemoryError) as refused:
+        learner.learn(make_parts(), share=1.0, closes=True)
+    said = str(refused.value)
+    assert "a batch of 4 patches of 8 x 8 px, rolled out over 2 leads on cpu" in said
+    assert "lower training.batch and raise training.accumulate" in said
+
+
+def test_other_errors_are_not_taken_for_a_full_memory() -> None:
+    learner, parts = make_learner(), make_parts()
+    wide = dataclasses.replace(parts, statics=torch.cat([parts.statics, parts.statics], dim=1))
+    with pytest.raises(RuntimeError, match="to have 4 channels"):
+        learner.learn(wide, share=1.0, closes=True)
+
+
+def test_bfloat16_learns_like_float32_to_its_precision() -> None:
+    losses = []
+    for precision in ("32-true", "bf16-mixed"):
+        learner = make_learner(precision)
+        for n in range(3):
+            learner.learn(make_parts(seed=n), share=1.0, closes=True)
+        losses.append(learner.at.loss)
+        assert all(w.dtype == torch.float32 for w in weights_of(learner).values())
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)

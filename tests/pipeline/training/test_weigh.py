@@ -1,0 +1,152 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from pipeline.recipes import Recipe, load_recipe
+from pipeline.recipes.loss import ClassesRecipe
+from pipeline.spread import InPlace
+from pipeline.streams.read import Source
+from pipeline.streams.samples import Sample, Span, load_batch
+from pipeline.streams.statistics import fit_stack
+from pipeline.training.judge import LeadRMSE, Restore
+from pipeline.training.task import Parts, Rolled
+from pipeline.training.train import plan_training
+from pipeline.training.weigh import area_rows, build_weigh, check_classes
+from tests.make import make_cube
+
+SPAN = Span(history=3, leads=2)
+THRESHOLDS, FACTORS = (60.0, 90.0), (1.0, 2.0, 5.0)
+
+
+def prepare(folder: Path, *transform: str, **loss: object) -> tuple[Recipe, Source]:
+    cube = make_cube(
+        folder,
+        target={"transform": list(transform)},
+        training={"loss": {"kind": "mae", **loss}},
+    )
+    recipe = load_recipe(folder / "recipe.yaml")
+    stack = fit_stack(recipe, cube, folder / "fields.zarr", InPlace())
+    return recipe, Source(cube, folder / "fields.zarr", stack)
+
+
+def some_samples(recipe: Recipe, source: Source) -> list[Sample]:
+    """Take samples of other places and other seasons."""
+    samples = plan_training(recipe, source).train
+    chosen = [samples[0], samples[7], samples[-6], samples[-1]]
+    assert len({sample.window for sample in chosen}) > 1
+    assert len({str(sample.init)[5:7] for sample in chosen}) > 1
+    return chosen
+
+
+def make_parts(source: Source, samples: list[Sample]) -> Parts:
+    batch = load_batch(source, SPAN, samples)
+    return Parts.of((torch.from_numpy(np.ascontiguousarray(part)) for part in batch), samples)
+
+
+def physical_truth(source: Source, samples: list[Sample]) -> np.ndarray:
+    step = source.open().step
+    frames = [source.truth(s.window, SPAN.lead_times(step, s.init)) for s in samples]
+    return np.stack(frames)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [("zscore",), ("log1p", "zscore"), ("sqrt", "anomaly", "zscore"), ("anomaly", "minmax")],
+    ids="-".join,
+)
+def test_pixels_are_weighed_by_the_class_of_their_physical_value(
+    tmp_path: Path, transform: tuple[str, ...]
+) -> None:
+    classes = {"thresholds": list(THRESHOLDS), "factors": list(FACTORS)}
+    recipe, source = prepare(tmp_path, *transform, classes=classes)
+    samples = some_samples(recipe, source)
+    weigh = build_weigh(recipe.training.losses, source, SPAN)
+    assert weigh is not None
+    (weights,) = weigh(make_parts(source, samples))
+    truth = physical_truth(source, samples)
+    expected = np.array(FACTORS)[np.digitize(np.nan_to_num(truth), THRESHOLDS)]
+    valid = np.isfinite(truth)
+    assert weights is not None
+    assert set(np.unique(expected[valid])) == set(FACTORS)
+    np.testing.assert_array_equal(weights.numpy()[valid], expected[valid])
+
+
+def test_a_grid_of_degrees_is_weighed_by_the_cosine_of_its_latitudes(tmp_path: Path) -> None:
+    recipe, source = prepare(tmp_path, "zscore", area=True)
+    samples = some_samples(recipe, source)
+    weigh = build_weigh(recipe.training.losses, source, SPAN)
+    assert weigh is not None
+    (weights,) = weigh(make_parts(source, samples))
+    assert weights is not None
+    grid = source.open().grid
+    latitudes = np.asarray(grid.coords["latitude"].values)
+    for sample, found in zip(samples, weights[:, 0, :, 0].numpy(), strict=True):
+        cosines = np.cos(np.deg2rad(latitudes[sample.window.y0 : sample.window.y1]))
+        np.testing.assert_allclose(found / found[0], cosines / cosines[0], rtol=1e-6)
+        assert np.ptp(found) > 0.01
+
+
+def test_areas_average_to_one_over_the_domain() -> None:
+    grid = GeoBox((6, 4), Affine(10, 0, 0, 0, -10, 60), "EPSG:4326")
+    domain = np.zeros((6, 4), dtype=bool)
+    domain[0], domain[5, :2] = True, True
+    rows = area_rows(grid, domain)
+    assert (rows[0] * 4 + rows[5] * 2) / 6 == pytest.approx(1.0)
+    assert rows[0] / rows[5] == pytest.approx(np.cos(np.deg2rad(55)) / np.cos(np.deg2rad(5)))
+
+
+def test_areas_of_a_grid_of_meters_are_refused() -> None:
+    grid = GeoBox((6, 4), Affine(1000, 0, 0, 0, -1000, 0), "EPSG:5179")
+    with pytest.raises(ValueError, match=r"the grid is EPSG:5179.* leave area out"):
+        area_rows(grid, np.ones((6, 4), dtype=bool))
+
+
+def test_thresholds_below_zero_are_refused_where_all_of_them_are_zero() -> None:
+    classes = ClassesRecipe(thresholds=(-1.0, 5.0), factors=(1.0, 2.0, 3.0))
+    check_classes(classes, ["anomaly", "zscore"])
+    with pytest.raises(ValueError, match=r"\[-1.0\] lie below zero .* 'sqrt'"):
+        check_classes(classes, ["sqrt", "zscore"])
+
+
+def test_nothing_weighs_when_all_pixels_count_alike(tmp_path: Path) -> None:
+    recipe, source = prepare(tmp_path, "zscore")
+    assert build_weigh(recipe.training.losses, source, SPAN) is None
+
+
+@pytest.mark.parametrize("units", ["physical", "normalized"])
+def test_the_error_of_a_lead_is_that_of_its_valid_pixels_by_hand(
+    tmp_path: Path, units: str
+) -> None:
+    recipe, source = prepare(tmp_path, "sqrt", "anomaly", "zscore")
+    samples = some_samples(recipe, source)
+    parts = make_parts(source, samples)
+    forecast = parts.target[:, -2:] + 0.1 * torch.randn(
+        len(samples), 2, *samples[0].window.shape, generator=torch.Generator().manual_seed(0)
+    )
+    valid = parts.valid[:, -2:] & parts.domain[:, None]
+    step = source.open().step
+    if units == "physical":
+        truth = physical_truth(source, samples)
+        given = np.stack(
+            [
+                source.restore(frames.numpy(), s.window, SPAN.lead_times(step, s.init))
+                for frames, s in zip(forecast, samples, strict=True)
+            ]
+        )
+    else:
+        truth, given = parts.target[:, -2:].numpy(), forecast.numpy()
+    errors = (given - truth)[:, 1][valid[:, 1].numpy()]
+    score = LeadRMSE(2, Restore(source, SPAN) if units == "physical" else None)
+    for half in (slice(0, 1), slice(1, 4)):  # gathered batch by batch
+        tensors = (getattr(parts, name)[half] for name in Parts.__slots__[:5])
+        rolled = Rolled(forecast[half], parts.target[half, -2:], valid[half], torch.zeros(()))
+        score.add(Parts.of(tensors, samples[half]), rolled)
+    assert score.value == pytest.approx(
+        np.sqrt(np.mean(np.square(errors, dtype=float))), rel=1e-4
+    )
+    score.clear()
+    assert np.isnan(score.value)
