@@ -39,13 +39,11 @@ class ConvLSTMCell(nn.Module):
             frames: all channels, or with a ``ground`` the first ones.
             ground: the share of the other channels, as ``settle`` gives it.
         """
-        apart = (-1, frames.shape[1])
+        flat, apart = frames.flatten(0, 1), (-1, frames.shape[1])
         if ground is None:
-            driven: Tensor = self.inputs(frames.flatten(0, 1))  # (b t, 4h, y, x)
-            return driven.unflatten(0, apart).unbind(dim=1)
-        weight = self.inputs.weight[:, : frames.shape[2]]
-        driven = self._convolve(frames.flatten(0, 1), weight)  # (b t, 4h, y, x)
-        return driven.unflatten(0, apart).add_(ground[:, None]).unbind(dim=1)
+            return torch.unflatten(self.inputs(flat), 0, apart).unbind(dim=1)
+        driven = self._convolve(flat, self.inputs.weight[:, : flat.shape[1]])  # (b t, 4h, y, x)
+        return torch.unflatten(driven, 0, apart).add_(ground[:, None]).unbind(dim=1)
 
     def settle(self, statics: Tensor) -> Tensor:
         """Convolve the last channels of every frame alone, with the bias (b, 4h, y, x).

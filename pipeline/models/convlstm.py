@@ -118,7 +118,7 @@ class ConvLSTM(nn.Module):
                 f"the memory has {memory.shape[1]} maps but this network keeps "
                 f"{self.memory_channels}, so it belongs to another; roll out from the history"
             )
-        layers = memory.split([2 * hidden for hidden in self.shape.hidden], dim=1)
+        layers = torch.split(memory, [2 * hidden for hidden in self.shape.hidden], dim=1)
         return [State(*layer.chunk(2, dim=1)) for layer in layers]
 
     def _laid_out(self, frames: Tensor) -> Tensor:

@@ -27,8 +27,7 @@ def open_gates(gates: Tensor, cell: Tensor | None) -> State:
 
     The order of the gates is keep, write, show, candidate. Changes nothing, so gradients flow.
     """
-    hidden = gates.shape[1] // 4
-    opened, candidate = gates.split([3 * hidden, hidden], dim=1)
+    opened, candidate = gates.tensor_split([3 * gates.shape[1] // 4], dim=1)
     keep, write, show = opened.sigmoid().chunk(3, dim=1)  # each (b, h, y, x)
     written = write * candidate.tanh()
     if cell is not None:

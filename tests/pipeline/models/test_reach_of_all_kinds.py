@@ -142,8 +142,8 @@ def probe_later(kind: Built, leads: int) -> int:
     usable = torch.ones(2, 1, side, side, dtype=torch.bool)
 
     def go_on(seen: Tensor) -> Tensor:
-        memory, target, forcings, statics = seen.split(sizes, dim=1)
-        dated = forcings.unflatten(1, (-1, N_FORCINGS))
+        memory, target, forcings, statics = torch.split(seen, sizes, dim=1)
+        dated = torch.unflatten(forcings, 1, (-1, N_FORCINGS))
         inputs = Inputs(target, usable, dated, statics, usable[:, 0])
         return roll_on(network, inputs, leads=leads, memory=memory)[0]
 

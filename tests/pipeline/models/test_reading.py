@@ -1,5 +1,7 @@
 """One loop for every way of reading: which dates a call sees, and which it gives."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -141,7 +143,7 @@ def test_a_reading_that_makes_no_sense_is_refused() -> None:
 
 @pytest.mark.parametrize("changed", [{"emits": 2}, {"ahead": 1}, {"first_lead": 0}], ids=str)
 def test_a_memory_of_frames_whose_target_is_not_known_yet_is_refused(
-    changed: dict[str, int],
+    changed: dict[str, Any],
 ) -> None:
     with pytest.raises(ValueError, match=r"carries=True with .* could not read it; carry"):
         Reading(2, carries=True, **changed)

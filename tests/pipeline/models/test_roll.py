@@ -74,7 +74,7 @@ class Counting(torch.nn.Module):
         return last + sum(encoded)
 
     def forward(self, frames: Tensor) -> Tensor:
-        moving, statics = frames.split([3, 2], dim=2)
+        moving, statics = torch.split(frames, [3, 2], dim=2)
         encoded = self.encode(moving, self.settle(statics[:, 0]))
         return self.decide(encoded, frames[:, -1, 0])
 
