@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.models.gates import State, forecast_gates, open_gates
+
+
+class Ground(NamedTuple):
+    """What static channels give to the inputs of every frame."""
+
+    share: Tensor
+    """Convolved, with the bias (b, 4h, y, x)."""
+    channels: int
+    """How many they are."""
 
 
 class ConvLSTMCell(nn.Module):
@@ -32,20 +42,24 @@ class ConvLSTMCell(nn.Module):
         """Read frames (b, t, c, y, x) from a zero state; give hidden maps (b, t, h, y, x)."""
         return torch.stack(self.recur(self.drive(frames)), dim=1)  # (b, t, h, y, x)
 
-    def drive(self, frames: Tensor, ground: Tensor | None = None) -> tuple[Tensor, ...]:
+    def drive(self, frames: Tensor, ground: Ground | None = None) -> tuple[Tensor, ...]:
         """Convolve the inputs of frames (b, t, c, y, x) in one call; t maps (b, 4h, y, x).
 
         Args:
             frames: all channels, or with a ``ground`` the first ones.
             ground: the share of the other channels, as ``settle`` gives it.
+
+        Raises:
+            ValueError: both together are not the channels of this cell.
         """
         flat, apart = frames.flatten(0, 1), (-1, frames.shape[1])
         if ground is None:
             return torch.unflatten(self.inputs(flat), 0, apart).unbind(dim=1)
+        self._check_channels(flat.shape[1], ground.channels)
         driven = self._convolve(flat, self.inputs.weight[:, : flat.shape[1]])  # (b t, 4h, y, x)
-        return torch.unflatten(driven, 0, apart).add_(ground[:, None]).unbind(dim=1)
+        return torch.unflatten(driven, 0, apart).add_(ground.share[:, None]).unbind(dim=1)
 
-    def settle(self, statics: Tensor) -> Tensor:
+    def settle(self, statics: Tensor) -> Ground:
         """Convolve the last channels of every frame alone, with the bias (b, 4h, y, x).
 
         Convolution is linear: what is the same in all frames is convolved once (b, s, y, x).
@@ -53,8 +67,8 @@ class ConvLSTMCell(nn.Module):
         n, bias = statics.shape[1], self.inputs.bias
         assert bias is not None
         if not n:
-            return bias[None, :, None, None]  # (1, 4h, 1, 1)
-        return self._convolve(statics, self.inputs.weight[:, -n:], bias)
+            return Ground(bias[None, :, None, None], 0)  # (1, 4h, 1, 1)
+        return Ground(self._convolve(statics, self.inputs.weight[:, -n:], bias), n)
 
     def recur(self, driven: Sequence[Tensor]) -> list[Tensor]:
         """Run through frames whose inputs are convolved; t hidden maps (b, h, y, x)."""
@@ -84,6 +98,14 @@ class ConvLSTMCell(nn.Module):
         both = torch.cat([frame, state.hidden], dim=1)  # (b, c + h, y, x)
         weight = torch.cat([self.inputs.weight, self.memory.weight], dim=1)
         return forecast_gates(self._convolve(both, weight, self.inputs.bias), state.cell)
+
+    def _check_channels(self, moving: int, still: int) -> None:
+        if moving + still != self.inputs.in_channels:
+            raise ValueError(
+                f"{moving} channels with a date and {still} static ones are not the "
+                f"{self.inputs.in_channels} of this network, so weights would meet the wrong "
+                "maps; stack the channels that it was built for"
+            )
 
     def _convolve(self, maps: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return nn.functional.conv2d(maps, weight, bias, padding=weight.shape[-1] // 2)

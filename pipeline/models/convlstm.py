@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.cells import ConvLSTMCell
+from pipeline.models.cells import ConvLSTMCell, Ground
 from pipeline.models.dropout import MemberDropout
 from pipeline.models.gates import State
 from pipeline.models.look import Look
@@ -73,11 +73,11 @@ class ConvLSTM(nn.Module):
         """Forecast one frame (b, y, x) from frames (b, t, c, y, x); channel 0 is the target."""
         return self.decide(self._cell(0).drive(self._laid_out(frames)), frames[:, -1, 0])
 
-    def settle(self, statics: Tensor) -> Tensor:
+    def settle(self, statics: Tensor) -> Ground:
         """Do what looks at the static channels (b, s, y, x) alone: they are the last ones."""
         return self._cell(0).settle(self._laid_out(statics))
 
-    def encode(self, frames: Tensor, settled: Tensor) -> tuple[Tensor, ...]:
+    def encode(self, frames: Tensor, settled: Ground) -> tuple[Tensor, ...]:
         """Do what looks at each frame alone, without its static channels (b, t, c, y, x)."""
         return self._cell(0).drive(self._laid_out(frames), settled)
 

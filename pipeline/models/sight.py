@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,10 +17,10 @@ Network = Callable[[Tensor], Tensor]
 class Encodes(Protocol):
     """A network whose first part looks at each frame alone."""
 
-    def settle(self, statics: Tensor) -> Tensor:
+    def settle(self, statics: Tensor) -> Any:
         """Do of that part what looks at the static channels (b, s, y, x) alone."""
 
-    def encode(self, frames: Tensor, settled: Tensor) -> Sequence[Tensor]:
+    def encode(self, frames: Tensor, settled: Any) -> Sequence[Tensor]:
         """Do the rest for frames without these (b, t, c - s, y, x); one result a frame."""
 
     def decide(self, encoded: Sequence[Tensor], last: Tensor) -> Tensor:

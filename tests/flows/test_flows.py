@@ -73,7 +73,7 @@ def test_the_whole_job_publishes_a_sound_issue_and_says_where(
     assert not inside.all()
     assert np.isfinite(values[:, inside]).all()
     assert np.isnan(values[:, ~inside]).all()
-    assert len(list((issue / "cog").glob("*.tif"))) == 4
+    assert len(list((issue / "cog").glob("*.tif"))) == 3 * 4  # forecast, lower, upper
     said = capsys.readouterr().out
     for name in ("persistence", "climatology", "report.html", "catalog.json", "xr.open_zarr"):
         assert name in said

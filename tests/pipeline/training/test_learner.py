@@ -203,7 +203,7 @@ def test_a_full_memory_says_what_to_lower(error: Exception) -> None:
 def test_other_errors_are_not_taken_for_a_full_memory() -> None:
     learner, parts = make_learner(), make_parts()
     wide = dataclasses.replace(parts, statics=torch.cat([parts.statics, parts.statics], dim=1))
-    with pytest.raises(RuntimeError, match="to have 4 channels"):
+    with pytest.raises(ValueError, match="are not the 4 of this network"):
         learner.learn(wide, share=1.0, closes=True)
 
 
