@@ -76,6 +76,6 @@ def _row(name: str, rows: Any, units: str, *, helps: bool) -> dict[str, Any]:
         "spread": 100 * float(pooled["importance_sd"]),
         "lead 1": float(grown[1]),
         f"lead {last}": float(grown[last]),
-        f"RMSE [{units}]": float(pooled["rmse_rise"]),
+        f"RMSE rise [{units}]": float(pooled["rmse_rise"]),
         "helps": "yes" if helps else "no",
     }

@@ -132,7 +132,7 @@ def test_importances_are_kept_beside_the_scores_and_say_what_could_be_dropped(
     assert set(pd.read_csv(path)["covariate"]) == {"history", "season", "elevation", "lonlat"}
     said = capsys.readouterr().out
     assert "5 forecasts of the validation part" in " ".join(said.split())
-    assert "RMSE [mm month" in said
+    assert "RMSE rise [mm month" in " ".join(said.split())
     assert "on the validation part" in said
 
 
