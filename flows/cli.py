@@ -208,6 +208,33 @@ def evaluate(
 
 
 @app.command()
+def importance(
+    recipe: Recipe = _DEFAULT,
+    bundle: Annotated[str | None, typer.Option(help="Name of a model, not the newest.")] = None,
+    repeats: Annotated[int, typer.Option(min=2, help="Permutations of each covariate.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Of the permutations.")] = 0,
+    overrides: Overrides = None,
+    root: Root = None,
+) -> None:
+    """Find out which covariates help a model: permute each on the validation part.
+
+    [dim]cubecast importance[/]
+    [dim]cubecast importance my.yaml --repeats 5 --root /data/java[/]
+    """
+    _prepare()
+    from flows.importance import importance as run
+
+    run(
+        recipe=recipe,
+        overrides=overrides or [],
+        root=_text(root),
+        bundle=bundle,
+        repeats=repeats,
+        seed=seed,
+    )
+
+
+@app.command()
 def verify(
     issues: Annotated[list[Path], typer.Argument(help="Folders of published issues.")],
 ) -> None:

@@ -64,7 +64,7 @@ def show_table(
     rows = list(rows)
     for name in columns:
         numeric = all(isinstance(row[name], int | float) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(escape(name), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(escape(_cell(row[name])) for name in columns))
     console.print(table)

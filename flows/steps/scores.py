@@ -43,7 +43,7 @@ def calibrate(recipe: Recipe, cube: Cube, bundle: Bundle, spread: Spread) -> Cal
     if recipe.rollout.interval is None:
         return None
     try:
-        request, plan = _plan(recipe, cube, bundle, LEARNING_PART)
+        request, plan = plan_part(recipe, cube, bundle, LEARNING_PART)
         with progress_bar("calibrating intervals") as tell:
             found = learn_margins(
                 recipe, request, plan.tiles, LEARNING_PART, spread=spread, tell=tell
@@ -64,7 +64,7 @@ def score(
     calibration: Calibration | None = None,
 ) -> Evaluation:
     """Forecast the test part from every init, and score every lead against baselines."""
-    request, plan = _plan(recipe, cube, bundle, PART, calibration)
+    request, plan = plan_part(recipe, cube, bundle, PART, calibration)
     page = ProgressPage("evaluation", f"Hindcasts of {bundle.path.name}")
     with progress_bar("forecasting the past") as bar:
 
@@ -87,7 +87,7 @@ def keep_scores(recipe: Recipe, bundle: Bundle, found: Evaluation) -> str:
     return str(path)
 
 
-def _plan(
+def plan_part(
     recipe: Recipe,
     cube: Cube,
     bundle: Bundle,

@@ -1,5 +1,6 @@
 """Plain pictures of forecasts, errors, skill and training."""
 
+from pipeline.plots.importance import plot_importance
 from pipeline.plots.intervals import plot_intervals
 from pipeline.plots.lines import plot_curves, plot_series
 from pipeline.plots.maps import plot_errors, plot_maps
@@ -12,6 +13,7 @@ __all__ = [
     "name_of",
     "plot_curves",
     "plot_errors",
+    "plot_importance",
     "plot_intervals",
     "plot_maps",
     "plot_series",

@@ -129,11 +129,18 @@ def blend_alone(
 ) -> Values:
     """Forecast a window (m, leads, y, x) from all tiles near it, without any store."""
     said = [forecaster.normalized([tile], request)[0] for tile in near]
+    return blend_said(said, near, owns, request.taper)
+
+
+def blend_said(
+    said: Sequence[Values], tiles: Sequence[Tile], window: Window, kind: str
+) -> Values:
+    """Average what tiles say of all that they read over a window (m, leads, y, x)."""
     parts = [
-        place(whole[..., *tile.reads.clip(owns).within(tile.reads).slices], tile, owns)
-        for whole, tile in zip(said, near, strict=True)
+        place(whole[..., *tile.reads.clip(window).within(tile.reads).slices], tile, window)
+        for whole, tile in zip(said, tiles, strict=True)
     ]
-    return average(parts, blend_weights(near, owns, request.taper))
+    return average(parts, blend_weights(tiles, window, kind))
 
 
 def place(said: Values, tile: Tile, window: Window) -> Values:

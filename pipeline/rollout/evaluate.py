@@ -13,6 +13,7 @@ import pandas as pd
 
 from pipeline.metrics import collapse_alarm, score_table
 from pipeline.metrics.calibration import Calibration
+from pipeline.metrics.importance import PermutedSums
 from pipeline.metrics.intervals import ScoreCounts
 from pipeline.recipes import Recipe
 from pipeline.rollout.hindcast import MODEL, Scored, hindcast
@@ -26,7 +27,7 @@ from stores.times import Time
 
 Tell = Callable[..., None]
 """Called with ``done`` and ``total``."""
-Part = TypeVar("Part", Scored, ScoreCounts)
+Part = TypeVar("Part", Scored, ScoreCounts, PermutedSums)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ COMMANDS = (
     "train",
     "forecast",
     "evaluate",
+    "importance",
     "verify",
     "up",
     "down",

@@ -19,6 +19,7 @@ import xarray as xr
 from flows.demo import demo
 from flows.evaluate import evaluate
 from flows.forecast import forecast
+from flows.importance import importance
 from flows.ingest import ingest
 from flows.train import train
 from pipeline.rollout.engine import Progress, roll_out
@@ -117,6 +118,24 @@ def test_the_report_says_whether_the_model_was_scored(store: Path) -> None:
     assert "Skill" in scored.read_text()
 
 
+def test_importances_are_kept_beside_the_scores_and_say_what_could_be_dropped(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(importance.fn(recipe_of(store), repeats=2))
+    assert path.parent.parent == store / "run" / "scores"
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        "importance.csv",
+        "importance.json",
+        "importance.png",
+    ]
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    assert set(pd.read_csv(path)["covariate"]) == {"history", "season", "elevation", "lonlat"}
+    said = capsys.readouterr().out
+    assert "5 forecasts of the validation part" in " ".join(said.split())
+    assert "RMSE rise [mm month" in " ".join(said.split())
+    assert "on the validation part" in said
+
+
 def test_outputs_that_are_not_asked_for_are_left_out(store: Path) -> None:
     plain = ["outputs.cog=false", "outputs.report=false"]
     issue = Path(forecast.fn(recipe_of(store), plain, init=INIT))
@@ -128,7 +147,7 @@ def test_outputs_that_are_not_asked_for_are_left_out(store: Path) -> None:
 def test_a_cube_is_needed_first_and_nothing_is_written(tmp_path: Path) -> None:
     recipe = str(make_recipe(tmp_path))
     before = tree(tmp_path)
-    for flow in (train, evaluate, forecast):
+    for flow in (train, evaluate, importance, forecast):
         with pytest.raises(CorruptError, match=r"does not exist.*cubecast ingest"):
             flow.fn(recipe)
     assert tree(tmp_path) == before

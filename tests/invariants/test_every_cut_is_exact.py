@@ -1,6 +1,6 @@
 """A search for a counter-example: no tile, block, batch or worker changes a forecast."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from flows.runtime import spread_on
 from pipeline.models.reach import Reach
 from pipeline.models.reading import Reading
-from pipeline.models.roll import Inputs, roll
+from pipeline.models.roll import Inputs, roll, roll_on
 from pipeline.recipes import ComputeRecipe
 from pipeline.spread import InPlace, Spread
 from pipeline.tiling.plan import Tile, plan_tiles
@@ -65,11 +65,24 @@ def block_inputs(reading: Reading, inputs: Inputs, rolled: Tensor, first: int) -
     )
 
 
-def roll_group(network: Stated, leads: int, parts: list[Inputs]) -> Tensor:
+class Part(NamedTuple):
+    """What one tile reads: frames, and what the network remembered of earlier blocks."""
+
+    inputs: Inputs
+    memory: Tensor | None
+
+
+def roll_group(network: Stated, leads: int, parts: list[Part]) -> tuple[Tensor, Tensor | None]:
     """Roll the windows of some tiles together, as one task does."""
     with torch.inference_mode():
-        together = Inputs(*(torch.cat(column) for column in zip(*parts, strict=True)))
-        return roll(network, together, leads=leads).clone()
+        columns = zip(*(part.inputs for part in parts), strict=True)
+        together = Inputs(*(torch.cat(column) for column in columns))
+        if not network.reading.carries:
+            return roll(network, together, leads=leads).clone(), None
+        known = [part.memory for part in parts if part.memory is not None]
+        memory = torch.cat(known) if known else None
+        frames, kept = roll_on(network, together, leads=leads, memory=memory)
+        return frames.clone(), kept.clone()
 
 
 def roll_cut(network: Stated, inputs: Inputs, leads: int, how: Cut, spread: Spread) -> Tensor:
@@ -78,30 +91,31 @@ def roll_cut(network: Stated, inputs: Inputs, leads: int, how: Cut, spread: Spre
     block = -(-how.block // reading.emits) * reading.emits
     halo = reach.radius(min(block, leads))
     tiles = plan_tiles((shape[0], shape[1]), core=how.core, halo=halo, stride=reach.stride)
-    rolled = inputs.target.new_zeros(1, 0, *shape)
+    rolled, memory = inputs.target.new_zeros(1, 0, *shape), None
     for first in range(0, leads, block):
         n = min(block, leads - first)
         seen = block_inputs(reading, inputs, rolled, first)
         groups = [tiles[i : i + how.batch] for i in range(0, len(tiles), how.batch)]
-        parts = [[_plain(cut(seen, tile.reads)) for tile in group] for group in groups]
-        given_back = spread.ordered(partial(roll_group, network, n), parts)
-        rolled = torch.cat([rolled, _stitch(groups, given_back, n, rolled)], dim=1)
+        parts = [[_part(seen, memory, tile) for tile in group] for group in groups]
+        given_back = list(spread.ordered(partial(roll_group, network, n), parts))
+        frames, memories = zip(*given_back, strict=True)
+        rolled = torch.cat([rolled, _stitch(groups, frames, shape)], dim=1)
+        memory = None if memories[0] is None else _stitch(groups, memories, shape)
     return rolled
 
 
-def _stitch(
-    groups: list[list[Tile]], rolled: Iterator[Tensor], leads: int, like: Tensor
-) -> Tensor:
-    whole = like.new_full((1, leads, *like.shape[2:]), torch.nan)
-    for group, frames in zip(groups, rolled, strict=True):
-        for tile, owned in zip(group, frames, strict=True):
-            whole[0][..., *tile.owns.slices] = owned[..., *tile.kept.slices]
+def _stitch(groups: list[list[Tile]], parts: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+    whole = parts[0].new_full((1, parts[0].shape[1], *shape), torch.nan)
+    for group, given_back in zip(groups, parts, strict=True):
+        for tile, part in zip(group, given_back, strict=True):
+            whole[0][..., *tile.owns.slices] = part[..., *tile.kept.slices]
     return whole
 
 
-def _plain(inputs: Inputs) -> Inputs:
-    """Copy views, so that only what a tile reads is sent to a worker."""
-    return Inputs(*(part.contiguous() for part in inputs))
+def _part(inputs: Inputs, memory: Tensor | None, tile: Tile) -> Part:
+    """Copy what a tile reads, so that nothing else is sent to a worker."""
+    seen = Inputs(*(part.contiguous() for part in cut(inputs, tile.reads)))
+    return Part(seen, None if memory is None else memory[..., *tile.reads.slices].contiguous())
 
 
 @given(kind=kinds(), shape=sides, how=cuts, leads=st.integers(2, 7), seed=st.integers(0, 999))

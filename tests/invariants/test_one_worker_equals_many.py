@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from flows.runtime import spread_on
 from pipeline.recipes import ComputeRecipe, Recipe, load_recipe
 from pipeline.rollout.forecaster import open_forecaster
 from pipeline.rollout.hindcast import hindcast
+from pipeline.rollout.importance import Trial, measure_importance
 from pipeline.rollout.plan import Workers
 from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.spread import InPlace, Spread
@@ -81,3 +83,26 @@ def test_scores_from_two_workers_are_those_of_one_process(
     for scored, other in zip(alone, spread, strict=True):
         for method, found in scored.errors.items():
             np.testing.assert_allclose(found.mse, other.errors[method].mse, rtol=1e-6)
+
+
+def test_importances_from_two_workers_are_those_of_one_process(
+    recipe: Recipe, workers: Spread, tmp_path: Path
+) -> None:
+    cube, bundle = Cube.open(recipe.root / "cube.zarr"), train(recipe, tmp_path, InPlace())
+    request = build_request(recipe, bundle, cube, init="2005-04", leads=None)
+    small = recipe.with_values(rollout=recipe.rollout.with_values(tile_px=16))
+    tiles = build_plan(small, bundle, cube, 4, Workers(1, 10**9), one_block=True).tiles
+    assert len(tiles) == 4
+    alone, spread = (
+        measure_importance(
+            recipe,
+            request,
+            tiles,
+            Trial("validation", repeats=2),
+            spread=where,
+            tell=lambda done, total: None,
+        )
+        for where in (InPlace(), workers)
+    )
+    assert (alone.table["importance"] != 0).all()
+    pd.testing.assert_frame_equal(spread.table, alone.table)

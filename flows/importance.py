@@ -1,0 +1,44 @@
+"""Flow: find out which covariates help a model."""
+
+from __future__ import annotations
+
+import logging
+
+from prefect import flow
+
+from flows.asked import find_bundle, open_cube, open_recipe
+from flows.naming import run_name
+from flows.runtime import spread_on
+from flows.steps import importance as steps
+from flows.steps.scores import LEARNING_PART
+from pipeline.rollout.importance import Trial
+
+log = logging.getLogger(__name__)
+
+
+@flow(name="importance", flow_run_name=run_name, persist_result=False)
+def importance(
+    recipe: str,
+    overrides: list[str] | None = None,
+    root: str | None = None,
+    bundle: str | None = None,
+    repeats: int = 3,
+    seed: int = 0,
+) -> str:
+    """Permute each covariate on the validation part, and measure what that costs.
+
+    The test part stays untouched: it cannot judge a choice that was made by looking at it.
+
+    Returns:
+        The table of importances.
+    """
+    asked = open_recipe(recipe, overrides, root)
+    cube = open_cube(asked)
+    model = find_bundle(asked, bundle)
+    trial = Trial(LEARNING_PART, repeats, seed)
+    with spread_on(asked.compute) as spread:
+        found = steps.permute(asked, cube, model, trial, spread)
+    table = steps.keep_importance(asked, model, found)
+    steps.show_importance(found)
+    log.info("importance of %s: %s", model.path.name, table)
+    return table

@@ -1,0 +1,88 @@
+"""How much worse forecasts become without one covariate, against how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.metrics.moments import Floats
+from pipeline.metrics.scores import ErrorSums
+from pipeline.metrics.table import ALL_LEADS
+
+HISTORY = "history"
+"""Name of the row of the target's own past frames."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PermutedSums:
+    """Errors of some forecasts as they are and with one covariate permuted; merged with ``+``.
+
+    All are sums over the same pixels.
+    """
+
+    plain: ErrorSums
+    permuted: Mapping[str, tuple[ErrorSums, ...]]
+    """By covariate; one a repeat."""
+
+    def __add__(self, other: PermutedSums) -> PermutedSums:
+        permuted = {
+            name: tuple(a + b for a, b in zip(sums, other.permuted[name], strict=True))
+            for name, sums in self.permuted.items()
+        }
+        return PermutedSums(self.plain + other.plain, permuted)
+
+    def pooled(self) -> PermutedSums:
+        """Merge all leads into one."""
+        permuted = {
+            name: tuple(repeat.pooled() for repeat in sums)
+            for name, sums in self.permuted.items()
+        }
+        return PermutedSums(self.plain.pooled(), permuted)
+
+
+def importance_table(sums: PermutedSums, *, units: str) -> pd.DataFrame:
+    """Turn sums into one row per covariate and lead, and one over all leads; best first.
+
+    Columns: covariate, lead (1, 2, ... or 'all'), n [pixels], rmse of the forecasts as they are
+    [units], importance = MSE with the covariate permuted / MSE without - 1, rmse_rise [units],
+    and the standard deviation of both over the repeats.
+    """
+    leads = np.arange(1, sums.plain.n_leads + 1).astype(object)
+    per_lead, pooled = _block(sums, leads), _block(sums.pooled(), ALL_LEADS)
+    order = pooled.sort_values("importance", ascending=False, kind="stable")["covariate"]
+    both = pd.concat([per_lead, pooled], ignore_index=True)
+    blocks = [both[both["covariate"] == name] for name in order]
+    table: pd.DataFrame = pd.concat(blocks, ignore_index=True)
+    table["units"] = units
+    return table
+
+
+def needless(table: pd.DataFrame) -> list[str]:
+    """List the covariates whose importance over all leads is within the spread of repeats."""
+    pooled = table[table["lead"] == ALL_LEADS]
+    lost = pooled["importance"] <= pooled["importance_sd"]
+    return [str(name) for name in pooled.loc[lost, "covariate"]]
+
+
+def _block(sums: PermutedSums, leads: Any) -> pd.DataFrame:
+    blocks = []
+    for name, repeats in sums.permuted.items():
+        plain = sums.plain
+        gain = np.stack([_worse(repeat.mse, plain.mse) for repeat in repeats])  # (repeat, lead)
+        rise = np.stack([repeat.rmse - plain.rmse for repeat in repeats])  # (repeat, lead)
+        columns = {"covariate": name, "lead": leads, "n": plain.n.astype(np.int64)}
+        columns |= {"rmse": plain.rmse}
+        columns |= {"importance": gain.mean(axis=0), "importance_sd": gain.std(axis=0, ddof=1)}
+        columns |= {"rmse_rise": rise.mean(axis=0), "rmse_rise_sd": rise.std(axis=0, ddof=1)}
+        blocks.append(pd.DataFrame(columns))
+    return pd.concat(blocks, ignore_index=True)
+
+
+def _worse(mse: Floats, plain: Floats) -> Floats:
+    """Give the share by which an error grew; NaN where there was none."""
+    some = plain > 0
+    return np.where(some, mse / np.where(some, plain, 1.0) - 1, np.nan)

@@ -1,0 +1,148 @@
+"""What each covariate is worth to a model, over all leads and at each."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from pipeline.metrics import ALL_LEADS
+from pipeline.metrics.importance import needless
+from pipeline.metrics.moments import Floats, Valid
+from pipeline.plots.style import (
+    FAINT,
+    INK,
+    INVALID,
+    color_of,
+    dress,
+    plain,
+    say_nothing_to_draw,
+    start_figure,
+)
+
+_ROW, _FRAME = 0.42, 2.0  # height of one covariate, and of all around them [inch]
+_MOST_WRITTEN = 14  # more leads leave no room for a number in each cell
+_NO_HELP = "does not help"
+
+
+def plot_importance(
+    table: pd.DataFrame, *, step: str = "step", title: str = "Importance of covariates"
+) -> Figure:
+    """Draw by how much the squared error grows when each covariate is permuted.
+
+    Dots stand for all leads together, their bars for the standard deviation over repeats;
+    cells stand for single leads. Covariates come as the table orders them.
+
+    Args:
+        table: columns covariate, lead (1, 2, ... or 'all'), importance and importance_sd.
+        step: what one lead is, such as 'month'.
+        title: title of the figure.
+
+    Raises:
+        ValueError: the table holds no covariate over all leads.
+    """
+    pooled = table[table["lead"] == ALL_LEADS]
+    if pooled.empty:
+        raise ValueError(
+            f"the table has no row of lead {ALL_LEADS!r}, so there is no covariate to draw; "
+            "give the table as importance_table made it"
+        )
+    names = [str(name) for name in pooled["covariate"]]
+    figure = start_figure(_FRAME + _ROW * len(names), title)
+    dots, cells = figure.subplots(1, 2, sharey=True, width_ratios=[2, 3])
+    _draw_dots(dots, pooled, set(needless(table)))
+    dots.set_yticks(range(len(names)), [plain(name) for name in names])
+    dots.set_ylim(len(names) - 0.5, -0.5)
+    grown, spread = (
+        _per_lead(table, names, column) for column in ("importance", "importance_sd")
+    )
+    _frame_cells(cells, grown, step)
+    _draw_cells(cells, grown, np.abs(grown) > spread)
+    figure.set_label(f"{title}: growth of the squared error when a covariate is permuted.")
+    return figure
+
+
+def _per_lead(table: pd.DataFrame, names: list[str], column: str) -> Floats:
+    """Take one column of single leads (covariate, lead)."""
+    rows = table[table["lead"] != ALL_LEADS]
+    leads = rows["lead"].unique()
+    wide = rows.pivot_table(
+        index="covariate", columns="lead", values=column, dropna=False, sort=False
+    )
+    return np.asarray(wide.loc[names, leads], dtype=np.float64)
+
+
+def _draw_dots(axes: Axes, pooled: pd.DataFrame, lost: set[str]) -> None:
+    dress(
+        axes, xlabel="growth of the squared error", title="All leads; bars: spread of repeats"
+    )
+    axes.axvline(0, color=INK, linewidth=1.1)
+    for row, (name, mean, spread) in enumerate(
+        zip(pooled["covariate"], pooled["importance"], pooled["importance_sd"], strict=True)
+    ):
+        color = FAINT if name in lost else color_of("model", 0)
+        axes.errorbar(mean, row, xerr=spread, fmt="o", color=color, capsize=3, markersize=5)
+        if name in lost:
+            axes.annotate(
+                _NO_HELP,
+                (mean, row),
+                (0, 6),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8.5,
+                color=FAINT,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+            )
+    axes.margins(x=0.18)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
+
+
+def _frame_cells(axes: Axes, grown: Floats, step: str) -> None:
+    title = "Each lead [%]: red is worse; grey numbers lie within the spread"
+    dress(axes, xlabel=f"lead [{step}s]", title=title)
+    axes.grid(visible=False)
+    axes.tick_params(left=False)
+    axes.set_xlim(0.5, grown.shape[1] + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(14, integer=True, steps=[1, 2, 3, 5, 10]))
+
+
+def _draw_cells(axes: Axes, grown: Floats, sure: Valid) -> None:
+    """Draw growths (covariate, lead), with numbers where there is room for them."""
+    n_rows, n_leads = grown.shape
+    if not np.isfinite(grown).any():
+        say_nothing_to_draw(axes, "no error was measured")
+        return
+    most = np.nanmax(np.abs(grown)) or 1.0
+    axes.imshow(
+        grown,
+        cmap=colormaps["RdBu_r"].with_extremes(bad=INVALID),
+        vmin=-most,
+        vmax=most,
+        aspect="auto",
+        extent=(0.5, n_leads + 0.5, n_rows - 0.5, -0.5),
+    )
+    if n_leads > _MOST_WRITTEN:
+        return
+    for (row, lead), share in np.ndenumerate(grown):
+        ink = "white" if abs(share) > 0.6 * most else INK
+        axes.text(
+            lead + 1,
+            row,
+            _percent(float(share)),
+            ha="center",
+            va="center",
+            fontsize=8,
+            color=ink if sure[row, lead] else FAINT,
+        )
+
+
+def _percent(share: float) -> str:
+    """Write a share in percent with two digits; nothing for NaN."""
+    percent = 100 * share
+    if not np.isfinite(percent):
+        return ""
+    return f"{percent:z.0f}" if abs(percent) >= 9.95 else f"{percent:z.1f}"

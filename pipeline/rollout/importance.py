@@ -1,0 +1,190 @@
+"""Permutation importance: what forecasts of the past lose when one covariate says nothing.
+
+Every forecast of a part is made again with one covariate taken from elsewhere: dated channels
+and the target's history from the forecast of another init, at the same leads; static channels
+from another place (``permute.statics_elsewhere``). The rest, the truth and the pixels stay.
+
+Source: Breiman (2001), section 10, and the model reliance of Fisher, Rudin and Dominici
+(2019), eq. 3.1, as a ratio of squared errors. Departures: whole maps are permuted among inits
+or moved over the grid rather than single values, because networks read neighborhoods; the
+permutation has no fixed point. Its flaw is theirs: of covariates that say the same each
+looks dispensable, since the other is still there, and combinations of values that never
+occur are forecast from as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.metrics.importance import HISTORY, PermutedSums, importance_table, needless
+from pipeline.metrics.scores import ErrorSums
+from pipeline.recipes import Recipe
+from pipeline.rollout.blend import blend_said
+from pipeline.rollout.evaluate import Tell, merge, plan_hindcasts
+from pipeline.rollout.forecaster import Forecaster, Parts, forecaster_of
+from pipeline.rollout.hindcast import Case, plan_cases
+from pipeline.rollout.permute import (
+    Exchange,
+    list_covariates,
+    plan_exchanges,
+    read_foreign,
+    swap,
+)
+from pipeline.rollout.plan import Block
+from pipeline.rollout.request import Request
+from pipeline.spread import Spread
+from pipeline.streams.transforms import Values
+from pipeline.tiling.plan import Tile
+from stores.cube import Cube
+from stores.files import write_json, write_text
+from stores.times import Time
+
+log = logging.getLogger(__name__)
+
+FILE = "importance.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What is permuted: the forecasts of which part, how often, and by which seed."""
+
+    part: str
+    repeats: int = 3
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Permuted:
+    """One tile of one hindcast, and where each repeat takes foreign values from."""
+
+    case: Case
+    exchanges: tuple[Exchange, ...]
+
+
+@dataclass(frozen=True)
+class Importance:
+    """What each covariate is worth on one part, with what a reader must know to trust it."""
+
+    trial: Trial
+    table: pd.DataFrame
+    """One row per covariate and lead, as ``importance_table`` gives it."""
+    inits: list[str]
+    """Labels of the hindcasts."""
+
+    def save(self, folder: Path) -> Path:
+        """Write the table as CSV, and how it was made beside it."""
+        path = folder / FILE
+        write_text(path, self.table.to_csv(index=False))
+        write_json(path.with_suffix(".json"), asdict(self.trial) | {"inits": self.inits})
+        return path
+
+    @property
+    def verdict(self) -> str:
+        """Say what could be dropped, and how to make sure."""
+        found, part = needless(self.table), f"on the {self.trial.part} part"
+        spare = [name for name in found if name != HISTORY]
+        said = [f"every covariate helps {part}"]
+        if spare:
+            said = [
+                f"dropping {', '.join(spare)} would cost this model nothing {part}; covariates "
+                "that say the same hide each other, so drop one at a time, train again and "
+                "evaluate"
+            ]
+        if HISTORY in found:
+            said.append("the target's own history does not help either")
+        return "; ".join(said)
+
+
+def measure_importance(
+    recipe: Recipe,
+    request: Request,
+    tiles: Sequence[Tile],
+    trial: Trial,
+    *,
+    spread: Spread,
+    tell: Tell,
+) -> Importance:
+    """Forecast a part as it is and with each covariate permuted in turn.
+
+    Of an ensemble the first member is taken, with the same dropout and noise throughout.
+
+    Raises:
+        ValueError: the part holds one forecast only, so there is no other to take values from.
+    """
+    cube = Cube.open(request.cube)
+    inits = plan_hindcasts(recipe, cube, trial.part)
+    planned = plan_permuted(request, inits, tiles, trial)
+    _report_alike(len(inits), trial.repeats)
+    alone = replace(request, members=replace(request.members, n=1), calibration=None)
+    found = spread.ordered(partial(_measure, alone), planned)
+    total = merge(found, partial(tell, total=len(planned)))
+    table = importance_table(total, units=recipe.target_variable.units)
+    return Importance(trial, table, [cube.step.label(init) for init in inits])
+
+
+def _report_alike(n_inits: int, repeats: int) -> None:
+    n_circles = math.factorial(min(n_inits, 10) - 1)
+    if n_circles < repeats:
+        log.warning(
+            "%d forecasts can be permuted in %d way(s), fewer than the %d repeats, so the "
+            "spread of what has a date says too little about noise; choose a longer part",
+            n_inits,
+            n_circles,
+            repeats,
+        )
+
+
+def plan_permuted(
+    request: Request, inits: Sequence[Time], tiles: Sequence[Tile], trial: Trial
+) -> list[Permuted]:
+    """List every tile of every hindcast with its foreign values; nothing of them is read."""
+    grid = Cube.open(request.cube).grid
+    shape = (grid.height, grid.width)
+    exchanges = plan_exchanges(inits, shape, repeats=trial.repeats, seed=trial.seed)
+    cases = plan_cases(request, inits, tiles)
+    return [Permuted(case, exchanges[case.init]) for case in cases]
+
+
+def _measure(request: Request, planned: Permuted) -> PermutedSums:
+    """Score one tile from one init, as it is and with each covariate permuted."""
+    case, request = planned.case, replace(request, init=planned.case.init)
+    forecaster, tiles = forecaster_of(request), case.near or (case.tile,)
+    source, owns = forecaster.source, case.tile.owns
+    times = forecaster.lead_times(request, Block(0, request.leads))
+    forecast = partial(_forecast, forecaster, request, case)
+    own = [forecaster.read(tile, request, Block(0, request.leads)) for tile in tiles]
+    plain, truth = forecast(own), source.truth(owns, times)
+    valid = source.domain(owns) & np.isfinite(truth) & np.isfinite(plain)
+    covariates = list_covariates(source.stack)
+    sums: dict[str, list[ErrorSums]] = {covariate.name: [] for covariate in covariates}
+    for exchange in planned.exchanges:
+        foreign = [read_foreign(forecaster, tile, request, exchange) for tile in tiles]
+        for covariate in covariates:
+            swapped = [swap(*both, covariate) for both in zip(own, foreign, strict=True)]
+            sums[covariate.name].append(ErrorSums.of(forecast(swapped), truth, valid))
+    permuted = {name: tuple(repeats) for name, repeats in sums.items()}
+    return PermutedSums(ErrorSums.of(plain, truth, valid), permuted)
+
+
+def _forecast(
+    forecaster: Forecaster, request: Request, case: Case, parts: Sequence[Parts]
+) -> Values:
+    """Roll out what the tiles of a case look at; give what it owns (leads, y, x) [units]."""
+    block, tile = Block(0, request.leads), case.tile
+    said = [
+        forecaster.roll([near], forecaster.load([part]), request, block).frames[0]
+        for near, part in zip(case.near or (tile,), parts, strict=True)
+    ]
+    if case.near:
+        owned = blend_said(said, case.near, tile.owns, request.taper)[0]
+    else:
+        owned = said[0][0][..., *tile.kept.slices]
+    return forecaster.restore(tile, owned, request, forecaster.lead_times(request, block))

@@ -1,0 +1,191 @@
+"""What a covariate is exchanged for, to see what a forecast loses without it.
+
+All that is random is planned before anything is read, from the seed, the repeat and the init
+alone, so it depends neither on tiles nor on workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.metrics.importance import HISTORY
+from pipeline.rollout.forecaster import Forecaster, Parts
+from pipeline.rollout.plan import Block
+from pipeline.rollout.request import Request
+from pipeline.streams.read import Source
+from pipeline.streams.stack import Forcing, Stack, Static
+from pipeline.streams.transforms import Values
+from pipeline.tiling.plan import Tile
+from stores.times import Time
+from stores.windows import Window
+
+Offset = tuple[int, int]
+"""Rows and columns to another place of the grid, which is closed to a ring on both axes."""
+
+_OFFSETS = 8  # with a third of the grid in the domain, 4% of its pixels find no match
+
+
+@dataclass(frozen=True, slots=True)
+class Covariate:
+    """Channels that are exchanged together."""
+
+    name: str
+    part: Literal["history", "forcings", "statics"]
+    channels: tuple[int, ...] = ()
+    """Which of the part's channels; the history is taken as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Where one forecast takes foreign values from."""
+
+    donor: Time
+    """Init of the forecast whose dated channels and history are taken."""
+    offsets: tuple[Offset, ...]
+    """Where static values are taken from, the first that fits [px]."""
+
+
+def list_covariates(stack: Stack) -> list[Covariate]:
+    """List what can be exchanged: the target's history, then the covariates in their order."""
+    return [
+        Covariate(HISTORY, "history"),
+        *_numbered("forcings", stack.forcings),
+        *_numbered("statics", stack.statics),
+    ]
+
+
+def _numbered(
+    part: Literal["forcings", "statics"], covariates: Sequence[Forcing | Static]
+) -> list[Covariate]:
+    """Name covariates as recipes do; season and place are two channels each."""
+    derived = "season" if part == "forcings" else "lonlat"
+    listed, first = [], 0
+    for covariate in covariates:
+        stop = first + len(covariate.names)
+        name = covariate.series.variable if covariate.series else derived
+        listed.append(Covariate(name, part, tuple(range(first, stop))))
+        first = stop
+    return listed
+
+
+def plan_exchanges(
+    inits: Sequence[Time], shape: tuple[int, int], *, repeats: int, seed: int
+) -> dict[Time, tuple[Exchange, ...]]:
+    """Draw, for each init, the donor and the offsets of every repeat.
+
+    Donors of one repeat are the inits permuted in one random circle, so that none gives to
+    itself. Offsets are uniform over the grid without the one that moves nothing.
+
+    Args:
+        inits: forecasts of the part.
+        shape: height and width of the grid [px].
+        repeats: how often each covariate is permuted.
+        seed: of all that is random.
+
+    Raises:
+        ValueError: there is one init only, or one repeat.
+    """
+    _check_enough(inits, repeats)
+    exchanges: dict[Time, list[Exchange]] = {init: [] for init in inits}
+    for repeat in range(repeats):
+        draw = np.random.default_rng([seed, repeat])
+        circle = draw.permutation(len(inits))
+        donors = dict(zip(circle.tolist(), np.roll(circle, 1).tolist(), strict=True))
+        for index, init in enumerate(inits):
+            exchange = Exchange(inits[donors[index]], _draw_offsets(draw, shape))
+            exchanges[init].append(exchange)
+    return {init: tuple(drawn) for init, drawn in exchanges.items()}
+
+
+def _check_enough(inits: Sequence[Time], repeats: int) -> None:
+    if len(inits) < 2:
+        held = ", ".join(str(init.astype("datetime64[D]")) for init in inits) or "none"
+        raise ValueError(
+            f"the part holds too few forecasts (inits: {held}), so there is no other to take "
+            "covariates from; choose a longer part in the recipe's split, or fewer "
+            "rollout.leads"
+        )
+    if repeats < 2:
+        raise ValueError(
+            f"repeats={repeats} has no spread, so what helps could not be told from noise; "
+            "ask for 2 or more"
+        )
+
+
+def _draw_offsets(draw: np.random.Generator, shape: tuple[int, int]) -> tuple[Offset, ...]:
+    places = draw.integers(1, max(2, shape[0] * shape[1]), size=_OFFSETS)
+    return tuple(divmod(int(place), shape[1]) for place in places)
+
+
+def read_foreign(
+    forecaster: Forecaster, tile: Tile, request: Request, exchange: Exchange
+) -> Parts:
+    """Read what a tile looks at when everything in it comes from elsewhere."""
+    donor = replace(request, init=exchange.donor)
+    parts = forecaster.read(tile, donor, Block(0, request.leads))
+    statics = statics_elsewhere(forecaster.source, tile.reads, exchange.offsets)
+    return parts._replace(statics=statics)
+
+
+def swap(own: Parts, foreign: Parts, covariate: Covariate) -> Parts:
+    """Exchange one covariate for the foreign one; the truth and the domain stay."""
+    if covariate.part == "history":
+        return own._replace(target=foreign.target, valid=foreign.valid)
+    channels = list(covariate.channels)
+    if covariate.part == "forcings":
+        forcings = own.forcings.copy()
+        forcings[:, channels] = foreign.forcings[:, channels]
+        return own._replace(forcings=forcings)
+    statics = own.statics.copy()
+    statics[channels] = foreign.statics[channels]
+    return own._replace(statics=statics)
+
+
+def statics_elsewhere(source: Source, window: Window, offsets: Sequence[Offset]) -> Values:
+    """Read static channels (s, y, x) as if the whole grid were moved, closed to a ring.
+
+    A move keeps what lies beside each other together: values shuffled pixel by pixel would be
+    noise of a kind that no network saw, and its surprise would count as importance. Pixels of
+    the domain take values of the domain, the others those of the others: on an island most
+    moves would put sea on land, which erases a covariate rather than permuting it. So of
+    several moves each pixel takes the first that fits, and the last where none does. What a
+    pixel takes follows from its place on the whole grid alone.
+    """
+    shape = (source.open().grid.height, source.open().grid.width)
+    own = source.domain(window)
+    taken, open_still = source.statics(window), np.ones(window.shape, dtype=np.bool_)
+    for offset in offsets:
+        if not len(taken) or not open_still.any():
+            break
+        moved = read_moved(source.statics, window, offset, shape)  # (s, y, x)
+        taken = np.where(open_still, moved, taken)
+        open_still &= own != read_moved(source.domain, window, offset, shape)
+    return taken
+
+
+def read_moved(
+    read: Callable[[Window], npt.NDArray[Any]],
+    window: Window,
+    offset: Offset,
+    shape: tuple[int, int],
+) -> npt.NDArray[Any]:
+    """Read a window (..., y, x) of a grid that is closed to a ring on both axes."""
+    rows = _wrapped(window.y0 + offset[0], window.shape[0], shape[0])
+    cols = _wrapped(window.x0 + offset[1], window.shape[1], shape[1])
+    pieces = [read(Window(*y, *x)) for y, x in product(rows, cols)]
+    n = len(cols)
+    return np.block([pieces[start : start + n] for start in range(0, len(pieces), n)])
+
+
+def _wrapped(start: int, size: int, length: int) -> list[tuple[int, int]]:
+    """Cut a span that may cross the end of an axis; no span is longer than its axis."""
+    start %= length
+    if start + size <= length:
+        return [(start, start + size)]
+    return [(start, length), (0, start + size - length)]
