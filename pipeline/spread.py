@@ -10,10 +10,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
+import psutil
 from distributed import Client, Future, KilledWorker, wait
+from distributed.system import MEMORY_LIMIT
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -50,6 +53,12 @@ class Spread(Protocol):
         """Yield every item with its result, as they finish."""
 
 
+def free_bytes() -> int:
+    """Say how much memory this process may still take: of the machine, or of its container."""
+    own = int(psutil.Process().memory_info().rss)
+    return max(0, min(int(psutil.virtual_memory().available), int(MEMORY_LIMIT) - own))
+
+
 class InPlace:
     """Compute in this process, one item after the other."""
 
@@ -74,6 +83,51 @@ class InPlace:
     ) -> Iterator[tuple[Item, Result]]:
         """Yield items with their results."""
         return ((item, function(item)) for item in items)
+
+
+class OnThreads:
+    """Compute on threads of this process; for work that decodes and copies, which share it.
+
+    Args:
+        n_workers: threads.
+    """
+
+    def __init__(self, n_workers: int) -> None:
+        self._n_workers = n_workers
+
+    @property
+    def n_workers(self) -> int:
+        """Threads."""
+        return self._n_workers
+
+    def ordered(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        in_flight: int | None = None,
+    ) -> Iterator[Result]:
+        """Yield results in order through a bounded window."""
+        rest = iter(items)
+        pool = ThreadPoolExecutor(self._n_workers, thread_name_prefix="cubecast")
+        try:
+            first = islice(rest, in_flight or 2 * self._n_workers)
+            window = deque(pool.submit(function, item) for item in first)
+            while window:
+                yield window.popleft().result()
+                window.extend(pool.submit(function, item) for item in islice(rest, 1))
+        finally:  # also when nobody wants the rest
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def each(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        in_flight: int | None = None,
+    ) -> Iterator[tuple[Item, Result]]:
+        """Yield items with their results, in order: here that costs no time."""
+        return self.ordered(lambda item: (item, function(item)), items, in_flight=in_flight)
 
 
 class OnDask:

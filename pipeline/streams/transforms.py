@@ -73,11 +73,13 @@ class Scale:
 
     def forward(self, values: Values, seasons: Seasons) -> Values:
         """Scale to about one."""
-        return ((values - np.float32(self.offset)) / np.float32(self.scale)).astype(np.float32)
+        scaled = np.subtract(values, np.float32(self.offset), dtype=np.float32)
+        return np.divide(scaled, np.float32(self.scale), out=scaled)
 
     def inverse(self, values: Values, seasons: Seasons) -> Values:
         """Scale back."""
-        return (values * np.float32(self.scale) + np.float32(self.offset)).astype(np.float32)
+        scaled = np.multiply(values, np.float32(self.scale), dtype=np.float32)
+        return np.add(scaled, np.float32(self.offset), out=scaled)
 
 
 @dataclass(frozen=True, slots=True)
