@@ -31,6 +31,10 @@ class Spread(Protocol):
     """A place where functions run: this process, or workers."""
 
     @property
+    def shares_memory(self) -> bool:
+        """Tell whether functions may write into arrays of their caller."""
+
+    @property
     def n_workers(self) -> int:
         """How many items run at the same time."""
 
@@ -63,6 +67,7 @@ class InPlace:
     """Compute in this process, one item after the other."""
 
     n_workers = 1
+    shares_memory = True
 
     def ordered(
         self,
@@ -91,6 +96,8 @@ class OnThreads:
     Args:
         n_workers: threads.
     """
+
+    shares_memory = True
 
     def __init__(self, n_workers: int) -> None:
         self._n_workers = n_workers
@@ -137,6 +144,8 @@ class OnDask:
         client: connected client.
         revive: called when workers are missing; brings them back.
     """
+
+    shares_memory = False
 
     def __init__(self, client: Client, revive: Callable[[], None] | None = None) -> None:
         self._client = client

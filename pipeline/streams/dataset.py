@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset
 
 from pipeline.spread import OnThreads, Spread, free_bytes
 from pipeline.streams.loader import BlockLoader
-from pipeline.streams.order import gather, order_by_blocks, plan_reads
+from pipeline.streams.order import Growing, order_by_blocks, plan_reads
 from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.samples import Batch, Sample
 
@@ -137,7 +137,20 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
             return
         assert isinstance(self._load, BlockLoader)
         samples = [sample for batch in wanted for sample in batch]
-        most = self._load.per_read(samples[0].window)
-        reads = plan_reads(self._load.blocks(samples), most=most)
-        items = [[samples[place] for place in read] for read in reads]
-        yield from gather(reads, way.spread.ordered(way.load, items), batch=self._batch)
+        reads, growing = self._plan_reads(self._load, samples)
+        if way.spread.shares_memory:
+            rows = ([(growing.row(i), samples[i]) for i in read] for read in reads)
+            done = way.spread.ordered(self._load.fill, rows)
+        else:
+            sent = ([samples[i] for i in read] for read in reads)
+            arrived = way.spread.ordered(self._load, sent)
+            done = map(growing.put, reads, arrived)
+        for read, _ in zip(reads, done, strict=True):
+            yield from growing.take(read)
+
+    def _plan_reads(
+        self, load: BlockLoader, samples: list[Sample]
+    ) -> tuple[list[list[int]], Growing]:
+        window = samples[0].window
+        reads = plan_reads(load.blocks(samples), most=load.per_read(window))
+        return reads, Growing(len(samples), self._batch, lambda n: load.empty(n, window))

@@ -61,6 +61,7 @@ class Layers:
         self._target = self._slabs(stack.target)
         self._forcings = [(forcing, self._slabs_of(forcing)) for forcing in stack.forcings]
         self._statics = [self._slabs_of(static) for static in stack.statics]
+        self._n_dated = 1 + sum(slabs is not None for _, slabs in self._forcings)
         self._place = place_maps(self._grid, Window.whole(self._grid))
         flat = Shape.of((0, 1), self._grid, (1, *self._target.shape.edges))
         self._domain = Slabs("domain", flat, self._read_domain, kept)
@@ -74,21 +75,35 @@ class Layers:
         """Give the place in the cube of the first frame that a sample reads."""
         return self._dates_of(init).places[0]
 
+    @property
+    def frame_bytes(self) -> int:
+        """Size of one frame of every variable in one slab [B]."""
+        return self._target.shape.rows * self._target.shape.cols * _PIXEL_BYTES * self._n_dated
+
     def cut(self, samples: Sequence[Sample]) -> Batch:
         """Cut the arrays of some samples of one window shape."""
-        batch = self._empty(len(samples), samples[0].window.shape)
-        for index, sample in enumerate(samples):
-            window, dates = sample.window, self._dates_of(sample.init)
-            packed = (batch.target[index], batch.valid[index])
-            self._target.cut(dates.runs, window, packed)
-            self._cut_forcings(batch.forcings[index], dates.forced, window)
-            self._cut_statics(batch.statics[index], window)
-            self._domain.cut(_STILL, window, (batch.domain[index][None],))
+        batch = self.empty(len(samples), samples[0].window)
+        rows = [Batch(*(array[index] for array in batch)) for index in range(len(samples))]
+        self.fill(list(zip(rows, samples, strict=True)))
         return batch
+
+    def fill(self, rows: Sequence[tuple[Batch, Sample]]) -> None:
+        """Cut samples, each into arrays without their batch axis; near ones in a row."""
+        for row, sample in sorted(rows, key=lambda given: self._nearness(given[1])):
+            window, dates = sample.window, self._dates_of(sample.init)
+            self._target.cut(dates.runs, window, (row.target, row.valid))
+            self._cut_forcings(row.forcings, dates.forced, window)
+            self._cut_statics(row.statics, window)
+            self._domain.cut(_STILL, window, (row.domain[None],))
+
+    def _nearness(self, sample: Sample) -> tuple[int, int, Time]:
+        """Give a key by which samples of the same slabs come one after the other."""
+        shape, window = self._target.shape, sample.window
+        return window.y0 // shape.rows, window.x0 // shape.cols, sample.init
 
     def sample_bytes(self, window: Window) -> int:
         """Say how much the arrays of one sample hold [B]."""
-        return sum(array.nbytes for array in self._empty(1, window.shape))
+        return sum(array.nbytes for array in self.empty(1, window))
 
     def touched_bytes(self, inits: Sequence[Time], windows: Sequence[Window]) -> int:
         """Say how much all slabs hold that inits touch in windows [B]."""
@@ -100,15 +115,16 @@ class Layers:
         touched += [(slabs, {0}) for slabs in (*self._statics, self._domain) if slabs]
         return sum(s.touched_bytes(p, windows, _PIXEL_BYTES) for s, p in touched)
 
-    def _empty(self, n: int, shape: tuple[int, int]) -> Batch:
-        frames = self._span.history + self._span.leads
+    def empty(self, n: int, window: Window) -> Batch:
+        """Make room for samples of a window's shape."""
+        span, shape = self._span, window.shape
         forcings, statics = self._source.stack.forcings, self._source.stack.statics
         dated = sum(len(forcing.names) for forcing in forcings)
         still = sum(len(static.names) for static in statics)
         return Batch(
-            target=np.empty((n, frames, *shape), dtype=np.float32),
-            valid=np.empty((n, frames, *shape), dtype=bool),
-            forcings=np.empty((n, self._span.n_forcing_times, dated, *shape), dtype=np.float32),
+            target=np.empty((n, span.history + span.leads, *shape), dtype=np.float32),
+            valid=np.empty((n, span.history + span.leads, *shape), dtype=bool),
+            forcings=np.empty((n, span.n_forcing_times, dated, *shape), dtype=np.float32),
             statics=np.empty((n, still, *shape), dtype=np.float32),
             domain=np.empty((n, *shape), dtype=bool),
         )
@@ -175,7 +191,8 @@ class Layers:
             seasons = np.zeros(stop - start, dtype=np.int64)
             if cube.variables[name].cadence == "step":
                 seasons = cube.step.season(cube.times[start:stop])
-            return fill(self._source.chain(series, window).forward(values, seasons))
+            chain = self._source.chain(series, window)
+            return fill(chain.forward(values, seasons, out=values))
 
         return Slabs(self._known.index(series), shape, read, self.kept)
 

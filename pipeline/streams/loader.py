@@ -18,8 +18,9 @@ from stores.windows import Window
 if TYPE_CHECKING:  # samples name this loader
     from pipeline.streams.samples import Sample, Span
 
-WORKER_BYTES = 256 << 20
+WORKER_BYTES = 512 << 20
 _READ_BYTES = 32 << 20  # of samples that one task sends: many in flight, few calls
+_AROUND = 4  # slabs that a patch at a corner touches
 _OPEN = 2  # sources whose slabs a process keeps: one to learn from, one to spare
 
 Block = tuple[int, int, int]
@@ -43,13 +44,19 @@ class BlockLoader:
         """Load the arrays of some samples of one window shape."""
         return self._layers().cut(samples)
 
+    def empty(self, n: int, window: Window) -> Batch:
+        """Make room for samples of a window's shape."""
+        return self._layers().empty(n, window)
+
+    def fill(self, rows: Sequence[tuple[Batch, Sample]]) -> None:
+        """Load samples, each into arrays without their batch axis."""
+        self._layers().fill(rows)
+
     def blocks(self, samples: Sequence[Sample]) -> list[Block]:
         """Give every sample the block that it is read with: dates, row and column of slabs."""
         layers = self._layers()
         rows, cols = layers.edges
-        height, width = samples[0].window.shape
-        columns = math.ceil(rows / height) * math.ceil(cols / width)
-        n_inits = max(1, self.per_read(samples[0].window) // columns)
+        n_inits = self._inits_per_block(samples[0].window)
         return [
             (
                 layers.first_place(sample.init) // n_inits,
@@ -58,6 +65,15 @@ class BlockLoader:
             )
             for sample in samples
         ]
+
+    def _inits_per_block(self, window: Window) -> int:
+        """Say how many inits a block spans: few reads, whose slabs stay until they are cut."""
+        layers, (height, width) = self._layers(), window.shape
+        rows, cols = layers.edges
+        columns = math.ceil(rows / height) * math.ceil(cols / width)
+        frames = self.worker_bytes // (2 * _AROUND * layers.frame_bytes)
+        spans = self.span.history + self.span.leads
+        return max(1, min(self.per_read(window) // columns, frames - spans + 1))
 
     def per_read(self, window: Window) -> int:
         """Say how many samples of a window's shape one task loads at most."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -74,40 +74,48 @@ def plan_reads(blocks: Sequence[Hashable], *, most: int) -> list[list[int]]:
     return reads
 
 
-def gather(
-    reads: Sequence[Sequence[int]], results: Iterator[Batch], *, batch: int
-) -> Iterator[Batch]:
-    """Put samples that arrive read by read into their batches; yield each once it is whole.
+class Growing:
+    """Batches that fill up in any order, and leave in theirs.
 
     Args:
-        reads: places of the samples in each result.
-        results: arrays of the reads, in their order.
+        n: samples of all batches.
         batch: samples per batch; the last one may be smaller.
+        empty: makes room for some samples; what nobody has written yet takes no memory.
     """
-    n = sum(map(len, reads))
-    growing: dict[int, Batch] = {}
-    missing = {number: min(batch, n - start) for number, start in enumerate(range(0, n, batch))}
-    wanted = 0
-    for places, result in zip(reads, results, strict=True):
-        for number, here, rows in _by_batch(np.asarray(places), batch):
-            if number not in growing:
-                growing[number] = _like(result, missing[number])
-            for filled, given in zip(growing[number], result, strict=True):
-                filled[rows] = given[here]
-            missing[number] -= len(rows)
-        while wanted in growing and not missing[wanted]:
-            yield growing.pop(wanted)
-            wanted += 1
 
+    def __init__(self, n: int, batch: int, empty: Callable[[int], Batch]) -> None:
+        self._batch, self._empty = batch, empty
+        self._missing = [min(batch, n - start) for start in range(0, n, batch)]
+        self._growing: dict[int, Batch] = {}
+        self._next = 0
 
-def _by_batch(places: Order, batch: int) -> Iterator[tuple[int, Order, Order]]:
-    """Split the places of a read: the batch, where they stand in the read, and in the batch."""
-    numbers = places // batch
-    for number in np.unique(numbers):
-        here = np.flatnonzero(numbers == number)
-        yield int(number), here, places[here] - number * batch
+    @property
+    def n_waiting(self) -> int:
+        """Batches that hold something and have not left."""
+        return len(self._growing)
 
+    def row(self, place: int) -> Batch:
+        """Give the arrays of one sample, each without its batch axis, to be written."""
+        number, row = divmod(place, self._batch)
+        return Batch(*(array[row] for array in self._grown(number)))
 
-def _like(result: Batch, n: int) -> Batch:
-    """Make room for a batch; what nobody has written yet takes no memory."""
-    return Batch(*(np.empty((n, *array.shape[1:]), dtype=array.dtype) for array in result))
+    def put(self, places: Sequence[int], samples: Batch) -> None:
+        """Write samples that arrived together."""
+        numbers, rows = np.divmod(np.asarray(places), self._batch)
+        for number in np.unique(numbers):
+            here = numbers == number
+            for grown, given in zip(self._grown(int(number)), samples, strict=True):
+                grown[rows[here]] = given[here]
+
+    def take(self, places: Sequence[int]) -> Iterator[Batch]:
+        """Count samples as written; give the batches that are whole and whose turn it is."""
+        for place in places:
+            self._missing[place // self._batch] -= 1
+        while self._next < len(self._missing) and not self._missing[self._next]:
+            yield self._growing.pop(self._next)
+            self._next += 1
+
+    def _grown(self, number: int) -> Batch:
+        if number not in self._growing:
+            self._growing[number] = self._empty(self._missing[number])
+        return self._growing[number]

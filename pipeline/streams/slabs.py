@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,12 @@ from stores.windows import Window
 SLAB_BYTES = (
     4 << 20
 )  # of float32; one request for several chunks costs little more than for one
+_PARTS = 1 << 16  # windows whose parts are remembered; moved patches are ever new ones
 SLAB_PX = 256  # least side: tiny chunks are read together
 
 Read = Callable[[int, int, Window], Arrays]
+Part = tuple[int, int, tuple[slice, slice], tuple[slice, slice]]
+"""Row and column of a slab, and where a piece of a window lies there and in the window."""
 Runs = Sequence[tuple[int, slice, slice]]
 """Stretches of frames inside one slab: its number, where they stand there, and in the cut."""
 
@@ -45,16 +49,24 @@ class Shape:
         frames = chunk[0] * max(1, SLAB_BYTES // (chunk[0] * rows * cols * 4))
         return cls(*held, grid, frames, rows, cols)
 
-    def corners(self, window: Window) -> Iterator[tuple[int, int]]:
+    def corners(self, window: Window) -> list[tuple[int, int]]:
         """List the slabs that a window touches, by row and column of slabs."""
-        for row in range(window.y0 // self.rows, -(-window.y1 // self.rows)):
-            for col in range(window.x0 // self.cols, -(-window.x1 // self.cols)):
-                yield row, col
+        rows = range(window.y0 // self.rows, -(-window.y1 // self.rows))
+        return list(product(rows, range(window.x0 // self.cols, -(-window.x1 // self.cols))))
 
     def box(self, row: int, col: int) -> Window:
         """Give the pixels of a slab."""
         y0, x0 = row * self.rows, col * self.cols
         return Window(y0, y0 + self.rows, x0, x0 + self.cols).clip(Window.whole(self.grid))
+
+    def parts(self, window: Window) -> list[Part]:
+        """Cut a window along the edges of slabs."""
+        parts = []
+        for row, col in self.corners(window):
+            box = self.box(row, col)
+            part = window.clip(box)
+            parts.append((row, col, part.within(box).slices, part.within(window).slices))
+        return parts
 
     def span(self, number: int) -> tuple[int, int]:
         """Give the frames of a slab."""
@@ -93,22 +105,26 @@ class Slabs:
     def __init__(self, key: Hashable, shape: Shape, read: Read, kept: Kept) -> None:
         self.shape = shape
         self._key, self._read, self._kept = key, read, kept
+        self._parts: dict[Window, list[Part]] = {}
 
     def cut(self, runs: Runs, window: Window, out: Sequence[npt.NDArray[Any]]) -> None:
         """Copy the frames of ``shape.runs`` inside a window into ``out``, each (t, y, x)."""
-        for row, col in self.shape.corners(window):
-            box = self.shape.box(row, col)
-            part = window.clip(box)
-            here, there = part.within(box).slices, part.within(window).slices
+        parts = self._parts.get(window)
+        if parts is None:
+            if len(self._parts) >= _PARTS:
+                self._parts.clear()
+            parts = self._parts[window] = self.shape.parts(window)
+        for row, col, here, there in parts:
             for number, frames, given in runs:
-                slab = self._slab(number, row, col, box)
+                slab = self._slab(number, row, col)
                 for wanted, held in zip(out, slab, strict=False):  # the rest is not asked for
                     wanted[given, *there] = held[frames, *here]
 
-    def _slab(self, number: int, row: int, col: int, box: Window) -> Arrays:
-        start, stop = self.shape.span(number)
-        key = (self._key, number, row, col)
-        return self._kept.get(key, lambda: self._read(start, stop, box))
+    def _slab(self, number: int, row: int, col: int) -> Arrays:
+        def read() -> Arrays:
+            return self._read(*self.shape.span(number), self.shape.box(row, col))
+
+        return self._kept.get((self._key, number, row, col), read)
 
     def touched_bytes(
         self, places: Iterable[int], windows: Iterable[Window], pixel_bytes: int
@@ -124,5 +140,6 @@ class Slabs:
 def fill(values: npt.NDArray[np.float32]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """Put 0 where values are invalid, in place, and say where they are valid."""
     valid = np.isfinite(values)
-    np.copyto(values, np.float32(0), where=~valid)
-    return values, valid
+    invalid = np.logical_not(valid, out=valid)
+    np.copyto(values, np.float32(0), where=invalid)
+    return values, np.logical_not(invalid, out=invalid)
