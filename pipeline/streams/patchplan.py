@@ -40,12 +40,7 @@ class PatchPlan:
     @property
     def n_drawn(self) -> int:
         """Samples of an epoch."""
-        if self.per_epoch is None:
-            return len(self.samples)
-        # By chances one sample may come twice, so there may be more draws than samples.
-        return (
-            min(self.per_epoch, len(self.samples)) if self.chances is None else self.per_epoch
-        )
+        return min(self.per_epoch or len(self.samples), len(self.samples))
 
     @property
     def reads(self) -> tuple[Sample, ...]:
