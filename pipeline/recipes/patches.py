@@ -16,6 +16,6 @@ class PatchesRecipe(RecipePart):
     """uniform: each at most once; quantiles: rare means of the target as often as usual ones;
     changes: more where the target changes from frame to frame."""
     jitter_px: int = Field(0, ge=0)
-    """Farthest random move of a patch along one axis, another in every epoch [px]."""
+    """Farthest random move of a patch along one axis, a new one in every epoch [px]."""
     buffer: int = Field(4096, ge=1)
     """Patches that are shuffled together when an epoch has more; read block by block then."""

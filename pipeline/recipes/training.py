@@ -8,6 +8,7 @@ from pydantic import Field
 
 from pipeline.recipes.base import RecipePart
 from pipeline.recipes.loss import LossRecipe
+from pipeline.recipes.patches import PatchesRecipe
 
 
 class TrainingRecipe(RecipePart):
@@ -23,6 +24,7 @@ class TrainingRecipe(RecipePart):
     """Patches with a smaller share of valid target pixels are left out."""
     patches_per_epoch: int | None = Field(None, ge=1)
     """Patches drawn per epoch; all by default."""
+    patches: PatchesRecipe = PatchesRecipe()
     loss: LossRecipe = LossRecipe()
     lr: float = Field(1e-3, gt=0)
     """Largest learning rate."""
