@@ -49,7 +49,11 @@ def spread_on(compute: ComputeRecipe) -> Iterator[Spread]:
         fix_threads(own_threads(compute))
         yield InPlace()
     else:
-        with _local_cluster(compute, threads) as cluster, Client(cluster) as client:
+        # Else batches would pass through the scheduler: streams were up to half as fast.
+        with (
+            _local_cluster(compute, threads) as cluster,
+            Client(cluster, direct_to_workers=True) as client,
+        ):
             fix_threads(own_threads(compute))  # starting workers has set them to one
             client.register_plugin(FixedThreads(threads))
             yield OnDask(client, Reviver(cluster, compute.workers))

@@ -1,4 +1,7 @@
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,8 +65,9 @@ def test_reads_hold_every_place_once_and_nothing_waits_beyond_the_buffer(
 def test_batches_leave_in_order_and_hold_what_was_written(
     n: int, batch: int, most: int, rows: bool
 ) -> None:
-    def made(places: np.ndarray) -> Batch:  # type: ignore[type-arg]
-        return Batch(*(10.0 * places[:, None] + index for index in range(5)))
+    def made(places: npt.NDArray[Any]) -> Batch:
+        columns: list[Any] = [10.0 * places[:, None] + index for index in range(5)]
+        return Batch(*columns)
 
     order = np.random.default_rng(n).permutation(n)
     reads = [order[start : start + most].tolist() for start in range(0, n, most)]
