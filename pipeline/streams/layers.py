@@ -63,7 +63,7 @@ class Layers:
         self._statics = [self._slabs_of(static) for static in stack.statics]
         self._n_dated = 1 + sum(slabs is not None for _, slabs in self._forcings)
         self._place = place_maps(self._grid, Window.whole(self._grid))
-        flat = Shape.of((0, 1), self._grid, (1, *self._target.shape.edges))
+        flat = Shape.of([0], self._grid, (1, *self._target.shape.edges))
         self._domain = Slabs("domain", flat, self._read_domain, kept)
 
     @property
@@ -183,8 +183,7 @@ class Layers:
         name, cube = series.variable, self._cube
         still = cube.variables[name].cadence == "static"
         places = [0] if still else cube.places(name)
-        held = (places[0], places[-1] + 1)
-        shape = Shape.of(held, self._grid, cube.chunk_of(name))
+        shape = Shape.of(places, self._grid, cube.chunk_of(name))
 
         def read(start: int, stop: int, window: Window) -> Arrays:
             values = cube.read_places(name, window, start, stop)

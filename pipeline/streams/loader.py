@@ -53,7 +53,11 @@ class BlockLoader:
         self._layers().fill(rows)
 
     def blocks(self, samples: Sequence[Sample]) -> list[Block]:
-        """Give every sample the block that it is read with: dates, row and column of slabs."""
+        """Give every sample the block that it is read with: dates, row and column of slabs.
+
+        Blocks follow from the cube's chunks and the samples alone, because orders follow from
+        blocks: no budget of a machine may change them.
+        """
         layers = self._layers()
         rows, cols = layers.edges
         n_inits = self._inits_per_block(samples[0].window)
@@ -67,11 +71,11 @@ class BlockLoader:
         ]
 
     def _inits_per_block(self, window: Window) -> int:
-        """Say how many inits a block spans: few reads, whose slabs stay until they are cut."""
+        """Say how many inits a block spans: few reads, whose slabs fit into a usual budget."""
         layers, (height, width) = self._layers(), window.shape
         rows, cols = layers.edges
         columns = math.ceil(rows / height) * math.ceil(cols / width)
-        frames = self.worker_bytes // (2 * _AROUND * layers.frame_bytes)
+        frames = WORKER_BYTES // (2 * _AROUND * layers.frame_bytes)
         spans = self.span.history + self.span.leads
         return max(1, min(self.per_read(window) // columns, frames - spans + 1))
 

@@ -13,9 +13,7 @@ import numpy.typing as npt
 from pipeline.streams.kept import Arrays, Kept
 from stores.windows import Window
 
-SLAB_BYTES = (
-    4 << 20
-)  # of float32; one request for several chunks costs little more than for one
+SLAB_BYTES = 2 << 20  # of float32: a call has a cost of its own, but so has what nobody wants
 _PARTS = 1 << 16  # windows whose parts are remembered; moved patches are ever new ones
 SLAB_PX = 256  # least side: tiny chunks are read together
 
@@ -32,6 +30,7 @@ class Shape:
 
     start: int
     stop: int
+    """Frames that the array has: ``[start, stop)``."""
     grid: tuple[int, int]
     frames: int
     rows: int
@@ -39,15 +38,18 @@ class Shape:
 
     @classmethod
     def of(
-        cls, held: tuple[int, int], grid: tuple[int, int], chunk: tuple[int, int, int]
+        cls, places: Sequence[int], grid: tuple[int, int], chunk: tuple[int, int, int]
     ) -> Shape:
-        """Choose slabs of whole chunks for frames ``[held)`` of a grid (y, x)."""
+        """Choose slabs of whole chunks for an array that has the frames ``places``."""
         rows, cols = (
             min(edge * -(-SLAB_PX // edge), length)
             for edge, length in zip(chunk[1:], grid, strict=True)
         )
-        frames = chunk[0] * max(1, SLAB_BYTES // (chunk[0] * rows * cols * 4))
-        return cls(*held, grid, frames, rows, cols)
+        start, stop = places[0], places[-1] + 1
+        # Years may be missing between others; a slab of several would ask for them.
+        several = len(places) == stop - start
+        chunks = max(1, several * SLAB_BYTES // (chunk[0] * rows * cols * 4))
+        return cls(start, stop, grid, chunk[0] * chunks, rows, cols)
 
     def corners(self, window: Window) -> list[tuple[int, int]]:
         """List the slabs that a window touches, by row and column of slabs."""

@@ -24,7 +24,14 @@ from pipeline.training.train import plan_training
 from stores.arrays import commit_group
 from stores.cube import Cube
 from stores.windows import Window
-from tests.make import RAIN_FILES, make_cube
+from tests.make import (
+    RAIN_FILES,
+    ingest,
+    make_archive,
+    make_cube,
+    make_recipe,
+    write_tiff,
+)
 
 SPAN = Span(3, 2)
 VARIABLES = {
@@ -142,6 +149,29 @@ def test_streamed_batches_are_those_of_a_direct_read_in_any_layout(
     assert_same(found, batches)
 
 
+def test_annual_maps_of_other_years_are_streamed_too(tmp_path: Path) -> None:
+    trees = np.arange(23 * 31, dtype=np.float32).reshape(23, 31)
+    for name, years in {"trees": range(2000, 2004), "roads": range(1999, 2005)}.items():
+        for year in years:
+            write_tiff(tmp_path / "archive" / f"{name}_{year}.tif", trees + year)
+    make_archive(tmp_path / "archive")
+    files = {name: f"{name}_{{time:%Y}}.tif" for name in ("trees", "roads")}
+    path = make_recipe(
+        tmp_path,
+        archive={"variables": {n: {"files": f, "units": "1"} for n, f in files.items()}},
+        covariates=[{"kind": "annual", "variable": n} for n in files],
+        training={"patch_px": 9},
+    )
+    recipe, cube = load_recipe(path), tmp_path / "run" / "cube.zarr"
+    ingest(recipe, cube)
+    assert Cube.open(cube).places("trees") == [1, 2, 3, 4]
+    stack = fit_stack(recipe, cube, tmp_path / "fields.zarr", InPlace())
+    source = Source(cube, tmp_path / "fields.zarr", stack)
+    made = Made(recipe, source, list(plan_training(recipe, source).train))
+    batches = stream(made, InPlace())
+    assert_same(arrays(batches), batches)
+
+
 def test_batches_from_memory_are_those_of_the_stream(made: Made) -> None:
     streamed, kept = stream(made, OnThreads(3)), stream(made, InPlace(), memory=1 << 30)
     assert (streamed.mode, kept.mode) == ("streamed", "memory")
@@ -160,6 +190,7 @@ def test_a_budget_changes_how_often_chunks_are_decoded_and_nothing_else(
 ) -> None:
     batches = stream(made, InPlace(), worker=worker_bytes, per_epoch=40)
     assert_same(arrays(batches), batches)
+    assert batches.plan() == stream(made, InPlace(), per_epoch=40).plan()
 
 
 def test_workers_change_neither_order_nor_bits(made: Made) -> None:
