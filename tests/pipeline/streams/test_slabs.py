@@ -47,8 +47,8 @@ def test_what_slabs_will_hold_is_known_before_they_are_read() -> None:
     windows, places = [Window(6, 10, 2, 9), Window(0, 3, 0, 3)], [3, 4, 5, 24, 25]
     for window in windows:
         slabs.cut(slabs.shape.runs(places), window, (np.empty((5, *window.shape)),))
-    assert kept.n_loaded == 8
-    # Both windows stand in the four slabs of one corner; each is read at two times.
+    assert kept.n_loaded == 12
+    # Both windows stand in the four slabs of one corner; each at three times.
     assert slabs.touched_bytes(places, windows, 5) == kept.held_bytes
 
 
