@@ -39,6 +39,13 @@ class _Way:
     by_block: bool
 
 
+class _Asked(list[Sample]):
+    """Samples that one task reads; short in the log of a worker that died over them."""
+
+    def __str__(self) -> str:
+        return f"{len(self)} samples from {self[0].init} {self[0].window}"
+
+
 class StreamedBatches(IterableDataset[list[Tensor]]):
     """Stream batches through a bounded, ordered window of workers, or cut them from memory.
 
@@ -115,7 +122,7 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
     def plan(self) -> list[list[Sample]]:
         """List all batches of this epoch."""
         drawn = self.patches.draw(self.epoch)
-        if isinstance(self._load, BlockLoader):
+        if isinstance(self._load, BlockLoader):  # others read each sample by itself anyway
             blocks = self._load.blocks(drawn)
             afford = _BUFFER_BYTES // self._load.sample_bytes(drawn[0].window)
             room = max(self._batch, min(self.patches.buffer, afford))
@@ -142,7 +149,7 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
             rows = ([(growing.row(i), samples[i]) for i in read] for read in reads)
             done = way.spread.ordered(self._load.fill, rows)
         else:
-            sent = ([samples[i] for i in read] for read in reads)
+            sent = (_Asked(samples[i] for i in read) for read in reads)
             arrived = way.spread.ordered(self._load, sent)
             done = map(growing.put, reads, arrived)
         for read, _ in zip(reads, done, strict=True):
