@@ -42,7 +42,7 @@ from benchmarks.common.measure import (
 )
 from benchmarks.common.peers import PEER, load_patches
 from benchmarks.large_grid import ARCHIVE, make_radar
-from flows.runtime import fix_threads, spread_on
+from flows.runtime import fix_threads, keep_memory, spread_on
 from pipeline.recipes import ComputeRecipe
 from pipeline.spread import OnThreads, Spread
 from pipeline.streams.dataset import StreamedBatches
@@ -82,7 +82,7 @@ def main() -> None:
         found: dict[tuple[str, str], list[Rate]] = {}
         for _ in range(asked.repeats):
             for store, way in product(STORES, WAYS):
-                rate = in_child(WAYS[way], root / store, asked.workers)
+                rate = in_child(measure, way, root / store, asked.workers)
                 found.setdefault((store, way), []).append(rate)
     print_setting(
         raster=f"{asked.history} frames, crop of {asked.side} px (--full: all)",
@@ -106,6 +106,13 @@ def _options() -> argparse.Namespace:
     asked = parser.parse_args()
     asked.leads, asked.hidden = 1, [8]  # of the network that stands beside the cube
     return asked
+
+
+def measure(way: str, case: Path, n_workers: int) -> Rate:
+    """Measure one way in this process, which keeps its memory as flows and workers do."""
+    fix_threads(1)
+    keep_memory()
+    return WAYS[way](case, n_workers)
 
 
 def make_stores(root: Path, asked: argparse.Namespace) -> int:
@@ -151,7 +158,6 @@ def plan_samples(source: Source) -> list[Sample]:
 
 def stream(case: Path, n_workers: int) -> Rate:
     """Stream from threads of this process."""
-    fix_threads(1)
     return _measure_stream(case, OnThreads(n_workers), memory_bytes=0)
 
 
@@ -164,7 +170,6 @@ def stream_from_processes(case: Path, n_workers: int) -> Rate:
 
 def cut_from_memory(case: Path, n_workers: int) -> Rate:
     """Cut a second epoch from what the first one kept."""
-    fix_threads(1)
     return _measure_stream(case, OnThreads(n_workers), memory_bytes=1 << 62)
 
 
@@ -194,7 +199,6 @@ def check_batch(source: Source, span: Span, batches: StreamedBatches) -> None:
 
 def load_as_peers_do(case: Path, n_workers: int) -> Rate:
     """Load patches as others do, in worker processes."""
-    fix_threads(1)
     before = held_bytes()
     cube = case / "cube.zarr"
     rate = load_patches(cube, VARIABLE, _EDGES, batch=BATCH, n_workers=n_workers)
