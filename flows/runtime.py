@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import logging
 import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from dask.system import CPU_COUNT
@@ -33,6 +34,9 @@ _KEEP_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
     "MALLOC_ARENA_MAX": "2",  # else every thread keeps its own
 }
+# The same for a process that runs already, by the numbers of malloc.h: M_MMAP_THRESHOLD,
+# M_TRIM_THRESHOLD and M_ARENA_MAX.
+_MALLOPT = {-3: 2**31 - 1, -1: 2**31 - 1, -8: 2}
 
 
 @contextmanager
@@ -41,6 +45,7 @@ def spread_on(compute: ComputeRecipe) -> Iterator[Spread]:
     threads = n_threads(compute)
     logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells of every connection
     log.info("computing on %s", describe(compute))
+    keep_memory()
     if compute.scheduler is not None:
         with _connect(compute.scheduler) as client:
             fix_threads(own_threads(compute))
@@ -50,7 +55,11 @@ def spread_on(compute: ComputeRecipe) -> Iterator[Spread]:
         fix_threads(own_threads(compute))
         yield InPlace()
     else:
-        with _local_cluster(compute, threads) as cluster, Client(cluster) as client:
+        # Else batches would pass through the scheduler: streams were up to half as fast.
+        with (
+            _local_cluster(compute, threads) as cluster,
+            Client(cluster, direct_to_workers=True) as client,
+        ):
             fix_threads(own_threads(compute))  # starting workers has set them to one
             client.register_plugin(FixedThreads(threads))
             if compute.device != "cpu":
@@ -100,6 +109,17 @@ def fix_threads(threads: int) -> None:
     os.environ.update(_thread_settings(threads))
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(threads)
+
+
+def keep_memory() -> None:
+    """Let this process keep the memory it freed, as workers do; without glibc nothing happens.
+
+    Streaming to a trainer took about 100 us of processor time a patch instead of 130 us.
+    """
+    with suppress(OSError, AttributeError):
+        allocator = ctypes.CDLL("libc.so.6")
+        for setting, value in _MALLOPT.items():
+            allocator.mallopt(setting, value)
 
 
 class FixedThreads(WorkerPlugin):

@@ -10,12 +10,14 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
+import psutil
 from distributed import Client, Future, KilledWorker, wait
+from distributed.system import MEMORY_LIMIT
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -33,6 +35,10 @@ class Spread(Protocol):
     """A place where functions run: this process, or workers."""
 
     @property
+    def shares_memory(self) -> bool:
+        """Tell whether functions may write into arrays of their caller."""
+
+    @property
     def n_workers(self) -> int:
         """How many items run at the same time."""
 
@@ -42,6 +48,7 @@ class Spread(Protocol):
         items: Iterable[Item],
         *,
         in_flight: int | None = None,
+        on_gpu: bool = False,
     ) -> Iterator[Result]:
         """Yield results in the order of ``items``, whatever the number of workers."""
 
@@ -59,10 +66,17 @@ class Spread(Protocol):
         """
 
 
+def free_bytes() -> int:
+    """Say how much memory this process may still take: of the machine, or of its container."""
+    own = int(psutil.Process().memory_info().rss)
+    return max(0, min(int(psutil.virtual_memory().available), int(MEMORY_LIMIT) - own))
+
+
 class InPlace:
     """Compute in this process, one item after the other."""
 
     n_workers = 1
+    shares_memory = True
 
     def ordered(
         self,
@@ -70,6 +84,7 @@ class InPlace:
         items: Iterable[Item],
         *,
         in_flight: int | None = None,
+        on_gpu: bool = False,
     ) -> Iterator[Result]:
         """Yield results in order."""
         return map(function, items)
@@ -86,6 +101,55 @@ class InPlace:
         return ((item, function(item)) for item in items)
 
 
+class OnThreads:
+    """Compute on threads of this process; for work that decodes and copies, which share it.
+
+    Args:
+        n_workers: threads.
+    """
+
+    shares_memory = True
+
+    def __init__(self, n_workers: int) -> None:
+        self._n_workers = n_workers
+
+    @property
+    def n_workers(self) -> int:
+        """Threads."""
+        return self._n_workers
+
+    def ordered(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        in_flight: int | None = None,
+        on_gpu: bool = False,
+    ) -> Iterator[Result]:
+        """Yield results in order through a bounded window."""
+        rest = iter(items)
+        pool = ThreadPoolExecutor(self._n_workers, thread_name_prefix="cubecast")
+        try:
+            first = islice(rest, in_flight or 2 * self._n_workers)
+            window = deque(pool.submit(function, item) for item in first)
+            while window:
+                yield window.popleft().result()
+                window.extend(pool.submit(function, item) for item in islice(rest, 1))
+        finally:  # also when nobody wants the rest
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def each(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        in_flight: int | None = None,
+        on_gpu: bool = False,
+    ) -> Iterator[tuple[Item, Result]]:
+        """Yield items with their results, in order: here that costs no time."""
+        return self.ordered(lambda item: (item, function(item)), items, in_flight=in_flight)
+
+
 class OnDask:
     """Compute on the workers of a Dask cluster.
 
@@ -93,6 +157,8 @@ class OnDask:
         client: connected client.
         revive: called when workers are missing; brings them back.
     """
+
+    shares_memory = False
 
     def __init__(self, client: Client, revive: Callable[[], None] | None = None) -> None:
         self._client = client
@@ -109,16 +175,16 @@ class OnDask:
         items: Iterable[Item],
         *,
         in_flight: int | None = None,
+        on_gpu: bool = False,
     ) -> Iterator[Result]:
         """Yield results in order through a bounded window."""
+        start = partial(self._start, function, on_gpu=on_gpu)
         rest = iter(items)
-        window = deque(
-            self._start(function, item) for item in islice(rest, self._width(in_flight))
-        )
+        window = deque(map(start, islice(rest, self._width(in_flight))))
         while window:
             yield window[0].result()
             window.popleft()
-            window.extend(self._start(function, item) for item in islice(rest, 1))
+            window.extend(map(start, islice(rest, 1)))
 
     def each(
         self,
@@ -129,7 +195,7 @@ class OnDask:
         on_gpu: bool = False,
     ) -> Iterator[tuple[Item, Result]]:
         """Yield items with their results as they finish, through a bounded window."""
-        start = partial(self._start, function, resources={GPU: 1} if on_gpu else None)
+        start = partial(self._start, function, on_gpu=on_gpu)
         rest = iter(items)
         first = islice(rest, self._width(in_flight))
         running = {item.future: item for item in map(start, first)}
@@ -149,8 +215,9 @@ class OnDask:
         function: Callable[[Item], Result],
         item: Item,
         *,
-        resources: dict[str, int] | None = None,
+        on_gpu: bool,
     ) -> _Running[Item, Result]:
+        resources = {GPU: 1} if on_gpu else None
         submit = partial(self._client.submit, function, item, pure=False, resources=resources)
         return _Running(submit, item, self._finished)
 

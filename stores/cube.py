@@ -137,15 +137,30 @@ class Cube:
         array = self._arrays[name]
         if cadence == "static":
             return self._load(array, (), window)
-        indices = self._indices(name, times)
+        indices = self.places(name, times)
         if indices and indices == list(range(indices[0], indices[0] + len(indices))):
             return self._load(array, (slice(indices[0], indices[-1] + 1),), window)
         frames = {i: self._load(array, (slice(i, i + 1),), window)[0] for i in set(indices)}
         empty = np.empty((0, *window.shape), dtype=np.float32)
         return np.stack([frames[index] for index in indices]) if indices else empty
 
-    def _indices(self, name: str, times: Times | None) -> list[int]:
-        """Find the places of dates in the array of a variable."""
+    def read_places(self, name: str, window: Window, start: int, stop: int) -> Values:
+        """Read frames by their ``places`` (t, y, x), ``stop`` excluded; static: ``[0:1]``."""
+        if self.variable(name).cadence == "static":
+            return self._load(self._arrays[name], (), window)[None]
+        return self._load(self._arrays[name], (slice(start, stop),), window)
+
+    def chunk_of(self, name: str) -> tuple[int, int, int]:
+        """Give what is decoded together: frames, rows and columns [px]."""
+        *frames, rows, cols = self._arrays[name].chunks
+        return (frames[0] if frames else 1), rows, cols
+
+    def places(self, name: str, times: Times | None = None) -> list[int]:
+        """Find the places of dates in the array of a variable; all it has by default.
+
+        Raises:
+            ValueError: the cube has no frame of a date.
+        """
         covered = self._covered[name]
         if times is None:
             return list(covered.values())

@@ -12,6 +12,7 @@ from pipeline.recipes.channels import (
 from pipeline.recipes.load import RecipeError, load_recipe, recipe_schema
 from pipeline.recipes.loss import LossRecipe
 from pipeline.recipes.model import ModelRecipe
+from pipeline.recipes.patches import PatchesRecipe
 from pipeline.recipes.recipe import Recipe
 from pipeline.recipes.rollout import PerturbRecipe, RolloutRecipe
 from pipeline.recipes.runs import ComputeRecipe, OutputsRecipe
@@ -29,6 +30,7 @@ __all__ = [
     "LossRecipe",
     "ModelRecipe",
     "OutputsRecipe",
+    "PatchesRecipe",
     "PerturbRecipe",
     "Recipe",
     "RecipeError",

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from pipeline.recipes.base import RecipePart
 from pipeline.recipes.loss import Losses, LossRecipe, PointLoss
+from pipeline.recipes.patches import PatchesRecipe
 
 
 class ScoreRecipe(RecipePart):
@@ -45,6 +46,7 @@ class TrainingRecipe(RecipePart):
     """Patches with a smaller share of valid target pixels are left out."""
     patches_per_epoch: int | None = Field(None, ge=1)
     """Patches drawn per epoch; all by default."""
+    patches: PatchesRecipe = PatchesRecipe()
     loss: Losses = PointLoss()
     """What training minimizes: one loss, or a list of losses that are added by weight."""
     lr: float = Field(1e-3, gt=0)

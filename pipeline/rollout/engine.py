@@ -42,11 +42,10 @@ def roll_out(
     done = ledger_of(stage).done()
     left = [[tile for tile in plan.tiles if entry_of(one, tile) not in done] for one in passes]
     n_done = plan.n_tasks - sum(map(len, left))
-    on_gpu = request.device == "cuda"
     yield Progress(n_done, plan.n_tasks, 0)
     for one, tiles in zip(passes, left, strict=True):
         tasks = _cut(tiles, batch, spread.n_workers)
-        for groups, pixels in spread.each(one, tasks, on_gpu=on_gpu):
+        for groups, pixels in spread.each(one, tasks, on_gpu=request.on_gpu):
             n_done += sum(map(len, groups))
             yield Progress(n_done, plan.n_tasks, pixels)
 

@@ -66,7 +66,8 @@ def hindcast(
     Sums are merged by the caller in the order given here, which does not depend on workers.
     """
     methods = possible_baselines(Cube.open(request.cube), min(inits))
-    return spread.ordered(partial(_score, request, methods), plan_cases(request, inits, tiles))
+    cases = plan_cases(request, inits, tiles)
+    return spread.ordered(partial(_score, request, methods), cases, on_gpu=request.on_gpu)
 
 
 def conform(
@@ -78,7 +79,8 @@ def conform(
     spread: Spread,
 ) -> Iterator[ScoreCounts]:
     """Score how far intervals of ``level`` miss the truth, before they are calibrated."""
-    return spread.ordered(partial(_conform, request, level), plan_cases(request, inits, tiles))
+    cases = plan_cases(request, inits, tiles)
+    return spread.ordered(partial(_conform, request, level), cases, on_gpu=request.on_gpu)
 
 
 def plan_cases(request: Request, inits: Sequence[Time], tiles: Sequence[Tile]) -> list[Case]:

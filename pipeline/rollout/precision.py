@@ -29,8 +29,8 @@ def describe_precision(
     middle = len(tiles) // 2
     outward = sorted(range(len(tiles)), key=lambda index: abs(index - middle))
     tile = next((tiles[i] for i in outward if domain(tiles[i].owns).any()), tiles[middle])
-    on_gpu = request.device == "cuda"
-    ((_, found),) = spread.each(partial(compare_precision, request), [tile], on_gpu=on_gpu)
+    compare = partial(compare_precision, request)
+    ((_, found),) = spread.each(compare, [tile], on_gpu=request.on_gpu)
     return found
 
 

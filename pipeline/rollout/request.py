@@ -48,3 +48,8 @@ class Request:
     members: Members = Members()
     calibration: Calibration | None = None
     """Margins of the intervals; none are published without."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Tell whether its tasks need a worker with a GPU."""
+        return self.device == "cuda"

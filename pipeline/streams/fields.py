@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
+from pipeline.streams.kept import Arrays, Kept
 from stores.arrays import (
     ArrayTemplate,
     array_of,
@@ -25,6 +26,7 @@ FIELDS = "fields.zarr"
 DOMAIN = "domain"
 CLIMATOLOGY = "climatology"
 _SIDE = 512  # one block: a few tens of MB at twelve seasons
+_KEPT = Kept(256 << 20)  # per process; a number of windows would be no bound in bytes
 
 
 def create_fields(
@@ -78,20 +80,23 @@ def finish_fields(path: Path) -> None:
     commit_group(path)
 
 
-@lru_cache(maxsize=256)
 def read_field(path: Path, name: str, window: Window) -> npt.NDArray[np.float32]:
     """Read a window of a field (season, y, x)."""
-    values = array_of(_fields(path), name)[..., *window.slices]
-    return np.asarray(values, dtype=np.float32)
+
+    def read() -> Arrays:
+        values = array_of(_fields(path), name)[..., *window.slices]
+        return (np.asarray(values, dtype=np.float32),)
+
+    return _KEPT.get((path, name, window), read)[0]
 
 
-@lru_cache(maxsize=256)
 def read_domain(path: Path, window: Window) -> npt.NDArray[np.bool_]:
     """Read where forecasts are made (y, x)."""
-    domain: npt.NDArray[np.bool_] = (
-        np.asarray(array_of(_fields(path), DOMAIN)[window.slices]) == 1
-    )
-    return domain
+
+    def read() -> Arrays:
+        return (np.asarray(array_of(_fields(path), DOMAIN)[window.slices]) == 1,)
+
+    return _KEPT.get((path, DOMAIN, window), read)[0]
 
 
 @lru_cache(maxsize=8)

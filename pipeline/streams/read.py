@@ -65,7 +65,7 @@ class Source:
         maps: list[Values] = []
         for static in self.stack.statics:
             if static.series is None:
-                maps += _place((grid.height, grid.width), window)
+                maps += place_maps((grid.height, grid.width), window)
             else:
                 maps.append(self._still(static.series, window))
         return _stacked(maps, (0, *window.shape))
@@ -95,14 +95,9 @@ class Source:
         self, forcing: Forcing, series: Series, window: Window, times: Times, init: Time
     ) -> Values:
         """Read one forcing (t, y, x), following its policy where it was not known yet."""
-        cube = self.open()
-        last = _last_known(cube, forcing, series, init)
-        if forcing.future == "persist":
-            times = np.minimum(times, last)
+        times, unknown = known_times(self.open(), forcing, series, times, init)
         values = self._normalized(series, window, times)
-        if forcing.future == "climatology":
-            # After the anomaly and the z-score, the mean of a season is what 0 stands for.
-            values[times > last] = 0.0
+        values[unknown] = 0.0
         return np.nan_to_num(values)
 
     def _normalized(self, series: Series, window: Window, times: Times) -> Values:
@@ -120,14 +115,19 @@ def _stacked(maps: list[Values], empty: tuple[int, ...]) -> Values:
     return np.stack(maps).astype(np.float32) if maps else np.zeros(empty, dtype=np.float32)
 
 
+def season_waves(step: Step, times: Times) -> list[Values]:
+    """Give sine and cosine of the time of year, each (t,)."""
+    angle = _TAU * (step.season(times) + 0.5) / step.n_seasons
+    return [wave(angle).astype(np.float32) for wave in (np.sin, np.cos)]
+
+
 def _season(step: Step, times: Times, window: Window) -> list[Values]:
     """Give sine and cosine of the time of year, each (t, y, x)."""
-    angle = _TAU * (step.season(times) + 0.5) / step.n_seasons
     ones = np.ones((1, *window.shape), dtype=np.float32)
-    return [wave(angle).astype(np.float32)[:, None, None] * ones for wave in (np.sin, np.cos)]
+    return [wave[:, None, None] * ones for wave in season_waves(step, times)]
 
 
-def _place(shape: tuple[int, int], window: Window) -> list[Values]:
+def place_maps(shape: tuple[int, int], window: Window) -> list[Values]:
     """Give row and column from -1 to 1 over the whole grid, each (y, x)."""
     rows = np.linspace(-1, 1, shape[0], dtype=np.float32)[window.y0 : window.y1]
     cols = np.linspace(-1, 1, shape[1], dtype=np.float32)[window.x0 : window.x1]
@@ -135,6 +135,19 @@ def _place(shape: tuple[int, int], window: Window) -> list[Values]:
         np.broadcast_to(rows[:, None], window.shape),
         np.broadcast_to(cols[None, :], window.shape),
     ]
+
+
+def known_times(
+    cube: Cube, forcing: Forcing, series: Series, times: Times, init: Time
+) -> tuple[Times, npt.NDArray[np.bool_]]:
+    """Give the dates whose frames stand for ``times``, and where 0 stands instead (t,).
+
+    After the anomaly and the z-score, the mean of a season is what 0 stands for.
+    """
+    last = _last_known(cube, forcing, series, init)
+    if forcing.future == "persist":
+        return np.minimum(times, last), np.zeros(len(times), dtype=bool)
+    return times, (times > last) & (forcing.future == "climatology")
 
 
 def _last_known(cube: Cube, forcing: Forcing, series: Series, init: Time) -> Time:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.streams.batch import Batch
+from pipeline.streams.loader import WORKER_BYTES, BlockLoader
 from pipeline.streams.read import Source
-from pipeline.streams.transforms import Values
 from stores.times import Step, Time, Times
 from stores.windows import Window
 
 if TYPE_CHECKING:  # what reads needs no torch
     from pipeline.models.reading import Reading
+
+__all__ = ["Batch", "Sample", "Span", "batch_loader", "load_batch", "plan_inits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,14 @@ class Span:
 
     def forcing_times(self, step: Step, init: Time) -> Times:
         """List the frames whose covariates a rollout reads."""
+        first = step.add(init, 1 - self.history)
+        return step.range(first, step.add(first, self.n_forcing_times - 1))
+
+    @property
+    def n_forcing_times(self) -> int:
+        """Number of frames whose covariates a rollout reads."""
         shifted = (math.ceil(self.leads / self.emits) - 1) * self.emits  # of the last call
-        last = step.add(init, shifted + self.ahead)
-        return step.range(step.add(init, 1 - self.history), last)
+        return self.history + shifted + self.ahead
 
 
 def plan_inits(frames: Times, held: Times, span: Span) -> list[Time]:
@@ -87,30 +93,23 @@ def plan_inits(frames: Times, held: Times, span: Span) -> list[Time]:
     return [frames[index] for index in whole]
 
 
-class Batch(NamedTuple):
-    """Arrays of several samples, normalized; invalid values are 0, and ``valid`` says where."""
-
-    target: Values
-    """History, then truth of the leads (b, t + leads, y, x)."""
-    valid: npt.NDArray[np.bool_]
-    """Where the target is usable (b, t + leads, y, x)."""
-    forcings: Values
-    """Covariates of the ``forcing_times`` (b, n, f, y, x)."""
-    statics: Values
-    """Covariates without a date (b, s, y, x)."""
-    domain: npt.NDArray[np.bool_]
-    """Where forecasts are made (b, y, x)."""
-
-
 def load_batch(source: Source, span: Span, samples: Sequence[Sample]) -> Batch:
-    """Read and stack the arrays of some samples of one window shape."""
+    """Read the arrays of some samples of one window shape directly, one after the other."""
     parts = [_load(source, span, sample) for sample in samples]
     return Batch(*(np.stack(column) for column in zip(*parts, strict=True)))
 
 
-def batch_loader(source: Source, span: Span) -> partial[Batch]:
-    """Give the picklable function that a worker runs to load a batch."""
-    return partial(load_batch, source, span)
+def batch_loader(
+    source: Source, span: Span, *, worker_bytes: int = WORKER_BYTES
+) -> BlockLoader:
+    """Give the picklable function that a worker runs to load samples.
+
+    Args:
+        source: what is read.
+        span: frames of a sample.
+        worker_bytes: decoded chunks that a worker keeps for its next samples [B].
+    """
+    return BlockLoader(source, span, worker_bytes)
 
 
 def _load(source: Source, span: Span, sample: Sample) -> Batch:

@@ -18,8 +18,8 @@ ReadField = Callable[[str], Values]
 class Transform(Protocol):
     """A step that can be undone; NaN stays NaN both ways."""
 
-    def forward(self, values: Values, seasons: Seasons) -> Values:
-        """Transform frames (t, y, x) of the given seasons (t,)."""
+    def forward(self, values: Values, seasons: Seasons, out: Values | None = None) -> Values:
+        """Transform frames (t, y, x) of the given seasons (t,), into ``out`` if given."""
 
     def inverse(self, values: Values, seasons: Seasons) -> Values:
         """Undo ``forward``."""
@@ -28,9 +28,9 @@ class Transform(Protocol):
 class Log1p:
     """Natural logarithm of one plus the value; for amounts that are never negative."""
 
-    def forward(self, values: Values, seasons: Seasons) -> Values:
+    def forward(self, values: Values, seasons: Seasons, out: Values | None = None) -> Values:
         """Take the logarithm; amounts below zero count as zero."""
-        return np.log1p(np.maximum(values, 0))
+        return np.log1p(np.maximum(values, 0, out=out), out=out)
 
     def inverse(self, values: Values, seasons: Seasons) -> Values:
         """Take the exponential."""
@@ -40,9 +40,9 @@ class Log1p:
 class Sqrt:
     """Square root; for amounts that are never negative, milder than the logarithm."""
 
-    def forward(self, values: Values, seasons: Seasons) -> Values:
+    def forward(self, values: Values, seasons: Seasons, out: Values | None = None) -> Values:
         """Take the root; amounts below zero count as zero."""
-        return np.sqrt(np.maximum(values, 0))
+        return np.sqrt(np.maximum(values, 0, out=out), out=out)
 
     def inverse(self, values: Values, seasons: Seasons) -> Values:
         """Square; a root below zero is an amount of zero."""
@@ -55,9 +55,9 @@ class Anomaly:
 
     climatology: Values
 
-    def forward(self, values: Values, seasons: Seasons) -> Values:
+    def forward(self, values: Values, seasons: Seasons, out: Values | None = None) -> Values:
         """Take the climatology of each frame's season away."""
-        return values - self.climatology[seasons]
+        return np.subtract(values, self.climatology[seasons], out=out)
 
     def inverse(self, values: Values, seasons: Seasons) -> Values:
         """Add the climatology."""
@@ -71,13 +71,15 @@ class Scale:
     offset: float
     scale: float
 
-    def forward(self, values: Values, seasons: Seasons) -> Values:
+    def forward(self, values: Values, seasons: Seasons, out: Values | None = None) -> Values:
         """Scale to about one."""
-        return ((values - np.float32(self.offset)) / np.float32(self.scale)).astype(np.float32)
+        scaled = np.subtract(values, np.float32(self.offset), out=out, dtype=np.float32)
+        return np.divide(scaled, np.float32(self.scale), out=scaled)
 
     def inverse(self, values: Values, seasons: Seasons) -> Values:
         """Scale back."""
-        return (values * np.float32(self.scale) + np.float32(self.offset)).astype(np.float32)
+        scaled = np.multiply(values, np.float32(self.scale), dtype=np.float32)
+        return np.add(scaled, np.float32(self.offset), out=scaled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +88,10 @@ class Chain:
 
     steps: Sequence[Transform]
 
-    def forward(self, values: Values, seasons: Seasons) -> Values:
-        """Go from physical units to the network's space (t, y, x)."""
+    def forward(self, values: Values, seasons: Seasons, out: Values | None = None) -> Values:
+        """Go from physical units to the network's space (t, y, x), into ``out`` if given."""
         for step in self.steps:
-            values = step.forward(values, seasons)
+            values = step.forward(values, seasons, out)
         return values
 
     def inverse(self, values: Values, seasons: Seasons) -> Values:

@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from stores.windows import Window
 
+Area = npt.NDArray[np.bool_]
 
-def plan_patches(domain: npt.NDArray[np.bool_], *, side: int, min_valid: float) -> list[Window]:
+_TRIES = 8  # of a move; where none is allowed the patch stays
+
+
+@dataclass(frozen=True, eq=False)
+class Room:
+    """Where patches may stand: enough of the domain (y, x), nothing outside the area (y, x).
+
+    The area is that of one part of a split; None is the whole grid.
+    """
+
+    domain: Area
+    min_valid: float
+    area: Area | None = None
+
+    def share(self, window: Window) -> float:
+        """Give the share of a window's pixels that lie in the domain."""
+        return float(self.domain[window.slices].mean())
+
+    def allows(self, window: Window) -> bool:
+        """Tell whether a patch may stand here; empty ones never may."""
+        inside = Window.whole((self.domain.shape[0], self.domain.shape[1])).contains(window)
+        if not inside or (self.area is not None and not self.area[window.slices].all()):
+            return False
+        return self.share(window) >= max(self.min_valid, 1e-12)
+
+
+def plan_patches(
+    domain: Area, *, side: int, min_valid: float, area: Area | None = None
+) -> list[Window]:
     """Cover the domain (y, x) with square patches of one shape, row by row [px].
 
     Patches stand edge to edge; the last ones are shifted inward. Those with a smaller share of
-    domain pixels than ``min_valid`` are left out, and so are empty ones.
+    domain pixels than ``min_valid`` are left out, and so are empty ones. With an ``area`` they
+    cover every pixel of it that a patch inside the area can reach.
 
     Raises:
         ValueError: no patch holds enough of the domain.
     """
     height, width = (min(side, length) for length in domain.shape)
-    patches = [
-        Window(y, y + height, x, x + width)
-        for y in _starts(domain.shape[0], height)
-        for x in _starts(domain.shape[1], width)
-    ]
+    patches = list(_cover(domain.shape, (height, width), area))
     shares = [float(domain[patch.slices].mean()) for patch in patches]
     kept = [
         p for p, share in zip(patches, shares, strict=True) if share >= max(min_valid, 1e-12)
@@ -30,10 +59,65 @@ def plan_patches(domain: npt.NDArray[np.bool_], *, side: int, min_valid: float) 
     if not kept:
         raise ValueError(
             f"no patch of {height} x {width} px has {min_valid:.0%} of its pixels in the "
-            f"domain (the best has {max(shares):.1%}), so there is nothing to learn from; "
-            "lower training.min_valid or training.patch_px"
+            f"domain (the best has {max(shares, default=0):.1%}), so there is nothing to learn "
+            "from; lower training.min_valid or training.patch_px"
         )
     return kept
+
+
+def jitter_patch(
+    patch: Window, room: Room, *, most_px: int, rng: np.random.Generator
+) -> Window:
+    """Move a patch by up to ``most_px`` along both axes, to where it may stand [px]."""
+    height, width = patch.shape
+    rows, cols = room.domain.shape
+    for _ in range(_TRIES):
+        dy, dx = rng.integers(-most_px, most_px, size=2, endpoint=True)
+        y0 = min(max(0, patch.y0 + int(dy)), rows - height)
+        x0 = min(max(0, patch.x0 + int(dx)), cols - width)
+        moved = Window(y0, y0 + height, x0, x0 + width)
+        if room.allows(moved):
+            return moved
+    return patch
+
+
+def box_counts(marked: Area, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
+    """Count marked pixels in every box of ``shape`` that lies inside, by its first pixel."""
+    sums = np.zeros((marked.shape[0] + 1, marked.shape[1] + 1), dtype=np.int64)
+    sums[1:, 1:] = marked.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
+    height, width = shape
+    counts: npt.NDArray[np.int64] = (
+        sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width]
+    ) + sums[:-height, :-width]
+    return counts
+
+
+def _cover(
+    grid: tuple[int, ...], shape: tuple[int, int], area: Area | None
+) -> Iterator[Window]:
+    if area is None:
+        for y in _starts(grid[0], shape[0]):
+            for x in _starts(grid[1], shape[1]):
+                yield Window(y, y + shape[0], x, x + shape[1])
+        return
+    allowed = box_counts(area, shape) == shape[0] * shape[1]
+    missing = _reached(allowed, shape)
+    for y in range(grid[0]):
+        while missing[y].any():
+            x = int(missing[y].argmax())
+            # Everything above is covered, so the lowest and rightmost patch covers most.
+            y0, x0 = max(0, y - shape[0] + 1), max(0, x - shape[1] + 1)
+            ys, xs = np.nonzero(allowed[y0 : y + 1, x0 : x + 1])
+            top, left = y0 + int(ys[-1]), x0 + int(xs[-1])
+            patch = Window(top, top + shape[0], left, left + shape[1])
+            missing[patch.slices] = False
+            yield patch
+
+
+def _reached(allowed: Area, shape: tuple[int, int]) -> Area:
+    """Mark the pixels that some allowed patch covers, by the first pixels of patches (y, x)."""
+    around = np.pad(allowed, [(length - 1, length - 1) for length in shape])
+    return box_counts(around, shape) > 0
 
 
 def _starts(length: int, side: int) -> list[int]:

@@ -19,6 +19,7 @@ from pipeline.models import ConvLSTM, ConvLSTMShape, count_parameters
 from pipeline.recipes import Recipe
 from pipeline.spread import Spread
 from pipeline.streams.dataset import StreamedBatches
+from pipeline.streams.draw import build_patch_plan
 from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample, Span, batch_loader, plan_inits
 from pipeline.tiling.patches import plan_patches
@@ -210,14 +211,10 @@ def _build_fabric(recipe: Recipe) -> Fabric:
 def _stream(
     recipe: Recipe, source: Source, samples: Sequence[Sample], spread: Spread, *, shuffled: bool
 ) -> StreamedBatches:
-    training = recipe.training
+    span = Span(recipe.rollout.history, recipe.training.leads)
+    drawn = build_patch_plan(recipe, source, span, samples, spread) if shuffled else samples
     return StreamedBatches(
-        batch_loader(source, Span(recipe.rollout.history, training.leads)),
-        samples,
-        batch=training.batch,
-        spread=spread,
-        seed=training.seed if shuffled else None,
-        per_epoch=training.patches_per_epoch if shuffled else None,
+        batch_loader(source, span), drawn, batch=recipe.training.batch, spread=spread
     )
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -159,3 +161,23 @@ def _listens_only_here() -> bool:
     connections = [one for process in family for one in process.net_connections("inet")]
     listening = {one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN}
     return listening == {"127.0.0.1"}
+
+
+def test_a_process_that_keeps_its_memory_does_not_ask_for_it_anew() -> None:
+    count = """
+import resource, sys
+import numpy as np
+from flows.runtime import keep_memory
+if "keep" in sys.argv:
+    keep_memory()
+for _ in range(2):  # the first one is new to the process either way
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(8 << 20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+    def faults(*how: str) -> int:
+        call = [sys.executable, "-c", count, *how]
+        return int(subprocess.run(call, capture_output=True, check=True, text=True).stdout)
+
+    assert faults("keep") < faults() / 10

@@ -1,0 +1,270 @@
+"""Patches per second into the trainer: radar of Finland, 6 frames of 64 px, shuffled.
+
+Measures our stream - normalized, packed with its valid pixels, in shuffled batches of tensors -
+against xbatcher with torch's DataLoader, and against the raw limit: threads that read whole
+chunks and slice them, and neither shuffle nor normalize nor pack. Two stores hold the same
+numbers: chunks of (6, 512, 512), and the layout of our cubes, one frame to a chunk. All files
+are in the page cache, so what is measured is decoding and copying.
+
+The default takes a crop from the middle; --full takes all. Without the archive there is nothing
+to do. Where xbatcher is not installed, a map-style dataset stands for it that does for a patch
+what xbatcher does, and is called what it is: one ``isel`` of an xarray.DataArray.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import zarr
+
+from benchmarks.common.case import NAME, VARIABLE
+from benchmarks.common.measure import (
+    MIB,
+    build_parser,
+    held_bytes,
+    in_child,
+    median,
+    peak_bytes,
+    print_setting,
+    print_table,
+    scratch_folder,
+    stopwatch,
+    verdict,
+)
+from benchmarks.common.peers import PEER, load_patches
+from benchmarks.large_grid import ARCHIVE, make_radar
+from flows.runtime import fix_threads, keep_memory, spread_on
+from pipeline.recipes import ComputeRecipe
+from pipeline.spread import OnThreads, Spread
+from pipeline.streams.dataset import StreamedBatches
+from pipeline.streams.fields import FIELDS
+from pipeline.streams.patchplan import PatchPlan
+from pipeline.streams.read import Source
+from pipeline.streams.samples import Sample, Span, batch_loader, load_batch
+from pipeline.streams.stack import Series, Stack
+from stores.arrays import array_of, commit_group, open_group
+from stores.bundle import current_bundle
+from stores.windows import Window
+
+FRAMES, SIDE, BATCH = 6, 64, 32
+CHUNK = (6, 512, 512)
+_EDGES = (FRAMES, SIDE, SIDE)
+_CHAIN = {"kind": "zscore", "offset": 40.0, "scale": 40.0}
+_BUFFER = 1024  # patches that are shuffled together: a quarter of the default epoch
+_KEPT_BYTES = 64 << 20  # by a worker: an eighth of the default crop, so epochs share nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What one way to patches reached in one run."""
+
+    patches_s: float
+    grown_bytes: int
+
+
+def main() -> None:
+    """Make both stores, run every way in turns, print rates and ratios."""
+    asked = _options()
+    if not (asked.archive and asked.archive.is_dir()):
+        print(f"no radar archive: give --archive DIR or set {ARCHIVE}; nothing was measured")
+        sys.exit(0)
+    with scratch_folder(asked.scratch) as root:
+        n_patches = in_child(make_stores, root, asked)
+        found: dict[tuple[str, str], list[Rate]] = {}
+        for _ in range(asked.repeats):
+            for store, way in product(STORES, WAYS):
+                rate = in_child(measure, way, root / store, asked.workers)
+                found.setdefault((store, way), []).append(rate)
+    print_setting(
+        raster=f"{asked.history} frames, crop of {asked.side} px (--full: all)",
+        patches=f"{n_patches} of {FRAMES} x {SIDE} x {SIDE} px, batches of {BATCH}",
+        workers=f"{asked.workers}, one thread of arithmetic each",
+        peer=PEER,
+    )
+    _report(found)
+
+
+def _options() -> argparse.Namespace:
+    parser = build_parser(str(__doc__))
+    known = os.environ.get(ARCHIVE)
+    parser.add_argument(
+        "--archive", type=Path, default=Path(known) if known else None, help=f"or ${ARCHIVE}"
+    )
+    parser.add_argument("--side", type=int, default=2048, help="of the crop [px]")
+    parser.add_argument("--history", type=int, default=24, help="frames that are ingested")
+    parser.add_argument("--workers", type=int, default=2, help="of every way that has some")
+    parser.add_argument("--repeats", type=int, default=1, help="in turns")
+    asked = parser.parse_args()
+    asked.leads, asked.hidden = 1, [8]  # of the network that stands beside the cube
+    return asked
+
+
+def measure(way: str, case: Path, n_workers: int) -> Rate:
+    """Measure one way in this process, which keeps its memory as flows and workers do."""
+    fix_threads(1)
+    keep_memory()
+    return WAYS[way](case, n_workers)
+
+
+def make_stores(root: Path, asked: argparse.Namespace) -> int:
+    """Ingest the radar, copy it into the other layout, and count the patches of an epoch."""
+    make_radar(root / "own", asked)
+    shutil.copytree(root / "own", root / "stated")
+    cube = root / "stated" / "cube.zarr"
+    held = array_of(open_group(cube), VARIABLE)
+    values, attributes = np.asarray(held[...]), dict(held.attrs)
+    shutil.rmtree(cube / VARIABLE)
+    array = zarr.create_array(
+        cube / VARIABLE,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=tuple(map(min, CHUNK, values.shape)),
+        compressors=held.compressors,
+        fill_value=np.nan,
+        dimension_names=held.metadata.dimension_names,  # type: ignore[union-attr]
+        attributes=attributes,
+    )
+    array[...] = values
+    commit_group(cube)
+    return len(plan_samples(open_source(root / "stated")))
+
+
+def open_source(case: Path) -> Source:
+    """Open a store as a network without covariates sees it."""
+    fields = current_bundle(case / "models", NAME).path / FIELDS
+    return Source(case / "cube.zarr", fields, Stack(Series(VARIABLE, (_CHAIN,))))
+
+
+def plan_samples(source: Source) -> list[Sample]:
+    """List patches edge to edge in space and time, as xbatcher cuts them."""
+    cube = source.open()
+    windows = [
+        Window(y, y + SIDE, x, x + SIDE)
+        for y in range(0, cube.grid.height - SIDE + 1, SIDE)
+        for x in range(0, cube.grid.width - SIDE + 1, SIDE)
+    ]
+    inits = cube.times[FRAMES - 2 : len(cube.times) - 1 : FRAMES]
+    return [Sample(init, window) for init in inits for window in windows]
+
+
+def stream(case: Path, n_workers: int) -> Rate:
+    """Stream from threads of this process."""
+    return _measure_stream(case, OnThreads(n_workers), memory_bytes=0)
+
+
+def stream_from_processes(case: Path, n_workers: int) -> Rate:
+    """Stream from Dask workers."""
+    compute = ComputeRecipe(workers=n_workers, threads=1, memory_gb=3, device="cpu")
+    with spread_on(compute) as spread:
+        return _measure_stream(case, spread, memory_bytes=0)
+
+
+def cut_from_memory(case: Path, n_workers: int) -> Rate:
+    """Cut a second epoch from what the first one kept."""
+    return _measure_stream(case, OnThreads(n_workers), memory_bytes=1 << 62)
+
+
+def _measure_stream(case: Path, spread: Spread, *, memory_bytes: int) -> Rate:
+    """Time the second epoch: the first one touches memory that was never touched before."""
+    source, span = open_source(case), Span(FRAMES - 1, 1)
+    plan = PatchPlan(tuple(plan_samples(source)), seed=0, buffer=_BUFFER)
+    load = batch_loader(source, span, worker_bytes=_KEPT_BYTES)
+    batches = StreamedBatches(load, plan, batch=BATCH, spread=spread)
+    batches.memory_bytes = memory_bytes
+    for _ in batches:
+        pass
+    batches.epoch, before = 1, held_bytes()
+    with stopwatch() as spent:
+        n = sum(len(target) for target, *_ in batches)
+    rate = Rate(n / spent(), peak_bytes() - before)
+    check_batch(source, span, batches)
+    return rate
+
+
+def check_batch(source: Source, span: Span, batches: StreamedBatches) -> None:
+    """Compare the first batch with what is read directly; speed without it is worth nothing."""
+    expected = load_batch(source, span, batches.plan()[0])
+    for found, array in zip(next(iter(batches)), expected, strict=True):
+        np.testing.assert_array_equal(found.numpy(), array)
+
+
+def load_as_peers_do(case: Path, n_workers: int) -> Rate:
+    """Load patches as others do, in worker processes."""
+    before = held_bytes()
+    cube = case / "cube.zarr"
+    rate = load_patches(cube, VARIABLE, _EDGES, batch=BATCH, n_workers=n_workers)
+    return Rate(rate, peak_bytes() - before)
+
+
+def load_alone(case: Path, _: int) -> Rate:
+    """Load patches as others do, in this process."""
+    return load_as_peers_do(case, 0)
+
+
+def slice_chunks(case: Path, n_workers: int) -> Rate:
+    """Read whole chunks on threads and copy the patches out of them: the raw limit."""
+    array = zarr.open_array(case / "cube.zarr" / VARIABLE, mode="r")
+    boxes = list(product(*(range(0, n, c) for n, c in zip(array.shape, CHUNK, strict=True))))
+
+    def read(box: tuple[int, ...]) -> int:
+        t, y, x = box
+        chunk = np.asarray(array[t : t + CHUNK[0], y : y + CHUNK[1], x : x + CHUNK[2]])
+        corners = product(range(0, chunk.shape[1], SIDE), range(0, chunk.shape[2], SIDE))
+        return len([chunk[:, y : y + SIDE, x : x + SIDE].copy() for y, x in corners])
+
+    with ThreadPoolExecutor(n_workers) as pool:
+        list(pool.map(read, boxes))
+        before = held_bytes()
+        with stopwatch() as spent:
+            n = sum(pool.map(read, boxes))
+    return Rate(n / spent(), peak_bytes() - before)
+
+
+STORES = {"stated": "chunks (6, 512, 512)", "own": "chunks (1, 512, 512), as in our cubes"}
+RAW = "raw limit: threads slice chunks"
+WAYS: dict[str, Callable[[Path, int], Rate]] = {
+    RAW: slice_chunks,
+    "ours, streamed from threads": stream,
+    "ours, streamed from processes": stream_from_processes,
+    "ours, from memory": cut_from_memory,
+    f"{PEER}, in this process": load_alone,
+    f"{PEER}, worker processes": load_as_peers_do,
+}
+
+
+def _report(found: dict[tuple[str, str], list[Rate]]) -> None:
+    for store, label in STORES.items():
+        every = {way: [rate.patches_s for rate in found[store, way]] for way in WAYS}
+        rates = {way: median(repeats) for way, repeats in every.items()}
+        peer = max(rate for way, rate in rates.items() if way.startswith(PEER))
+        rows = [
+            [
+                way,
+                f"{rates[way]:.0f}",
+                f"{min(every[way]):.0f} to {max(every[way]):.0f}",
+                f"{rates[way] / peer:.1f}",
+                f"{rates[way] / rates[RAW]:.2f}",
+                f"{median([rate.grown_bytes for rate in found[store, way]]) / MIB:.0f}",
+            ]
+            for way in WAYS
+        ]
+        print(label)
+        print_table(["", "patches/s", "of repeats", f"of {PEER}", "of raw", "grown MiB"], rows)
+        best = max(rates[way] for way in WAYS if "streamed" in way)
+        verdict(f"at least 15 x {PEER}", f"{best / peer:.1f} x", met=best >= 15 * peer)
+        share = best / rates[RAW]
+        verdict("at least 60 % of raw", f"{100 * share:.0f} %", met=share >= 0.6)
+        print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""From a recipe to the patches that its training draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.recipes import Recipe
+from pipeline.spread import Spread
+from pipeline.streams.importance import measure_chances
+from pipeline.streams.patchplan import PatchPlan
+from pipeline.streams.read import Source
+from pipeline.streams.samples import Sample, Span
+from pipeline.tiling.patches import Room
+from stores.windows import Window
+
+
+def build_patch_plan(
+    recipe: Recipe, source: Source, span: Span, samples: Sequence[Sample], spread: Spread
+) -> PatchPlan:
+    """Plan every epoch of a recipe's training from the samples of its training part.
+
+    Reads the training part once where patches are drawn by what they hold.
+    """
+    training, patches = recipe.training, recipe.training.patches
+    cube = source.open()
+    chances = (
+        None
+        if patches.draw == "uniform"
+        else measure_chances(source, span, samples, patches.draw, spread)
+    )
+    domain = source.domain(Window.whole((cube.grid.height, cube.grid.width)))
+    return PatchPlan(
+        samples=tuple(samples),
+        seed=training.seed,
+        per_epoch=training.patches_per_epoch,
+        chances=chances,
+        jitter_px=patches.jitter_px,
+        room=Room(domain, training.min_valid) if patches.jitter_px else None,
+        buffer=patches.buffer,
+        cube_version=cube.version,
+    )

@@ -1,0 +1,63 @@
+"""Arrays that are kept within a byte budget, the least recently used given up first."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy.typing as npt
+
+Arrays = tuple[npt.NDArray[Any], ...]
+
+
+class _Slot:
+    """Room for one entry; its lock lets one thread load while others wait for it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.arrays: Arrays | None = None
+
+
+class Kept:
+    """Arrays by key, loaded once while they are kept; safe to share between threads.
+
+    Args:
+        n_bytes: budget; what was just loaded stays, even when it alone is larger.
+    """
+
+    def __init__(self, n_bytes: int) -> None:
+        self.n_bytes = n_bytes
+        self.held_bytes = 0
+        self.n_loaded = 0
+        self._slots: OrderedDict[Hashable, _Slot] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, load: Callable[[], Arrays]) -> Arrays:
+        """Give the arrays of ``key``; treat them as read-only."""
+        with self._lock:
+            slot = self._slots.setdefault(key, _Slot())
+            self._slots.move_to_end(key)
+        with slot.lock:
+            if slot.arrays is None:
+                slot.arrays = load()
+                self._account(key, slot.arrays)
+            return slot.arrays
+
+    def _account(self, key: Hashable, arrays: Arrays) -> None:
+        """Count what was loaded, and give up the oldest entries beyond the budget."""
+        with self._lock:
+            self.n_loaded += 1
+            self.held_bytes += _size(arrays)
+            for other in list(self._slots):
+                if self.held_bytes <= self.n_bytes:
+                    return
+                known = self._slots[other].arrays
+                if other != key and known is not None:
+                    del self._slots[other]
+                    self.held_bytes -= _size(known)
+
+
+def _size(arrays: Arrays) -> int:
+    return sum(array.nbytes for array in arrays)

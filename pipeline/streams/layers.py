@@ -1,0 +1,199 @@
+"""What samples are cut from: the slabs of every channel, and what belongs to a date."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.streams.batch import Batch
+from pipeline.streams.kept import Arrays, Kept
+from pipeline.streams.read import Source, known_times, place_maps, season_waves
+from pipeline.streams.slabs import Runs, Shape, Slabs, fill
+from pipeline.streams.stack import Forcing, Series, Static
+from pipeline.streams.transforms import Values
+from stores.times import Time, Times
+from stores.windows import Window
+
+if TYPE_CHECKING:  # samples are cut from layers, and layers by samples
+    from pipeline.streams.samples import Sample, Span
+
+_STILL: Runs = [(0, slice(0, 1), slice(0, 1))]
+_PIXEL_BYTES = 5  # of a slab: float32 and whether it is valid
+
+
+@dataclass(frozen=True, slots=True)
+class _Forced:
+    """One forcing at the dates of one init: frames of a variable, or waves of the season."""
+
+    places: Sequence[int] = ()
+    runs: Runs = ()
+    unknown: npt.NDArray[np.bool_] | None = None
+    """Where 0 stands, because nothing was known yet; None where all was."""
+    waves: Sequence[Values] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Dates:
+    """What all samples of one init have in common."""
+
+    places: Sequence[int]
+    runs: Runs
+    forced: Sequence[_Forced]
+
+
+class Layers:
+    """Every channel of a source as slabs, out of which batches are cut.
+
+    What is cut is bit for bit what ``load_batch`` reads. Safe to share between threads.
+    """
+
+    def __init__(self, source: Source, span: Span, kept: Kept) -> None:
+        self.kept = kept
+        self._source, self._span, self._cube = source, span, source.open()
+        self._grid = (self._cube.grid.height, self._cube.grid.width)
+        self._dates: dict[Time, _Dates] = {}
+        self._known: list[Series] = []
+        stack = source.stack
+        self._target = self._slabs(stack.target)
+        self._forcings = [(forcing, self._slabs_of(forcing)) for forcing in stack.forcings]
+        self._statics = [self._slabs_of(static) for static in stack.statics]
+        self._n_dated = 1 + sum(slabs is not None for _, slabs in self._forcings)
+        self._place = place_maps(self._grid, Window.whole(self._grid))
+        flat = Shape.of([0], self._grid, (1, *self._target.shape.edges))
+        self._domain = Slabs("domain", flat, self._read_domain, kept)
+
+    @property
+    def edges(self) -> tuple[int, int]:
+        """Rows and columns of the target's slabs [px]."""
+        return self._target.shape.edges
+
+    def first_place(self, init: Time) -> int:
+        """Give the place in the cube of the first frame that a sample reads."""
+        return self._dates_of(init).places[0]
+
+    @property
+    def frame_bytes(self) -> int:
+        """Size of one frame of every variable in one slab [B]."""
+        return self._target.shape.rows * self._target.shape.cols * _PIXEL_BYTES * self._n_dated
+
+    def cut(self, samples: Sequence[Sample]) -> Batch:
+        """Cut the arrays of some samples of one window shape."""
+        batch = self.empty(len(samples), samples[0].window)
+        rows = [Batch(*(array[index] for array in batch)) for index in range(len(samples))]
+        self.fill(list(zip(rows, samples, strict=True)))
+        return batch
+
+    def fill(self, rows: Sequence[tuple[Batch, Sample]]) -> None:
+        """Cut samples, each into arrays without their batch axis; near ones in a row."""
+        for row, sample in sorted(rows, key=lambda given: self._nearness(given[1])):
+            window, dates = sample.window, self._dates_of(sample.init)
+            self._target.cut(dates.runs, window, (row.target, row.valid))
+            self._cut_forcings(row.forcings, dates.forced, window)
+            self._cut_statics(row.statics, window)
+            self._domain.cut(_STILL, window, (row.domain[None],))
+
+    def _nearness(self, sample: Sample) -> tuple[int, int, Time]:
+        """Give a key by which samples of the same slabs come one after the other."""
+        shape, window = self._target.shape, sample.window
+        return window.y0 // shape.rows, window.x0 // shape.cols, sample.init
+
+    def sample_bytes(self, window: Window) -> int:
+        """Say how much the arrays of one sample hold [B]."""
+        return sum(array.nbytes for array in self.empty(1, window))
+
+    def touched_bytes(self, inits: Sequence[Time], windows: Sequence[Window]) -> int:
+        """Say how much all slabs hold that inits touch in windows [B]."""
+        every = [self._dates_of(init) for init in inits]
+        touched = [(self._target, {place for dates in every for place in dates.places})]
+        for number, (_, slabs) in enumerate(self._forcings):
+            if slabs:
+                touched.append((slabs, {p for d in every for p in d.forced[number].places}))
+        touched += [(slabs, {0}) for slabs in (*self._statics, self._domain) if slabs]
+        return sum(s.touched_bytes(p, windows, _PIXEL_BYTES) for s, p in touched)
+
+    def empty(self, n: int, window: Window) -> Batch:
+        """Make room for samples of a window's shape."""
+        span, shape = self._span, window.shape
+        forcings, statics = self._source.stack.forcings, self._source.stack.statics
+        dated = sum(len(forcing.names) for forcing in forcings)
+        still = sum(len(static.names) for static in statics)
+        return Batch(
+            target=np.empty((n, span.history + span.leads, *shape), dtype=np.float32),
+            valid=np.empty((n, span.history + span.leads, *shape), dtype=bool),
+            forcings=np.empty((n, span.n_forcing_times, dated, *shape), dtype=np.float32),
+            statics=np.empty((n, still, *shape), dtype=np.float32),
+            domain=np.empty((n, *shape), dtype=bool),
+        )
+
+    def _cut_forcings(self, out: Values, forced: Sequence[_Forced], window: Window) -> None:
+        """Cut forcings (n, f, y, x) in the order of their channels."""
+        channel = 0
+        for (_, slabs), given in zip(self._forcings, forced, strict=True):
+            for wave in given.waves:
+                out[:, channel] = wave[:, None, None]
+                channel += 1
+            if slabs:
+                slabs.cut(given.runs, window, (out[:, channel],))
+                if given.unknown is not None:
+                    out[given.unknown, channel] = 0.0
+                channel += 1
+
+    def _cut_statics(self, out: Values, window: Window) -> None:
+        """Cut statics (s, y, x) in the order of their channels."""
+        channel = 0
+        for slabs in self._statics:
+            if slabs:
+                slabs.cut(_STILL, window, (out[channel][None],))
+                channel += 1
+            else:
+                for place in self._place:
+                    out[channel] = place[window.slices]
+                    channel += 1
+
+    def _dates_of(self, init: Time) -> _Dates:
+        if init not in self._dates:
+            step, span, target = self._cube.step, self._span, self._source.stack.target
+            read, given = span.read_times(step, init), span.lead_times(step, init)
+            places = self._cube.places(target.variable, np.concatenate([read, given]))
+            times = span.forcing_times(step, init)
+            forced = [self._forced(f, slabs, times, init) for f, slabs in self._forcings]
+            self._dates[init] = _Dates(places, self._target.shape.runs(places), forced)
+        return self._dates[init]
+
+    def _forced(
+        self, forcing: Forcing, slabs: Slabs | None, times: Times, init: Time
+    ) -> _Forced:
+        if forcing.series is None or slabs is None:
+            return _Forced(waves=season_waves(self._cube.step, times))
+        wanted, unknown = known_times(self._cube, forcing, forcing.series, times, init)
+        places = self._cube.places(forcing.series.variable, wanted)
+        return _Forced(places, slabs.shape.runs(places), unknown if unknown.any() else None)
+
+    def _slabs_of(self, covariate: Forcing | Static) -> Slabs | None:
+        return self._slabs(covariate.series) if covariate.series else None
+
+    def _slabs(self, series: Series) -> Slabs:
+        """Give the slabs of a variable in the network's space; equal series share theirs."""
+        if series not in self._known:
+            self._known.append(series)
+        name, cube = series.variable, self._cube
+        still = cube.variables[name].cadence == "static"
+        places = [0] if still else cube.places(name)
+        shape = Shape.of(places, self._grid, cube.chunk_of(name))
+
+        def read(start: int, stop: int, window: Window) -> Arrays:
+            values = cube.read_places(name, window, start, stop)
+            seasons = np.zeros(stop - start, dtype=np.int64)
+            if cube.variables[name].cadence == "step":
+                seasons = cube.step.season(cube.times[start:stop])
+            chain = self._source.chain(series, window)
+            return fill(chain.forward(values, seasons, out=values))
+
+        return Slabs(self._known.index(series), shape, read, self.kept)
+
+    def _read_domain(self, start: int, stop: int, window: Window) -> Arrays:
+        return (self._source.domain(window)[None],)

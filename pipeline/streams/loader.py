@@ -1,0 +1,126 @@
+"""Load samples block by block: each chunk is decoded once, then cut into all its samples."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.streams.batch import Batch
+from pipeline.streams.kept import Kept
+from pipeline.streams.layers import Layers
+from pipeline.streams.read import Source
+from stores.windows import Window
+
+if TYPE_CHECKING:  # samples name this loader
+    from pipeline.streams.samples import Sample, Span
+
+WORKER_BYTES = 512 << 20
+_READ_BYTES = 32 << 20  # of samples that one task sends: many in flight, few calls
+_AROUND = 4  # slabs that a patch at a corner touches
+_OPEN = 2  # sources whose slabs a process keeps: one to learn from, one to spare
+
+Block = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class BlockLoader:
+    """Loads samples in any number; cheapest when they lie in one block. Small and picklable.
+
+    Args:
+        source: what is read.
+        span: frames of a sample.
+        worker_bytes: decoded slabs that a process keeps for its next samples [B].
+    """
+
+    source: Source
+    span: Span
+    worker_bytes: int = WORKER_BYTES
+
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
+        """Load the arrays of some samples of one window shape."""
+        return self._layers().cut(samples)
+
+    def empty(self, n: int, window: Window) -> Batch:
+        """Make room for samples of a window's shape."""
+        return self._layers().empty(n, window)
+
+    def fill(self, rows: Sequence[tuple[Batch, Sample]]) -> None:
+        """Load samples, each into arrays without their batch axis."""
+        self._layers().fill(rows)
+
+    def blocks(self, samples: Sequence[Sample]) -> list[Block]:
+        """Give every sample the block that it is read with: dates, row and column of slabs.
+
+        Blocks follow from the cube's chunks and the samples alone, because orders follow from
+        blocks: no budget of a machine may change them.
+        """
+        layers = self._layers()
+        rows, cols = layers.edges
+        n_inits = self._inits_per_block(samples[0].window)
+        return [
+            (
+                layers.first_place(sample.init) // n_inits,
+                (sample.window.y0 + sample.window.y1) // 2 // rows,
+                (sample.window.x0 + sample.window.x1) // 2 // cols,
+            )
+            for sample in samples
+        ]
+
+    def _inits_per_block(self, window: Window) -> int:
+        """Say how many inits a block spans: few reads, whose slabs fit into a usual budget."""
+        layers, (height, width) = self._layers(), window.shape
+        rows, cols = layers.edges
+        columns = math.ceil(rows / height) * math.ceil(cols / width)
+        frames = WORKER_BYTES // (2 * _AROUND * layers.frame_bytes)
+        spans = self.span.history + self.span.leads
+        return max(1, min(self.per_read(window) // columns, frames - spans + 1))
+
+    def per_read(self, window: Window) -> int:
+        """Say how many samples of a window's shape one task loads at most."""
+        return max(1, _READ_BYTES // self.sample_bytes(window))
+
+    def sample_bytes(self, window: Window) -> int:
+        """Say how much the arrays of one sample hold [B]."""
+        return self._layers().sample_bytes(window)
+
+    def whole_bytes(self, samples: Sequence[Sample]) -> int:
+        """Say how much everything holds that samples are cut from, decoded [B]."""
+        inits = sorted({sample.init for sample in samples})
+        windows = sorted({sample.window for sample in samples})
+        return self._layers().touched_bytes(inits, windows)
+
+    def keep_all(self) -> Layers:
+        """Give layers of this process that keep every slab once it is read."""
+        return Layers(self.source, self.span, Kept(1 << 62))
+
+    def _layers(self) -> Layers:
+        """Open the layers that this process shares between calls."""
+        source = self.source
+        stack = json.dumps(source.stack.to_json(), sort_keys=True)
+        committed = (source.cube / "zarr.json").stat().st_mtime_ns
+        key = (source.cube, committed, source.fields, stack, self.span, self.worker_bytes)
+        return _SHARED.open(key, lambda: Layers(source, self.span, Kept(self.worker_bytes)))
+
+
+class _Shared:
+    """Layers of this process by what they were opened from, the last few of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[object, Layers] = {}
+
+    def open(self, key: object, make: Callable[[], Layers]) -> Layers:
+        """Give the layers of ``key``, and forget those that were opened long ago."""
+        with self._lock:
+            if key not in self._open:
+                self._open[key] = make()
+                for old in list(self._open)[:-_OPEN]:
+                    del self._open[old]
+            return self._open[key]
+
+
+_SHARED = _Shared()

@@ -1,0 +1,147 @@
+"""Slabs: whole chunks of one array, decoded and normalized once, then cut many times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.streams.kept import Arrays, Kept
+from stores.windows import Window
+
+SLAB_BYTES = 2 << 20  # of float32: a call has a cost of its own, but so has what nobody wants
+_PARTS = 1 << 16  # windows whose parts are remembered; moved patches are ever new ones
+SLAB_PX = 256  # least side: tiny chunks are read together
+
+Read = Callable[[int, int, Window], Arrays]
+Part = tuple[int, int, tuple[slice, slice], tuple[slice, slice]]
+"""Row and column of a slab, and where a piece of a window lies there and in the window."""
+Runs = Sequence[tuple[int, slice, slice]]
+"""Stretches of frames inside one slab: its number, where they stand there, and in the cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Frames that an array holds, and the edges of its slabs: whole chunks."""
+
+    start: int
+    stop: int
+    """Frames that the array has: ``[start, stop)``."""
+    grid: tuple[int, int]
+    frames: int
+    rows: int
+    cols: int
+
+    @classmethod
+    def of(
+        cls, places: Sequence[int], grid: tuple[int, int], chunk: tuple[int, int, int]
+    ) -> Shape:
+        """Choose slabs of whole chunks for an array that has the frames ``places``."""
+        rows, cols = (
+            min(edge * -(-SLAB_PX // edge), length)
+            for edge, length in zip(chunk[1:], grid, strict=True)
+        )
+        start, stop = places[0], places[-1] + 1
+        # Years may be missing between others; a slab of several would ask for them.
+        several = len(places) == stop - start
+        chunks = max(1, several * SLAB_BYTES // (chunk[0] * rows * cols * 4))
+        return cls(start, stop, grid, chunk[0] * chunks, rows, cols)
+
+    def corners(self, window: Window) -> list[tuple[int, int]]:
+        """List the slabs that a window touches, by row and column of slabs."""
+        rows = range(window.y0 // self.rows, -(-window.y1 // self.rows))
+        return list(product(rows, range(window.x0 // self.cols, -(-window.x1 // self.cols))))
+
+    def box(self, row: int, col: int) -> Window:
+        """Give the pixels of a slab."""
+        y0, x0 = row * self.rows, col * self.cols
+        return Window(y0, y0 + self.rows, x0, x0 + self.cols).clip(Window.whole(self.grid))
+
+    def parts(self, window: Window) -> list[Part]:
+        """Cut a window along the edges of slabs."""
+        parts = []
+        for row, col in self.corners(window):
+            box = self.box(row, col)
+            part = window.clip(box)
+            parts.append((row, col, part.within(box).slices, part.within(window).slices))
+        return parts
+
+    def span(self, number: int) -> tuple[int, int]:
+        """Give the frames of a slab."""
+        first = number * self.frames
+        return max(first, self.start), min(first + self.frames, self.stop)
+
+    @property
+    def edges(self) -> tuple[int, int]:
+        """Rows and columns of a slab [px]."""
+        return self.rows, self.cols
+
+    def runs(self, places: Sequence[int]) -> Runs:
+        """Cut frames into stretches of neighbors inside one slab."""
+        runs: list[tuple[int, slice, slice]] = []
+        begin = 0
+        for index in range(1, len(places) + 1):
+            first, number = places[begin], places[begin] // self.frames
+            ends = index == len(places) or places[index] != places[index - 1] + 1
+            if ends or places[index] // self.frames != number:
+                start = first - self.span(number)[0]
+                runs.append((number, slice(start, start + index - begin), slice(begin, index)))
+                begin = index
+        return runs
+
+
+class Slabs:
+    """One array (t, y, x) - or several of equal shape - that is read slab by slab.
+
+    Args:
+        key: what stands for this array among those that are kept.
+        shape: its slabs.
+        read: gives the arrays of the frames ``[start, stop)`` of a window.
+        kept: where slabs stay for the next cut.
+    """
+
+    def __init__(self, key: Hashable, shape: Shape, read: Read, kept: Kept) -> None:
+        self.shape = shape
+        self._key, self._read, self._kept = key, read, kept
+        self._parts: dict[Window, list[Part]] = {}
+
+    def cut(self, runs: Runs, window: Window, out: Sequence[npt.NDArray[Any]]) -> None:
+        """Copy the frames of ``shape.runs`` inside a window into ``out``, each (t, y, x)."""
+        parts = self._parts.get(window)
+        if parts is None:
+            if len(self._parts) >= _PARTS:
+                self._parts.clear()
+            parts = self._parts[window] = self.shape.parts(window)
+        for row, col, here, there in parts:
+            for number, frames, given in runs:
+                slab = self._slab(number, row, col)
+                for wanted, held in zip(out, slab, strict=False):  # the rest is not asked for
+                    wanted[given, *there] = held[frames, *here]
+
+    def _slab(self, number: int, row: int, col: int) -> Arrays:
+        def read() -> Arrays:
+            return self._read(*self.shape.span(number), self.shape.box(row, col))
+
+        return self._kept.get((self._key, number, row, col), read)
+
+    def touched_bytes(
+        self, places: Iterable[int], windows: Iterable[Window], pixel_bytes: int
+    ) -> int:
+        """Say how much all slabs hold that frames of some windows touch [B]."""
+        numbers = {place // self.shape.frames for place in places}
+        corners = {corner for window in set(windows) for corner in self.shape.corners(window)}
+        frames = sum(stop - start for start, stop in map(self.shape.span, numbers))
+        pixels = sum(self.shape.box(*corner).size for corner in corners)
+        return frames * pixels * pixel_bytes
+
+
+def fill(values: npt.NDArray[np.float32]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Put 0 where values are invalid, in place, and say where they are valid."""
+    valid = np.isfinite(values)
+    invalid = np.logical_not(valid, out=valid)
+    np.copyto(values, np.float32(0), where=invalid)
+    return values, np.logical_not(invalid, out=invalid)

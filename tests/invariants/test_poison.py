@@ -1,0 +1,130 @@
+"""Values outside the training part change neither statistics nor one bit of a batch."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import zarr
+
+from pipeline.recipes import Recipe, load_recipe
+from pipeline.spread import InPlace
+from pipeline.streams.dataset import StreamedBatches
+from pipeline.streams.importance import Kind, measure_chances
+from pipeline.streams.patchplan import PatchPlan
+from pipeline.streams.read import Source
+from pipeline.streams.samples import Sample, Span, batch_loader
+from pipeline.streams.stack import Stack
+from pipeline.streams.statistics import fit_stack
+from pipeline.training.train import TrainingPlan, plan_training
+from stores.cube import Cube
+from tests.make import RAIN_FILES, make_cube
+
+SPAN = Span(3, 2)
+SPLIT = {"train": ["2001-03", "2004-12"]}
+COVARIATES = [
+    {"kind": "derived", "of": "season"},
+    {
+        "kind": "step",
+        "variable": "wet",
+        "future": "climatology",
+        "delay": 1,
+        "transform": ["anomaly", "zscore"],
+    },
+    {"kind": "static", "variable": "elevation"},
+]
+
+Bits = list[npt.NDArray[np.generic]]
+
+
+class Fitted(NamedTuple):
+    recipe: Recipe
+    stack: Stack
+    source: Source
+    plan: TrainingPlan
+
+
+def fit(folder: Path, *, poisoned: bool) -> Fitted:
+    cube = make_cube(
+        folder,
+        archive={"variables": {"wet": {"files": RAIN_FILES, "units": "1"}}},
+        covariates=COVARIATES,
+        target={"transform": ["sqrt", "anomaly", "minmax"], "harmonics": 2},
+        split=SPLIT,
+        training={"patch_px": 9},
+    )
+    recipe = load_recipe(folder / "recipe.yaml")
+    if poisoned:
+        assert poison(recipe, cube) > 40
+    stack = fit_stack(recipe, cube, folder / "fields.zarr", InPlace())
+    source = Source(cube, folder / "fields.zarr", stack)
+    return Fitted(recipe, stack, source, plan_training(recipe, source))
+
+
+def poison(recipe: Recipe, path: Path) -> int:
+    """Replace every frame outside the training part by noise, the absurd and the invalid."""
+    cube, rng = Cube.open(path), np.random.default_rng(7)
+    outside = ~np.isin(cube.times, recipe.split.frames("train", recipe.step))
+    for name in ("rain", "wet"):
+        array = zarr.open_array(path / name, mode="r+")
+        values = np.asarray(array[...])
+        noise = rng.choice([np.nan, 1e30, -5.0, 300.0], size=values[outside].shape)
+        values[outside] = noise.astype(np.float32)
+        array[...] = values
+    return int(outside.sum())
+
+
+def bits(fitted: Fitted, samples: list[Sample], *, memory: int, kind: Kind | None) -> Bits:
+    source = fitted.source
+    chances = kind and measure_chances(source, SPAN, samples, kind, InPlace())
+    plan = PatchPlan(tuple(samples), 1, 60, chances=chances, buffer=20)
+    batches = StreamedBatches(batch_loader(source, SPAN), plan, batch=8, spread=InPlace())
+    batches.memory_bytes = memory
+    found: Bits = []
+    for batches.epoch in (0, 1):
+        found += [tensor.numpy() for batch in batches for tensor in batch]
+    return found
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Fitted, Fitted]:
+    folder = tmp_path_factory.mktemp("made")
+    clean, dirty = folder / "clean", folder / "dirty"
+    return fit(clean, poisoned=False), fit(dirty, poisoned=True)
+
+
+def test_poison_outside_the_training_part_leaves_statistics_alone(
+    both: tuple[Fitted, Fitted],
+) -> None:
+    clean, dirty = both
+    assert clean.stack == dirty.stack
+    chunks = [path for path in clean.source.fields.rglob("c/**/*") if path.is_file()]
+    assert len(chunks) > 3
+    for chunk in chunks:
+        other = dirty.source.fields / chunk.relative_to(clean.source.fields)
+        assert chunk.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("kind", [None, "changes", "quantiles"])
+@pytest.mark.parametrize("memory", [0, 1 << 30], ids=["streamed", "memory"])
+def test_poison_outside_the_training_part_leaves_its_batches_alone(
+    both: tuple[Fitted, Fitted], memory: int, kind: Kind | None
+) -> None:
+    clean, dirty = both
+    assert list(clean.plan.train) == list(dirty.plan.train)
+    found = bits(clean, list(clean.plan.train), memory=memory, kind=kind)
+    other = bits(dirty, list(dirty.plan.train), memory=memory, kind=kind)
+    assert len(found) > 50
+    for left, right in zip(found, other, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_the_poison_is_strong_enough_to_show_where_it_is_read(
+    both: tuple[Fitted, Fitted],
+) -> None:
+    clean, dirty = both
+    found = bits(clean, list(clean.plan.validation), memory=0, kind=None)
+    other = bits(dirty, list(dirty.plan.validation), memory=0, kind=None)
+    differ = [not np.array_equal(a, b) for a, b in zip(found, other, strict=True)]
+    assert sum(differ) >= len(found) // 5

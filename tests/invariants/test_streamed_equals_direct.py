@@ -1,0 +1,271 @@
+"""Batches are those of a direct read, however chunks, memory, workers and blocks are cut."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import zarr
+from torch import Tensor
+
+from flows.runtime import spread_on
+from pipeline.recipes import ComputeRecipe, Recipe, load_recipe
+from pipeline.spread import InPlace, OnThreads, Spread
+from pipeline.streams import dataset, slabs
+from pipeline.streams.dataset import StreamedBatches
+from pipeline.streams.patchplan import PatchPlan
+from pipeline.streams.read import Source
+from pipeline.streams.samples import Sample, Span, batch_loader, load_batch
+from pipeline.streams.statistics import fit_stack
+from pipeline.tiling.patches import Room
+from pipeline.training.train import plan_training
+from stores.arrays import commit_group
+from stores.cube import Cube
+from stores.windows import Window
+from tests.make import (
+    RAIN_FILES,
+    ingest,
+    make_archive,
+    make_cube,
+    make_recipe,
+    write_tiff,
+)
+
+SPAN = Span(3, 2)
+VARIABLES = {
+    "wet": {"files": RAIN_FILES, "units": "1"},
+    "late": {"files": RAIN_FILES, "units": "1"},
+}
+COVARIATES = [
+    {"kind": "derived", "of": "season"},
+    {
+        "kind": "step",
+        "variable": "wet",
+        "future": "climatology",
+        "delay": 1,
+        "transform": ["anomaly", "zscore"],
+    },
+    {"kind": "step", "variable": "late", "future": "persist", "delay": 2},
+    {"kind": "derived", "of": "lonlat"},
+    {"kind": "static", "variable": "elevation"},
+]
+
+
+class Made(NamedTuple):
+    recipe: Recipe
+    source: Source
+    samples: list[Sample]
+
+
+def rechunk(cube: Path, chunk: tuple[int, int, int]) -> None:
+    """Write every variable anew in other chunks."""
+    for name in Cube.open(cube).variables:
+        old = zarr.open_array(cube / name, mode="r")
+        values, attributes = np.asarray(old[...]), dict(old.attrs)
+        dims = old.metadata.dimension_names  # type: ignore[union-attr]
+        array = zarr.create_array(
+            cube / name,
+            shape=values.shape,
+            dtype=values.dtype,
+            chunks=chunk[3 - values.ndim :],
+            fill_value=np.nan,
+            dimension_names=dims,
+            attributes=attributes,
+            overwrite=True,
+        )
+        array[...] = values
+    commit_group(cube)
+
+
+def make(folder: Path, chunk: tuple[int, int, int] | None = None, **training: object) -> Made:
+    cube = make_cube(
+        folder,
+        archive={"variables": VARIABLES},
+        covariates=COVARIATES,
+        target={"transform": ["log1p", "anomaly", "zscore"]},
+        training={"patch_px": 9, **training},
+    )
+    if chunk:
+        rechunk(cube, chunk)
+    recipe = load_recipe(folder / "recipe.yaml")
+    stack = fit_stack(recipe, cube, folder / "fields.zarr", InPlace())
+    source = Source(cube, folder / "fields.zarr", stack)
+    return Made(recipe, source, list(plan_training(recipe, source).train))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make(tmp_path_factory.mktemp("made"), (5, 8, 7))
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut everything so small that nothing lies in one slab, block or buffer."""
+    monkeypatch.setattr(slabs, "SLAB_PX", 6)
+    monkeypatch.setattr(slabs, "SLAB_BYTES", 4 * 8 * 7 * 4)
+
+
+def stream(
+    made: Made, spread: Spread, *, memory: int = 0, worker: int = 1 << 20, **plan: object
+) -> StreamedBatches:
+    load = batch_loader(made.source, SPAN, worker_bytes=worker)
+    wanted = {"seed": 4, "per_epoch": 90, "buffer": 30} | plan
+    patches = PatchPlan(tuple(made.samples), **wanted)  # type: ignore[arg-type]
+    batches = StreamedBatches(load, patches, batch=7, spread=spread)
+    batches.memory_bytes = memory
+    return batches
+
+
+def arrays(batches: StreamedBatches) -> list[list[npt.NDArray[np.generic]]]:
+    return [[tensor.numpy() for tensor in batch] for batch in batches]
+
+
+def assert_same(found: list[list[npt.NDArray[np.generic]]], batches: StreamedBatches) -> None:
+    """Compare with a direct read of the plan, bit for bit."""
+    made = batches._load
+    plan = batches.plan()
+    assert len(found) == len(plan)
+    for one, samples in zip(found, plan, strict=True):
+        direct = load_batch(made.source, made.span, samples)  # type: ignore[attr-defined]
+        for array, expected in zip(one, direct, strict=True):
+            assert array.dtype == expected.dtype
+            np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize("chunk", [None, (1, 8, 8), (4, 23, 5)])
+def test_streamed_batches_are_those_of_a_direct_read_in_any_layout(
+    tmp_path: Path, chunk: tuple[int, int, int] | None
+) -> None:
+    made = make(tmp_path, chunk)
+    batches = stream(made, InPlace())
+    found = arrays(batches)
+    assert batches.mode == "streamed"
+    valid = np.concatenate([batch[1] for batch in found])
+    assert valid.any()
+    assert not valid.all()
+    assert all(np.any(batch[2]) for batch in found)
+    assert_same(found, batches)
+
+
+def test_annual_maps_of_other_years_are_streamed_too(tmp_path: Path) -> None:
+    trees = np.arange(23 * 31, dtype=np.float32).reshape(23, 31)
+    for name, years in {"trees": range(2000, 2005), "roads": range(1999, 2006)}.items():
+        for year in years:
+            write_tiff(tmp_path / "archive" / f"{name}_{year}.tif", trees + year)
+    make_archive(tmp_path / "archive")
+    files = {name: f"{name}_{{time:%Y}}.tif" for name in ("trees", "roads")}
+    path = make_recipe(
+        tmp_path,
+        archive={"variables": {n: {"files": f, "units": "1"} for n, f in files.items()}},
+        covariates=[{"kind": "annual", "variable": n} for n in files],
+        training={"patch_px": 9},
+    )
+    recipe, cube = load_recipe(path), tmp_path / "run" / "cube.zarr"
+    ingest(recipe, cube)
+    assert Cube.open(cube).places("trees") == [1, 2, 3, 4, 5]
+    stack = fit_stack(recipe, cube, tmp_path / "fields.zarr", InPlace())
+    source = Source(cube, tmp_path / "fields.zarr", stack)
+    made = Made(recipe, source, list(plan_training(recipe, source).train))
+    batches = stream(made, InPlace())
+    assert_same(arrays(batches), batches)
+
+
+def test_batches_from_memory_are_those_of_the_stream(made: Made) -> None:
+    streamed, kept = stream(made, OnThreads(3)), stream(made, InPlace(), memory=1 << 30)
+    assert (streamed.mode, kept.mode) == ("streamed", "memory")
+    assert "GB may be kept here" in kept.why
+    found = arrays(kept)
+    assert_same(found, streamed)
+    for one, other in zip(found, arrays(streamed), strict=True):
+        for left, right in zip(one, other, strict=True):
+            np.testing.assert_array_equal(left, right)
+    assert_same(arrays(kept), kept)  # a second epoch reads what the first one kept
+
+
+@pytest.mark.parametrize("worker_bytes", [1, 1 << 14, 1 << 30])
+def test_a_budget_changes_how_often_chunks_are_decoded_and_nothing_else(
+    made: Made, worker_bytes: int
+) -> None:
+    batches = stream(made, InPlace(), worker=worker_bytes, per_epoch=40)
+    assert_same(arrays(batches), batches)
+    assert batches.plan() == stream(made, InPlace(), per_epoch=40).plan()
+
+
+def test_workers_change_neither_order_nor_bits(made: Made) -> None:
+    compute = ComputeRecipe(workers=2, threads=1, memory_gb=1.5, device="cpu")
+    with spread_on(compute) as workers:
+        batches = stream(made, workers)
+        assert workers.n_workers == 2
+        assert_same(arrays(batches), batches)
+
+
+def test_an_epoch_decodes_every_chunk_once(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[object, ...]] = []
+    read = Cube.read_places
+
+    def counted(cube: Cube, name: str, window: Window, start: int, stop: int) -> object:
+        calls.append((name, window, start, stop))
+        return read(cube, name, window, start, stop)
+
+    monkeypatch.setattr(Cube, "read_places", counted)
+    batches = stream(made, InPlace(), worker=(1 << 30) + 1)  # a size that no other test kept
+    n = sum(len(batch[0]) for batch in batches)
+    assert n == 90
+    assert len(calls) > 100
+    assert len(set(calls)) == len(calls)
+
+
+@pytest.mark.parametrize("memory", [0, 1 << 30])
+def test_a_resumed_epoch_continues_with_the_very_next_batch(made: Made, memory: int) -> None:
+    whole = arrays(stream(made, OnThreads(2), memory=memory))
+    resumed = stream(made, OnThreads(2), memory=memory)
+    resumed.first_batch = 5
+    rest = arrays(resumed)
+    assert len(rest) == len(whole) - 5 == len(resumed) - 5
+    for one, other in zip(rest, whole[5:], strict=True):
+        for left, right in zip(one, other, strict=True):
+            np.testing.assert_array_equal(left, right)
+    resumed.first_batch = len(whole)
+    assert arrays(resumed) == []
+
+
+def test_moved_patches_and_unshuffled_ones_are_streamed_too(made: Made) -> None:
+    cube = made.source.open()
+    domain = made.source.domain(Window.whole((cube.grid.height, cube.grid.width)))
+    moved = stream(made, OnThreads(2), jitter_px=4, room=Room(domain, 0.1))
+    assert len({s.window for batch in moved.plan() for s in batch}) > 12
+    assert_same(arrays(moved), moved)
+    plain = stream(made, InPlace(), seed=None)
+    assert_same(arrays(plain), plain)
+
+
+def test_small_epochs_keep_the_order_that_published_numbers_come_from(made: Made) -> None:
+    load = batch_loader(made.source, SPAN)
+    batches = StreamedBatches(
+        load, made.samples, batch=7, spread=InPlace(), seed=4, per_epoch=90
+    )
+    batches.epoch = 3
+    order = np.random.default_rng([4, 3]).permutation(np.arange(len(made.samples)))[:90]
+    planned = [sample for batch in batches.plan() for sample in batch]
+    assert planned == [made.samples[index] for index in order]
+
+
+def test_a_buffer_that_would_fill_the_memory_is_made_smaller(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = stream(made, InPlace(), buffer=90)
+    whole = asked.plan()
+    monkeypatch.setattr(dataset, "_BUFFER_BYTES", 1 << 17)
+    assert asked.plan() != whole
+
+
+def test_an_abandoned_epoch_leaves_no_thread_behind(made: Made) -> None:
+    import threading
+
+    batches: Iterator[list[Tensor]] = iter(stream(made, OnThreads(2)))
+    next(batches)
+    assert any(t.name.startswith("cubecast") for t in threading.enumerate())
+    batches.close()  # type: ignore[attr-defined]
+    assert not any(t.name.startswith("cubecast") for t in threading.enumerate())

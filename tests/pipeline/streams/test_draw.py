@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.recipes import Recipe, load_recipe
+from pipeline.spread import InPlace
+from pipeline.streams.draw import build_patch_plan
+from pipeline.streams.patchplan import PatchPlan
+from pipeline.streams.read import Source
+from pipeline.streams.samples import Sample, Span
+from pipeline.streams.statistics import fit_stack
+from pipeline.training.train import plan_training
+from tests.make import make_cube
+
+
+def build(folder: Path, **patches: object) -> tuple[Recipe, list[Sample], PatchPlan]:
+    cube = make_cube(
+        folder, training={"patch_px": 9, "patches_per_epoch": 50, "patches": patches}
+    )
+    recipe = load_recipe(folder / "recipe.yaml")
+    stack = fit_stack(recipe, cube, folder / "fields.zarr", InPlace())
+    source = Source(cube, folder / "fields.zarr", stack)
+    samples = list(plan_training(recipe, source).train)
+    return recipe, samples, build_patch_plan(recipe, source, Span(3, 2), samples, InPlace())
+
+
+def test_a_recipe_draws_each_patch_at_most_once_unless_it_says_otherwise(
+    tmp_path: Path,
+) -> None:
+    recipe, samples, plan = build(tmp_path)
+    drawn = plan.draw(0)
+    assert len(set(drawn)) == len(drawn) == recipe.training.patches_per_epoch
+    assert set(drawn) < set(samples)
+    assert plan.cube_version in plan.describe()
+
+
+@pytest.mark.parametrize("draw", ["quantiles", "changes"])
+def test_a_recipe_may_draw_by_what_patches_hold(tmp_path: Path, draw: str) -> None:
+    _, samples, plan = build(tmp_path, draw=draw)
+    assert plan.chances is not None
+    drawn = [sample for epoch in range(40) for sample in plan.draw(epoch)]
+    likely, unlikely = int(plan.chances.argmax()), int(plan.chances.argmin())
+    assert drawn.count(samples[likely]) > drawn.count(samples[unlikely])
+
+
+def test_a_recipe_may_move_patches_where_enough_is_valid(tmp_path: Path) -> None:
+    recipe, samples, plan = build(tmp_path, jitter_px=3)
+    moved = {sample.window for sample in plan.draw(0)} - {sample.window for sample in samples}
+    assert len(moved) > 5
+    assert plan.room is not None
+    assert all(plan.room.share(window) >= recipe.training.min_valid for window in moved)

@@ -1,0 +1,40 @@
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.spread import OnThreads, free_bytes
+
+
+def test_threads_give_results_in_order_however_long_each_takes() -> None:
+    def late(number: int) -> int:
+        time.sleep(0.02 if number % 3 == 0 else 0)
+        return number * number
+
+    assert list(OnThreads(3).ordered(late, range(20))) == [n * n for n in range(20)]
+    assert sorted(OnThreads(3).each(late, range(5))) == [(n, n * n) for n in range(5)]
+
+
+def test_threads_take_no_more_items_than_may_be_in_flight() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(30):
+            taken.append(number)
+            yield number
+
+    results = OnThreads(2).ordered(abs, items(), in_flight=5)
+    ahead = [len(taken) - done for done, _ in enumerate(results)]
+    assert len(taken) == 30
+    assert max(ahead) <= 5
+
+
+def test_what_fails_on_a_thread_fails_for_its_caller_and_ends_the_threads() -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(OnThreads(2).ordered(lambda number: 1 // number, [2, 1, 0, 3]))
+    assert not any(t.name.startswith("cubecast") for t in threading.enumerate())
+
+
+def test_free_memory_is_some_and_no_more_than_a_machine_has() -> None:
+    assert 2**20 < free_bytes() < 2**50
