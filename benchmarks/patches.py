@@ -60,7 +60,7 @@ CHUNK = (6, 512, 512)
 _EDGES = (FRAMES, SIDE, SIDE)
 _CHAIN = {"kind": "zscore", "offset": 40.0, "scale": 40.0}
 _BUFFER = 1024  # patches that are shuffled together: a quarter of the default epoch
-_KEPT_BYTES = 64 << 20  # by a worker: an eighth of the default crop, so epochs share nothing
+_KEPT_SHARE = 8  # workers keep an eighth of what an epoch reads, so epochs share little
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,8 @@ def _measure_stream(case: Path, spread: Spread, *, memory_bytes: int) -> Rate:
     """Time the second epoch: the first one touches memory that was never touched before."""
     source, span = open_source(case), Span(FRAMES - 1, 1)
     plan = PatchPlan(tuple(plan_samples(source)), seed=0, buffer=_BUFFER)
-    load = batch_loader(source, span, worker_bytes=_KEPT_BYTES)
+    whole = batch_loader(source, span).whole_bytes(plan.samples)
+    load = batch_loader(source, span, worker_bytes=whole // _KEPT_SHARE)
     batches = StreamedBatches(load, plan, batch=BATCH, spread=spread)
     batches.memory_bytes = memory_bytes
     for _ in batches:

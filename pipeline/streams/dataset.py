@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +17,6 @@ from pipeline.streams.loader import BlockLoader
 from pipeline.streams.order import Growing, order_by_blocks, plan_reads
 from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.samples import Batch, Sample
-
-log = logging.getLogger(__name__)
 
 Mode = Literal["memory", "streamed"]
 Load = Callable[[Sequence[Sample]], Batch]
@@ -117,7 +114,6 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
             n = self._spread.n_workers
             why = f"all samples take {sizes}, so {n} workers read them block by block"
             way = _Way("streamed", why, self._load, self._spread, by_block=True)
-        log.info("batches come %s: %s", way.mode, way.why)
         return way
 
     def plan(self) -> list[list[Sample]]:

@@ -34,6 +34,11 @@ class Kept:
         self._slots: OrderedDict[Hashable, _Slot] = OrderedDict()
         self._lock = threading.Lock()
 
+    def need(self, n_bytes: int) -> None:
+        """Raise the budget to what is used at once: less would load it over and over."""
+        with self._lock:
+            self.n_bytes = max(self.n_bytes, n_bytes)
+
     def get(self, key: Hashable, load: Callable[[], Arrays]) -> Arrays:
         """Give the arrays of ``key``; treat them as read-only."""
         with self._lock:

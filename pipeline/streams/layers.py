@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # samples are cut from layers, and layers by samples
     from pipeline.streams.samples import Sample, Span
 
 _STILL: Runs = [(0, slice(0, 1), slice(0, 1))]
+_AT_ONCE = 2  # threads of a process that cut at the same time, each elsewhere
 _PIXEL_BYTES = 5  # of a slab: float32 and whether it is valid
 
 
@@ -89,6 +90,8 @@ class Layers:
 
     def fill(self, rows: Sequence[tuple[Batch, Sample]]) -> None:
         """Cut samples, each into arrays without their batch axis; near ones in a row."""
+        widest = max((sample for _, sample in rows), key=self._n_corners)
+        self.kept.need(_AT_ONCE * self.touched_bytes([widest.init], [widest.window]))
         for row, sample in sorted(rows, key=lambda given: self._nearness(given[1])):
             window, dates = sample.window, self._dates_of(sample.init)
             self._target.cut(dates.runs, window, (row.target, row.valid))
@@ -100,6 +103,9 @@ class Layers:
         """Give a key by which samples of the same slabs come one after the other."""
         shape, window = self._target.shape, sample.window
         return window.y0 // shape.rows, window.x0 // shape.cols, sample.init
+
+    def _n_corners(self, sample: Sample) -> int:
+        return len(self._target.shape.corners(sample.window))
 
     def sample_bytes(self, window: Window) -> int:
         """Say how much the arrays of one sample hold [B]."""

@@ -33,7 +33,8 @@ class BlockLoader:
     Args:
         source: what is read.
         span: frames of a sample.
-        worker_bytes: decoded slabs that a process keeps for its next samples [B].
+        worker_bytes: decoded slabs that a process keeps for its next samples [B]; never less
+            than one sample is cut from.
     """
 
     source: Source

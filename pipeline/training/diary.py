@@ -49,13 +49,10 @@ class Diary:
     ) -> None:
         self._board.close()
 
-    def describe_stream(self, stream: StreamedBatches, n_workers: int) -> None:
-        """Say where patches come from, and why, where the stream knows."""
-        mode = getattr(stream, "mode", "streamed")
-        why = getattr(stream, "why", "")
-        log.info(
-            "patches are %s from %d worker(s)%s", mode, n_workers, f": {why}" if why else ""
-        )
+    def describe_stream(self, stream: StreamedBatches) -> None:
+        """Say how patches come, and why."""
+        come = {"memory": "cut from memory", "streamed": "streamed by workers"}[stream.mode]
+        log.info("patches are %s: %s", come, stream.why)
 
     def begin_epoch(self) -> None:
         """Start the clock."""

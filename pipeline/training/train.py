@@ -129,7 +129,7 @@ def train_model(
             diary,
             tell,
         )
-        diary.describe_stream(fit.train, spread.n_workers)
+        diary.describe_stream(fit.train)
         fit.run()
     return _best(learner)
 

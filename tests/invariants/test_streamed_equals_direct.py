@@ -201,20 +201,37 @@ def test_workers_change_neither_order_nor_bits(made: Made) -> None:
         assert_same(arrays(batches), batches)
 
 
-def test_an_epoch_decodes_every_chunk_once(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """Remember every read of chunks."""
     calls: list[tuple[object, ...]] = []
     read = Cube.read_places
 
-    def counted(cube: Cube, name: str, window: Window, start: int, stop: int) -> object:
+    def remembered(cube: Cube, name: str, window: Window, start: int, stop: int) -> object:
         calls.append((name, window, start, stop))
         return read(cube, name, window, start, stop)
 
-    monkeypatch.setattr(Cube, "read_places", counted)
+    monkeypatch.setattr(Cube, "read_places", remembered)
+    return calls
+
+
+def test_an_epoch_decodes_every_chunk_once(made: Made, reads: list[tuple[object, ...]]) -> None:
     batches = stream(made, InPlace(), worker=(1 << 30) + 1)  # a size that no other test kept
-    n = sum(len(batch[0]) for batch in batches)
-    assert n == 90
-    assert len(calls) > 100
-    assert len(set(calls)) == len(calls)
+    assert sum(len(batch[0]) for batch in batches) == 90
+    assert len(reads) > 100
+    assert len(set(reads)) == len(reads)
+
+
+def test_a_budget_below_one_sample_does_not_decode_anew_for_every_sample(
+    made: Made, reads: list[tuple[object, ...]]
+) -> None:
+    load = batch_loader(made.source, SPAN, worker_bytes=2)
+    sample = max(made.samples, key=lambda sample: (sample.window, sample.init))
+    load([sample])
+    once = len(reads)
+    assert once > 10
+    load([sample] * 20)
+    assert len(reads) == once
 
 
 @pytest.mark.parametrize("memory", [0, 1 << 30])
