@@ -13,6 +13,7 @@ from flows.steps.cube import build_sources, check_archive
 from pipeline.models import ConvLSTM, count_parameters
 from pipeline.recipes import PARTS, Recipe
 from pipeline.rollout.plan import Rollout, plan_rollout
+from pipeline.rollout.prepare import build_rollout
 from pipeline.streams.samples import Span, plan_inits
 from pipeline.streams.stack import build_stack, wanted_transforms
 from pipeline.training.train import build_shape
@@ -90,7 +91,7 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
 
 def _rollout_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     leads, shape = recipe.rollout.leads, (plan.grid.height, plan.grid.width)
-    rollout, stated = build_rollout(recipe, shape), recipe.rollout
+    rollout, stated = describe_rollout(recipe, shape), recipe.rollout
     tiles = plan_rollout(
         rollout,
         worker_share(recipe.compute),
@@ -104,10 +105,10 @@ def _rollout_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     )
 
 
-def build_rollout(recipe: Recipe, shape: tuple[int, int]) -> Rollout:
+def describe_rollout(recipe: Recipe, shape: tuple[int, int]) -> Rollout:
     """Describe the recipe's rollout on a grid of ``shape`` (y, x); no model is needed."""
     network = build_shape(recipe, len(_channels(recipe)))
-    return Rollout(shape, ConvLSTM(network).reach, network, recipe.rollout.leads)
+    return build_rollout(recipe, shape, ConvLSTM(network).reach, network, recipe.rollout.leads)
 
 
 def _channels(recipe: Recipe) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flows.asked import grid_of, open_recipe
-from flows.check import build_rollout
+from flows.check import describe_rollout
 from flows.console import console, show_table
 from flows.runtime import describe, worker_share
 from pipeline.rollout.plan import RolloutPlan, choose_plan, list_plans
@@ -31,7 +31,7 @@ def plan(
     if shape is None:
         grid = grid_of(asked)
         shape = grid.height, grid.width
-    rollout = build_rollout(asked, shape)
+    rollout = describe_rollout(asked, shape)
     workers, stated = worker_share(asked.compute), asked.rollout
     plans = list_plans(rollout, workers, core_px=stated.tile_px, block_leads=stated.block_leads)
     fitting = [other for other in plans if other.fits(workers)]

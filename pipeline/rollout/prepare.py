@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.metrics.calibration import Calibration
-from pipeline.models import Reach, Reading, read_shape
+from pipeline.models import ConvLSTMShape, Reach, Reading, read_shape
 from pipeline.recipes import Recipe
 from pipeline.rollout.device import pick_device, share_of
 from pipeline.rollout.plan import Rollout, RolloutPlan, Workers, plan_rollout
@@ -96,19 +96,33 @@ def build_plan(
     one_block: bool = False,
 ) -> RolloutPlan:
     """Plan tiles and blocks of a rollout; hindcasts keep all leads in memory, in one block."""
-    rollout = Rollout(
-        shape=(cube.grid.height, cube.grid.width),
-        reach=Reach(**bundle.description["reach"]),
-        network=read_shape(bundle.description["network"]),
-        leads=leads,
-        members=recipe.rollout.members,
-        mode=recipe.rollout.mode,
-        taper_px=recipe.rollout.taper_px,
-    )
+    shape = (cube.grid.height, cube.grid.width)
+    reach, network = Reach(**bundle.description["reach"]), bundle.description["network"]
+    rollout = build_rollout(recipe, shape, reach, read_shape(network), leads)
     workers = share_of(workers, pick_device(recipe.compute.device))
     block_leads = leads if one_block else recipe.rollout.block_leads
     return plan_rollout(
         rollout, workers, core_px=recipe.rollout.tile_px, block_leads=block_leads
+    )
+
+
+def build_rollout(
+    recipe: Recipe,
+    shape: tuple[int, int],
+    reach: Reach,
+    network: ConvLSTMShape,
+    leads: int,
+) -> Rollout:
+    """Describe what a recipe rolls out over a grid of ``shape`` (y, x)."""
+    stated = recipe.rollout
+    return Rollout(
+        shape,
+        reach,
+        network,
+        leads,
+        members=stated.members,
+        mode=stated.mode,
+        taper_px=stated.taper_px,
     )
 
 

@@ -109,3 +109,24 @@ def test_a_plan_says_tiles_halo_blocks_work_reads_and_memory() -> None:
     assert said["blocks"] == "1 of 4 leads"
     assert said["redundant work"].endswith(" x")
     assert said["reads"].endswith(" MB")
+
+
+def test_blended_tiles_are_rolled_and_averaged_in_two_passes() -> None:
+    rollout = Rollout((500, 700), REACH, NETWORK, 12, mode="blend", taper_px=9)
+    planned = plan_rollout(rollout, ONE, core_px=64)
+    assert planned.halo_px == 9
+    assert planned.block_leads == 12
+    assert planned.n_tasks == 2 * planned.n_tiles
+    assert [planned.index(tile) for tile in planned.tiles] == list(range(planned.n_tiles))
+    assert dict(planned.rows())["halo"] == "9 px, blended: approximate"
+
+
+def test_members_cost_time_and_little_memory() -> None:
+    one, eight = (
+        plan_rollout(
+            Rollout((500, 700), REACH, NETWORK, 12, members=n), ONE, core_px=64, block_leads=12
+        )
+        for n in (1, 8)
+    )
+    assert eight.seconds > one.seconds
+    assert one.tile_bytes < eight.tile_bytes < 4 * one.tile_bytes
