@@ -1,0 +1,49 @@
+"""Trainings that are finished, so that one of several is not done twice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.recipes import Recipe
+from pipeline.training.lineage import code_digest, list_versions
+from stores.bundle import Bundle, open_bundle
+from stores.cube import Cube
+from stores.errors import CorruptError
+from stores.files import read_json, write_json
+from stores.names import resolve_under
+
+log = logging.getLogger(__name__)
+
+FILE = "finished.json"
+
+
+def making_of(recipe: Recipe, cube: Cube) -> dict[str, Any]:
+    """Say what a training is made of; whatever differs may give another bundle."""
+    return {
+        "recipe": recipe.fingerprint(),
+        "cube": cube.version,
+        "code": code_digest(),
+        "versions": list_versions(),
+    }
+
+
+def note_finished(folder: Path, making: Mapping[str, Any], bundle: Bundle) -> None:
+    """Write down which bundle came out of the training in ``folder``."""
+    write_json(folder / FILE, {"making": dict(making), "bundle": bundle.path.name})
+
+
+def find_finished(folder: Path, making: Mapping[str, Any], models: Path) -> Bundle | None:
+    """Open the bundle of a training that is finished; None when it has to be done."""
+    try:
+        written = read_json(folder / FILE)
+        if written["making"] != dict(making):
+            return None
+        return open_bundle(resolve_under(models, written["bundle"]))
+    except FileNotFoundError:
+        return None
+    except (CorruptError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s does not help (%s), so this is trained again", folder / FILE, error)
+        return None
