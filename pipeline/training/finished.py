@@ -11,7 +11,6 @@ from pipeline.recipes import Recipe
 from pipeline.training.lineage import code_digest, list_versions
 from stores.bundle import Bundle, open_bundle
 from stores.cube import Cube
-from stores.errors import CorruptError
 from stores.files import read_json, write_json
 from stores.names import resolve_under
 
@@ -36,14 +35,21 @@ def note_finished(folder: Path, making: Mapping[str, Any], bundle: Bundle) -> No
 
 
 def find_finished(folder: Path, making: Mapping[str, Any], models: Path) -> Bundle | None:
-    """Open the bundle of a training that is finished; None when it has to be done."""
+    """Open the bundle of a training that is finished; None when it has to be done.
+
+    Raises:
+        CorruptError: the bundle is damaged; it stands where a new one would.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
     try:
-        written = read_json(folder / FILE)
-        if written["making"] != dict(making):
-            return None
-        return open_bundle(resolve_under(models, written["bundle"]))
-    except FileNotFoundError:
+        written = read_json(path)
+        is_same, bundle = written["making"] == dict(making), str(written["bundle"])
+    except (ValueError, KeyError, TypeError) as error:
+        log.warning("%s cannot be read (%r), so this is trained again", path, error)
         return None
-    except (CorruptError, ValueError, KeyError, TypeError) as error:
-        log.warning("%s does not help (%s), so this is trained again", folder / FILE, error)
-        return None
+    found = resolve_under(models, bundle)
+    if is_same and not found.exists():
+        log.warning("bundle %s is gone, so it is trained again", found)
+    return open_bundle(found) if is_same and found.exists() else None

@@ -37,13 +37,18 @@ def check_track(services: Sequence[str]) -> None:
     Raises:
         ValueError: names the package and how to install it.
     """
-    missing = [name for name in services if importlib.util.find_spec(name) is None]
+    missing = [name for name in services if not _is_installed(name)]
     if missing:
         raise ValueError(
             f"training.track names {', '.join(missing)}, which is not installed, so its curves "
             f"would be lost; run: pip install 'cubecast[{','.join(missing)}]', or leave it out "
             "of training.track (curves.csv and TensorBoard are always written)"
         )
+
+
+def _is_installed(package: str) -> bool:
+    found = importlib.util.find_spec(package)
+    return found is not None and found.origin is not None  # a folder of that name has none
 
 
 @dataclass
@@ -97,7 +102,9 @@ class Run:
 
 
 @contextmanager
-def tracked(recipe: Recipe, identity: Mapping[str, str], folder: Path) -> Iterator[list[Tracker]]:
+def tracked(
+    recipe: Recipe, identity: Mapping[str, str], folder: Path
+) -> Iterator[list[Tracker]]:
     """Open the services of a recipe, and close them behind the body."""
     asked = recipe.model_dump(mode="json", include={"name", "model", "training", "rollout"})
     run = Run(recipe, {**identity, **asked}, folder)
