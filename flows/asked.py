@@ -92,13 +92,20 @@ def find_bundle(recipe: Recipe, name: str | None) -> Bundle:
 def logs_of(recipe: Recipe, label: str = "") -> Path:
     """Name the folder of the curves and the state of a recipe's last training.
 
-    One of several trainings is found again by its label and its fingerprint; '+' stands in no
-    recipe's name.
+    One of several trainings has a label, and keeps the folder that it was first given.
     """
-    if label:
-        plain = re.sub(r"[^a-zA-Z0-9_.=-]+", "_", label)[:_LABEL_LENGTH]
-        label = f"+{plain}-{recipe.fingerprint()[:8]}"
-    return recipe.root / "training" / f"{recipe.name}{label}"
+    folder = recipe.root / "training"
+    if not label:
+        return folder / recipe.name
+    plain = re.sub(r"[^a-zA-Z0-9_.=-]+", "_", label)[:_LABEL_LENGTH]
+    begun = find_logs(recipe)
+    return begun or folder / f"{recipe.name}+{plain}-{recipe.fingerprint()[:8]}"
+
+
+def find_logs(recipe: Recipe) -> Path | None:
+    """Find the folder of a training that was begun as one of several, under whatever label."""
+    name = f"{recipe.name}+*-{recipe.fingerprint()[:8]}"  # '+' stands in no recipe's name
+    return next(iter(sorted((recipe.root / "training").glob(name))), None)
 
 
 def scores_of(recipe: Recipe, bundle: Path) -> Path:

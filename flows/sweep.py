@@ -78,7 +78,7 @@ def _of(asked: Training, combination: Combination) -> Training:
 
 def _left(trainings: Iterable[Training]) -> set[str]:
     """Name the trainings that are not finished."""
-    return {one.label for one in trainings if find_trained(one.open(), one.label) is None}
+    return {one.label for one in trainings if find_trained(one.open()) is None}
 
 
 def _train(asked: Training, combination: Combination, outlook: Outlook) -> Ranked:

@@ -10,7 +10,7 @@ from flows.asked import Training, open_cube, open_recipe
 from flows.naming import run_name
 from flows.runtime import spread_on
 from flows.steps import model, runs
-from flows.trainings import do_training
+from flows.trainings import do_training, find_trained
 from pipeline.recipes import Recipe
 from pipeline.training.compare import pick_best
 from pipeline.training.track import check_track
@@ -46,6 +46,11 @@ def train(recipe: str, overrides: list[str] | None = None, root: str | None = No
 
 
 def _train_alone(asked: Recipe) -> Bundle:
+    known = find_trained(asked)
+    if known is not None:
+        log.info("trained already as one of several, as %s", known.path.name)
+        make_current(known)
+        return known
     with spread_on(asked.compute) as spread:
         bundle = model.train_model(asked, spread)
     model.show_model(bundle)

@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.asked import Training, cube_of, logs_of, models_of, open_recipe
+from flows.asked import Training, cube_of, find_logs, models_of, open_recipe
 from flows.runtime import spread_on
 from flows.steps import model
 from flows.steps.step import call
@@ -41,7 +41,7 @@ def train_one(recipe: str, overrides: list[str], root: str | None, label: str) -
     """
     asked = open_recipe(recipe, overrides, root)
     with lease(asked.root, f"train-{asked.fingerprint()[:32]}", wait_s=_WAIT_S):
-        bundle = find_trained(asked, label)
+        bundle = find_trained(asked)
         if bundle is not None:
             log.info("%s: trained already, as %s", label, bundle.path.name)
             return str(bundle.path)
@@ -52,10 +52,13 @@ def train_one(recipe: str, overrides: list[str], root: str | None, label: str) -
     return str(bundle.path)
 
 
-def find_trained(asked: Recipe, label: str) -> Bundle | None:
-    """Find the bundle of a training that is finished."""
+def find_trained(asked: Recipe) -> Bundle | None:
+    """Find the bundle of a recipe that was trained as one of several, on this very cube."""
+    logs = find_logs(asked)
+    if logs is None:
+        return None
     making = making_of(asked, Cube.open(cube_of(asked)))
-    return find_finished(logs_of(asked, label), making, models_of(asked))
+    return find_finished(logs, making, models_of(asked))
 
 
 def do_training(training: Training) -> Bundle:

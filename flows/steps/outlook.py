@@ -44,8 +44,13 @@ class Outlook:
         self._n_done += 1
         self._seconds += time.monotonic() - began_s
         if self._left:
-            each = self._seconds / self._n_done / _MINUTE_S
+            each = self._seconds / self._n_done
             log.info(
-                "a training takes about %.2g min; %d left, about %.2g min",
-                *(each, self.n_left, each * self.n_left),
+                "a training takes about %s; %d left, about %s",
+                *(_duration(each), self.n_left, _duration(each * self.n_left)),
             )
+
+
+def _duration(seconds: float) -> str:
+    few = 2 * _MINUTE_S
+    return f"{seconds:.2g} s" if seconds < few else f"{seconds / _MINUTE_S:.0f} min"

@@ -19,7 +19,7 @@ from pipeline.training.compare import Row, score_name, summarize
 from stores.bundle import Bundle
 from stores.files import write_text
 
-_HIDDEN = ("fingerprints", "note")
+_HIDDEN = ("bundles", "fingerprints", "note")
 """Columns that only the file has, because terminals are narrow."""
 
 
@@ -87,7 +87,7 @@ def show_ranking(asked: Training, ranked: Sequence[Ranked], table: Path) -> None
     show_table(title, rows, columns=list(rows[0]))
     leave_table("sweep", rows, description=f"{title}: {table}")
     say(f"table: {table}")
-    say("the best combination, to train it as the current bundle:")
+    say("to make the best combination the current bundle:")
     say(f"  {command_line('train', asked, best.combination.overrides)}")
 
 

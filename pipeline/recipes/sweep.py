@@ -82,5 +82,6 @@ def _parse(text: str) -> tuple[str, list[str]]:
 def _split(written: str) -> Iterator[str]:
     """Cut at the commas that stand in no bracket and no quotes; values stay as written."""
     values = yaml.compose(f"[{written}]", Loader=yaml.SafeLoader)
+    assert values is not None  # the brackets are a list
     for value in values.value:
         yield written[value.start_mark.index - 1 : value.end_mark.index - 1]

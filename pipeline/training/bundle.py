@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -70,9 +71,12 @@ def train_bundle(
 def describe(recipe: Recipe, cube: Cube, stack: Stack, trained: Trained) -> dict[str, Any]:
     """Write down what a model is, what it was made of, and how far it looks."""
     network = ConvLSTM(trained.shape)
-    best = trained.curves.set_index("epoch").loc[trained.best_epoch]
-    apart = {"root": True, "compute": True, "training": recipe.training.no_science}
-    science = recipe.model_dump(mode="json", exclude=apart)
+    rows: Mapping[Any, Any] = trained.curves.set_index("epoch").to_dict("index")
+    best = rows[trained.best_epoch]
+    science = recipe.model_dump(
+        mode="json",
+        exclude={"root": True, "compute": True, "training": recipe.training.no_science},
+    )
     science["archive"].pop("root")  # where files lie changes no number
     return {
         "recipe": science,

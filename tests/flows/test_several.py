@@ -19,8 +19,10 @@ from flows.train import train
 from pipeline.recipes import RecipeError
 from pipeline.training.compare import score_of, seed_of
 from stores.bundle import Bundle, current_bundle, open_bundle
+from stores.cube import Cube
 from stores.errors import CorruptError
 from stores.verify import verify
+from stores.windows import Window
 from tests.make import make_recipe
 
 
@@ -98,6 +100,7 @@ def test_several_seeds_are_compared_and_the_best_becomes_current(
 def test_one_of_several_is_the_bundle_of_its_seed_alone(store: Path) -> None:
     train.fn(recipe_of(store), ["training.runs=2"])
     both = {seed_of(bundle): bundle.digest for bundle in bundles_of(store)}
+    shutil.rmtree(store / "run/training")
     alone = open_bundle(Path(train.fn(recipe_of(store), ["training.seed=1"])))
     assert alone.digest == both[1] != both[0]
 
@@ -126,7 +129,7 @@ def test_a_kill_costs_neither_seeds_that_are_finished_nor_epochs(
     train.fn(recipe_of(store), changes)
     assert trained(caplog) == ["seed=1", "seed=2"]
     assert "going on behind epoch 1, batch 0" in caplog.text
-    caplog.clear()
+    shutil.rmtree(store / "run/training")
     alone = train.fn(recipe_of(store), ["training.seed=1", "training.epochs=2"])
     found = [b.path for b in bundles_of(store) if b.path.name != Path(before).name]
     assert len(found) == 3
@@ -174,12 +177,15 @@ def test_a_sweep_ranks_all_combinations_and_leaves_the_current_bundle(
         *(("[4]", "1e-2"), ("[4]", "1e-5"), ("[2]", "1e-2"), ("[2]", "1e-5"))
     }
     assert current_bundle(store / "run/models", "small-rain").path == Path(before)
-    for text in ("4 combinations, 4 trainings, 0 of them finished", "min; 3 left, about"):
+    for text in ("4 combinations, 4 trainings, 0 of them finished", "s; 3 left, about"):
         assert text in caplog.text
     (line,) = re.findall(r"^ *(cubecast train .*)$", capsys.readouterr().out, re.MULTILINE)
     changes = [word for word in shlex.split(line)[3:] if word != "--set"]
+    caplog.clear()
     winner = Path(train.fn(recipe_of(store), changes))
     assert winner.name == table["bundles"][0]
+    assert "trained already" in caplog.text
+    assert current_bundle(store / "run/models", "small-rain").path == winner
 
 
 def test_a_sweep_never_reads_the_test_part(store: Path) -> None:
@@ -187,6 +193,9 @@ def test_a_sweep_never_reads_the_test_part(store: Path) -> None:
     for frame in chunks.iterdir():
         if int(frame.name) >= 12 * 6 + 1:  # from 2006-02 on
             shutil.rmtree(frame)
+    cube = Cube.open(store / "run/cube.zarr")
+    with pytest.raises(CorruptError):
+        cube.read("rain", Window(0, 5, 0, 5), cube.times[-1:])
     table = pd.read_csv(sweep.fn(recipe_of(store), None, None, ["training.lr=1e-2,1e-5"]))
     assert table["validation_loss"].notna().all()
 
@@ -230,7 +239,7 @@ def test_a_combination_that_runs_away_is_told_and_the_others_are_ranked(store: P
     ("asked", "changes", "message"),
     [
         (["training.lrr=1e-3,1e-4"], [], "did you mean 'lr'"),
-        (["modle.hidden=[8],[16]"], [], "did you mean 'model'"),
+        (["modl.hidden=[8],[16]"], [], "did you mean 'model'"),
         (["training.lr=1e-3,-1"], [], "greater than 0"),
         (["compute.workers=0,1"], [], "are the same training"),
         (["training.loss.kind=mse,mae"], [], "differ in training.loss.*score={kind: rmse"),

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from lightning.fabric.loggers import CSVLogger
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from lightning.fabric.loggers.csv_logs import CSVLogger
+from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
+    EventAccumulator,
+)
 
 from flows.check import check
 from flows.train import train
