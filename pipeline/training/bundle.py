@@ -71,8 +71,6 @@ def train_bundle(
 def describe(recipe: Recipe, cube: Cube, stack: Stack, trained: Trained) -> dict[str, Any]:
     """Write down what a model is, what it was made of, and how far it looks."""
     network = ConvLSTM(trained.shape)
-    rows: Mapping[Any, Any] = trained.curves.set_index("epoch").to_dict("index")
-    best = rows[trained.best_epoch]
     science = recipe.model_dump(
         mode="json",
         exclude={"root": True, "compute": True, "training": recipe.training.no_science},
@@ -89,18 +87,24 @@ def describe(recipe: Recipe, cube: Cube, stack: Stack, trained: Trained) -> dict
         "cube_version": cube.version,
         "reading": asdict(network.reading),
         "reach": asdict(network.reach),
-        "training": {
-            "parameters": trained.n_parameters,
-            "device": trained.device,
-            "best_epoch": trained.best_epoch,
-            "epochs": len(trained.curves),
-            "validation_loss": float(best["validation_loss"]),
-            "score": f"validation_{recipe.training.score.kind}",
-            "scores": {name: float(best[name]) for name in _SCORES if name in best},
-            "curves": f"{CURVES}.csv",
-        },
+        "training": _describe_training(recipe, trained),
         "code": code_digest(),
         "versions": list_versions(),
+    }
+
+
+def _describe_training(recipe: Recipe, trained: Trained) -> dict[str, Any]:
+    rows: Mapping[Any, Any] = trained.curves.set_index("epoch").to_dict("index")
+    best = rows[trained.best_epoch]
+    return {
+        "parameters": trained.n_parameters,
+        "device": trained.device,
+        "best_epoch": trained.best_epoch,
+        "epochs": len(trained.curves),
+        "validation_loss": float(best["validation_loss"]),
+        "score": f"validation_{recipe.training.score.kind}",
+        "scores": {name: float(best[name]) for name in _SCORES if name in best},
+        "curves": f"{CURVES}.csv",
     }
 
 
