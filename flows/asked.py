@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,6 +19,31 @@ from stores.grid import build_grid, read_grid
 from stores.names import resolve_under
 
 _SUFFIXES = {".yaml", ".yml"}
+_LABEL_LENGTH = 80  # a file's name has 255 characters at most
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One training of several: what a flow is given, and how a person calls it."""
+
+    recipe: str
+    overrides: tuple[str, ...]
+    root: str | None
+    label: str
+
+    def open(self) -> Recipe:
+        """Read and check the recipe."""
+        return open_recipe(self.recipe, self.overrides, self.root)
+
+    def with_seeds(self) -> list[Training]:
+        """List the trainings of all seeds that the recipe asks for."""
+        training = self.open().training
+        return [self._with_seed(training.seed + run) for run in range(training.runs)]
+
+    def _with_seed(self, seed: int) -> Training:
+        overrides = (*self.overrides, f"training.seed={seed}", "training.runs=1")
+        label = f"{self.label} seed={seed}".strip()
+        return Training(self.recipe, overrides, self.root, label)
 
 
 def open_recipe(recipe: str, overrides: Sequence[str] | None, root: str | None) -> Recipe:
@@ -60,6 +87,25 @@ def find_bundle(recipe: Recipe, name: str | None) -> Bundle:
     if name is None:
         return current_bundle(models_of(recipe), recipe.name)
     return open_bundle(resolve_under(models_of(recipe), name))
+
+
+def logs_of(recipe: Recipe, label: str = "") -> Path:
+    """Name the folder of the curves and the state of a recipe's last training.
+
+    One of several trainings has a label, and keeps the folder that it was first given.
+    """
+    folder = recipe.root / "training"
+    if not label:
+        return folder / recipe.name
+    plain = re.sub(r"[^a-zA-Z0-9_.=-]+", "_", label)[:_LABEL_LENGTH]
+    begun = find_logs(recipe)
+    return begun or folder / f"{recipe.name}+{plain}-{recipe.fingerprint()[:8]}"
+
+
+def find_logs(recipe: Recipe) -> Path | None:
+    """Find the folder of a training that was begun as one of several, under whatever label."""
+    name = f"{recipe.name}+*-{recipe.fingerprint()[:8]}"  # '+' stands in no recipe's name
+    return next(iter(sorted((recipe.root / "training").glob(name))), None)
 
 
 def scores_of(recipe: Recipe, bundle: Path) -> Path:

@@ -16,6 +16,7 @@ from pipeline.rollout.plan import Rollout, plan_rollout
 from pipeline.rollout.prepare import build_rollout
 from pipeline.streams.samples import Span, plan_inits
 from pipeline.streams.stack import build_stack, wanted_transforms
+from pipeline.training.track import check_track
 from pipeline.training.train import build_shape
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.inventory import take_inventory
@@ -30,9 +31,10 @@ def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
 
     Raises:
         ArchiveError: names every problem of the archive.
-        ValueError: the recipe asks for what cannot be.
+        ValueError: the recipe asks for what cannot be, or for a package that is missing.
     """
     asked = open_recipe(recipe, overrides, root)
+    check_track(asked.training.track)
     console.print(f"recipe {asked.name}: valid, fingerprint {asked.fingerprint()[:12]}")
     wanted = asked.archive
     found = take_inventory(

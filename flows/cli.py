@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flows.console import console, errors, show_logs
+from flows.console import console, errors, say, show_logs
 
 app = typer.Typer(
     name="cubecast",
@@ -146,16 +146,37 @@ def ingest(recipe: Recipe = _DEFAULT, overrides: Overrides = None, root: Root = 
 
 
 @app.command()
-def train(recipe: Recipe = _DEFAULT, overrides: Overrides = None, root: Root = None) -> None:
+def train(
+    recipe: Recipe = _DEFAULT,
+    overrides: Overrides = None,
+    root: Root = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE,VALUE", help="Compare values of a key; repeat it."),
+    ] = None,
+) -> None:
     """Train a model on the cube and keep it as a bundle.
 
     [dim]cubecast train[/]
     [dim]cubecast train my.yaml --set training.epochs=2 --set compute.workers=4[/]
+
+    Several seeds, of which the best becomes current; all of them make an ensemble:
+
+    [dim]cubecast train my.yaml --set training.runs=5[/]
+
+    Every combination of values, ranked by the validation part; nothing becomes current:
+
+    [dim]cubecast train my.yaml --sweep model.hidden=[8],[16] --sweep training.lr=1e-3,3e-4[/]
     """
     _prepare()
-    from flows.train import train as run
+    if sweep:
+        from flows.sweep import sweep as compare
 
-    run(recipe=recipe, overrides=overrides or [], root=_text(root))
+        compare(recipe=recipe, overrides=overrides or [], root=_text(root), values=sweep)
+    else:
+        from flows.train import train as run
+
+        run(recipe=recipe, overrides=overrides or [], root=_text(root))
 
 
 @app.command()
@@ -274,7 +295,7 @@ def up(
     place = (home or default_home()).absolute()
     request = Request(recipe, tuple(overrides or ()), root)
     start = server.up_detached if detach else server.up
-    start(request, home=place, port=port, say=_say)
+    start(request, home=place, port=port, say=say)
 
 
 @app.command()
@@ -287,7 +308,7 @@ def down(home: Home = None) -> None:
     from flows.state import default_home
 
     place = (home or default_home()).absolute()
-    _say(f"stopped the server of {place}" if server.down(place) else "nothing was up")
+    say(f"stopped the server of {place}" if server.down(place) else "nothing was up")
 
 
 @app.command()
@@ -299,7 +320,7 @@ def deploy(recipe: Recipe = _DEFAULT, overrides: Overrides = None, root: Root = 
     from flows.schedule import Request, deploy_to_active
 
     deploy_to_active(Request(recipe, tuple(overrides or ()), root))
-    _say("deployed; a worker of the pool 'cubecast' runs them")
+    say("deployed; a worker of the pool 'cubecast' runs them")
 
 
 @app.command()
@@ -323,10 +344,6 @@ def _prepare() -> None:
 
 def _debugs() -> bool:
     return "--debug" in sys.argv
-
-
-def _say(text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _text(path: Path | None) -> str | None:

@@ -56,6 +56,11 @@ def progress_bar(title: str) -> Iterator[Tell]:
         yield tell
 
 
+def say(text: str) -> None:
+    """Print a line as it is, to be copied."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def show_table(
     title: str, rows: Iterable[Mapping[str, Any]], *, columns: Sequence[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""Flow: train a model on the cube."""
+"""Flow: train a model on the cube, or several and keep the best."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import logging
 
 from prefect import flow
 
-from flows.asked import open_cube, open_recipe
+from flows.asked import Training, open_cube, open_recipe
 from flows.naming import run_name
 from flows.runtime import spread_on
-from flows.steps import model
+from flows.steps import model, runs
+from flows.trainings import do_training, find_trained
+from pipeline.recipes import Recipe
+from pipeline.training.compare import pick_best
+from pipeline.training.track import check_track
+from stores.bundle import Bundle, make_current
 from stores.lease import lease
 
 log = logging.getLogger(__name__)
@@ -21,17 +26,41 @@ _WAIT_S = 24 * 3600.0  # another training of the same recipe
 def train(recipe: str, overrides: list[str] | None = None, root: str | None = None) -> str:
     """Train the recipe's network and keep the best epoch as the current bundle.
 
-    A training that was killed goes on where it was, and gives the same bundle.
+    A training that was killed goes on where it was, and gives the same bundle. With
+    ``training.runs`` there are several, of which the best becomes current.
 
     Returns:
         The folder of the bundle.
     """
     asked = open_recipe(recipe, overrides, root)
+    check_track(asked.training.track)
     open_cube(asked)  # refuses before anything is written
-    alone = lease(asked.root, f"train-{asked.name}", wait_s=_WAIT_S)
-    with alone, spread_on(asked.compute) as spread:
-        bundle = model.train_model(asked, spread)
-    model.show_model(bundle)
+    with lease(asked.root, f"train-{asked.name}", wait_s=_WAIT_S):
+        if asked.training.runs == 1:
+            bundle = _train_alone(asked)
+        else:
+            bundle = _train_several(Training(recipe, tuple(overrides or ()), root, ""))
     training = bundle.description["training"]
     log.info("bundle %s: best of %d epochs", bundle.path, training["epochs"])
     return str(bundle.path)
+
+
+def _train_alone(asked: Recipe) -> Bundle:
+    known = find_trained(asked)
+    if known is not None:
+        log.info("trained already as one of several, as %s", known.path.name)
+        make_current(known)
+        return known
+    with spread_on(asked.compute) as spread:
+        bundle = model.train_model(asked, spread)
+    model.show_model(bundle)
+    return bundle
+
+
+def _train_several(asked: Training) -> Bundle:
+    """Train with every seed; the current bundle stays until all are done."""
+    bundles = [do_training(one) for one in asked.with_seeds()]
+    best = pick_best(bundles)
+    make_current(best)
+    runs.show_runs(asked, bundles, best)
+    return best

@@ -70,12 +70,26 @@ def stage_bundle(models: Path, name: str) -> Iterator[Path]:
 
 
 def publish_bundle(
-    folder: Path, models: Path, name: str, weights: Weights, description: Mapping[str, Any]
+    folder: Path,
+    models: Path,
+    name: str,
+    weights: Weights,
+    description: Mapping[str, Any],
+    *,
+    aside: bool = False,
 ) -> Bundle:
     """Make a staged bundle visible in one rename, and current in a second one.
 
     Its digest is that of all its files and its description, so the same training gives the same
     bundle: one that is there already is kept and returned.
+
+    Args:
+        folder: what ``stage_bundle`` gave.
+        models: where bundles are published.
+        name: what the bundle is called; its folder also bears its digest.
+        weights: arrays by name.
+        description: plain values that say what the model is.
+        aside: leave the bundle current that is.
     """
     # safetensors writes the memory as it lies, which scrambles transposed weights
     save_file({k: np.asarray(v, order="C") for k, v in weights.items()}, folder / WEIGHTS)
@@ -93,8 +107,14 @@ def publish_bundle(
         _move(folder, target)
     bundle = open_bundle(target)
     crash_point("bundle.pointer")
-    write_text(_pointer(models, name), f"{target.name}\n")
+    if not aside:
+        make_current(bundle)
     return bundle
+
+
+def make_current(bundle: Bundle) -> None:
+    """Let a published bundle be the one that its name means, in one rename."""
+    write_text(_pointer(bundle.path.parent, bundle.name), f"{bundle.path.name}\n")
 
 
 def open_bundle(path: Path) -> Bundle:

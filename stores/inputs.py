@@ -28,6 +28,12 @@ class VariableInputs:
     frames: Mapping[str, str] = field(default_factory=dict)
     """Digest by key: the date in ISO, or 'static'."""
 
+    @property
+    def digest(self) -> str:
+        """Name how the variable is read and the bytes of all its files."""
+        content = {"numbers": dict(self.numbers), "frames": dict(self.frames)}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class Inputs:

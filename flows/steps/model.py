@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from flows.artifacts import ProgressPage, leave_link
-from flows.asked import cube_of, models_of
+from flows.asked import cube_of, logs_of, models_of
 from flows.console import progress_bar
 from flows.steps.step import step
 from pipeline.recipes import Recipe
@@ -15,20 +13,23 @@ from stores.bundle import Bundle
 
 
 @step
-def train_model(recipe: Recipe, spread: Spread) -> Bundle:
+def train_model(recipe: Recipe, spread: Spread, label: str = "") -> Bundle:
     """Fit, train and publish; curves stay in ``training/`` below the root.
 
-    Killed and started again, it goes on from the state that it keeps there.
+    Killed and started again, it goes on from the state that it keeps there. With a label it is
+    one of several, whose bundle does not become the current one.
     """
-    folders = models_of(recipe), logs_of(recipe)
-    page = ProgressPage("training", f"Epochs of {recipe.name}")
+    folders = models_of(recipe), logs_of(recipe, label)
+    page = ProgressPage("training", f"Epochs of {recipe.name} {label}".strip())
     with progress_bar("training") as bar:
 
         def tell(done: float, total: float, note: str) -> None:
             bar(done, total, note)
             page.tell(done, total)
 
-        return train_bundle(recipe, cube_of(recipe), folders, spread=spread, tell=tell)
+        return train_bundle(
+            recipe, cube_of(recipe), folders, spread=spread, tell=tell, aside=bool(label)
+        )
 
 
 def show_model(bundle: Bundle) -> None:
@@ -36,8 +37,3 @@ def show_model(bundle: Bundle) -> None:
     leave_link(
         "curves", bundle.path / f"{CURVES}.png", description=f"Training of {bundle.path}"
     )
-
-
-def logs_of(recipe: Recipe) -> Path:
-    """Name the folder of the curves and the state of a recipe's last training."""
-    return recipe.root / "training" / recipe.name

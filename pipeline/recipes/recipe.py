@@ -24,10 +24,8 @@ from pipeline.recipes.training import TrainingRecipe
 from stores.names import check_id
 from stores.times import Step
 
-# What changes no number: folders, machines, and how often training is saved; a rollout says
-# itself what changes none.
+# What changes no number: folders and machines; training and rollout say it themselves.
 _NOT_SCIENCE = dict.fromkeys(("root", "compute", "outputs", "title"), True)
-_NOT_SCIENCE_OF_TRAINING = {"training": {"checkpoint_minutes"}}
 
 
 class Recipe(RecipePart):
@@ -180,5 +178,5 @@ class Recipe(RecipePart):
     def fingerprint(self) -> str:
         """Hash what can change a number; folders and machines cannot."""
         science = self.model_copy(update={"archive": self.archive.with_values(root=Path())})
-        without = _NOT_SCIENCE | _NOT_SCIENCE_OF_TRAINING
-        return digest(science, exclude=without | {"rollout": self.rollout.no_science})
+        parts = {"training": self.training.no_science, "rollout": self.rollout.no_science}
+        return digest(science, exclude=_NOT_SCIENCE | parts)

@@ -83,8 +83,17 @@ class TrainingRecipe(RecipePart):
     """Deviation of noise added to the target's history while training [normalized units]."""
     seed: int = Field(0, ge=0)
     """Seed of every random choice."""
+    runs: int = Field(1, ge=1, le=1000)
+    """Trainings with seed, seed + 1, and so on; the best of them becomes the current bundle."""
+    track: tuple[Literal["wandb", "mlflow"], ...] = ()
+    """Services that collect the curves, beside curves.csv and TensorBoard; local by default."""
     checkpoint_minutes: float = Field(5.0, ge=0)
     """Minutes of work that a crash may cost; 0 saves after every step."""
+
+    @property
+    def no_science(self) -> set[str]:
+        """Name the keys that change no number of one training."""
+        return {"runs", "track", "checkpoint_minutes"}
 
     @property
     def losses(self) -> tuple[LossRecipe, ...]:

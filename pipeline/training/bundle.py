@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from pipeline.streams.fields import FIELDS
 from pipeline.streams.read import Source
 from pipeline.streams.stack import Stack
 from pipeline.streams.statistics import fit_stack
+from pipeline.training.finished import making_of, note_finished
 from pipeline.training.fit import Tell
+from pipeline.training.lineage import code_digest, list_inputs, list_versions
 from pipeline.training.state import forget_training
 from pipeline.training.train import Trained, train_model
 from stores import grid as grids
@@ -25,7 +27,7 @@ from stores.bundle import Bundle, publish_bundle, stage_bundle
 from stores.cube import Cube
 
 CURVES = "curves"
-_LIBRARIES = ("torch", "lightning", "numpy", "zarr")
+_SCORES = ("train_loss", "validation_loss", "validation_rmse")
 
 
 def train_bundle(
@@ -35,6 +37,7 @@ def train_bundle(
     *,
     spread: Spread,
     tell: Tell | None = None,
+    aside: bool = False,
 ) -> Bundle:
     """Train the recipe's model and publish it with everything needed to use it.
 
@@ -46,16 +49,21 @@ def train_bundle(
         folders: where bundles are published, and where curves and the training's state go.
         spread: workers that read.
         tell: told after every batch how far it is.
+        aside: leave the bundle current that is, as one of several trainings does.
     """
     models, logs = folders
+    cube = Cube.open(cube_path)  # as it is now: it may grow meanwhile
+    inputs, making = list_inputs(cube), making_of(recipe, cube)
     with stage_bundle(models, recipe.name) as folder:
         stack = fit_stack(recipe, cube_path, folder / FIELDS, spread)
         source = Source(cube_path, folder / FIELDS, stack)
         trained = train_model(recipe, source, logs, spread=spread, tell=tell)
         trained.curves.to_csv(folder / f"{CURVES}.csv", index=False)
         (folder / f"{CURVES}.png").write_bytes(to_png(plot_curves(trained.curves)))
-        description = describe(recipe, Cube.open(cube_path), stack, trained)
-        bundle = publish_bundle(folder, models, recipe.name, trained.weights, description)
+        description = describe(recipe, cube, stack, trained) | {"inputs": inputs}
+        weights = trained.weights
+        bundle = publish_bundle(folder, models, recipe.name, weights, description, aside=aside)
+    note_finished(logs, making, bundle)
     forget_training(logs)  # asked for again, the same training is done again
     return bundle
 
@@ -63,8 +71,10 @@ def train_bundle(
 def describe(recipe: Recipe, cube: Cube, stack: Stack, trained: Trained) -> dict[str, Any]:
     """Write down what a model is, what it was made of, and how far it looks."""
     network = ConvLSTM(trained.shape)
-    losses = trained.curves.set_index("epoch")["validation_loss"]
-    science = recipe.model_dump(mode="json", exclude={"root", "compute"})
+    science = recipe.model_dump(
+        mode="json",
+        exclude={"root": True, "compute": True, "training": recipe.training.no_science},
+    )
     science["archive"].pop("root")  # where files lie changes no number
     return {
         "recipe": science,
@@ -77,14 +87,24 @@ def describe(recipe: Recipe, cube: Cube, stack: Stack, trained: Trained) -> dict
         "cube_version": cube.version,
         "reading": asdict(network.reading),
         "reach": asdict(network.reach),
-        "training": {
-            "parameters": trained.n_parameters,
-            "device": trained.device,
-            "best_epoch": trained.best_epoch,
-            "epochs": len(trained.curves),
-            "validation_loss": float(losses[trained.best_epoch]),
-        },
-        "versions": {name: version(name) for name in ("cubecast", *_LIBRARIES)},
+        "training": _describe_training(recipe, trained),
+        "code": code_digest(),
+        "versions": list_versions(),
+    }
+
+
+def _describe_training(recipe: Recipe, trained: Trained) -> dict[str, Any]:
+    rows: Mapping[Any, Any] = trained.curves.set_index("epoch").to_dict("index")
+    best = rows[trained.best_epoch]
+    return {
+        "parameters": trained.n_parameters,
+        "device": trained.device,
+        "best_epoch": trained.best_epoch,
+        "epochs": len(trained.curves),
+        "validation_loss": float(best["validation_loss"]),
+        "score": f"validation_{recipe.training.score.kind}",
+        "scores": {name: float(best[name]) for name in _SCORES if name in best},
+        "curves": f"{CURVES}.csv",
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.training.learner import Learner, Row
+from pipeline.training.track import Tracker
 from stores.files import write_text
 
 log = logging.getLogger(__name__)
@@ -27,9 +29,11 @@ class Diary:
     Args:
         folder: gets ``curves.csv`` and ``tensorboard/``.
         epoch: epochs that were finished before; what a killed run wrote later is replaced.
+        trackers: services that collect curves.
     """
 
-    def __init__(self, folder: Path, epoch: int) -> None:
+    def __init__(self, folder: Path, epoch: int, trackers: Sequence[Tracker] = ()) -> None:
+        self._trackers = trackers
         self._path = folder / CURVES
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=epoch + 1)
         self._began_s = time.monotonic()
@@ -82,6 +86,11 @@ class Diary:
             "best so far, kept" if is_best else f"best was epoch {learner.judge.best_epoch}",
             self._outlook(learner),
         )
+
+    def pass_on(self, curves: Sequence[Row]) -> None:
+        """Tell the services; only of epochs whose state is kept, so that none comes twice."""
+        for tracker in self._trackers:
+            tracker.catch_up(curves)
 
     def _outlook(self, learner: Learner) -> str:
         """Say how long it will take at most."""

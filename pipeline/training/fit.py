@@ -104,6 +104,7 @@ class Fit:
         row, is_best = self.learner.close_epoch()
         self.diary.close_epoch(self.learner, row, is_best)
         self._save()
+        self.diary.pass_on(self.learner.curves)
         crash_point(f"training.epoch.{self.learner.at.epoch}")
 
     def _batches(

@@ -30,6 +30,7 @@ from pipeline.training.learner import Learner, LearningPlan
 from pipeline.training.schedule import Curriculum
 from pipeline.training.state import Checkpoint
 from pipeline.training.task import ForecastTask
+from pipeline.training.track import tracked
 from pipeline.training.weigh import build_weigh
 from stores.windows import Window
 
@@ -119,7 +120,10 @@ def train_model(
     checkpoint = Checkpoint(folder, identity_of(recipe, source))
     _describe(recipe, learner, plan)
     _resume(learner, checkpoint)
-    with Diary(folder, learner.at.epoch) as diary:
+    with (
+        tracked(recipe, checkpoint.identity, folder) as trackers,
+        Diary(folder, learner.at.epoch, trackers) as diary,
+    ):
         fit = Fit(
             learner,
             _stream(recipe, source, plan.train, spread, shuffled=True),
@@ -130,6 +134,7 @@ def train_model(
             tell,
         )
         diary.describe_stream(fit.train)
+        diary.pass_on(learner.curves)
         fit.run()
     return _best(learner)
 

@@ -79,6 +79,15 @@ def test_an_unknown_key_is_refused_with_the_nearest_one_and_no_traceback(
     assert "Traceback" not in done.stderr
 
 
+def test_a_sweep_over_an_unknown_key_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
+    recipe = make_recipe(tmp_path)
+    done = cubecast("train", str(recipe), "--sweep", "training.lrr=1e-3,1e-4")
+    assert done.returncode == 1
+    assert "did you mean 'lr'?" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_unknown_recipe_names_the_nearest_and_debugging_shows_where() -> None:
     done = cubecast("--debug", "check", "rainfall-jawa")
     assert done.returncode == 1

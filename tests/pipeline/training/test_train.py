@@ -211,5 +211,10 @@ def test_a_bundle_holds_everything_needed_to_use_it(tmp_path: Path) -> None:
     assert described["reach"] == {"first_px": 4, "further_px": 2, "stride": 1, "emits": 1}
     assert described["fingerprint"] == recipe.fingerprint()
     assert str(tmp_path) not in str(described)
+    training = described["training"]
+    best = curves.set_index("epoch").loc[training["best_epoch"]]
+    assert training["score"] == "validation_loss"
+    assert training["scores"]["validation_loss"] == pytest.approx(best["validation_loss"])
+    assert set(described["versions"]) >= {"cubecast", "torch", "numpy", "rasterio", "python"}
     assert not list((tmp_path / "logs").rglob("*.ckpt"))
     assert list((tmp_path / "logs" / "tensorboard").glob("events*"))

@@ -1,0 +1,103 @@
+"""The table of a sweep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from flows.artifacts import leave_table
+from flows.asked import Training
+from flows.console import say, show_table
+from flows.steps.runs import command_line
+from pipeline.recipes import Recipe
+from pipeline.recipes.sweep import Combination
+from pipeline.training.compare import Row, score_name, summarize
+from stores.bundle import Bundle
+from stores.files import write_text
+
+_HIDDEN = ("bundles", "fingerprints", "note")
+"""Columns that only the file has, because terminals are narrow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A combination and what came of it."""
+
+    combination: Combination
+    bundles: tuple[Bundle, ...]
+    """One per seed; none where it failed."""
+    failure: str = ""
+
+    @property
+    def score(self) -> float:
+        """Mean of the score that decides; infinite where there is none."""
+        if not self.bundles:
+            return math.inf
+        return summarize(self.bundles)[score_name(self.bundles[0])][0]
+
+    def row(self) -> Row:
+        """Write one line of the table."""
+        row: Row = dict(self.combination.values)
+        if not self.bundles:
+            return row | {"note": f"failed: {self.failure}"}
+        scores = summarize(self.bundles)
+        first = score_name(self.bundles[0])
+        for name in sorted(scores, key=lambda name: name != first):
+            row[name] = scores[name][0]
+            if len(self.bundles) > 1:
+                row[f"{name}_spread"] = scores[name][1]
+        described = [bundle.description for bundle in self.bundles]
+        return row | {
+            "best_epoch": " ".join(str(one["training"]["best_epoch"]) for one in described),
+            "parameters": described[0]["training"]["parameters"],
+            "bundles": " ".join(bundle.path.name for bundle in self.bundles),
+            "fingerprints": " ".join(one["fingerprint"][:12] for one in described),
+        }
+
+
+def table_of(recipe: Recipe) -> Path:
+    """Name the table of a recipe's last sweep."""
+    return recipe.root / "sweeps" / f"{recipe.name}.csv"
+
+
+def keep_ranking(table: Path, ranked: Sequence[Ranked]) -> None:
+    """Write what is known so far, best first."""
+    write_text(table, _frame(ranked).to_csv(index=False))
+
+
+def show_ranking(asked: Training, ranked: Sequence[Ranked], table: Path) -> None:
+    """Print the combinations, best first, and how to train the best one for good.
+
+    Raises:
+        RuntimeError: all of them failed.
+    """
+    best = min(ranked, key=lambda one: one.score)
+    if not best.bundles:
+        raise RuntimeError(
+            f"all {len(ranked)} combinations failed, so none can be chosen; the reasons stand "
+            f"in {table}; the last was: {ranked[-1].failure}"
+        )
+    frame = _frame(ranked).drop(columns=[*_HIDDEN], errors="ignore")
+    rows = [{str(k): _cell(v) for k, v in row.items()} for row in frame.to_dict("records")]
+    title = "sweep, scores on the validation part, best first"
+    show_table(title, rows, columns=list(rows[0]))
+    leave_table("sweep", rows, description=f"{title}: {table}")
+    say(f"table: {table}")
+    say("to make the best combination the current bundle:")
+    say(f"  {command_line('train', asked, best.combination.overrides)}")
+
+
+def _frame(ranked: Sequence[Ranked]) -> pd.DataFrame:
+    """Tabulate all combinations, best first; equals stay in the order of the sweep."""
+    rows = [one.row() for one in sorted(ranked, key=lambda one: one.score)]
+    return pd.DataFrame(rows, dtype=object)  # counts stay whole beside a row that failed
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "failed" if math.isnan(value) else f"{value:.4g}"
+    return str(value)

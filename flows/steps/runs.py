@@ -1,0 +1,48 @@
+"""What a person sees of several trainings: their scores, and what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from flows.artifacts import leave_table
+from flows.asked import Training
+from flows.console import say, show_table
+from pipeline.training.compare import list_scores, summarize
+from stores.bundle import Bundle
+
+
+def show_runs(asked: Training, bundles: Sequence[Bundle], best: Bundle) -> None:
+    """Print the scores of all seeds, their mean and spread, and how to forecast with all."""
+    summary = summarize(bundles)
+    blank = {"best_epoch": "", "bundle": ""}
+    rows = [row | {"seed": str(row["seed"])} for row in list_scores(bundles)]
+    for place, word in enumerate(("mean", "spread")):
+        found = {name: both[place] for name, both in summary.items()}
+        rows.append({"seed": word, **found, **blank})
+    told = [{name: _cell(value) for name, value in row.items()} for row in rows]
+    title = f"{len(bundles)} trainings, scores on the validation part"
+    show_table(title, told, columns=list(told[0]))
+    leave_table("runs", told, description=title)
+    say(f"current is {best.path.name}; to forecast with all of them:")
+    say(f"  {ensemble_line(asked, bundles, best)}")
+
+
+def ensemble_line(asked: Training, bundles: Sequence[Bundle], best: Bundle) -> str:
+    """Write the command that forecasts with all bundles as members of one ensemble."""
+    others = dict.fromkeys(b.path.name for b in bundles if b.path != best.path)
+    members = max(1 + len(others), asked.open().rollout.members)
+    changes = [f"rollout.members={members}", f"rollout.bundles=[{', '.join(others)}]"]
+    return command_line("forecast", asked, changes)
+
+
+def command_line(command: str, asked: Training, changes: Sequence[str]) -> str:
+    """Write a command that can be pasted: the caller's own words, with some changes."""
+    words = ["cubecast", command, asked.recipe]
+    for change in (*asked.overrides, *changes):
+        words += ["--set", change]
+    return shlex.join([*words, *(["--root", asked.root] if asked.root else [])])
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

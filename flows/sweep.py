@@ -1,0 +1,96 @@
+"""Flow: train every combination of some values, and rank them by the validation part."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from prefect import flow
+
+from flows.asked import Training, open_cube
+from flows.naming import run_name
+from flows.steps import ranking
+from flows.steps.outlook import Outlook
+from flows.steps.ranking import Ranked
+from flows.trainings import do_training, find_trained
+from pipeline.recipes import Recipe
+from pipeline.recipes.sweep import Combination, plan_sweep
+from pipeline.training.compare import check_comparable, find_other_samples
+from pipeline.training.track import check_track
+
+log = logging.getLogger(__name__)
+
+_FAILED = (FloatingPointError, MemoryError)
+"""What may become of a combination without ending the sweep: it diverges, or is too large."""
+
+
+@flow(name="sweep", flow_run_name=run_name, persist_result=False)
+def sweep(
+    recipe: str,
+    overrides: list[str] | None = None,
+    root: str | None = None,
+    values: list[str] | None = None,
+) -> str:
+    """Train every combination of values and rank them by their scores on the validation part.
+
+    The current bundle stays; bundles of the sweep are kept beside it. A sweep that was killed,
+    or that is asked for again with more values, trains only what is missing.
+
+    Returns:
+        The table of scores.
+    """
+    asked = Training(recipe, tuple(overrides or ()), root, "")
+    combinations = plan_sweep(values or [], asked.overrides)
+    recipes = _check(asked, combinations)
+    table = ranking.table_of(recipes[0])
+    trainings = [one for c in combinations for one in _of(asked, c).with_seeds()]
+    outlook = Outlook(_left(trainings))
+    log.info(
+        "%d combinations, %d trainings, %d of them finished already",
+        len(combinations),
+        len(trainings),
+        len(trainings) - outlook.n_left,
+    )
+    ranked: list[Ranked] = []
+    for combination in combinations:
+        ranked.append(_train(asked, combination, outlook))
+        ranking.keep_ranking(table, ranked)
+    ranking.show_ranking(asked, ranked, table)
+    return str(table)
+
+
+def _check(asked: Training, combinations: Sequence[Combination]) -> list[Recipe]:
+    """Refuse what cannot be trained or compared, before anything is."""
+    recipes = {str(c): _of(asked, c).open() for c in combinations}
+    first, *_ = opened = list(recipes.values())
+    check_track(first.training.track)
+    check_comparable(recipes)
+    open_cube(first)
+    for key in find_other_samples(opened):
+        log.warning("%s decides which samples validate: small differences mean little", key)
+    return opened
+
+
+def _of(asked: Training, combination: Combination) -> Training:
+    overrides = (*asked.overrides, *combination.overrides)
+    return Training(asked.recipe, overrides, asked.root, str(combination))
+
+
+def _left(trainings: Iterable[Training]) -> set[str]:
+    """Name the trainings that are not finished."""
+    return {one.label for one in trainings if find_trained(one.open()) is None}
+
+
+def _train(asked: Training, combination: Combination, outlook: Outlook) -> Ranked:
+    """Train one combination, with every seed that the recipe asks for."""
+    trainings = _of(asked, combination).with_seeds()
+    bundles = []
+    try:
+        for one in trainings:
+            with outlook.timing(one.label):
+                bundles.append(do_training(one))
+    except _FAILED as error:
+        log.warning("%s failed: %s", combination, error)
+        outlook.leave_out(one.label for one in trainings)
+        return Ranked(combination, (), str(error))
+    return Ranked(combination, tuple(bundles))

@@ -1,0 +1,68 @@
+"""Flow: one of several trainings."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from flows.asked import Training, cube_of, find_logs, models_of, open_recipe
+from flows.runtime import spread_on
+from flows.steps import model
+from flows.steps.step import call
+from pipeline.recipes import Recipe
+from pipeline.training.finished import find_finished, making_of
+from stores.bundle import Bundle, open_bundle
+from stores.cube import Cube
+from stores.lease import lease
+
+log = logging.getLogger(__name__)
+
+_WAIT_S = 24 * 3600.0  # the same training, started by somebody else; this one finds its bundle
+
+
+def _run_name() -> str:
+    """Name a run after its recipe and label."""
+    given = flow_run.parameters or {}
+    return f"train {Path(str(given['recipe'])).stem} {given['label']}"
+
+
+@flow(name="train-one", flow_run_name=_run_name, persist_result=False)
+def train_one(recipe: str, overrides: list[str], root: str | None, label: str) -> str:
+    """Train one of several models and keep its bundle, without making it the current one.
+
+    One that was killed goes on where it was; one that is finished is not trained again, unless
+    the cube, the code or a library has changed.
+
+    Returns:
+        The folder of the bundle.
+    """
+    asked = open_recipe(recipe, overrides, root)
+    with lease(asked.root, f"train-{asked.fingerprint()[:32]}", wait_s=_WAIT_S):
+        bundle = find_trained(asked)
+        if bundle is not None:
+            log.info("%s: trained already, as %s", label, bundle.path.name)
+            return str(bundle.path)
+        log.info("%s: training", label)
+        with spread_on(asked.compute) as spread:
+            bundle = model.train_model(asked, spread, label)
+    model.show_model(bundle)
+    return str(bundle.path)
+
+
+def find_trained(asked: Recipe) -> Bundle | None:
+    """Find the bundle of a recipe that was trained as one of several, on this very cube."""
+    logs = find_logs(asked)
+    if logs is None:
+        return None
+    making = making_of(asked, Cube.open(cube_of(asked)))
+    return find_finished(logs, making, models_of(asked))
+
+
+def do_training(training: Training) -> Bundle:
+    """Do one training as a run of its own."""
+    one = training
+    path = call(train_one, one.recipe, list(one.overrides), one.root, one.label)
+    return open_bundle(Path(path))

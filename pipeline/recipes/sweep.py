@@ -1,0 +1,87 @@
+"""Which combinations of values a sweep tries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import yaml
+
+from pipeline.recipes.load import RecipeError
+
+# All combinations learn from one cube, and their bundles bear one name.
+_FIXED = ("name", "root", "archive", "grid")
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """One value for every swept key."""
+
+    values: tuple[tuple[str, str], ...]
+    """Keys with values as they were written, in YAML."""
+
+    @property
+    def overrides(self) -> list[str]:
+        """Give what ``load_recipe`` takes."""
+        return [f"{key}={value}" for key, value in self.values]
+
+    def __str__(self) -> str:
+        return " ".join(self.overrides)
+
+
+def plan_sweep(asked: Sequence[str], overrides: Sequence[str] = ()) -> list[Combination]:
+    """List every combination of the values of all keys; the last key changes fastest.
+
+    Args:
+        asked: ``key=value,value``, with values in YAML, as in ``model.hidden=[8],[16,16]``.
+        overrides: what is changed for all of them.
+
+    Raises:
+        RecipeError: a key cannot be swept, or stands twice.
+    """
+    axes = [_parse(text) for text in asked]
+    keys = [key for key, _ in axes]
+    taken = [*keys, *(text.partition("=")[0].strip() for text in overrides)]
+    for key in keys:
+        if taken.count(key) > 1:
+            raise RecipeError(
+                f"--sweep {key} is given a value elsewhere too, so one of them would have no "
+                "effect; write all its values in one --sweep"
+            )
+        if key.split(".")[0] in _FIXED:
+            raise RecipeError(
+                f"--sweep {key} would need another cube or give other names, but a sweep "
+                "compares models of one cube; run cubecast train for each"
+            )
+    if not axes or math.prod(len(values) for _, values in axes) < 2:
+        raise RecipeError(
+            f"--sweep {' '.join(asked)} is a single combination, so there is nothing to "
+            "compare; write e.g. --sweep training.lr=1e-3,3e-4"
+        )
+    return [
+        Combination(tuple(zip(keys, values, strict=True)))
+        for values in product(*(values for _, values in axes))
+    ]
+
+
+def _parse(text: str) -> tuple[str, list[str]]:
+    key, equals, written = text.partition("=")
+    try:
+        values = list(_split(written))
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--sweep {text!r} is not plain YAML: {error}") from None
+    if not equals or not key.strip() or not values:
+        raise RecipeError(
+            f"--sweep {text!r} is not key=value,value; write e.g. training.lr=1e-3,3e-4"
+        )
+    return key.strip(), values
+
+
+def _split(written: str) -> Iterator[str]:
+    """Cut at the commas that stand in no bracket and no quotes; values stay as written."""
+    values = yaml.compose(f"[{written}]", Loader=yaml.SafeLoader)
+    assert values is not None  # the brackets are a list
+    for value in values.value:
+        yield written[value.start_mark.index - 1 : value.end_mark.index - 1]

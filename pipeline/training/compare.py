@@ -1,0 +1,122 @@
+"""Compare trainings by their scores on the validation part; the test part stays unseen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from pipeline.recipes import Recipe
+from stores.bundle import Bundle
+
+Row = dict[str, Any]
+
+_SAMPLES = ("patch_px", "min_valid", "leads")
+"""Keys of training that decide which samples validate."""
+
+
+def score_name(bundle: Bundle) -> str:
+    """Name the score that decided which epoch is the best."""
+    return str(bundle.description["training"]["score"])
+
+
+def score_of(bundle: Bundle) -> float:
+    """Give the score that decided; lower is better."""
+    return float(bundle.description["training"]["scores"][score_name(bundle)])
+
+
+def pick_best(bundles: Sequence[Bundle]) -> Bundle:
+    """Choose the bundle with the lowest score; the first of equals."""
+    return min(bundles, key=score_of)
+
+
+def seed_of(bundle: Bundle) -> int:
+    """Give the seed of a bundle's training."""
+    return int(bundle.description["recipe"]["training"]["seed"])
+
+
+def list_scores(bundles: Sequence[Bundle]) -> list[Row]:
+    """Tabulate all scores of each training."""
+    rows = []
+    for bundle in bundles:
+        training = bundle.description["training"]
+        row = {"seed": seed_of(bundle), **training["scores"]}
+        rows.append(row | {"best_epoch": training["best_epoch"], "bundle": bundle.path.name})
+    return rows
+
+
+def summarize(bundles: Sequence[Bundle]) -> dict[str, tuple[float, float]]:
+    """Give mean and spread of every score; the spread of one training is NaN.
+
+    The spread is the standard deviation with one degree of freedom less than there are runs.
+    """
+    every = [bundle.description["training"]["scores"] for bundle in bundles]
+    values = {name: [scores[name] for scores in every] for name in every[0]}
+    return {
+        name: (fmean(found), stdev(found) if len(found) > 1 else math.nan)
+        for name, found in values.items()
+    }
+
+
+def check_comparable(recipes: Mapping[str, Recipe]) -> None:
+    """Refuse to rank trainings by numbers that do not mean the same.
+
+    Args:
+        recipes: what would be trained, by the name that messages use.
+
+    Raises:
+        ValueError: names two of them and what differs.
+    """
+    first, *others = recipes
+    fingerprints: dict[str, str] = {}
+    for name, recipe in recipes.items():
+        same = fingerprints.setdefault(recipe.fingerprint(), name)
+        if same != name:
+            raise ValueError(
+                f"{name!r} and {same!r} are the same training, so comparing them would tell "
+                "nothing; sweep keys that change the model or how it learns, each value once"
+            )
+    for name in others:
+        differing = _differing(_meaning(recipes[first]), _meaning(recipes[name]))
+        if differing:
+            raise ValueError(
+                f"{first!r} and {name!r} differ in {', '.join(differing)}, so their scores are "
+                "in other units or of other leads and cannot be ranked; leave that out of the "
+                "sweep, or give all the same yardstick: --set training.score={kind: rmse, "
+                "lead: 1}"
+            )
+
+
+def find_other_samples(recipes: Sequence[Recipe]) -> list[str]:
+    """Name what lets the validation samples differ, so that small differences mean little."""
+    first, *others = (_samples(recipe) for recipe in recipes)
+    return sorted({key for other in others for key in _differing(first, other)})
+
+
+def _meaning(recipe: Recipe) -> dict[str, Any]:
+    """Say what the deciding score measures."""
+    training, score = recipe.training, recipe.training.score
+    meaning: dict[str, Any] = {
+        "training.score": (score.kind, score.units),
+        "target.variable": recipe.target.variable,
+        "split.validation": recipe.split.validation,
+    }
+    if score.kind == "loss":
+        meaning |= {"training.loss": training.losses, "training.leads": training.leads}
+    else:
+        meaning["the lead of training.score"] = score.lead or training.leads
+    if score.kind == "loss" or score.units == "normalized":
+        target = recipe.target
+        meaning["target.transform"] = target.transform, target.harmonics
+        meaning["split.train"] = recipe.split.train  # what the transform is fitted to
+    return meaning
+
+
+def _samples(recipe: Recipe) -> dict[str, Any]:
+    samples = {f"training.{key}": getattr(recipe.training, key) for key in _SAMPLES}
+    return samples | {"domain": recipe.domain, "rollout.history": recipe.rollout.history}
+
+
+def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    return [key for key in first if first[key] != second.get(key)]

@@ -1,0 +1,55 @@
+"""Trainings that are finished, so that one of several is not done twice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.recipes import Recipe
+from pipeline.training.lineage import code_digest, list_versions
+from stores.bundle import Bundle, open_bundle
+from stores.cube import Cube
+from stores.files import read_json, write_json
+from stores.names import resolve_under
+
+log = logging.getLogger(__name__)
+
+FILE = "finished.json"
+
+
+def making_of(recipe: Recipe, cube: Cube) -> dict[str, Any]:
+    """Say what a training is made of; whatever differs may give another bundle."""
+    return {
+        "recipe": recipe.fingerprint(),
+        "cube": cube.version,
+        "code": code_digest(),
+        "versions": list_versions(),
+    }
+
+
+def note_finished(folder: Path, making: Mapping[str, Any], bundle: Bundle) -> None:
+    """Write down which bundle came out of the training in ``folder``."""
+    write_json(folder / FILE, {"making": dict(making), "bundle": bundle.path.name})
+
+
+def find_finished(folder: Path, making: Mapping[str, Any], models: Path) -> Bundle | None:
+    """Open the bundle of a training that is finished; None when it has to be done.
+
+    Raises:
+        CorruptError: the bundle is damaged; it stands where a new one would.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        written = read_json(path)
+        is_same, bundle = written["making"] == dict(making), str(written["bundle"])
+    except (ValueError, KeyError, TypeError) as error:
+        log.warning("%s cannot be read (%r), so this is trained again", path, error)
+        return None
+    found = resolve_under(models, bundle)
+    if is_same and not found.exists():
+        log.warning("bundle %s is gone, so it is trained again", found)
+    return open_bundle(found) if is_same and found.exists() else None

@@ -1,0 +1,53 @@
+"""What a bundle was made of: inputs, code and libraries; never when or where."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from stores.cube import Cube
+from stores.files import sha256_of
+from stores.inputs import load_inputs
+
+_LIBRARIES = ("torch", "lightning", "numpy", "zarr", "rasterio", "odc-geo")
+_ROOMS = ("pipeline", "stores")
+
+
+def list_inputs(cube: Cube) -> dict[str, dict[str, Any]]:
+    """Name the files behind every variable of a cube by one digest.
+
+    Raises:
+        CorruptError: the cube's record of its inputs is gone or altered.
+    """
+    variables = load_inputs(cube.path, cube.version).variables
+    return {
+        name: {
+            "digest": inputs.digest,
+            "frames": len(inputs.frames),
+            "first": min(inputs.frames),
+            "last": max(inputs.frames),
+        }
+        for name, inputs in variables.items()
+        if inputs.frames
+    }
+
+
+def list_versions() -> dict[str, str]:
+    """Give the versions of everything that can change the last bit of a number."""
+    installed = {name: version(name) for name in ("cubecast", *_LIBRARIES)}
+    return installed | {"python": platform.python_version()}
+
+
+@cache
+def code_digest() -> str:
+    """Name the source code that makes models, also between two releases."""
+    house = Path(__file__).parents[2]
+    digest = hashlib.sha256()
+    for room in _ROOMS:
+        for path in sorted((house / room).rglob("*.py")):
+            digest.update(f"{path.relative_to(house).as_posix()} {sha256_of(path)}\n".encode())
+    return digest.hexdigest()
