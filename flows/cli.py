@@ -12,7 +12,9 @@ from typing import Annotated
 
 import typer
 
-from flows.console import console, errors, say, show_logs
+from flows.cli_server import deploy, down, up
+from flows.console import console, errors, show_logs
+from flows.options import DEFAULT, Init, Overrides, Recipe, Root
 
 app = typer.Typer(
     name="cubecast",
@@ -25,27 +27,6 @@ app = typer.Typer(
 )
 
 _REFUSED, _INTERRUPTED = 1, 130
-
-Recipe = Annotated[
-    str, typer.Argument(help="A YAML file, or the name of one in deploy/recipes.")
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; repeat it."),
-]
-Root = Annotated[
-    Path | None, typer.Option(help="Folder of cube, models and issues, not the recipe's.")
-]
-Home = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the server's database and logs [default: ~/.cubecast]."),
-]
-Init = Annotated[
-    str | None,
-    typer.Option(help="Last observed time that the forecast knows, as in 2017-12."),
-]
-
-_DEFAULT = "rainfall-java"
 
 
 def main() -> None:
@@ -86,7 +67,7 @@ def demo(
     root: Annotated[Path, typer.Option(help="Folder that is written.")] = Path("demo"),
     overrides: Overrides = None,
 ) -> None:
-    """Run the whole job on the sample archive: ingest, train, forecast, evaluate.
+    """Run the whole job on the sample archive: ingest, train, evaluate, forecast.
 
     [dim]cubecast demo[/]
     [dim]cubecast demo --root /tmp/demo --set training.epochs=3[/]
@@ -94,11 +75,11 @@ def demo(
     _prepare()
     from flows.demo import demo as run
 
-    run(recipe=_DEFAULT, overrides=overrides or [], root=str(root))
+    run(recipe=DEFAULT, overrides=overrides or [], root=str(root))
 
 
 @app.command()
-def check(recipe: Recipe = _DEFAULT, overrides: Overrides = None, root: Root = None) -> None:
+def check(recipe: Recipe = DEFAULT, overrides: Overrides = None, root: Root = None) -> None:
     """Check recipe and archive, and print the plan; nothing is written.
 
     [dim]cubecast check[/]
@@ -112,7 +93,7 @@ def check(recipe: Recipe = _DEFAULT, overrides: Overrides = None, root: Root = N
 
 @app.command()
 def plan(
-    recipe: Recipe = _DEFAULT,
+    recipe: Recipe = DEFAULT,
     overrides: Overrides = None,
     root: Root = None,
     shape: Annotated[
@@ -133,7 +114,7 @@ def plan(
 
 
 @app.command()
-def ingest(recipe: Recipe = _DEFAULT, overrides: Overrides = None, root: Root = None) -> None:
+def ingest(recipe: Recipe = DEFAULT, overrides: Overrides = None, root: Root = None) -> None:
     """Bring the cube up to date with its archive.
 
     [dim]cubecast ingest[/]
@@ -147,7 +128,7 @@ def ingest(recipe: Recipe = _DEFAULT, overrides: Overrides = None, root: Root = 
 
 @app.command()
 def train(
-    recipe: Recipe = _DEFAULT,
+    recipe: Recipe = DEFAULT,
     overrides: Overrides = None,
     root: Root = None,
     sweep: Annotated[
@@ -181,7 +162,7 @@ def train(
 
 @app.command()
 def forecast(  # noqa: PLR0913  one parameter an option
-    recipe: Recipe = _DEFAULT,
+    recipe: Recipe = DEFAULT,
     init: Init = None,
     leads: Annotated[int | None, typer.Option(min=1, help="Steps ahead.")] = None,
     bundle: Annotated[str | None, typer.Option(help="Name of a model, not the newest.")] = None,
@@ -212,7 +193,7 @@ def forecast(  # noqa: PLR0913  one parameter an option
 
 @app.command()
 def evaluate(
-    recipe: Recipe = _DEFAULT,
+    recipe: Recipe = DEFAULT,
     bundle: Annotated[str | None, typer.Option(help="Name of a model, not the newest.")] = None,
     overrides: Overrides = None,
     root: Root = None,
@@ -230,7 +211,7 @@ def evaluate(
 
 @app.command()
 def importance(
-    recipe: Recipe = _DEFAULT,
+    recipe: Recipe = DEFAULT,
     bundle: Annotated[str | None, typer.Option(help="Name of a model, not the newest.")] = None,
     repeats: Annotated[int, typer.Option(min=2, help="Permutations of each covariate.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Of the permutations.")] = 0,
@@ -270,57 +251,8 @@ def verify(
         raise typer.Exit(_REFUSED)
 
 
-@app.command()
-def up(
-    recipe: Recipe = _DEFAULT,
-    overrides: Overrides = None,
-    root: Root = None,
-    port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65535, help="Port of the server; 0 takes a free one."),
-    ] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Run in the background.")] = False,
-    home: Home = None,
-) -> None:
-    """Start a local Prefect server with a worker and the scheduled deployments.
-
-    [dim]cubecast up[/]
-    [dim]cubecast up --detach && prefect deployment run forecast/monthly --watch[/]
-    [dim]cubecast up my.yaml --root /data/java --port 0[/]
-    """
-    from flows import server
-    from flows.schedule import Request
-    from flows.state import default_home
-
-    place = (home or default_home()).absolute()
-    request = Request(recipe, tuple(overrides or ()), root)
-    start = server.up_detached if detach else server.up
-    start(request, home=place, port=port, say=say)
-
-
-@app.command()
-def down(home: Home = None) -> None:
-    """Stop what 'cubecast up' started, even after a crash of it.
-
-    [dim]cubecast down[/]
-    """
-    from flows import server
-    from flows.state import default_home
-
-    place = (home or default_home()).absolute()
-    say(f"stopped the server of {place}" if server.down(place) else "nothing was up")
-
-
-@app.command()
-def deploy(recipe: Recipe = _DEFAULT, overrides: Overrides = None, root: Root = None) -> None:
-    """Apply the deployments to the server that PREFECT_API_URL names.
-
-    [dim]PREFECT_API_URL=http://server:4200/api cubecast deploy --root /runs/java[/]
-    """
-    from flows.schedule import Request, deploy_to_active
-
-    deploy_to_active(Request(recipe, tuple(overrides or ()), root))
-    say("deployed; a worker of the pool 'cubecast' runs them")
+for _command in (up, down, deploy):
+    app.command()(_command)
 
 
 @app.command()
