@@ -17,13 +17,13 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from distributed import Client, Future, KilledWorker, wait
 
+from pipeline.together import GPU as GPU
+from pipeline.together import Say, Seat, Together
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
-
-GPU = "GPU"
-"""Name of the Dask resource that workers with a GPU offer."""
 
 _ATTEMPTS = 3  # a worker that dies takes its items along; the fourth death is no accident
 _PULSE_S = 5.0
@@ -58,8 +58,44 @@ class Spread(Protocol):
         With ``on_gpu`` only workers that have a GPU take items, each as many as it has GPUs.
         """
 
+    def together(
+        self,
+        function: Callable[[Seat, Say], Result],
+        n: int,
+        *,
+        hear: Callable[[Any], None],
+        on_gpu: bool = False,
+    ) -> list[Result]:
+        """Run ``function`` ``n`` times at once, each on a worker of its own.
 
-class InPlace:
+        All stop when one fails or dies. ``hear`` is told what they say, in this thread.
+
+        Raises:
+            ConnectionError: a worker died; the same call may go well.
+            ValueError: there is no such place here.
+        """
+
+
+class Alone:
+    """A place with one process: nothing runs there at the same time."""
+
+    def together(
+        self,
+        function: Callable[[Seat, Say], Result],
+        n: int,
+        *,
+        hear: Callable[[Any], None],
+        on_gpu: bool = False,
+    ) -> list[Result]:
+        """Refuse: the parts of one process would wait for each other."""
+        raise ValueError(
+            f"compute.ranks={n} learn at the same time in processes of their own, but all work "
+            f"runs in this one, so they would wait for each other; set compute.workers={n}, or "
+            "name a Dask scheduler in compute.scheduler"
+        )
+
+
+class InPlace(Alone):
     """Compute in this process, one item after the other."""
 
     n_workers = 1
@@ -140,6 +176,18 @@ class OnDask:
                 for following in islice(rest, 1):
                     started = start(following)
                     running[started.future] = started
+
+    def together(
+        self,
+        function: Callable[[Seat, Say], Result],
+        n: int,
+        *,
+        hear: Callable[[Any], None],
+        on_gpu: bool = False,
+    ) -> list[Result]:
+        """Run a function on ``n`` workers at once; all stop when one fails."""
+        look_after = self._revive or (lambda: None)
+        return Together(self._client, n, on_gpu, look_after).run(function, hear)
 
     def _width(self, in_flight: int | None) -> int:
         return in_flight or 2 * self.n_workers
