@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from distributed import Client, Future, KilledWorker, wait
 
 from pipeline.together import GPU as GPU
-from pipeline.together import Say, Seat, Together
+from pipeline.together import Line, Seat, Together
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -60,15 +60,17 @@ class Spread(Protocol):
 
     def together(
         self,
-        function: Callable[[Seat, Say], Result],
+        function: Callable[[Seat, Line], Result],
         n: int,
         *,
         hear: Callable[[Any], None],
+        is_ending: Callable[[], bool],
         on_gpu: bool = False,
     ) -> list[Result]:
         """Run ``function`` ``n`` times at once, each on a worker of its own.
 
-        All stop when one fails or dies. ``hear`` is told what they say, in this thread.
+        All stop when one fails or dies. ``hear`` is told what they say, in this thread; once
+        ``is_ending``, they are asked to keep what is done and end.
 
         Raises:
             ConnectionError: a worker died; the same call may go well.
@@ -81,10 +83,11 @@ class Alone:
 
     def together(
         self,
-        function: Callable[[Seat, Say], Result],
+        function: Callable[[Seat, Line], Result],
         n: int,
         *,
         hear: Callable[[Any], None],
+        is_ending: Callable[[], bool],
         on_gpu: bool = False,
     ) -> list[Result]:
         """Refuse: the parts of one process would wait for each other."""
@@ -179,15 +182,16 @@ class OnDask:
 
     def together(
         self,
-        function: Callable[[Seat, Say], Result],
+        function: Callable[[Seat, Line], Result],
         n: int,
         *,
         hear: Callable[[Any], None],
+        is_ending: Callable[[], bool],
         on_gpu: bool = False,
     ) -> list[Result]:
         """Run a function on ``n`` workers at once; all stop when one fails."""
         look_after = self._revive or (lambda: None)
-        return Together(self._client, n, on_gpu, look_after).run(function, hear)
+        return Together(self._client, n, on_gpu, look_after, is_ending).run(function, hear)
 
     def _width(self, in_flight: int | None) -> int:
         return in_flight or 2 * self.n_workers

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -23,10 +27,36 @@ GPU = "GPU"
 _PULSE_S = 0.5
 _PATIENCE_S = 30.0  # a worker that was killed is back in 1 to 3 s
 _GRACE_S = 10.0  # until those that lost a companion have noticed
-_RESTART_S = 30.0
+_BREATH_S = 0.05
+_CONSEQUENCES = (ConnectionError, KilledWorker)  # of an error elsewhere
 
-Say = Callable[[Any], None]
-"""Sends plain values to who started the work; raises when nobody wants it any more."""
+_asked_to_end: set[str] = set()  # topics, on a worker
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The line from one of the companions to who started them."""
+
+    rank: int
+    topic: str
+    key: Any
+
+    def say(self, message: Any) -> None:
+        """Send a plain value; None sends nothing, but looks whether anybody listens.
+
+        Raises:
+            RuntimeError: nobody wants the work any more.
+        """
+        worker = get_worker()
+        task = worker.state.tasks.get(self.key)
+        if task is None or task.state == "cancelled":
+            raise RuntimeError(f"rank {self.rank} is not wanted any more, so it stops")
+        if message is not None:
+            worker.log_event(self.topic, message)
+
+    def is_asked_to_end(self) -> bool:
+        """Tell whether to keep what is done and end."""
+        return self.topic in _asked_to_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +71,7 @@ class Seat:
     """Address of the first one, and a port that was free there."""
 
 
-Function = Callable[[Seat, Say], Any]
+Function = Callable[[Seat, Line], Any]
 
 
 @dataclass
@@ -53,13 +83,16 @@ class Together:
         n: how many.
         on_gpu: take workers that have a GPU.
         look_after: called while waiting; brings back workers that are missing.
+        is_ending: tells whether the companions are to be asked to end.
     """
 
     client: Client
     n: int
     on_gpu: bool = False
     look_after: Callable[[], None] = lambda: None
+    is_ending: Callable[[], bool] = lambda: False
     _addresses: list[str] = field(default_factory=list, init=False)
+    _is_asked: bool = field(default=False, init=False)
 
     def run(self, function: Function, hear: Callable[[Any], None]) -> list[Any]:
         """Give the results in the order of ranks; ``hear`` is told what they say.
@@ -74,7 +107,7 @@ class Together:
         futures: list[Future[Any]] = []
         try:
             futures = self._start(function, topic)
-            self._wait(futures, partial(_hear_all, said, hear))
+            self._wait(futures, partial(self._talk, said, hear, topic))
             return [future.result() for future in futures]
         except BaseException:
             self._stop(futures)
@@ -123,59 +156,61 @@ class Together:
             for rank, (host, address) in enumerate(zip(hosts, self._addresses, strict=True))
         ]
 
-    def _wait(self, futures: Sequence[Future[Any]], listen: Callable[[], None]) -> None:
+    def _wait(self, futures: Sequence[Future[Any]], talk: Callable[[], None]) -> None:
         """Wait until all are done; raise when one fails or is gone."""
-        while True:
-            listen()
-            gone = self._gone(futures)
-            failed = [f for f in futures if f.status in ("error", "cancelled", "lost")]
-            if gone or failed:
-                _settle(futures)
-                listen()
-                raise self._error(futures, gone)
-            if all(future.done() for future in futures):
-                listen()
-                return
-            _settle(futures, _PULSE_S)
+        lost_s = math.inf
+        while not all(future.status == "finished" for future in futures):
+            talk()
+            errors = [f.exception() for f in futures if f.status == "error"]
+            self._check(futures, errors)
+            if errors:  # somebody lost the others: who has the cause is about to say it
+                lost_s = min(lost_s, time.monotonic())
+                if time.monotonic() - lost_s > _GRACE_S:
+                    raise _known(errors)[0]
+            _settle(futures)
+        talk()
 
-    def _gone(self, futures: Sequence[Future[Any]]) -> list[int]:
-        """List the ranks whose worker died before they were done."""
-        alive = self.client.scheduler_info(n_workers=-1)["workers"]
-        return [
-            rank
+    def _check(self, futures: Sequence[Future[Any]], errors: Sequence[Any]) -> None:
+        """Raise what ended the work, as soon as that is known."""
+        causes = [error for error in _known(errors) if not isinstance(error, _CONSEQUENCES)]
+        if causes:
+            raise causes[0]
+        alive = self._alive()
+        gone = [
+            f"rank {rank} ({address})"
             for rank, address in enumerate(self._addresses)
             if address not in alive and futures[rank].status != "finished"
         ]
+        if gone or any(future.cancelled() for future in futures):
+            raise ConnectionError(
+                f"the worker of {', '.join(gone) or 'a rank'} is gone, so all {self.n} ranks "
+                "stopped; run the same command: it goes on from the state that was kept. If it "
+                "happens again, most likely the memory is full: raise compute.memory_gb"
+            )
 
-    def _error(self, futures: Sequence[Future[Any]], gone: Sequence[int]) -> BaseException:
-        """Choose what ended the work; others only say that they lost a companion."""
-        found = [future.exception() for future in futures if future.status == "error"]
-        lost = [error for error in found if isinstance(error, ConnectionError | KilledWorker)]
-        own = [error for error in found if error not in lost]
-        if own and own[0] is not None:
-            return own[0]
-        gone = gone or self._gone(futures)
-        if not gone and lost and lost[0] is not None:
-            return lost[0]
-        which = ", ".join(f"rank {rank} ({self._addresses[rank]})" for rank in gone)
-        return ConnectionError(
-            f"the worker of {which or 'a rank'} is gone, so all {self.n} ranks stopped; run "
-            "the same command: it goes on from the state that was kept. If it happens again, "
-            "most likely the memory is full: raise compute.memory_gb"
-        )
+    def _talk(self, said: SimpleQueue[Any], hear: Callable[[Any], None], topic: str) -> None:
+        """Hear what the companions said, and ask them to end when it is time."""
+        with suppress(Empty):
+            while True:
+                hear(said.get_nowait())
+        if self.is_ending() and not self._is_asked:
+            self._is_asked = True
+            self.client.run(_ask_to_end, topic, workers=self._addresses)
 
     def _stop(self, futures: Sequence[Future[Any]]) -> None:
-        """Let no companion go on, and give back workers that wait for one that is gone."""
+        """Let no companion go on, and take workers back from those that hear nothing."""
         self.client.cancel(list(futures), force=True)
-        until = time.monotonic() + _GRACE_S
-        while (busy := self._busy()) and time.monotonic() < until:
-            time.sleep(_PULSE_S)
-        if busy:
+        _wait_while(self._busy)
+        if busy := self._busy():
             log.warning("workers %s did not stop and are restarted", ", ".join(busy))
-            self.client.restart_workers(busy, timeout=_RESTART_S, raise_for_error=False)
+            self.client.run(_exit_soon, workers=busy)  # their nannies start them anew
+            _wait_while(lambda: self._alive() & set(busy))
+
+    def _alive(self) -> set[str]:
+        return set(self.client.scheduler_info(n_workers=-1)["workers"])
 
     def _busy(self) -> list[str]:
-        alive = self.client.scheduler_info(n_workers=-1)["workers"]
+        alive = self._alive()
         asked = [address for address in self._addresses if address in alive]
         answers = self.client.run(_is_busy, workers=asked, on_error="ignore") if asked else {}
         return [address for address, is_busy in answers.items() if is_busy]
@@ -183,36 +218,28 @@ class Together:
 
 def _take_seat(function: Function, seat: Seat, topic: str) -> Any:
     """Run on a worker."""
-    worker = get_worker()
-    key = worker.get_current_task()
-
-    def say(message: Any) -> None:
-        task = worker.state.tasks.get(key)
-        if task is None or task.state == "cancelled":
-            raise InterruptedError(f"rank {seat.rank} is not wanted any more, so it stops")
-        if message is not None:
-            worker.log_event(topic, message)
-
-    return function(seat, say)
+    return function(seat, Line(seat.rank, topic, get_worker().get_current_task()))
 
 
-def _hear_all(said: SimpleQueue[Any], hear: Callable[[Any], None]) -> None:
-    while True:
-        try:
-            message = said.get_nowait()
-        except Empty:
-            return
-        hear(message)
+def _ask_to_end(topic: str) -> None:
+    _asked_to_end.add(topic)
 
 
-def _settle(futures: Sequence[Future[Any]], timeout_s: float = _GRACE_S) -> None:
-    """Wait for all of them a little; one that failed does not end the waiting."""
-    until = time.monotonic() + timeout_s
-    while any(future.status == "pending" for future in futures):
-        left = until - time.monotonic()
-        if left <= 0:
-            return
-        time.sleep(min(left, 0.05))
+def _known(errors: Sequence[BaseException | None]) -> list[BaseException]:
+    return [error for error in errors if error is not None]
+
+
+def _settle(futures: Sequence[Future[Any]]) -> None:
+    """Wait for one pulse, or until one of them ends."""
+    before, until = [future.status for future in futures], time.monotonic() + _PULSE_S
+    while time.monotonic() < until and before == [future.status for future in futures]:
+        time.sleep(_BREATH_S)
+
+
+def _wait_while(is_so: Callable[[], object]) -> None:
+    until = time.monotonic() + _GRACE_S
+    while is_so() and time.monotonic() < until:
+        time.sleep(_BREATH_S)
 
 
 def _free_port(host: str) -> int:
@@ -221,6 +248,10 @@ def _free_port(host: str) -> int:
         found.bind((host, 0))
         port: int = found.getsockname()[1]
         return port
+
+
+def _exit_soon() -> None:
+    threading.Timer(_BREATH_S, os._exit, [1]).start()  # behind the answer
 
 
 def _is_busy(dask_worker: Worker) -> bool:

@@ -13,10 +13,11 @@ import torch
 from pipeline.recipes import ComputeRecipe
 from pipeline.spread import InPlace, Spread
 from pipeline.streams.dataset import StreamedBatches
-from pipeline.together import Say, Seat
+from pipeline.together import Line, Seat
 from pipeline.training.diary import Diary
 from pipeline.training.fabric import leaving_group
 from pipeline.training.fit import Tell
+from pipeline.training.interrupt import asked_by, ending_noted
 from pipeline.training.learner import Learner, Row
 
 log = logging.getLogger(__name__)
@@ -35,8 +36,14 @@ def learn_in_company(
         ConnectionError: a rank was lost; called again, the others go on from the kept state.
     """
     on_gpu = compute.device != "cpu" and torch.cuda.is_available()
-    hear = partial(_hear, tell)
-    spread.together(partial(_take_part, learn), compute.ranks, hear=hear, on_gpu=on_gpu)
+    with ending_noted() as ending:
+        spread.together(
+            partial(_take_part, learn),
+            compute.ranks,
+            hear=partial(_hear, tell),
+            is_ending=lambda: ending.asked,
+            on_gpu=on_gpu,
+        )
 
 
 class SilentDiary(Diary):
@@ -61,13 +68,13 @@ class SilentDiary(Diary):
         """Write nothing."""
 
 
-def _take_part(learn: Learn, seat: Seat, say: Say) -> None:
+def _take_part(learn: Learn, seat: Seat, line: Line) -> None:
     """Learn as one of the ranks; runs on a worker, which reads its share by itself."""
 
     def tell(done: float, total: float, note: str) -> None:
-        say([done, total, note] if seat.rank == 0 else None)
+        line.say([done, total, note] if seat.rank == 0 else None)
 
-    with _log_sent(seat, say), leaving_group():
+    with _log_sent(seat, line), asked_by(line.is_asked_to_end), leaving_group():
         learn(spread=InPlace(), tell=tell, seat=seat)
 
 
@@ -82,20 +89,20 @@ def _hear(tell: Tell | None, said: Any) -> None:
 class _Sender(logging.Handler):
     """Sends log lines to who started the ranks."""
 
-    def __init__(self, say: Say, level: int) -> None:
+    def __init__(self, line: Line, level: int) -> None:
         super().__init__(level)
-        self._say = say
+        self._line = line
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send one line."""
-        self._say([record.levelno, record.getMessage()])
+        self._line.say([record.levelno, record.getMessage()])
 
 
 @contextmanager
-def _log_sent(seat: Seat, say: Say) -> Iterator[None]:
-    """Send what a rank logs: all of the first one, warnings of the others."""
-    level = logging.INFO if seat.rank == 0 else logging.WARNING
-    logger, sender = logging.getLogger(_SOURCE), _Sender(say, level)
+def _log_sent(seat: Seat, line: Line) -> Iterator[None]:
+    """Send what the first rank logs; the others would say the same."""
+    level = logging.INFO if seat.rank == 0 else logging.ERROR
+    logger, sender = logging.getLogger(_SOURCE), _Sender(line, level)
     before = logger.level
     logger.setLevel(logging.INFO)
     logger.addHandler(sender)
