@@ -10,7 +10,7 @@ from pipeline.recipes.base import RecipePart
 
 
 class ComputeRecipe(RecipePart):
-    """Workers that read patches and roll tiles."""
+    """Workers that read patches, train together and roll tiles."""
 
     scheduler: str | None = None
     """Address of a Dask scheduler; a local cluster by default."""

@@ -105,6 +105,7 @@ def _log_sent(seat: Seat, line: Line) -> Iterator[None]:
     logger, sender = logging.getLogger(_SOURCE), _Sender(line, level)
     before = logger.level
     logger.setLevel(logging.INFO)
+    logging.getLogger("lightning").setLevel(logging.WARNING)  # it frames every greeting
     logger.addHandler(sender)
     try:
         yield

@@ -12,8 +12,8 @@ import psutil
 import torch
 import torch.distributed as group
 from lightning.fabric import Fabric
-from lightning.fabric.plugins.environments import ClusterEnvironment
-from lightning.fabric.strategies import DDPStrategy
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.strategies.ddp import DDPStrategy
 
 from pipeline.together import Seat
 

@@ -59,7 +59,7 @@ def _over_ranks(norm: nn.BatchNorm2d) -> RanksBatchNorm:
 
 
 def _total(values: Tensor) -> Tensor:
-    total: Tensor = _Total.apply(values)
+    total: Tensor = _Total.apply(values)  # type: ignore[no-untyped-call]  # torch's
     return total
 
 

@@ -65,7 +65,7 @@ class Ranks:
         found = [weight.grad for weight in weights if weight.grad is not None]
         flat = self.total(torch.cat([gradient.flatten() for gradient in found]))
         sizes = [gradient.numel() for gradient in found]
-        for gradient, part in zip(found, flat.split(sizes), strict=True):
+        for gradient, part in zip(found, torch.split(flat, sizes), strict=True):
             gradient.copy_(part.view_as(gradient))
 
     def gather(self, value: Value) -> list[Value]:

@@ -32,7 +32,7 @@ from pipeline.training.learner import Learner, LearningPlan
 from pipeline.training.ranks import draw_apart
 from pipeline.training.schedule import Curriculum
 from pipeline.training.share import stream_for
-from pipeline.training.state import Checkpoint
+from pipeline.training.state import Checkpoint, State
 from pipeline.training.task import ForecastTask
 from pipeline.training.weigh import build_weigh
 from stores.windows import Window
@@ -120,13 +120,11 @@ def train_model(
     """
     learn = partial(_learn, recipe, source, folder)
     if recipe.compute.ranks == 1:
-        return _best(learn(spread=spread, tell=tell))
+        return _best(recipe, source, learn(spread=spread, tell=tell).state())
     learn_in_company(learn, recipe.compute, spread, tell)
     state = Checkpoint(folder, identity_of(recipe, source)).open()
-    assert state is not None  # the ranks have left it
-    learner = build_learner(recipe, source, plan_training(recipe, source))
-    learner.restore(state)
-    return _best(learner)
+    assert state is not None  # the ranks have left it: no weights pass through the scheduler
+    return _best(recipe, source, state)
 
 
 def _learn(
@@ -146,8 +144,7 @@ def _learn(
     checkpoint = Checkpoint(folder, identity_of(recipe, source))
     _describe(recipe, learner, plan)
     _resume(learner, checkpoint)
-    first = learner.ranks.is_first
-    with Diary(folder, learner.at.epoch) if first else SilentDiary() as diary:
+    with Diary(folder, learner.at.epoch) if learner.ranks.is_first else SilentDiary() as diary:
         fit = Fit(
             learner,
             _stream(recipe, source, plan.train, spread, shuffled=True, seat=seat),
@@ -239,8 +236,8 @@ def _stream(
     shuffled: bool,
     seat: Seat | None = None,
 ) -> StreamedBatches:
-    training = recipe.training
-    return stream_for(seat, shared=shuffled)(
+    training, streams = recipe.training, stream_for(seat, shared=shuffled)
+    return streams(
         batch_loader(source, Span(recipe.rollout.history, training.leads)),
         samples,
         batch=training.batch,
@@ -251,14 +248,14 @@ def _stream(
 
 
 def _describe(recipe: Recipe, learner: Learner, plan: TrainingPlan) -> None:
-    made_on = learner.made_on
+    made_on, n = learner.made_on, learner.ranks.n
     log.info(
         "training %d parameters on %s (%d threads%s), precision %s; %d samples of %d patches, "
         "%d steps an epoch of up to %d patches, up to %d epochs; %d samples validate",
         count_parameters(learner.task.network),
         learner.fabric.device,
         made_on["threads"],
-        f", {learner.ranks.n} ranks" if learner.ranks.n > 1 else "",
+        f", {n} ranks" if n > 1 else "",
         made_on["precision"],
         len(plan.train),
         len(plan.patches),
@@ -289,14 +286,15 @@ def _resume(learner: Learner, checkpoint: Checkpoint) -> None:
     log.info("going on behind epoch %d, batch %d of %s", at.epoch, at.batch, checkpoint.path)
 
 
-def _best(learner: Learner) -> Trained:
-    """Gather the weights of the best epoch and the curves."""
-    curves = pd.DataFrame(learner.curves)
+def _best(recipe: Recipe, source: Source, state: State) -> Trained:
+    """Gather the weights of the best epoch and the curves from the state that is left."""
+    shape = build_shape(recipe, len(source.stack.names))
+    judge = state["judge"]
     return Trained(
-        shape=learner.task.network.shape,
-        weights={name: value.numpy() for name, value in learner.judge.weights.items()},
-        curves=curves.astype({"epoch": int}),
-        best_epoch=learner.judge.best_epoch,
-        n_parameters=count_parameters(learner.task.network),
-        device=str(learner.fabric.device),
+        shape=shape,
+        weights={name: value.numpy() for name, value in judge["weights"].items()},
+        curves=pd.DataFrame(state["curves"]).astype({"epoch": int}),
+        best_epoch=judge["best_epoch"],
+        n_parameters=count_parameters(ConvLSTM(shape)),
+        device=state["made_on"]["device"],
     )

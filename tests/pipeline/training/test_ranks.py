@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,14 +18,15 @@ from tests.make import make_recipe
 
 
 @pytest.fixture
-def alone() -> Iterator[None]:
-    group.init_process_group("gloo", store=group.HashStore(), rank=0, world_size=1)
+def alone(tmp_path: Path) -> Iterator[None]:
+    here = f"file://{tmp_path}/meeting"
+    group.init_process_group("gloo", init_method=here, rank=0, world_size=1)
     yield
     group.destroy_process_group()
 
 
 @pytest.mark.usefixtures("alone")
-@pytest.mark.parametrize("shape", [(4, 3, 5, 7), (1, 3, 1, 2)])
+@pytest.mark.parametrize("shape", [(4, 3, 5, 7), (1, 3, 1, 3)])
 def test_normalizing_over_ranks_is_batch_normalization(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     plain, shared = nn.BatchNorm2d(3), RanksBatchNorm(3)
@@ -141,13 +143,13 @@ def test_more_ranks_than_workers_are_refused_before_anything_runs() -> None:
     assert ComputeRecipe(ranks=9, workers=0, scheduler="tcp://10.0.0.1:8786").ranks == 9
 
 
-def test_more_ranks_than_samples_of_a_batch_are_refused(tmp_path: Any) -> None:
+def test_more_ranks_than_samples_of_a_batch_are_refused(tmp_path: Path) -> None:
     path = make_recipe(tmp_path, compute={"workers": 8, "ranks": 5})
     with pytest.raises(ValueError, match=r"training.batch=4 is shared by compute.ranks=5"):
         load_recipe(path)
 
 
-def test_ranks_change_no_fingerprint(tmp_path: Any) -> None:
+def test_ranks_change_no_fingerprint(tmp_path: Path) -> None:
     one = load_recipe(make_recipe(tmp_path, compute={"workers": 2}))
     two = one.with_values(compute=one.compute.with_values(ranks=2))
     assert one.fingerprint() == two.fingerprint()
