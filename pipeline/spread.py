@@ -19,13 +19,13 @@ import psutil
 from distributed import Client, Future, KilledWorker, wait
 from distributed.system import MEMORY_LIMIT
 
+from pipeline.together import GPU as GPU
+from pipeline.together import Line, Seat, Together
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
-
-GPU = "GPU"
-"""Name of the Dask resource that workers with a GPU offer."""
 
 _ATTEMPTS = 3  # a worker that dies takes its items along; the fourth death is no accident
 _PULSE_S = 5.0
@@ -65,6 +65,25 @@ class Spread(Protocol):
         With ``on_gpu`` only workers that have a GPU take items, each as many as it has GPUs.
         """
 
+    def together(
+        self,
+        function: Callable[[Seat, Line], Result],
+        n: int,
+        *,
+        hear: Callable[[Any], None],
+        is_ending: Callable[[], bool],
+        on_gpu: bool = False,
+    ) -> list[Result]:
+        """Run ``function`` ``n`` times at once, each on a worker of its own.
+
+        All stop when one fails or dies. ``hear`` is told what they say, in this thread; once
+        ``is_ending``, they are asked to keep what is done and end.
+
+        Raises:
+            ConnectionError: a worker died; the same call may go well.
+            ValueError: there is no such place here.
+        """
+
 
 def free_bytes() -> int:
     """Say how much memory this process may still take: of the machine, or of its container."""
@@ -72,7 +91,27 @@ def free_bytes() -> int:
     return max(0, min(int(psutil.virtual_memory().available), int(MEMORY_LIMIT) - own))
 
 
-class InPlace:
+class Alone:
+    """A place with one process: nothing runs there at the same time."""
+
+    def together(
+        self,
+        function: Callable[[Seat, Line], Result],
+        n: int,
+        *,
+        hear: Callable[[Any], None],
+        is_ending: Callable[[], bool],
+        on_gpu: bool = False,
+    ) -> list[Result]:
+        """Refuse: the parts of one process would wait for each other."""
+        raise ValueError(
+            f"compute.ranks={n} learn at the same time in processes of their own, but all work "
+            f"runs in this one, so they would wait for each other; set compute.workers={n}, or "
+            "name a Dask scheduler in compute.scheduler"
+        )
+
+
+class InPlace(Alone):
     """Compute in this process, one item after the other."""
 
     n_workers = 1
@@ -101,7 +140,7 @@ class InPlace:
         return ((item, function(item)) for item in items)
 
 
-class OnThreads:
+class OnThreads(Alone):
     """Compute on threads of this process; for work that decodes and copies, which share it.
 
     Args:
@@ -206,6 +245,19 @@ class OnDask:
                 for following in islice(rest, 1):
                     started = start(following)
                     running[started.future] = started
+
+    def together(
+        self,
+        function: Callable[[Seat, Line], Result],
+        n: int,
+        *,
+        hear: Callable[[Any], None],
+        is_ending: Callable[[], bool],
+        on_gpu: bool = False,
+    ) -> list[Result]:
+        """Run a function on ``n`` workers at once; all stop when one fails."""
+        look_after = self._revive or (lambda: None)
+        return Together(self._client, n, on_gpu, look_after, is_ending).run(function, hear)
 
     def _width(self, in_flight: int | None) -> int:
         return in_flight or 2 * self.n_workers

@@ -1,6 +1,7 @@
 """Losses that see valid pixels only: torch alone, so they run wherever a network does."""
 
 from pipeline.losses.build import Loss, build_loss, join_losses
+from pipeline.losses.counts import counted_by
 from pipeline.losses.laplacian import laplacian
 from pipeline.losses.point import classed, huber, pointwise
 from pipeline.losses.spreads import crps, pinball, without_crossing
@@ -10,6 +11,7 @@ __all__ = [
     "Loss",
     "build_loss",
     "classed",
+    "counted_by",
     "crps",
     "huber",
     "join_losses",

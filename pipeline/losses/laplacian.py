@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
+from pipeline.losses.counts import count
+
 
 def laplacian(forecast: Tensor, truth: Tensor, valid: Tensor, *, levels: int = 3) -> Tensor:
     """Sum the mean absolute error of every band of a pyramid, and of its coarsest level.
@@ -29,7 +31,7 @@ def laplacian(forecast: Tensor, truth: Tensor, valid: Tensor, *, levels: int = 3
 
 def _mean_size(values: Tensor, valid: Tensor) -> Tensor:
     sizes = torch.where(valid, values, 0.0).abs()
-    return sizes.sum() / valid.sum().clamp(min=1)
+    return sizes.sum() / count(valid)
 
 
 def _halve(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pipeline.losses.counts import count
+
 Error = Callable[[Tensor], Tensor]
 
 
@@ -43,7 +45,7 @@ def masked_error(forecast: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
 
 def mean_over(values: Tensor, valid: Tensor) -> Tensor:
     """Average what is zero outside of ``valid``; a batch without valid pixels gives 0."""
-    return values.sum() / valid.sum().clamp(min=1)
+    return values.sum() / count(valid)
 
 
 def classed(truth: Tensor, thresholds: Tensor, factors: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from pipeline.losses.counts import count
+
 
 def pinball(
     forecast: Tensor, truth: Tensor, valid: Tensor, *, quantiles: Sequence[float]
@@ -33,7 +35,7 @@ def pinball(
     error = torch.where(valid, truth - forecast, 0.0)  # (q, b, l, y, x)
     q = error.new_tensor(list(quantiles)).reshape(-1, *[1] * truth.dim())
     cost = torch.maximum(q * error, (q - 1) * error)
-    return cost.sum() / (len(quantiles) * valid.sum().clamp(min=1))
+    return cost.sum() / (len(quantiles) * count(valid))
 
 
 def without_crossing(outputs: Tensor) -> Tensor:
@@ -72,4 +74,4 @@ def crps(forecast: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     ranks = (2 * ranks - m + 1).reshape(-1, *[1] * truth.dim())
     off = (members - known).abs().mean(dim=0)
     spread = (ranks * members.sort(dim=0).values).sum(dim=0) / (m * (m - 1))
-    return (off - spread).sum() / valid.sum().clamp(min=1)
+    return (off - spread).sum() / count(valid)

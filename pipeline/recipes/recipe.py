@@ -147,6 +147,16 @@ class Recipe(RecipePart):
         return self
 
     @model_validator(mode="after")
+    def _every_rank_has_a_sample(self) -> Self:
+        batch, ranks = self.training.batch, self.compute.ranks
+        if batch < ranks:
+            raise ValueError(
+                f"training.batch={batch} is shared by compute.ranks={ranks}, so some would "
+                "have nothing to learn from; raise training.batch or lower compute.ranks"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _training_rolls_no_further_than_the_forecast(self) -> Self:
         if self.training.leads > self.rollout.leads:
             raise ValueError(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.recipes.base import RecipePart
 
 
 class ComputeRecipe(RecipePart):
-    """Workers that read patches and roll tiles."""
+    """Workers that read patches, train together and roll tiles."""
 
     scheduler: str | None = None
     """Address of a Dask scheduler; a local cluster by default."""
@@ -22,6 +22,22 @@ class ComputeRecipe(RecipePart):
     """Memory of each worker; an equal share of this machine's by default [GB]."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the network runs."""
+    ranks: int = Field(1, ge=1, le=1024)
+    """Workers that train one network together; 1 trains in the process that was started.
+
+    Each takes an equal part of every training.batch, which stays what it is: ranks change no
+    step, no learning rate and no schedule, as the other machines of this part.
+    """
+
+    @model_validator(mode="after")
+    def _every_rank_has_a_worker(self) -> Self:
+        if self.scheduler is None and 1 < self.ranks > self.workers:
+            raise ValueError(
+                f"ranks={self.ranks} learn at the same time, each on a worker of its own, but "
+                f"workers={self.workers}, so they would wait for each other; set "
+                f"workers={self.ranks}, or lower ranks"
+            )
+        return self
 
 
 class OutputsRecipe(RecipePart):

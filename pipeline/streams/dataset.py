@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 import numpy as np
@@ -141,7 +141,11 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
             return
         assert isinstance(self._load, BlockLoader)
         samples = [sample for batch in wanted for sample in batch]
-        reads, growing = self._plan_reads(self._load, samples)
+        reads = plan_reads(
+            self._load.blocks(samples), most=self._load.per_read(samples[0].window)
+        )
+        empty = partial(self._load.empty, window=samples[0].window)
+        growing = Growing([len(batch) for batch in wanted], empty)
         if way.spread.shares_memory:
             rows = ([(growing.row(i), samples[i]) for i in read] for read in reads)
             done = way.spread.ordered(self._load.fill, rows)
@@ -151,10 +155,3 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
             done = map(growing.put, reads, arrived)
         for read, _ in zip(reads, done, strict=True):
             yield from growing.take(read)
-
-    def _plan_reads(
-        self, load: BlockLoader, samples: list[Sample]
-    ) -> tuple[list[list[int]], Growing]:
-        window = samples[0].window
-        reads = plan_reads(load.blocks(samples), most=load.per_read(window))
-        return reads, Growing(len(samples), self._batch, lambda n: load.empty(n, window))

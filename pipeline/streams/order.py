@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pipeline.streams.batch import Batch
 
 Order = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 
 def order_by_blocks(
@@ -78,14 +79,14 @@ class Growing:
     """Batches that fill up in any order, and leave in theirs.
 
     Args:
-        n: samples of all batches.
-        batch: samples per batch; the last one may be smaller.
+        sizes: samples of each batch.
         empty: makes room for some samples; what nobody has written yet takes no memory.
     """
 
-    def __init__(self, n: int, batch: int, empty: Callable[[int], Batch]) -> None:
-        self._batch, self._empty = batch, empty
-        self._missing = [min(batch, n - start) for start in range(0, n, batch)]
+    def __init__(self, sizes: Sequence[int], empty: Callable[[int], Batch]) -> None:
+        self._empty, self._missing = empty, list(sizes)
+        self._ends = np.cumsum(self._missing)
+        self._numbers = np.repeat(np.arange(len(sizes)), sizes)
         self._growing: dict[int, Batch] = {}
         self._next = 0
 
@@ -96,12 +97,12 @@ class Growing:
 
     def row(self, place: int) -> Batch:
         """Give the arrays of one sample, each without its batch axis, to be written."""
-        number, row = divmod(place, self._batch)
-        return Batch(*(array[row] for array in self._grown(number)))
+        (number,), (row,) = self._find([place])
+        return Batch(*(array[row] for array in self._grown(int(number))))
 
     def put(self, places: Sequence[int], samples: Batch) -> None:
         """Write samples that arrived together."""
-        numbers, rows = np.divmod(np.asarray(places), self._batch)
+        numbers, rows = self._find(places)
         for number in np.unique(numbers):
             here = numbers == number
             for grown, given in zip(self._grown(int(number)), samples, strict=True):
@@ -110,10 +111,16 @@ class Growing:
     def take(self, places: Sequence[int]) -> Iterator[Batch]:
         """Count samples as written; give the batches that are whole and whose turn it is."""
         for place in places:
-            self._missing[place // self._batch] -= 1
+            self._missing[int(self._numbers[place])] -= 1
         while self._next < len(self._missing) and not self._missing[self._next]:
             yield self._growing.pop(self._next)
             self._next += 1
+
+    def _find(self, places: Sequence[int]) -> tuple[Indices, Indices]:
+        """Find batch and row of samples."""
+        numbers = self._numbers[np.asarray(places)]
+        starts = np.concatenate([[0], self._ends])[numbers]
+        return numbers, np.asarray(places) - starts
 
     def _grown(self, number: int) -> Batch:
         if number not in self._growing:

@@ -66,8 +66,8 @@ class Fit:
         for index, (tensors, samples) in self._batches(self.train, learner.at.batch):
             size = min(every, n - index // every * every)
             closes = (index + 1) % every == 0 or index + 1 == n
-            learner.learn(learner.place(tensors, samples), share=1 / size, closes=closes)
-            self.diary.count(len(samples))
+            batch = learner.place(tensors, samples)
+            self.diary.count(learner.learn(batch, share=1 / size, closes=closes))
             if closes:
                 self._after_step()
             if self.tell is not None:
@@ -78,13 +78,15 @@ class Fit:
         """Keep the state when it is time, and end when somebody asked for it."""
         crash_point(f"training.step.{self.learner.at.step}")
         due = time.monotonic() - self._saved_s >= self.every_minutes * _MINUTE_S
-        if due or self._ending.asked:
+        due, asked = self.learner.ranks.any(due, self._ending.asked)
+        if due or asked:
             self._save()
             at = self.learner.at
             log.info(
                 "kept epoch %d, batch %d in %s", at.epoch + 1, at.batch, self.checkpoint.path
             )
-        self._end_if_asked()
+        if asked:
+            self._end()
 
     def _validate(self) -> None:
         before = random_states()
@@ -93,11 +95,12 @@ class Fit:
                 self.learner.look(self.learner.place(tensors, samples))
                 if self._ending.asked:
                     break
+        (asked,) = self.learner.ranks.any(self._ending.asked)
         crash_point(f"training.validated.{self.learner.at.epoch + 1}")
-        if self._ending.asked:  # the state is that of the last step: validation begins anew
+        if asked:  # the state is that of the last step: validation begins anew
             set_random_states(before)
             self._save()
-            self._end_if_asked()
+            self._end()
             self._validate()
 
     def _close_epoch(self) -> None:
@@ -121,10 +124,11 @@ class Fit:
         yield from enumerate(zip(loader, keys, strict=True), start=first)
 
     def _save(self) -> None:
-        self.checkpoint.save(self.learner.state())
+        state = self.learner.state()
+        if self.learner.ranks.is_first:
+            self.checkpoint.save(state)
         self._saved_s = time.monotonic()
 
-    def _end_if_asked(self) -> None:
-        if self._ending.asked:
-            log.warning("asked to end: the state is kept; the same training goes on from there")
-            self._ending.go_on()
+    def _end(self) -> None:
+        log.warning("asked to end: the state is kept; the same training goes on from there")
+        self._ending.go_on()

@@ -5,37 +5,66 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 from typing import Any
 
+_others: ContextVar[Callable[[], bool] | None] = ContextVar("others", default=None)
+
 
 class Ending:
-    """Tells whether the process was asked to end."""
+    """Tells whether the process was asked to end, by a signal or by who started it.
 
-    def __init__(self) -> None:
-        self.asked = False
+    Args:
+        others: tells whether who started this asks it to end; None listens to signals.
+    """
+
+    def __init__(self, others: Callable[[], bool] | None = None) -> None:
+        self._others = others
+        self._noted = False
         self._before: Any = signal.SIG_DFL
+
+    @property
+    def asked(self) -> bool:
+        """Tell whether it was."""
+        return self._noted or (self._others is not None and self._others())
 
     def listen(self) -> None:
         """Note a SIGTERM from now on."""
         self._before = signal.signal(signal.SIGTERM, self._note) or signal.SIG_DFL
 
     def go_on(self) -> None:
-        """Let whoever listened before hear a SIGTERM; by default, the process ends."""
+        """Let whoever listened before hear a SIGTERM; by default, the process ends.
+
+        Raises:
+            RuntimeError: who started this asked it to end.
+        """
+        if self._others is not None:
+            raise RuntimeError("this training was asked to end, so it stops; its state is kept")
         signal.signal(signal.SIGTERM, self._before)
         if self.asked:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+        self._noted = True
+
+
+@contextmanager
+def asked_by(others: Callable[[], bool]) -> Iterator[None]:
+    """Let ``others`` ask what runs in the body to end, where no signal reaches it."""
+    before = _others.set(others)
+    try:
+        yield
+    finally:
+        _others.reset(before)
 
 
 @contextmanager
 def ending_noted() -> Iterator[Ending]:
     """Note a SIGTERM inside the body, and end behind it; only a main thread can listen."""
-    ending = Ending()
+    ending = Ending(_others.get())
     if threading.current_thread() is not threading.main_thread():
         yield ending
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,6 +13,9 @@ from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample, Span
 from pipeline.training.average import Weights
 from pipeline.training.task import Parts, Rolled
+
+Add = Callable[..., list[float]]
+"""Adds up numbers over the ranks."""
 
 
 class Score(Protocol):
@@ -25,6 +28,9 @@ class Score(Protocol):
 
     def add(self, batch: Parts, rolled: Rolled) -> None:
         """Take in one batch."""
+
+    def join(self, add: Add) -> None:
+        """Take in what other ranks took in."""
 
     @property
     def value(self) -> float:
@@ -47,6 +53,11 @@ class MeanLoss:
         """Take in one batch."""
         self.total += float(rolled.loss) * len(batch)
         self.n_samples += len(batch)
+
+    def join(self, add: Add) -> None:
+        """Take in what other ranks took in."""
+        self.total, n_samples = add(self.total, self.n_samples)
+        self.n_samples = int(n_samples)
 
     @property
     def value(self) -> float:
@@ -88,6 +99,11 @@ class LeadRMSE:
         errors = np.subtract(forecast, truth, where=valid, out=np.zeros(valid.shape))
         self.squares += float(np.square(errors).sum())
         self.n_pixels += int(valid.sum())
+
+    def join(self, add: Add) -> None:
+        """Take in what other ranks took in."""
+        self.squares, n_pixels = add(self.squares, self.n_pixels)
+        self.n_pixels = int(n_pixels)
 
     @property
     def value(self) -> float:

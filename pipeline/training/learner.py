@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +12,12 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
+from pipeline.losses import counted_by
 from pipeline.streams.samples import Sample
 from pipeline.training.average import Average
 from pipeline.training.judge import Judge, Score
+from pipeline.training.norm import norm_over_ranks
+from pipeline.training.ranks import Ranks
 from pipeline.training.safety import check_gradient, check_loss, memory_explained
 from pipeline.training.schedule import Curriculum, Plateau, rate_at
 from pipeline.training.state import State, random_states, set_random_states
@@ -80,6 +83,9 @@ class Learner:
     plateau: Plateau = field(default_factory=Plateau)
 
     def __post_init__(self) -> None:
+        self.ranks = Ranks(self.fabric)
+        if self.ranks.n > 1:
+            norm_over_ranks(self.task.network)
         network = self.task.network.to(self.fabric.device)
         self._bare = torch.optim.AdamW(  # Loshchilov and Hutter (2019)
             network.parameters(), lr=self.plan.lr, weight_decay=self.plan.weight_decay
@@ -121,16 +127,19 @@ class Learner:
         device = self.fabric.device
         return Parts.of((t.to(device, non_blocking=True) for t in tensors), samples)
 
-    def learn(self, batch: Parts, *, share: float, closes: bool) -> None:
+    def learn(self, batch: Parts, *, share: float, closes: bool) -> int:
         """Learn from one batch.
 
         Args:
-            batch: what to learn from.
+            batch: what to learn from; with several ranks, this one's part of it.
             share: share of the batch in its step.
             closes: whether the step is made now, or gathers the gradients of more batches.
+
+        Returns:
+            Samples of the batch, of all ranks.
         """
         with memory_explained(self._cost(batch, self.leads)):
-            with self._arithmetic():
+            with self._arithmetic(), self._counting():
                 rolled = self.task.teach(
                     batch,
                     leads=self.leads,
@@ -141,11 +150,14 @@ class Learner:
             self.fabric.backward(rolled.loss * share)
             if closes:
                 self._make_step(batch)
+        loss, n_samples = self.ranks.add(loss, len(batch))
         self.at.batch += 1
-        self.at.loss += loss * len(batch)
-        self.at.n_samples += len(batch)
+        self.at.loss += loss * n_samples
+        self.at.n_samples += int(n_samples)
+        return int(n_samples)
 
     def _make_step(self, last: Parts) -> None:
+        self.ranks.add_gradients(self.task.network)
         for group in self._bare.param_groups:
             group["lr"] = self.rate
         norm = self.fabric.clip_gradients(
@@ -191,8 +203,13 @@ class Learner:
         """Write the epoch down; tell whether it is the best so far.
 
         Raises:
+            RuntimeError: ranks hold different weights.
             ValueError: the score is not a number.
         """
+        if self.ranks.n > 1:
+            self.ranks.check_equal(self.task.network, f"after epoch {self.at.epoch + 1}")
+            for judging in self.scores:
+                judging.join(self.ranks.add)
         score = self.scores[-1].value
         if not math.isfinite(score):
             raise ValueError(
@@ -213,7 +230,8 @@ class Learner:
         return row, is_best
 
     def state(self) -> State:
-        """Give all that has to be kept: only between two steps."""
+        """Give all that has to be kept: only between two steps, and on all ranks at once."""
+        first, *others = self.ranks.gather(random_states())
         return {
             "at": vars(self.at).copy(),
             "network": self.task.network.state_dict(),
@@ -223,7 +241,8 @@ class Learner:
             "judge": self.judge.state(),
             "plateau": self.plateau.state(),
             "curves": self.curves,
-            "random": random_states(),
+            "random": first,
+            "random_of_others": others,
             "made_on": self.made_on,
         }
 
@@ -238,7 +257,9 @@ class Learner:
         self.judge.restore(state["judge"])
         self.plateau = Plateau(**state["plateau"])
         self.curves = list(state["curves"])
-        set_random_states(state["random"])
+        kept = [state["random"], *state.get("random_of_others", [])]
+        if self.ranks.rank < len(kept):
+            set_random_states(kept[self.ranks.rank])
 
     @property
     def made_on(self) -> dict[str, Any]:
@@ -248,7 +269,12 @@ class Learner:
             "precision": str(self.fabric.strategy.precision.precision),
             "threads": torch.get_num_threads(),
             "torch": str(torch.__version__),
+            "ranks": self.ranks.n,
         }
+
+    def _counting(self) -> AbstractContextManager[None]:
+        """Let losses divide by what is valid on all ranks."""
+        return counted_by(self.ranks.total) if self.ranks.n > 1 else nullcontext()
 
     @contextmanager
     def _arithmetic(self) -> Iterator[None]:

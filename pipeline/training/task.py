@@ -27,9 +27,12 @@ class Parts:
 
     @classmethod
     def of(cls, tensors: Iterable[Tensor], samples: Sequence[Sample]) -> Self:
-        """Take the tensors of a batch in the order of ``streams.samples.Batch``."""
+        """Take the tensors of a batch in the order of ``streams.samples.Batch``.
+
+        Keys of samples that were read but are not in the tensors are left out.
+        """
         target, valid, forcings, statics, domain = tensors
-        return cls(target, valid, forcings, statics, domain, samples)
+        return cls(target, valid, forcings, statics, domain, samples[: len(target)])
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -103,7 +106,7 @@ class ForecastTask:
         return Rolled(forecast, truth, scored, loss)
 
     def _weights(self, batch: Parts, leads: int) -> list[Tensor | None] | None:
-        if self._weigh is None:
+        if self._weigh is None or not len(batch):
             return None
         return [None if w is None else w[:, :leads] for w in self._weigh(batch)]
 

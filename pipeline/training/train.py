@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
-from lightning.fabric import Fabric, seed_everything
+from lightning.fabric import seed_everything
 
 from pipeline.losses import build_loss, join_losses
 from pipeline.models import ConvLSTM, ConvLSTMShape, count_parameters
@@ -23,12 +24,17 @@ from pipeline.streams.draw import build_patch_plan
 from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample, Span, batch_loader, plan_inits
 from pipeline.tiling.patches import plan_patches
+from pipeline.together import Seat
+from pipeline.training.company import SilentDiary, learn_in_company
 from pipeline.training.diary import Diary
+from pipeline.training.fabric import build_fabric
 from pipeline.training.fit import Fit, Tell
 from pipeline.training.judge import LeadRMSE, MeanLoss, Restore, Score
 from pipeline.training.learner import Learner, LearningPlan
+from pipeline.training.ranks import draw_apart
 from pipeline.training.schedule import Curriculum
-from pipeline.training.state import Checkpoint
+from pipeline.training.share import stream_for
+from pipeline.training.state import Checkpoint, State
 from pipeline.training.task import ForecastTask
 from pipeline.training.track import tracked
 from pipeline.training.weigh import build_weigh
@@ -105,7 +111,8 @@ def train_model(
 
     Curves and the state go to ``folder``. A training that was killed goes on from its state,
     and ends as if it had not been; one that is finished is not repeated. Equal recipes, cubes
-    and thread counts give equal weights, with any number of workers.
+    and thread counts give equal weights, with any number of workers that read. Several ranks
+    give those of one but for rounding, where nothing is drawn at random.
 
     Args:
         recipe: what to train.
@@ -114,20 +121,37 @@ def train_model(
         spread: workers that read.
         tell: told after every batch how far it is.
     """
+    learn = partial(_learn, recipe, source, folder)
+    if recipe.compute.ranks == 1:
+        return _best(recipe, source, learn(spread=spread, tell=tell).state())
+    learn_in_company(learn, recipe.compute, spread, tell)
+    state = Checkpoint(folder, identity_of(recipe, source)).open()
+    assert state is not None  # the ranks have left it: no weights pass through the scheduler
+    return _best(recipe, source, state)
+
+
+def _learn(
+    recipe: Recipe,
+    source: Source,
+    folder: Path,
+    *,
+    spread: Spread,
+    tell: Tell | None,
+    seat: Seat | None = None,
+) -> Learner:
+    """Learn until nothing is left to learn: alone, or as the rank of a seat."""
     plan = plan_training(recipe, source)
     seed_everything(recipe.training.seed, verbose=False)
-    learner = build_learner(recipe, source, plan)
+    learner = build_learner(recipe, source, plan, seat)
+    draw_apart(recipe.training.seed, learner.ranks.rank)
     checkpoint = Checkpoint(folder, identity_of(recipe, source))
     _describe(recipe, learner, plan)
     _resume(learner, checkpoint)
-    with (
-        tracked(recipe, checkpoint.identity, folder) as trackers,
-        Diary(folder, learner.at.epoch, trackers) as diary,
-    ):
+    with _open_diary(recipe, learner, checkpoint, folder) as diary:
         fit = Fit(
             learner,
-            _stream(recipe, source, plan.train, spread, shuffled=True),
-            _stream(recipe, source, plan.validation, spread, shuffled=False),
+            _stream(recipe, source, plan.train, spread, shuffled=True, seat=seat),
+            _stream(recipe, source, plan.validation, spread, shuffled=False, seat=seat),
             checkpoint,
             recipe.training.checkpoint_minutes,
             diary,
@@ -136,7 +160,22 @@ def train_model(
         diary.describe_stream(fit.train)
         diary.pass_on(learner.curves)
         fit.run()
-    return _best(learner)
+    return learner
+
+
+@contextmanager
+def _open_diary(
+    recipe: Recipe, learner: Learner, checkpoint: Checkpoint, folder: Path
+) -> Iterator[Diary]:
+    """Open the diary of a training; the first rank writes for all."""
+    if not learner.ranks.is_first:
+        yield SilentDiary()
+        return
+    with (
+        tracked(recipe, checkpoint.identity, folder) as trackers,
+        Diary(folder, learner.at.epoch, trackers) as diary,
+    ):
+        yield diary
 
 
 def identity_of(recipe: Recipe, source: Source) -> dict[str, str]:
@@ -144,9 +183,11 @@ def identity_of(recipe: Recipe, source: Source) -> dict[str, str]:
     return {"recipe": recipe.fingerprint(), "cube": source.open().version}
 
 
-def build_learner(recipe: Recipe, source: Source, plan: TrainingPlan) -> Learner:
+def build_learner(
+    recipe: Recipe, source: Source, plan: TrainingPlan, seat: Seat | None = None
+) -> Learner:
     """Build the recipe's network and everything that teaches it."""
-    training = recipe.training
+    training, compute = recipe.training, recipe.compute
     curriculum = Curriculum(
         epochs=training.epochs,
         leads=training.leads,
@@ -162,7 +203,7 @@ def build_learner(recipe: Recipe, source: Source, plan: TrainingPlan) -> Learner
     )
     span = Span(recipe.rollout.history, training.leads)
     return Learner(
-        _build_fabric(recipe),
+        build_fabric(compute.device, training.precision, seat),
         _build_task(recipe, source, span),
         learning,
         _build_scores(recipe, source, span),
@@ -205,49 +246,32 @@ def _build_scores(recipe: Recipe, source: Source, span: Span) -> list[Score]:
     return scores
 
 
-def _build_fabric(recipe: Recipe) -> Fabric:
-    return Fabric(
-        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[recipe.compute.device],
-        devices=1,
-        precision=_precision(recipe.training.precision, recipe.compute.device),  # type: ignore[arg-type]
-    )
-
-
 def _stream(
-    recipe: Recipe, source: Source, samples: Sequence[Sample], spread: Spread, *, shuffled: bool
+    recipe: Recipe,
+    source: Source,
+    samples: Sequence[Sample],
+    spread: Spread,
+    *,
+    shuffled: bool,
+    seat: Seat | None = None,
 ) -> StreamedBatches:
     span = Span(recipe.rollout.history, recipe.training.leads)
+    streams = stream_for(seat, shared=shuffled)
     drawn = build_patch_plan(recipe, source, span, samples, spread) if shuffled else samples
-    return StreamedBatches(
+    return streams(
         batch_loader(source, span), drawn, batch=recipe.training.batch, spread=spread
     )
 
 
-def _precision(wanted: str, device: str) -> str:
-    """Choose arithmetic: bf16 where the device computes it fast.
-
-    Raises:
-        ValueError: the device cannot compute what is wanted.
-    """
-    has_cuda = device != "cpu" and torch.cuda.is_available()
-    if wanted == "16" and not has_cuda:
-        raise ValueError(
-            f"training.precision=16 needs a CUDA device but compute.device={device} gives "
-            "none, so its scaler of gradients would do nothing; take bf16, or auto"
-        )
-    if wanted != "auto":
-        return {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[wanted]
-    return "bf16-mixed" if has_cuda and torch.cuda.is_bf16_supported() else "32-true"
-
-
 def _describe(recipe: Recipe, learner: Learner, plan: TrainingPlan) -> None:
-    made_on = learner.made_on
+    made_on, n = learner.made_on, learner.ranks.n
     log.info(
-        "training %d parameters on %s (%d threads), precision %s; %d samples of %d patches, "
+        "training %d parameters on %s (%d threads%s), precision %s; %d samples of %d patches, "
         "%d steps an epoch of up to %d patches, up to %d epochs; %d samples validate",
         count_parameters(learner.task.network),
         learner.fabric.device,
         made_on["threads"],
+        f", {n} ranks" if n > 1 else "",
         made_on["precision"],
         len(plan.train),
         len(plan.patches),
@@ -260,11 +284,11 @@ def _describe(recipe: Recipe, learner: Learner, plan: TrainingPlan) -> None:
 
 def _resume(learner: Learner, checkpoint: Checkpoint) -> None:
     """Bring the learner to where a killed training was, if there was one."""
-    state = checkpoint.open()
+    state = learner.ranks.from_first(checkpoint.open)
     if state is None:
         return
     learner.restore(state)
-    before, now = state["made_on"], learner.made_on
+    before, now = {"ranks": 1} | state["made_on"], learner.made_on
     changed = [
         f"{key}={before[key]} (now {now[key]})" for key in now if now[key] != before[key]
     ]
@@ -278,14 +302,15 @@ def _resume(learner: Learner, checkpoint: Checkpoint) -> None:
     log.info("going on behind epoch %d, batch %d of %s", at.epoch, at.batch, checkpoint.path)
 
 
-def _best(learner: Learner) -> Trained:
-    """Gather the weights of the best epoch and the curves."""
-    curves = pd.DataFrame(learner.curves)
+def _best(recipe: Recipe, source: Source, state: State) -> Trained:
+    """Gather the weights of the best epoch and the curves from the state that is left."""
+    shape = build_shape(recipe, len(source.stack.names))
+    judge = state["judge"]
     return Trained(
-        shape=learner.task.network.shape,
-        weights={name: value.numpy() for name, value in learner.judge.weights.items()},
-        curves=curves.astype({"epoch": int}),
-        best_epoch=learner.judge.best_epoch,
-        n_parameters=count_parameters(learner.task.network),
-        device=str(learner.fabric.device),
+        shape=shape,
+        weights={name: value.numpy() for name, value in judge["weights"].items()},
+        curves=pd.DataFrame(state["curves"]).astype({"epoch": int}),
+        best_epoch=judge["best_epoch"],
+        n_parameters=count_parameters(ConvLSTM(shape)),
+        device=state["made_on"]["device"],
     )

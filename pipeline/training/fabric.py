@@ -1,0 +1,133 @@
+"""Where a training computes, alone or as one of several ranks, and in which precision."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import psutil
+import torch
+import torch.distributed as group
+from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.strategies.ddp import DDPStrategy
+
+from pipeline.together import Seat
+
+# The last resort: who started the ranks notices within a second when a worker dies.
+_PATIENCE = timedelta(minutes=10)
+_BROKEN = ("gloo", "NCCL", "closed by peer", "reset by peer", "Broken pipe", "TCPStore")
+
+
+class Seated(ClusterEnvironment):
+    """Tells Lightning where this rank sits: each is a node of its own, with one device."""
+
+    creates_processes_externally = True
+
+    def __init__(self, seat: Seat) -> None:
+        super().__init__()
+        self._seat = seat
+
+    @property
+    def main_address(self) -> str:
+        """Address of rank 0."""
+        return self._seat.meeting[0]
+
+    @property
+    def main_port(self) -> int:
+        """Port at which rank 0 waits for the others."""
+        return self._seat.meeting[1]
+
+    @staticmethod
+    def detect() -> bool:
+        """Never guess: who starts ranks says so."""
+        return False
+
+    def world_size(self) -> int:
+        """Count the ranks."""
+        return self._seat.n
+
+    def set_world_size(self, size: int) -> None:
+        """Leave it: the seat says it."""
+
+    def global_rank(self) -> int:
+        """Give the place of this rank."""
+        return self._seat.rank
+
+    def set_global_rank(self, rank: int) -> None:
+        """Leave it: the seat says it."""
+
+    def local_rank(self) -> int:
+        """Give the place on its node, where it is alone."""
+        return 0
+
+    def node_rank(self) -> int:
+        """Give the place of its node."""
+        return self._seat.rank
+
+
+def build_fabric(device: str, wanted: str, seat: Seat | None = None) -> Fabric:
+    """Build what knows devices and precision; with a seat, meet the other ranks."""
+    precision: Any = _precision(wanted, device)
+    accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[device]
+    if seat is None:
+        return Fabric(accelerator=accelerator, devices=1, precision=precision)
+    _speak_at(seat.host)
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=1,
+        num_nodes=seat.n,
+        strategy=DDPStrategy(cluster_environment=Seated(seat), timeout=_PATIENCE),
+        precision=precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+@contextmanager
+def leaving_group() -> Iterator[None]:
+    """Leave the group behind the body; when one leaves early, the others hear of it.
+
+    Raises:
+        ConnectionError: another rank was lost.
+    """
+    try:
+        yield
+        if group.is_initialized():
+            group.barrier()  # rank 0 keeps the meeting place: it may not leave first
+    except RuntimeError as error:
+        if any(sign in str(error) for sign in _BROKEN):
+            raise ConnectionError(
+                f"this rank lost the others, so it stops ({str(error).splitlines()[0]})"
+            ) from error
+        raise
+    finally:
+        if group.is_initialized():
+            group.destroy_process_group()
+
+
+def _speak_at(host: str) -> None:
+    """Let the ranks speak over the network that Dask uses, and over no other."""
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(address.address == host for address in addresses):
+            os.environ.update(GLOO_SOCKET_IFNAME=name, NCCL_SOCKET_IFNAME=name)
+
+
+def _precision(wanted: str, device: str) -> str:
+    """Choose arithmetic: bf16 where the device computes it fast.
+
+    Raises:
+        ValueError: the device cannot compute what is wanted.
+    """
+    has_cuda = device != "cpu" and torch.cuda.is_available()
+    if wanted == "16" and not has_cuda:
+        raise ValueError(
+            f"training.precision=16 needs a CUDA device but compute.device={device} gives "
+            "none, so its scaler of gradients would do nothing; take bf16, or auto"
+        )
+    if wanted != "auto":
+        return {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[wanted]
+    return "bf16-mixed" if has_cuda and torch.cuda.is_bf16_supported() else "32-true"

@@ -1,0 +1,149 @@
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from flows.runtime import OffersGpu, spread_on
+from pipeline import together as companions
+from pipeline.recipes import ComputeRecipe
+from pipeline.spread import InPlace, OnDask
+from pipeline.together import Line, Seat
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[OnDask]:
+    compute = ComputeRecipe(workers=2, threads=1, memory_gb=1.5, device="cpu")
+    with spread_on(compute) as spread:
+        assert isinstance(spread, OnDask)
+        yield spread
+
+
+def run(spread: OnDask, function: Any, n: int = 2, **given: Any) -> list[Any]:
+    heard = given.pop("hear", lambda message: None)
+    return spread.together(function, n, hear=heard, is_ending=lambda: False, **given)
+
+
+def pids(spread: OnDask) -> set[int]:
+    return set(spread._client.run(os.getpid).values())
+
+
+def sit(seat: Seat, line: Line) -> tuple[Seat, int]:
+    line.say([seat.rank, "here"])
+    time.sleep(0.2)
+    return seat, os.getpid()
+
+
+def fail_alone(seat: Seat, line: Line) -> None:
+    if seat.rank == 1:
+        raise LookupError("of rank 1")
+    while True:
+        time.sleep(0.05)
+        line.say(None)
+
+
+def lose_the_other(seat: Seat, line: Line) -> None:
+    if seat.rank == 1:
+        time.sleep(0.5)
+        raise LookupError("of rank 1")
+    raise ConnectionError("lost rank 1")
+
+
+def hear_nothing(seat: Seat, line: Line) -> None:
+    if seat.rank == 1:
+        raise LookupError("of rank 1")
+    time.sleep(600)
+
+
+def die(seat: Seat, line: Line) -> None:
+    if seat.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    while True:
+        time.sleep(0.05)
+        line.say(None)
+
+
+def end_when_asked(seat: Seat, line: Line) -> str:
+    line.say("ready")
+    while not line.is_asked_to_end():
+        time.sleep(0.02)
+    return f"rank {seat.rank} kept its work"
+
+
+def test_companions_sit_on_different_workers_and_know_where_to_meet(workers: OnDask) -> None:
+    heard: list[Any] = []
+    (first, one), (second, other) = run(workers, sit, hear=heard.append)
+    assert {one, other} == pids(workers)
+    assert (first.rank, second.rank, first.n, second.n) == (0, 1, 2, 2)
+    assert first.meeting == second.meeting
+    assert first.meeting[0] == first.host == "127.0.0.1"
+    assert sorted(map(tuple, heard)) == [(0, "here"), (1, "here")]
+
+
+def test_one_that_fails_stops_the_others_and_its_error_is_told(workers: OnDask) -> None:
+    before, began = pids(workers), time.monotonic()
+    with pytest.raises(LookupError, match="of rank 1"):
+        run(workers, fail_alone)
+    assert time.monotonic() - began < companions._GRACE_S + 5
+    assert pids(workers) == before  # nobody had to be restarted
+    assert len(run(workers, sit)) == 2
+
+
+def test_the_cause_is_told_and_not_that_others_noticed(workers: OnDask) -> None:
+    with pytest.raises(LookupError, match="of rank 1"):
+        run(workers, lose_the_other)
+
+
+def test_one_that_hears_nothing_is_restarted(
+    workers: OnDask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(companions, "_GRACE_S", 1.0)
+    before = pids(workers)
+    with pytest.raises(LookupError, match="of rank 1"):
+        run(workers, hear_nothing)
+    assert len(run(workers, sit)) == 2
+    assert len(pids(workers) & before) == 1
+
+
+def test_a_worker_that_is_killed_ends_the_work_in_seconds(
+    workers: OnDask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(companions, "_GRACE_S", 1.0)
+    began = time.monotonic()
+    with pytest.raises(ConnectionError, match=r"the worker of rank 1 .* is gone, so all 2"):
+        run(workers, die)
+    assert time.monotonic() - began < 10
+    assert len(run(workers, sit)) == 2
+
+
+def test_companions_are_asked_to_end_and_give_what_they_have(workers: OnDask) -> None:
+    heard: list[Any] = []
+    found = workers.together(
+        end_when_asked, 2, hear=heard.append, is_ending=lambda: len(heard) == 2
+    )
+    assert found == ["rank 0 kept its work", "rank 1 kept its work"]
+
+
+def test_fewer_workers_than_companions_are_refused(
+    workers: OnDask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(companions, "_PATIENCE_S", 0.1)
+    message = r"2 workers are there for compute.ranks=3.*lower compute.ranks"
+    with pytest.raises(ConnectionError, match=message):
+        run(workers, sit, 3)
+
+
+def test_fewer_gpus_than_companions_are_refused(
+    workers: OnDask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(companions, "_PATIENCE_S", 0.1)
+    workers._client.register_plugin(OffersGpu(2, gpus=1))
+    with pytest.raises(ConnectionError, match=r"workers with a GPU are there for"):
+        run(workers, sit, on_gpu=True)
+
+
+def test_one_process_cannot_run_companions() -> None:
+    with pytest.raises(ValueError, match=r"compute.ranks=2 learn .* set compute.workers=2"):
+        InPlace().together(sit, 2, hear=print, is_ending=lambda: False)
