@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -51,6 +52,7 @@ def kill(folder: Path, place: str) -> None:
     command = [sys.executable, "-c", SCRIPT, str(folder)]
     done = subprocess.run(command, env=environment, check=False, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
+    time.sleep(1.1)  # TensorBoard orders files by the second in which they began
 
 
 def board(folder: Path, name: str) -> list[tuple[int, float]]:
