@@ -219,7 +219,7 @@ class OnDask:
         """Yield results in order through a bounded window."""
         start = partial(self._start, function, on_gpu=on_gpu)
         rest = iter(items)
-        window = deque(map(start, islice(rest, self._width(in_flight))))
+        window = deque(map(start, islice(rest, self._width(in_flight, on_gpu=on_gpu))))
         while window:
             yield window[0].result()
             window.popleft()
@@ -236,7 +236,7 @@ class OnDask:
         """Yield items with their results as they finish, through a bounded window."""
         start = partial(self._start, function, on_gpu=on_gpu)
         rest = iter(items)
-        first = islice(rest, self._width(in_flight))
+        first = islice(rest, self._width(in_flight, on_gpu=on_gpu))
         running = {item.future: item for item in map(start, first)}
         while running:
             for future in self._finished(list(running)):
@@ -259,7 +259,20 @@ class OnDask:
         look_after = self._revive or (lambda: None)
         return Together(self._client, n, on_gpu, look_after, is_ending).run(function, hear)
 
-    def _width(self, in_flight: int | None) -> int:
+    def _width(self, in_flight: int | None, *, on_gpu: bool) -> int:
+        """Say how many items may be on their way.
+
+        Raises:
+            ValueError: they need a GPU and nobody offers one, so they would wait for ever.
+        """
+        if on_gpu:
+            workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+            if not any(worker["resources"].get(GPU) for worker in workers):
+                raise ValueError(
+                    f"the network runs on a GPU but none of {len(workers)} workers offers the "
+                    f"resource {GPU!r}, so its work would wait for ever; start them with "
+                    "'dask worker --resources GPU=1', or set compute.device=cpu"
+                )
         return in_flight or 2 * self.n_workers
 
     def _start(

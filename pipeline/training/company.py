@@ -67,6 +67,9 @@ class SilentDiary(Diary):
     def count(self, n_patches: int) -> None:
         """Count nothing."""
 
+    def wait(self, seconds: float) -> None:
+        """Count no waiting."""
+
     def close_epoch(self, learner: Learner, row: Row, is_best: bool) -> None:
         """Write nothing."""
 

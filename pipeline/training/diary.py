@@ -38,7 +38,7 @@ class Diary:
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=epoch + 1)
         self._began_s = time.monotonic()
         self._n_patches = 0
-        self._learned_s = 0.0
+        self._learned_s = self._waited_s = 0.0
         self.note = ""
         """Newest score, for progress bars."""
 
@@ -60,12 +60,16 @@ class Diary:
 
     def begin_epoch(self) -> None:
         """Start the clock."""
-        self._began_s, self._n_patches = time.monotonic(), 0
+        self._began_s, self._n_patches, self._waited_s = time.monotonic(), 0, 0.0
 
     def count(self, n_patches: int) -> None:
         """Count patches that were learned from."""
         self._n_patches += n_patches
         self._learned_s = time.monotonic() - self._began_s
+
+    def wait(self, seconds: float) -> None:
+        """Count time in which nothing was learned, since no batch was there yet [s]."""
+        self._waited_s += seconds
 
     def close_epoch(self, learner: Learner, row: Row, is_best: bool) -> None:
         """Write the epoch down."""
@@ -78,11 +82,12 @@ class Diary:
         score = learner.scores[-1]
         self.note = f"{score.name.replace('_', ' ')} {score.value:.4g}"
         log.info(
-            "epoch %d/%d: %s; %.1f patches/s; %s; %s",
+            "epoch %d/%d: %s; %.1f patches/s, %.1f %% of the time waiting for them; %s; %s",
             epoch,
             learner.plan.curriculum.epochs,
             ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch"),
             self._n_patches / max(_UNKNOWN_S, self._learned_s),
+            100 * self._waited_s / max(_UNKNOWN_S, self._learned_s),
             "best so far, kept" if is_best else f"best was epoch {learner.judge.best_epoch}",
             self._outlook(learner),
         )

@@ -63,7 +63,9 @@ class Fit:
         n = len(self.train)
         learner.begin_epoch()
         self.diary.begin_epoch()
+        asked_s = time.monotonic()
         for index, (tensors, samples) in self._batches(self.train, learner.at.batch):
+            self.diary.wait(time.monotonic() - asked_s)
             size = min(every, n - index // every * every)
             closes = (index + 1) % every == 0 or index + 1 == n
             batch = learner.place(tensors, samples)
@@ -73,6 +75,7 @@ class Fit:
             if self.tell is not None:
                 done = learner.at.epoch + (index + 1) / n
                 self.tell(round(done, 2), learner.plan.curriculum.epochs, self.diary.note)
+            asked_s = time.monotonic()
 
     def _after_step(self) -> None:
         """Keep the state when it is time, and end when somebody asked for it."""

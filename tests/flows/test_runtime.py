@@ -70,6 +70,8 @@ def where(_: int) -> int:
 def test_work_for_a_gpu_goes_to_the_workers_that_offer_one() -> None:
     with spread_on(ComputeRecipe(workers=2, threads=1, device="cpu")) as spread:
         assert isinstance(spread, OnDask)
+        with pytest.raises(ValueError, match="none of 2 workers offers the resource 'GPU'"):
+            list(spread.each(where, range(8), on_gpu=True))
         spread._client.register_plugin(OffersGpu(2, gpus=1))
         anywhere = {pid for _, pid in spread.each(where, range(8))}
         on_gpu = {pid for _, pid in spread.each(where, range(8), on_gpu=True)}
