@@ -23,9 +23,10 @@ class RanksBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(maps)
         values = maps.float()  # statistics of half precision would be too coarse
-        n = values.new_tensor(values.numel() / values.shape[1])
-        group.all_reduce(n)
-        mean = _total(values.sum(dim=(0, 2, 3))) / n  # (c,)
+        own = values.new_tensor([values.numel() / values.shape[1]])
+        sums: Tensor = _total(torch.cat([values.sum(dim=(0, 2, 3)), own]))  # (c + 1,)
+        n: Tensor = sums[-1]
+        mean = sums[:-1] / n  # (c,)
         apart = values - mean[:, None, None]
         variance = _total(apart.square().sum(dim=(0, 2, 3))) / n  # (c,)
         self._note(mean.detach(), (variance * n / (n - 1).clamp(min=1)).detach())
