@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,9 +50,17 @@ class Layers:
     """Every channel of a source as slabs, out of which batches are cut.
 
     What is cut is bit for bit what ``load_batch`` reads. Safe to share between threads.
+
+    Args:
+        source: what is read.
+        span: frames of a sample.
+        kept: where slabs stay.
+        inits: first and last init of all samples; no frame is read that none of them wants.
     """
 
-    def __init__(self, source: Source, span: Span, kept: Kept) -> None:
+    def __init__(
+        self, source: Source, span: Span, kept: Kept, inits: tuple[Time, Time] | None = None
+    ) -> None:
         self.kept = kept
         self._source, self._span, self._cube = source, span, source.open()
         self._grid = (self._cube.grid.height, self._cube.grid.width)
@@ -66,6 +74,23 @@ class Layers:
         self._place = place_maps(self._grid, Window.whole(self._grid))
         flat = Shape.of([0], self._grid, (1, *self._target.shape.edges))
         self._domain = Slabs("domain", flat, self._read_domain, kept)
+        if inits is not None:
+            self._bound(inits)
+
+    def _bound(self, inits: tuple[Time, Time]) -> None:
+        """Read nothing beyond what the first and the last init want."""
+        wanted: dict[Hashable, set[int]] = {self._target.key: set()}
+        for init in inits:
+            dates = self._dates_of(init)
+            wanted[self._target.key].update(dates.places)
+            for (_, slabs), forced in zip(self._forcings, dates.forced, strict=True):
+                if slabs:
+                    wanted.setdefault(slabs.key, set()).update(forced.places)
+        for slabs in (self._target, *(slabs for _, slabs in self._forcings)):
+            if slabs:
+                places = wanted[slabs.key]
+                slabs.shape = slabs.shape.within(min(places), max(places))
+        self._dates.clear()  # where frames stand in a slab follows from where it begins
 
     @property
     def edges(self) -> tuple[int, int]:

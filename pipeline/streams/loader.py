@@ -13,6 +13,7 @@ from pipeline.streams.batch import Batch
 from pipeline.streams.kept import Kept
 from pipeline.streams.layers import Layers
 from pipeline.streams.read import Source
+from stores.times import Time
 from stores.windows import Window
 
 if TYPE_CHECKING:  # samples name this loader
@@ -35,11 +36,13 @@ class BlockLoader:
         span: frames of a sample.
         worker_bytes: decoded slabs that a process keeps for its next samples [B]; never less
             than one sample is cut from.
+        inits: first and last init of all samples, so that no frame of another part is read.
     """
 
     source: Source
     span: Span
     worker_bytes: int = WORKER_BYTES
+    inits: tuple[Time, Time] | None = None
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         """Load the arrays of some samples of one window shape."""
@@ -96,15 +99,21 @@ class BlockLoader:
 
     def keep_all(self) -> Layers:
         """Give layers of this process that keep every slab once it is read."""
-        return Layers(self.source, self.span, Kept(1 << 62))
+        return Layers(self.source, self.span, Kept(1 << 62), self.inits)
 
     def _layers(self) -> Layers:
         """Open the layers that this process shares between calls."""
         source = self.source
         stack = json.dumps(source.stack.to_json(), sort_keys=True)
         committed = (source.cube / "zarr.json").stat().st_mtime_ns
-        key = (source.cube, committed, source.fields, stack, self.span, self.worker_bytes)
-        return _SHARED.open(key, lambda: Layers(source, self.span, Kept(self.worker_bytes)))
+        key = (source.cube, committed, source.fields, stack, *self._asked)
+        return _SHARED.open(
+            key, lambda: Layers(source, self.span, Kept(self.worker_bytes), self.inits)
+        )
+
+    @property
+    def _asked(self) -> tuple[object, ...]:
+        return self.span, self.worker_bytes, self.inits
 
 
 class _Shared:

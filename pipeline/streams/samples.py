@@ -100,7 +100,11 @@ def load_batch(source: Source, span: Span, samples: Sequence[Sample]) -> Batch:
 
 
 def batch_loader(
-    source: Source, span: Span, *, worker_bytes: int = WORKER_BYTES
+    source: Source,
+    span: Span,
+    *,
+    worker_bytes: int = WORKER_BYTES,
+    samples: Sequence[Sample] = (),
 ) -> BlockLoader:
     """Give the picklable function that a worker runs to load samples.
 
@@ -108,8 +112,11 @@ def batch_loader(
         source: what is read.
         span: frames of a sample.
         worker_bytes: decoded chunks that a worker keeps for its next samples [B].
+        samples: all that will be loaded, so that no frame of another part is read.
     """
-    return BlockLoader(source, span, worker_bytes)
+    inits = {sample.init for sample in samples}
+    within = (min(inits), max(inits)) if inits else None
+    return BlockLoader(source, span, worker_bytes, within)
 
 
 def _load(source: Source, span: Span, sample: Sample) -> Batch:

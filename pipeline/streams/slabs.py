@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -50,6 +50,10 @@ class Shape:
         several = len(places) == stop - start
         chunks = max(1, several * SLAB_BYTES // (chunk[0] * rows * cols * 4))
         return cls(start, stop, grid, chunk[0] * chunks, rows, cols)
+
+    def within(self, first: int, last: int) -> Shape:
+        """Leave out what lies before the frame ``first`` and after ``last``."""
+        return replace(self, start=max(self.start, first), stop=min(self.stop, last + 1))
 
     def corners(self, window: Window) -> list[tuple[int, int]]:
         """List the slabs that a window touches, by row and column of slabs."""
@@ -105,8 +109,8 @@ class Slabs:
     """
 
     def __init__(self, key: Hashable, shape: Shape, read: Read, kept: Kept) -> None:
-        self.shape = shape
-        self._key, self._read, self._kept = key, read, kept
+        self.shape, self.key = shape, key
+        self._read, self._kept = read, kept
         self._parts: dict[Window, list[Part]] = {}
 
     def cut(self, runs: Runs, window: Window, out: Sequence[npt.NDArray[Any]]) -> None:
@@ -126,7 +130,7 @@ class Slabs:
         def read() -> Arrays:
             return self._read(*self.shape.span(number), self.shape.box(row, col))
 
-        return self._kept.get((self._key, number, row, col), read)
+        return self._kept.get((self.key, number, row, col), read)
 
     def touched_bytes(
         self, places: Iterable[int], windows: Iterable[Window], pixel_bytes: int

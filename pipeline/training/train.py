@@ -259,7 +259,10 @@ def _stream(
     streams = stream_for(seat, shared=shuffled)
     drawn = build_patch_plan(recipe, source, span, samples, spread) if shuffled else samples
     return streams(
-        batch_loader(source, span), drawn, batch=recipe.training.batch, spread=spread
+        batch_loader(source, span, samples=samples),
+        drawn,
+        batch=recipe.training.batch,
+        spread=spread,
     )
 
 

@@ -110,7 +110,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 def stream(
     made: Made, spread: Spread, *, memory: int = 0, worker: int = 1 << 20, **plan: object
 ) -> StreamedBatches:
-    load = batch_loader(made.source, SPAN, worker_bytes=worker)
+    load = batch_loader(made.source, SPAN, worker_bytes=worker, samples=made.samples)
     wanted = {"seed": 4, "per_epoch": 90, "buffer": 30} | plan
     patches = PatchPlan(tuple(made.samples), **wanted)  # type: ignore[arg-type]
     batches = StreamedBatches(load, patches, batch=7, spread=spread)
