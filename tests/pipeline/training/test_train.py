@@ -11,7 +11,8 @@ from pipeline.spread import InPlace
 from pipeline.streams.read import Source
 from pipeline.streams.statistics import fit_stack
 from pipeline.training.bundle import read_curves, train_bundle
-from pipeline.training.train import Trained, plan_training, train_model
+from pipeline.training.plan import plan_training
+from pipeline.training.train import Trained, train_model
 from stores.cube import Cube
 from tests.make import make_cube
 
