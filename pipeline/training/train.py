@@ -197,12 +197,14 @@ def _build_task(recipe: Recipe, source: Source, span: Span) -> ForecastTask:
 
 
 def _build_scores(recipe: Recipe, source: Source, span: Span) -> list[Score]:
-    wanted = recipe.training.score
-    scores: list[Score] = [MeanLoss()]
-    if wanted.kind == "rmse":
-        restore = Restore(source, span) if wanted.units == "physical" else None
-        scores.append(LeadRMSE(wanted.lead or span.leads, restore))
-    return scores
+    """List what is told of every epoch; the last one decides."""
+    wanted, units = recipe.training.score, recipe.target_variable.units
+    restore, lead = Restore(source, span), wanted.lead or span.leads
+    if wanted.kind == "loss":
+        return [LeadRMSE(lead, restore, units), MeanLoss()]
+    if wanted.units == "physical":
+        return [MeanLoss(), LeadRMSE(lead, restore, units)]
+    return [MeanLoss(), LeadRMSE(lead)]
 
 
 def _stream(
