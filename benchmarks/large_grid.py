@@ -36,7 +36,7 @@ from benchmarks.common.measure import (
 )
 from benchmarks.common.rollout import describe_plan, plan_case, run_plan
 from flows.runtime import fix_threads
-from pipeline.rollout import engine
+from pipeline.rollout import blocks
 from pipeline.rollout.forecaster import Forecaster
 from pipeline.rollout.plan import RolloutPlan
 from pipeline.spread import InPlace
@@ -139,10 +139,8 @@ def roll_radar(case: Case, worker_bytes: int, threads: int) -> Measured:
         for label, owner, name in (
             ("reading", Forecaster, "read"),
             ("computing", Forecaster, "roll"),
-            ("writing", Forecaster, "restore"),
-            ("writing", engine, "write_domain"),
-            ("writing", engine, "write_scratch"),
-            ("writing", engine, "write_forecast"),
+            ("writing", blocks, "write_scratch"),
+            ("writing", blocks, "write_owned"),
         ):
             clocks.enter_context(clock.around(label, owner, name))
         _, seconds = run_plan(case, plan, "radar", InPlace())

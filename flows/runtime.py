@@ -16,10 +16,12 @@ from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, Worker, WorkerPlugin
 from distributed.system import MEMORY_LIMIT
 
+from pipeline.on_dask import OnDask
 from pipeline.recipes import ComputeRecipe
 from pipeline.rollout.device import count_gpus
 from pipeline.rollout.plan import Workers
-from pipeline.spread import GPU, InPlace, OnDask, Spread
+from pipeline.spread import InPlace, Spread
+from pipeline.together import GPU
 
 log = logging.getLogger(__name__)
 

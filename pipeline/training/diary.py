@@ -85,7 +85,9 @@ class Diary:
             "epoch %d/%d: %s; %.1f patches/s, %.1f %% of the time waiting for them; %s; %s",
             epoch,
             learner.plan.curriculum.epochs,
-            ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch"),
+            ", ".join(
+                _tell(learner, name, value) for name, value in row.items() if name != "epoch"
+            ),
             self._n_patches / max(_UNKNOWN_S, self._learned_s),
             100 * self._waited_s / max(_UNKNOWN_S, self._learned_s),
             "best so far, kept" if is_best else f"best was epoch {learner.judge.best_epoch}",
@@ -104,3 +106,8 @@ class Diary:
         left = learner.plan.curriculum.epochs - learner.at.epoch
         seconds = left * (time.monotonic() - self._began_s)
         return f"at most {seconds / 60:.1f} min left" if left else "done"
+
+
+def _tell(learner: Learner, name: str, value: float) -> str:
+    units = {score.name: score.units for score in learner.scores}.get(name)
+    return f"{name} {value:.4g} {units}" if units else f"{name} {value:.4g}"

@@ -22,6 +22,8 @@ class Score(Protocol):
     """A number of the validation part, gathered batch by batch; lower is better."""
 
     name: str
+    units: str
+    """Units of the score; empty where it is normalized."""
 
     def clear(self) -> None:
         """Begin anew."""
@@ -42,6 +44,7 @@ class MeanLoss:
     """Mean loss; each batch counts by its samples."""
 
     name: str = "validation_loss"
+    units: str = ""
     total: float = 0.0
     n_samples: int = 0
 
@@ -72,10 +75,12 @@ class LeadRMSE:
     Args:
         lead: which lead, counted from 1.
         restore: brings forecast and truth to the units wanted; None keeps them normalized.
+        units: what they are then.
     """
 
     lead: int
     restore: Restore | None = None
+    units: str = ""
     name: str = "validation_rmse"
     squares: float = 0.0
     n_pixels: int = 0
@@ -91,13 +96,15 @@ class LeadRMSE:
             values[:, at].float().cpu().numpy() for values in (rolled.forecast, rolled.truth)
         )
         valid = rolled.valid[:, at].cpu().numpy()
-        forecast, truth = (
-            pair
-            if self.restore is None
-            else (self.restore(values, batch.samples, at) for values in pair)
-        )
-        errors = np.subtract(forecast, truth, where=valid, out=np.zeros(valid.shape))
-        self.squares += float(np.square(errors).sum())
+        with np.errstate(over="ignore"):
+            forecast, truth = (
+                pair
+                if self.restore is None
+                else [self.restore(values, batch.samples, at) for values in pair]
+            )
+        with np.errstate(over="ignore"):  # a forecast that explodes is off by infinity
+            errors = np.subtract(forecast, truth, where=valid, out=np.zeros(valid.shape))
+            self.squares += float(np.square(errors).sum())
         self.n_pixels += int(valid.sum())
 
     def join(self, add: Add) -> None:

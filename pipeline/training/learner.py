@@ -69,7 +69,7 @@ class Learner:
         fabric: where and in which precision it computes.
         task: what it learns.
         plan: numbers that steer it.
-        scores: judged after every epoch; the first is the loss, the last decides.
+        scores: judged after every epoch; the last decides.
         channels: names of the network's channels.
     """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,8 +21,7 @@ from pipeline.spread import Spread
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.streams.draw import build_patch_plan
 from pipeline.streams.read import Source
-from pipeline.streams.samples import Sample, Span, batch_loader, plan_inits
-from pipeline.tiling.patches import plan_patches
+from pipeline.streams.samples import Sample, Span, batch_loader
 from pipeline.together import Seat
 from pipeline.training.company import SilentDiary, learn_in_company
 from pipeline.training.diary import Diary
@@ -31,6 +29,7 @@ from pipeline.training.fabric import build_fabric
 from pipeline.training.fit import Fit, Tell
 from pipeline.training.judge import LeadRMSE, MeanLoss, Restore, Score
 from pipeline.training.learner import Learner, LearningPlan
+from pipeline.training.plan import TrainingPlan, plan_training
 from pipeline.training.ranks import draw_apart
 from pipeline.training.schedule import Curriculum
 from pipeline.training.share import stream_for
@@ -38,7 +37,6 @@ from pipeline.training.state import Checkpoint, State
 from pipeline.training.task import ForecastTask
 from pipeline.training.track import tracked
 from pipeline.training.weigh import build_weigh
-from stores.windows import Window
 
 log = logging.getLogger(__name__)
 
@@ -63,45 +61,6 @@ class Trained:
     """Counted from 1."""
     n_parameters: int
     device: str
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """What one run will read and do: counted before it begins."""
-
-    train: Sequence[Sample]
-    validation: Sequence[Sample]
-    patches: Sequence[Window]
-    steps_per_epoch: int
-    epochs: int
-
-
-def plan_training(recipe: Recipe, source: Source) -> TrainingPlan:
-    """List every sample of both parts: each init with each patch that holds enough domain.
-
-    Raises:
-        ValueError: a part is empty.
-    """
-    cube = source.open()
-    domain = source.domain(Window.whole((cube.grid.height, cube.grid.width)))
-    training = recipe.training
-    patches = plan_patches(domain, side=training.patch_px, min_valid=training.min_valid)
-    span = Span(recipe.rollout.history, training.leads)
-    parts = {}
-    for part in ("train", "validation"):
-        frames = recipe.split.frames(part, recipe.step)
-        inits = plan_inits(frames, cube.times, span)
-        if not inits:
-            raise ValueError(
-                f"split.{part} has no {span.history + span.leads} frames in a row in the cube "
-                f"(which holds {cube.step.label(cube.times[0])} to "
-                f"{cube.step.label(cube.times[-1])}), so there is no sample; "
-                "ingest more or change the split"
-            )
-        parts[part] = [Sample(init, patch) for init in inits for patch in patches]
-    n_samples = min(training.patches_per_epoch or len(parts["train"]), len(parts["train"]))
-    steps = math.ceil(math.ceil(n_samples / training.batch) / training.accumulate)
-    return TrainingPlan(parts["train"], parts["validation"], patches, steps, training.epochs)
 
 
 def train_model(
@@ -238,12 +197,14 @@ def _build_task(recipe: Recipe, source: Source, span: Span) -> ForecastTask:
 
 
 def _build_scores(recipe: Recipe, source: Source, span: Span) -> list[Score]:
-    wanted = recipe.training.score
-    scores: list[Score] = [MeanLoss()]
-    if wanted.kind == "rmse":
-        restore = Restore(source, span) if wanted.units == "physical" else None
-        scores.append(LeadRMSE(wanted.lead or span.leads, restore))
-    return scores
+    """List what is told of every epoch; the last one decides."""
+    wanted, units = recipe.training.score, recipe.target_variable.units
+    restore, lead = Restore(source, span), wanted.lead or span.leads
+    if wanted.kind == "loss":
+        return [LeadRMSE(lead, restore, units), MeanLoss()]
+    if wanted.units == "physical":
+        return [MeanLoss(), LeadRMSE(lead, restore, units)]
+    return [MeanLoss(), LeadRMSE(lead)]
 
 
 def _stream(

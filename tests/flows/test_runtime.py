@@ -23,8 +23,9 @@ from flows.runtime import (
     spread_on,
     worker_bytes,
 )
+from pipeline.on_dask import OnDask
 from pipeline.recipes import ComputeRecipe
-from pipeline.spread import InPlace, OnDask
+from pipeline.spread import InPlace
 
 
 def look(_: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.spread import InPlace, Spread
 from pipeline.streams.samples import Batch, Span, batch_loader
 from pipeline.training.bundle import train_bundle
-from pipeline.training.train import plan_training
+from pipeline.training.plan import plan_training
 from stores.bundle import Bundle
 from stores.cube import Cube
 from stores.times import parse_time

@@ -17,7 +17,7 @@ from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample, Span, batch_loader
 from pipeline.streams.stack import Stack
 from pipeline.streams.statistics import fit_stack
-from pipeline.training.train import TrainingPlan, plan_training
+from pipeline.training.plan import TrainingPlan, plan_training
 from stores.cube import Cube
 from tests.make import RAIN_FILES, make_cube
 

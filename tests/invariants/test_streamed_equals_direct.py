@@ -20,7 +20,7 @@ from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample, Span, batch_loader, load_batch
 from pipeline.streams.statistics import fit_stack
 from pipeline.tiling.patches import Room
-from pipeline.training.train import plan_training
+from pipeline.training.plan import plan_training
 from stores.arrays import commit_group
 from stores.cube import Cube
 from stores.windows import Window

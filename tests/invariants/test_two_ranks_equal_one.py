@@ -16,16 +16,18 @@ import pytest
 import torch
 
 from flows.runtime import spread_on
+from pipeline.on_dask import OnDask
 from pipeline.recipes import Recipe, load_recipe
-from pipeline.spread import InPlace, OnDask
+from pipeline.spread import InPlace
 from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample
 from pipeline.streams.statistics import fit_stack
 from pipeline.together import Seat
 from pipeline.training.fit import Tell
+from pipeline.training.plan import plan_training
 from pipeline.training.share import SharedBatches
 from pipeline.training.state import FILE
-from pipeline.training.train import Trained, plan_training, train_model
+from pipeline.training.train import Trained, train_model
 from tests.make import make_cube
 
 # Shares of unequal size and validity, a last batch of one sample, and every kind of loss.

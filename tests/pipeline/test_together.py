@@ -8,8 +8,9 @@ import pytest
 
 from flows.runtime import OffersGpu, spread_on
 from pipeline import together as companions
+from pipeline.on_dask import OnDask
 from pipeline.recipes import ComputeRecipe
-from pipeline.spread import InPlace, OnDask
+from pipeline.spread import InPlace
 from pipeline.together import Line, Seat
 
 

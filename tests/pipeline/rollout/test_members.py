@@ -6,13 +6,14 @@ import pytest
 from distributed import Client, LocalCluster
 
 from pipeline.metrics.calibration import Calibration
+from pipeline.on_dask import OnDask
 from pipeline.rollout.calibrate import calibrate, find_calibration, keep_calibration
 from pipeline.rollout.evaluate import Evaluation, evaluate_part
 from pipeline.rollout.forecaster import forecaster_of
 from pipeline.rollout.plan import Block
 from pipeline.rollout.products import calibrated, spanned
 from pipeline.rollout.request import Request
-from pipeline.spread import InPlace, OnDask
+from pipeline.spread import InPlace
 from pipeline.streams.transforms import Values
 from pipeline.training.bundle import train_bundle
 from stores.bundle import open_bundle

@@ -9,7 +9,7 @@ from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample, Span
 from pipeline.streams.statistics import fit_stack
-from pipeline.training.train import plan_training
+from pipeline.training.plan import plan_training
 from tests.make import make_cube
 
 

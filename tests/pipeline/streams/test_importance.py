@@ -8,7 +8,7 @@ from pipeline.streams.importance import measure_chances
 from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample, Span
 from pipeline.streams.statistics import fit_stack
-from pipeline.training.train import plan_training
+from pipeline.training.plan import plan_training
 from tests.make import make_cube
 
 

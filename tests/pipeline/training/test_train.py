@@ -11,7 +11,8 @@ from pipeline.spread import InPlace
 from pipeline.streams.read import Source
 from pipeline.streams.statistics import fit_stack
 from pipeline.training.bundle import read_curves, train_bundle
-from pipeline.training.train import Trained, plan_training, train_model
+from pipeline.training.plan import plan_training
+from pipeline.training.train import Trained, train_model
 from stores.cube import Cube
 from tests.make import make_cube
 
@@ -156,7 +157,8 @@ def test_the_log_tells_where_how_fast_and_how_well(
         r"training 1753 parameters on cpu \(\d+ threads\), precision 32-true; 224 samples of 4 "
         "patches, 56 steps an epoch of up to 4 patches, up to 2 epochs; 28 samples validate",
         r"patches are cut from memory: all samples take [\d.]+ GB decoded",
-        r"epoch 1/2: train_loss [\d.]+, validation_loss [\d.]+, lr 0.0005; [\d.]+ patches/s, "
+        r"epoch 1/2: train_loss [\d.]+, validation_rmse [\d.]+ mm month-1, "
+        r"validation_loss [\d.]+, lr 0.0005; [\d.]+ patches/s, "
         r"[\d.]+ % of the time waiting for them; "
         r"best so far, kept; at most [\d.]+ min left",
         "epoch 2/2: .*; done",

@@ -13,8 +13,8 @@ from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample, Span, load_batch
 from pipeline.streams.statistics import fit_stack
 from pipeline.training.judge import LeadRMSE, Restore
+from pipeline.training.plan import plan_training
 from pipeline.training.task import Parts, Rolled
-from pipeline.training.train import plan_training
 from pipeline.training.weigh import area_rows, build_weigh, check_classes
 from tests.make import make_cube
 

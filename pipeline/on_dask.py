@@ -1,0 +1,181 @@
+"""Spread work over the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from functools import partial
+from itertools import islice
+from typing import Any, Generic
+
+from distributed import Client, Future, KilledWorker, wait
+
+from pipeline.spread import Item, Result
+from pipeline.together import GPU, Line, Seat, Together
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS = 3  # a worker that dies takes its items along; the fourth death is no accident
+_PULSE_S = 5.0
+
+
+class OnDask:
+    """Compute on the workers of a Dask cluster.
+
+    Args:
+        client: connected client.
+        revive: called when workers are missing; brings them back.
+    """
+
+    shares_memory = False
+
+    def __init__(self, client: Client, revive: Callable[[], None] | None = None) -> None:
+        self._client = client
+        self._revive = revive
+
+    @property
+    def n_workers(self) -> int:
+        """Workers that are alive now, at least one."""
+        return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
+
+    def ordered(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        in_flight: int | None = None,
+        on_gpu: bool = False,
+    ) -> Iterator[Result]:
+        """Yield results in order through a bounded window."""
+        start = partial(self._start, function, on_gpu=on_gpu)
+        rest = iter(items)
+        window = deque(map(start, islice(rest, self._width(in_flight, on_gpu=on_gpu))))
+        while window:
+            yield window[0].result()
+            window.popleft()
+            window.extend(map(start, islice(rest, 1)))
+
+    def each(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        in_flight: int | None = None,
+        on_gpu: bool = False,
+    ) -> Iterator[tuple[Item, Result]]:
+        """Yield items with their results as they finish, through a bounded window."""
+        start = partial(self._start, function, on_gpu=on_gpu)
+        rest = iter(items)
+        first = islice(rest, self._width(in_flight, on_gpu=on_gpu))
+        running = {item.future: item for item in map(start, first)}
+        while running:
+            for future in self._finished(list(running)):
+                item = running.pop(future)
+                yield item.item, item.result()
+                for following in islice(rest, 1):
+                    started = start(following)
+                    running[started.future] = started
+
+    def together(
+        self,
+        function: Callable[[Seat, Line], Result],
+        n: int,
+        *,
+        hear: Callable[[Any], None],
+        is_ending: Callable[[], bool],
+        on_gpu: bool = False,
+    ) -> list[Result]:
+        """Run a function on ``n`` workers at once; all stop when one fails."""
+        look_after = self._revive or (lambda: None)
+        return Together(self._client, n, on_gpu, look_after, is_ending).run(function, hear)
+
+    def _width(self, in_flight: int | None, *, on_gpu: bool) -> int:
+        """Say how many items may be on their way.
+
+        Raises:
+            ValueError: they need a GPU and nobody offers one, so they would wait for ever.
+        """
+        if on_gpu:
+            workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+            if not any(worker["resources"].get(GPU) for worker in workers):
+                raise ValueError(
+                    f"the network runs on a GPU but none of {len(workers)} workers offers the "
+                    f"resource {GPU!r}, so its work would wait for ever; start them with "
+                    "'dask worker --resources GPU=1', or set compute.device=cpu"
+                )
+        return in_flight or 2 * self.n_workers
+
+    def _start(
+        self,
+        function: Callable[[Item], Result],
+        item: Item,
+        *,
+        on_gpu: bool,
+    ) -> _Running[Item, Result]:
+        resources = {GPU: 1} if on_gpu else None
+        submit = partial(self._client.submit, function, item, pure=False, resources=resources)
+        return _Running(submit, item, self._finished)
+
+    def _finished(self, futures: list[Future[Any]]) -> set[Future[Any]]:
+        """Wait until some of ``futures`` are finished; look after the workers meanwhile.
+
+        Raises:
+            ConnectionError: the scheduler is gone.
+        """
+        while True:
+            try:
+                done = wait(
+                    futures,
+                    timeout=_PULSE_S,
+                    return_when="FIRST_COMPLETED",
+                ).done
+            except TimeoutError:
+                done = set()
+            except CancelledError as error:
+                raise ConnectionError(
+                    f"the Dask scheduler is gone ({error.__class__.__name__}), so its work "
+                    "stopped; start it again and run the same command: what is done is kept"
+                ) from error
+            if done:
+                return set(done)
+            if self._revive is not None:
+                self._revive()
+
+
+class _Running(Generic[Item, Result]):
+    """One item on its way; submitted anew when its worker is killed."""
+
+    def __init__(
+        self,
+        submit: Callable[[], Future[Any]],
+        item: Item,
+        finished: Callable[[list[Future[Any]]], set[Future[Any]]],
+    ) -> None:
+        self.item = item
+        self._submit, self._finished = submit, finished
+        self.future: Future[Any] = submit()
+
+    def result(self) -> Result:
+        """Wait for the result.
+
+        Raises:
+            RuntimeError: workers died again and again over this item.
+        """
+        for attempt in range(_ATTEMPTS):
+            self._finished([self.future])
+            try:
+                found: Any = self.future.result()
+            except KilledWorker:
+                log.warning("workers died over %s (attempt %d)", self.item, attempt + 1)
+                time.sleep(attempt)
+                self.future = self._submit()
+            else:
+                return found  # type: ignore[no-any-return]
+        raise RuntimeError(
+            f"workers died {_ATTEMPTS} times over {self.item}, most likely out of memory, so "
+            "it was given up; give each worker more (compute.memory_gb) or make tiles smaller "
+            "(rollout.tile_px)"
+        )

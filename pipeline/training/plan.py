@@ -1,0 +1,52 @@
+"""What a training will read and do: counted before it begins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.recipes import Recipe
+from pipeline.streams.read import Source
+from pipeline.streams.samples import Sample, Span, plan_inits
+from pipeline.tiling.patches import plan_patches
+from stores.windows import Window
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What one run will read and do: counted before it begins."""
+
+    train: Sequence[Sample]
+    validation: Sequence[Sample]
+    patches: Sequence[Window]
+    steps_per_epoch: int
+    epochs: int
+
+
+def plan_training(recipe: Recipe, source: Source) -> TrainingPlan:
+    """List every sample of both parts: each init with each patch that holds enough domain.
+
+    Raises:
+        ValueError: a part is empty.
+    """
+    cube = source.open()
+    domain = source.domain(Window.whole((cube.grid.height, cube.grid.width)))
+    training = recipe.training
+    patches = plan_patches(domain, side=training.patch_px, min_valid=training.min_valid)
+    span = Span(recipe.rollout.history, training.leads)
+    parts = {}
+    for part in ("train", "validation"):
+        frames = recipe.split.frames(part, recipe.step)
+        inits = plan_inits(frames, cube.times, span)
+        if not inits:
+            raise ValueError(
+                f"split.{part} has no {span.history + span.leads} frames in a row in the cube "
+                f"(which holds {cube.step.label(cube.times[0])} to "
+                f"{cube.step.label(cube.times[-1])}), so there is no sample; "
+                "ingest more or change the split"
+            )
+        parts[part] = [Sample(init, patch) for init in inits for patch in patches]
+    n_samples = min(training.patches_per_epoch or len(parts["train"]), len(parts["train"]))
+    steps = math.ceil(math.ceil(n_samples / training.batch) / training.accumulate)
+    return TrainingPlan(parts["train"], parts["validation"], patches, steps, training.epochs)
