@@ -219,7 +219,7 @@ def _local_cluster(compute: ComputeRecipe, threads: int) -> Iterator[LocalCluste
         threads_per_worker=1,  # netCDF and GDAL handles are not made for more
         processes=True,
         host="127.0.0.1",  # a scheduler runs what it is sent, so nobody else may reach it
-        dashboard_address="127.0.0.1:0" if has_dashboard else None,
+        dashboard_address="127.0.0.1:0",  # without one it takes port 8787 of all addresses
         memory_limit=worker_bytes(compute),
         silence_logs=logging.ERROR,
         env=_worker_settings(threads),

@@ -129,7 +129,7 @@ def test_work_runs_on_a_scheduler_that_runs_already() -> None:
     from distributed import LocalCluster
 
     with LocalCluster(
-        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
     ) as cluster:
         compute = ComputeRecipe(scheduler=cluster.scheduler_address, threads=2)
         with spread_on(compute) as spread:

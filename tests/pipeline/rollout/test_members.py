@@ -57,7 +57,7 @@ def test_threads_of_one_worker_do_not_mix_members_up(made: Made, tmp_path: Path)
     asked = made.asking(members=4, perturb=NOISE)
     alone = products(forecast(asked, tmp_path / "alone", 7))
     threads = LocalCluster(
-        n_workers=1, threads_per_worker=4, processes=False, dashboard_address=None
+        n_workers=1, threads_per_worker=4, processes=False, dashboard_address="127.0.0.1:0"
     )
     with threads as cluster, Client(cluster) as client:
         together = products(forecast(asked, tmp_path / "together", 7, spread=OnDask(client)))
