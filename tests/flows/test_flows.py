@@ -199,6 +199,7 @@ def test_new_months_reach_the_next_forecast_in_one_process(store: Path) -> None:
     assert Path(forecast.fn(recipe_of(store))).name == "2008-01"
 
 
+@pytest.mark.slow
 def test_workers_that_are_killed_meanwhile_give_the_numbers_of_one_process(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

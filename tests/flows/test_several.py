@@ -211,6 +211,7 @@ def test_a_sweep_over_several_seeds_ranks_by_their_mean(store: Path) -> None:
         assert row["validation_loss_spread"] == pytest.approx(scores.std())
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_where_it_was_killed_and_takes_further_values(
     store: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -119,7 +119,7 @@ def _part(inputs: Inputs, memory: Tensor | None, tile: Tile) -> Part:
 
 
 @given(kind=kinds(), shape=sides, how=cuts, leads=st.integers(2, 7), seed=st.integers(0, 999))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_cut_changes_a_forecast(
     spreads: list[Spread], kind: Built, shape: tuple[int, int], how: Cut, leads: int, seed: int
 ) -> None:

@@ -111,7 +111,7 @@ def test_blended_tiles_differ_from_the_untiled_forecast_but_not_by_batch(
     np.testing.assert_allclose(one, three, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("steps", [3, 7])
+@pytest.mark.parametrize("steps", [7])
 def test_an_interrupted_blend_goes_on_where_it_was(
     made: Made, tmp_path: Path, steps: int
 ) -> None:

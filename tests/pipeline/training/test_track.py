@@ -81,7 +81,9 @@ def test_curves_are_always_a_table_and_events_of_tensorboard(tmp_path: Path) -> 
     assert not (tmp_path / "run" / "tracking").exists()
 
 
-@pytest.mark.parametrize("place", ["training.epoch.2", "training.validated.2"])
+@pytest.mark.parametrize(
+    "place", [pytest.param("training.epoch.2", marks=pytest.mark.slow), "training.validated.2"]
+)
 def test_after_a_kill_no_epoch_is_shown_twice_or_lost(tmp_path: Path, place: str) -> None:
     make_cube(tmp_path, training={"epochs": 4})
     kill(tmp_path, place)
@@ -95,6 +97,7 @@ def test_after_a_kill_no_epoch_is_shown_twice_or_lost(tmp_path: Path, place: str
     assert losses == pytest.approx(list(curves["validation_loss"]), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_an_epoch_that_was_told_but_not_kept_is_told_anew(tmp_path: Path) -> None:
     make_cube(tmp_path, training={"epochs": 3})
     kill(tmp_path, "training.epoch.1")
