@@ -12,7 +12,8 @@ BIN := .venv/bin
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 # Two processes; the tests of one file stay together, since they share what was made for them.
-PYTEST := $(BIN)/pytest -q -n 2 --dist loadfile
+# In the order of the folders: flows come first, whose few tests take longest.
+PYTEST := $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help

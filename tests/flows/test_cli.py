@@ -79,6 +79,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_one_and_no_traceback(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_sweep_over_an_unknown_key_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
     recipe = make_recipe(tmp_path)
     done = cubecast("train", str(recipe), "--sweep", "training.lrr=1e-3,1e-4")

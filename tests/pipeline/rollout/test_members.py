@@ -39,7 +39,7 @@ def alone(made: Made, request: Request) -> Values:
     return forecaster_of(request).owned(tile, request)
 
 
-@pytest.mark.parametrize(("core", "block", "batch"), [(7, 4, 1), (9, 2, 3), (16, 1, 2)])
+@pytest.mark.parametrize(("core", "block", "batch"), [(9, 2, 3), (16, 1, 2)])
 def test_an_ensemble_in_tiles_and_blocks_equals_that_of_the_whole_grid(
     made: Made, tmp_path: Path, core: int, block: int, batch: int
 ) -> None:
