@@ -7,7 +7,7 @@ published says that it is approximate, and how far the tiles disagree.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -108,12 +108,7 @@ class Blend:
         parts = [place(self._said(other, owns), other, owns) for other in near]
         blended = average(parts, shares)
         write_owned(forecaster, request, self.stage, tile, block, blended)
-        restore = partial(
-            forecaster.restore,
-            tile,
-            request=request,
-            times=forecaster.lead_times(request, block),
-        )
+        restore = forecaster.restorer(tile, request, block)
         physical = [restore(mean_of(part)) for part in parts]
         receipt = disagreement(np.stack(physical), shares)
         ledger_of(self.stage).mark(entry_of(self, tile), receipt)
@@ -197,4 +192,5 @@ def plan_blend(request: Request, plan: RolloutPlan, stage: Path) -> list[Pass]:
     """List the two passes, with room for the windows of all tiles."""
     shape = (plan.n_tiles, request.members.n, request.leads, *plan.reads)
     create_parts(stage, Cube.open(request.cube).grid, shape=shape)
-    return [RollAlone(request, plan, stage), Blend(request, plan, stage)]
+    plain = replace(plan)  # without the list of tiles, which every task would carry along
+    return [RollAlone(request, plain, stage), Blend(request, plain, stage)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -171,6 +171,13 @@ class Forecaster:
             values = np.clip(values, request.minimum, request.maximum)
         return np.where(self.source.domain(tile.owns), values, np.float32(np.nan))
 
+    def restorer(
+        self, tile: Tile, request: Request, block: Block
+    ) -> Callable[[Values], Values]:
+        """Give the function that restores what a tile owns of a block (leads, y, x)."""
+        times = self.lead_times(request, block)
+        return partial(self.restore, tile, request=request, times=times)
+
     def normalized(self, tiles: Sequence[Tile], request: Request) -> Values:
         """Roll all leads of tiles of one shape in one block (b, m, leads, y, x)."""
         block = Block(0, request.leads)
@@ -184,9 +191,8 @@ class Forecaster:
 
     def physical(self, tile: Tile, request: Request) -> Values:
         """Forecast all leads of what a tile owns (m, leads, y, x), in physical units."""
-        times = self.lead_times(request, Block(0, request.leads))
-        members = self.owned(tile, request)
-        return np.stack([self.restore(tile, member, request, times) for member in members])
+        restore = self.restorer(tile, request, Block(0, request.leads))
+        return np.stack([restore(member) for member in self.owned(tile, request)])
 
     def _roll(
         self, member: Member, inputs: Inputs, memory: Tensor | None, request: Request

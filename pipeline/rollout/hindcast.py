@@ -109,7 +109,7 @@ def _score(request: Request, methods: Sequence[str], case: Case) -> Scored:
     request, tile = replace(request, init=case.init), case.tile
     forecaster = forecaster_of(request)
     source, times = forecaster.source, forecaster.lead_times(request, Block(0, request.leads))
-    restore = partial(forecaster.restore, tile, request=request, times=times)
+    restore = forecaster.restorer(tile, request, Block(0, request.leads))
     members = _members(forecaster, request, case)
     products = make_products(members, restore, request)
     truth, domain = source.truth(tile.owns, times), source.domain(tile.owns)

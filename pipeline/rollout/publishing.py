@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +35,9 @@ def write_owned(
     Raises:
         ValueError: a forecast is not finite.
     """
-    domain, times = forecaster.source.domain(tile.owns), forecaster.lead_times(request, block)
+    domain = forecaster.source.domain(tile.owns)
+    restore = forecaster.restorer(tile, request, block)
     _check_finite(members, domain, f"{block} of {tile.owns} from {request.init}")
-    restore = partial(forecaster.restore, tile, request=request, times=times)
     if block.first == 0:
         write_domain(stage, tile.owns, domain)
     products = make_products(members, restore, request, first=block.first)
