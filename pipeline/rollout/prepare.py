@@ -57,15 +57,18 @@ def build_request(
         precision=rollout.precision,
         mode=rollout.mode,
         taper=rollout.taper,
-        members=Members(
-            n=rollout.members,
-            seed=rollout.perturb.seed,
-            dropout=rollout.perturb.dropout and bundle.description["network"]["dropout"] > 0,
-            noise=rollout.perturb.noise,
-            noise_px=rollout.perturb.noise_px,
-        ),
+        members=_build_members(recipe, bundle),
         calibration=calibration,
     )
+
+
+def _build_members(recipe: Recipe, bundle: Bundle) -> Members:
+    """Say what makes members differ; one forecast alone is disturbed by nothing."""
+    n, perturb = recipe.rollout.members, recipe.rollout.perturb
+    if n == 1:
+        return Members()
+    drops = perturb.dropout and bundle.description["network"]["dropout"] > 0
+    return Members(n, perturb.seed, drops, perturb.noise, perturb.noise_px)
 
 
 def _further(names: Sequence[str], first: Bundle) -> Iterator[Path]:

@@ -82,10 +82,19 @@ def test_a_member_does_not_depend_on_how_many_there_are(made: Made) -> None:
 
 def test_another_seed_gives_other_members(made: Made) -> None:
     seeds = [
-        alone(made, ask(made.asking(members=1, perturb=NOISE | {"seed": seed}), init=INIT))
+        alone(made, ask(made.asking(members=2, perturb=NOISE | {"seed": seed}), init=INIT))
         for seed in (0, 1)
     ]
     assert np.abs(seeds[0] - seeds[1]).max() > 1e-3
+
+
+def test_a_forecast_alone_is_disturbed_by_nothing(made: Made) -> None:
+    perturb = NOISE | {"dropout": True}
+    request = ask(made.asking(members=1, perturb=perturb), init=INIT)
+    plain = ask(made.asking(perturb={"dropout": False}), init=INIT)
+    np.testing.assert_array_equal(alone(made, request), alone(made, plain))
+    several = alone(made, ask(made.asking(members=2, perturb=perturb), init=INIT))
+    assert (np.abs(several - alone(made, plain)).max(axis=(1, 2, 3)) > 1e-3).all()
 
 
 def test_noise_changes_observed_frames_only_and_no_gap(made: Made) -> None:
