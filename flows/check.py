@@ -16,8 +16,8 @@ from pipeline.rollout.plan import Rollout, plan_rollout
 from pipeline.rollout.prepare import build_rollout
 from pipeline.streams.samples import Span, plan_inits
 from pipeline.streams.stack import build_stack, wanted_transforms
+from pipeline.training.build import build_shape
 from pipeline.training.track import check_track
-from pipeline.training.train import build_shape
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.inventory import take_inventory
 from stores.times import parse_time

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -160,16 +160,16 @@ def make_convlstm(
     kernel: int = 3,
     heads: int = 1,
     hidden: int = 3,
-    memory: str = "window",
+    **more: Any,
 ) -> ConvLSTM:
-    """Build a ConvLSTM of few hidden channels."""
+    """Build a ConvLSTM of few hidden channels; ``more`` is of its shape."""
     shape = ConvLSTMShape(
         CHANNELS,
         history,
         hidden=(hidden,) * layers,
         kernel=kernel,
         head=(4,) * heads,
-        memory=memory,
+        **more,
     )
     return ConvLSTM(shape)
 
@@ -220,9 +220,14 @@ def make_inputs(
     )
 
 
-def later(inputs: Inputs, frames: Tensor, reading: Reading) -> Inputs:
-    """Give what the block after ``frames`` (b, l, y, x) reads: the last of them, fed back."""
-    domain = inputs.domain[:, None]
+def medians(frames: Tensor, reading: Reading) -> Tensor:
+    """Give what is fed back of frames (b, l, y, x), or of their quantiles (q, b, l, y, x)."""
+    return frames[reading.median] if reading.quantiles else frames
+
+
+def later(inputs: Inputs, rolled: Tensor, reading: Reading) -> Inputs:
+    """Give what the block after ``rolled`` reads: the last frame, fed back."""
+    frames, domain = medians(rolled, reading), inputs.domain[:, None]
     return inputs._replace(
         target=torch.where(domain, frames[:, -1:], 0.0),
         valid=domain,
@@ -242,10 +247,14 @@ def plan(network: Stated, shape: tuple[int, int], *, leads: int, core: int) -> l
 
 
 def roll_tiles(network: Stated, inputs: Inputs, tiles: list[Tile], *, leads: int) -> Tensor:
-    """Roll out tile by tile and put what the tiles own together (b, leads, y, x)."""
-    batch, *shape = inputs.domain.shape
-    stitched = torch.full((batch, leads, *shape), torch.nan, dtype=torch.float64)
-    for tile in tiles:
-        part = roll(network, cut(inputs, tile.reads), leads=leads)
-        stitched[..., *tile.owns.slices] = part[..., *tile.kept.slices]
-    return stitched
+    """Roll out tile by tile and put what the tiles own together (..., leads, y, x)."""
+    parts = [roll(network, cut(inputs, tile.reads), leads=leads) for tile in tiles]
+    return stitch(parts, tiles, inputs.domain.shape[1:])
+
+
+def stitch(parts: list[Tensor], tiles: list[Tile], shape: Sequence[int]) -> Tensor:
+    """Put what tiles own of their parts (..., y, x) together."""
+    whole = torch.full((*parts[0].shape[:-2], *shape), torch.nan, dtype=torch.float64)
+    for part, tile in zip(parts, tiles, strict=True):
+        whole[..., *tile.owns.slices] = part[..., *tile.kept.slices]
+    return whole

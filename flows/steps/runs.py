@@ -13,7 +13,10 @@ from stores.bundle import Bundle
 
 
 def show_runs(asked: Training, bundles: Sequence[Bundle], best: Bundle) -> None:
-    """Print the scores of all seeds, their mean and spread, and how to forecast with all."""
+    """Print the scores of all seeds, their mean and spread, and how to forecast with all.
+
+    Quantiles of several networks are joined by nothing, so there the best one forecasts.
+    """
     summary = summarize(bundles)
     blank = {"best_epoch": "", "bundle": ""}
     rows = [row | {"seed": str(row["seed"])} for row in list_scores(bundles)]
@@ -24,6 +27,9 @@ def show_runs(asked: Training, bundles: Sequence[Bundle], best: Bundle) -> None:
     title = f"{len(bundles)} trainings, scores on the validation part"
     show_table(title, told, columns=list(told[0]))
     leave_table("runs", told, description=title)
+    if asked.open().training.quantiles:
+        say(f"current is {best.path.name}")
+        return
     say(f"current is {best.path.name}; to forecast with all of them:")
     say(f"  {ensemble_line(asked, bundles, best)}")
 

@@ -122,13 +122,13 @@ def show_scores(found: Evaluation) -> None:
 
 
 def show_chances(chances: pd.DataFrame) -> None:
-    """Print how often the intervals held, and how good the ensemble is, per lead."""
+    """Print how often the intervals held, and how good ensemble and quantiles are, per lead."""
     units = show_units(str(chances["units"].iloc[0]))
     rows = [
         {str(name): value for name, value in row.items()}
         for row in chances.drop(columns="units").to_dict("records")
     ]
-    title = f"intervals and ensemble on the untouched {PART} part [{units}]"
+    title = f"intervals, ensemble and quantiles on the untouched {PART} part [{units}]"
     show_table(title, rows, columns=list(rows[0]))
     leave_table("intervals", rows, description=title)
 

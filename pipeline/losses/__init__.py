@@ -1,14 +1,16 @@
 """Losses that see valid pixels only: torch alone, so they run wherever a network does."""
 
-from pipeline.losses.build import Loss, build_loss, join_losses
+from pipeline.losses.build import SPREADS, Loss, Term, build_loss, join_losses
 from pipeline.losses.counts import counted_by
 from pipeline.losses.laplacian import laplacian
 from pipeline.losses.point import classed, huber, pointwise
-from pipeline.losses.spreads import crps, pinball, without_crossing
+from pipeline.losses.spreads import crps, pinball
 from pipeline.losses.ssim import ssim
 
 __all__ = [
+    "SPREADS",
     "Loss",
+    "Term",
     "build_loss",
     "classed",
     "counted_by",
@@ -19,5 +21,4 @@ __all__ = [
     "pinball",
     "pointwise",
     "ssim",
-    "without_crossing",
 ]

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pipeline.losses.laplacian import laplacian
 from pipeline.losses.point import masked_error, mean_over, pointwise
+from pipeline.losses.spreads import crps, pinball
 from pipeline.losses.ssim import ssim
 
 Loss = Callable[..., Tensor]
-"""Called with forecast, truth and valid (b, l, y, x), and at will the weight of every pixel."""
+"""Called with forecast, truth and valid (b, l, y, x), and at will the weight of every pixel.
+
+Losses of a spread take all members or quantiles as the forecast (s, b, l, y, x).
+"""
+
+SPREADS = ("quantile", "crps")
+"""Kinds that score a spread."""
 
 
 def build_loss(
@@ -22,6 +31,7 @@ def build_loss(
     data_range: float = 1.0,
     window_px: int = 11,
     levels: int = 3,
+    quantiles: Sequence[float] = (),
 ) -> Loss:
     """Choose a loss; each kind looks at its own numbers alone.
 
@@ -34,15 +44,16 @@ def build_loss(
         )
     if kind == "laplacian":
         return _unweighted(lambda *given: laplacian(*given, levels=levels))
+    if kind == "quantile":
+        return partial(pinball, quantiles=quantiles)
+    if kind == "crps":
+        return crps
     cost = pointwise(kind, delta=delta)
 
     def loss(
         forecast: Tensor, truth: Tensor, valid: Tensor, weights: Tensor | None = None
     ) -> Tensor:
-        costs = cost(masked_error(forecast, truth, valid))
-        if weights is not None:
-            costs = torch.where(valid, weights, 0.0) * costs
-        return mean_over(costs, valid)
+        return mean_over(cost(masked_error(forecast, truth, valid)), valid, weights)
 
     return loss
 
@@ -56,11 +67,21 @@ def _unweighted(function: Callable[..., Tensor]) -> Loss:
     return loss
 
 
-def join_losses(terms: Sequence[tuple[float, Loss]]) -> Callable[..., Tensor]:
+class Term(NamedTuple):
+    """One loss of a sum."""
+
+    factor: float
+    loss: Loss
+    of_spread: bool = False
+    """Whether it takes all members or quantiles of a forecast."""
+
+
+def join_losses(terms: Sequence[Term]) -> Callable[..., Tensor]:
     """Add losses by their factors.
 
     The sum is called like a loss, with one entry of ``weights`` per term: weights of the
-    pixels, or None.
+    pixels, or None; and with the ``spread`` (s, b, l, y, x) of the forecast where a term
+    scores it.
     """
 
     def loss(
@@ -68,11 +89,11 @@ def join_losses(terms: Sequence[tuple[float, Loss]]) -> Callable[..., Tensor]:
         truth: Tensor,
         valid: Tensor,
         weights: Sequence[Tensor | None] | None = None,
+        spread: Tensor | None = None,
     ) -> Tensor:
-        each = weights or [None] * len(terms)
         parts = [
-            factor * term(forecast, truth, valid, pixels)
-            for (factor, term), pixels in zip(terms, each, strict=True)
+            term.factor * term.loss(spread if term.of_spread else forecast, truth, valid, each)
+            for term, each in zip(terms, weights or [None] * len(terms), strict=True)
         ]
         return torch.stack(parts).sum() if len(parts) > 1 else parts[0]
 

@@ -43,8 +43,13 @@ def masked_error(forecast: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid, forecast - truth, 0.0)
 
 
-def mean_over(values: Tensor, valid: Tensor) -> Tensor:
-    """Average what is zero outside of ``valid``; a batch without valid pixels gives 0."""
+def mean_over(values: Tensor, valid: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Average what is zero outside of ``valid``; a batch without valid pixels gives 0.
+
+    Weights multiply values and change no count.
+    """
+    if weights is not None:
+        values = torch.where(valid, weights, 0.0) * values
     return values.sum() / count(valid)
 
 

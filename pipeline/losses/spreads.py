@@ -6,13 +6,17 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
-from pipeline.losses.counts import count
+from pipeline.losses.point import mean_over
 
 
 def pinball(
-    forecast: Tensor, truth: Tensor, valid: Tensor, *, quantiles: Sequence[float]
+    forecast: Tensor,
+    truth: Tensor,
+    valid: Tensor,
+    weights: Tensor | None = None,
+    *,
+    quantiles: Sequence[float],
 ) -> Tensor:
     """Average the pinball loss over quantiles and valid pixels.
 
@@ -22,6 +26,7 @@ def pinball(
         forecast: one value per quantile (q, b, l, y, x).
         truth: observed values (b, l, y, x).
         valid: where they are usable (b, l, y, x).
+        weights: what each pixel counts.
         quantiles: which quantiles, each between 0 and 1.
 
     Raises:
@@ -34,20 +39,13 @@ def pinball(
         )
     error = torch.where(valid, truth - forecast, 0.0)  # (q, b, l, y, x)
     q = error.new_tensor(list(quantiles)).reshape(-1, *[1] * truth.dim())
-    cost = torch.maximum(q * error, (q - 1) * error)
-    return cost.sum() / (len(quantiles) * count(valid))
+    cost = torch.maximum(q * error, (q - 1) * error).mean(dim=0)
+    return mean_over(cost, valid, weights)
 
 
-def without_crossing(outputs: Tensor) -> Tensor:
-    """Make the outputs of a network (q, ...) rise with the quantile.
-
-    The first is the lowest quantile; each further one adds a positive step, so quantiles
-    cannot cross, whatever the weights are.
-    """
-    return torch.cat([outputs[:1], softplus(outputs[1:])]).cumsum(dim=0)
-
-
-def crps(forecast: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+def crps(
+    forecast: Tensor, truth: Tensor, valid: Tensor, weights: Tensor | None = None
+) -> Tensor:
     """Average the fair continuous ranked probability score of an ensemble over valid pixels.
 
     Source: Ferro (2014), eq. 3: differences of members are averaged over pairs of different
@@ -58,6 +56,7 @@ def crps(forecast: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
         forecast: members (m, b, l, y, x).
         truth: observed values (b, l, y, x).
         valid: where they are usable (b, l, y, x).
+        weights: what each pixel counts.
 
     Raises:
         ValueError: there are fewer than two members.
@@ -74,4 +73,4 @@ def crps(forecast: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     ranks = (2 * ranks - m + 1).reshape(-1, *[1] * truth.dim())
     off = (members - known).abs().mean(dim=0)
     spread = (ranks * members.sort(dim=0).values).sum(dim=0) / (m * (m - 1))
-    return (off - spread).sum() / count(valid)
+    return mean_over(off - spread, valid, weights)

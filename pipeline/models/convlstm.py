@@ -13,6 +13,7 @@ from pipeline.models.cells import ConvLSTMCell, Ground
 from pipeline.models.dropout import MemberDropout
 from pipeline.models.gates import State
 from pipeline.models.look import Look
+from pipeline.models.quantiles import start_of_outputs, without_crossing
 from pipeline.models.reach import Reach, measure_reach
 from pipeline.models.reading import Reading
 
@@ -39,6 +40,8 @@ class ConvLSTMShape:
     residual: str = "none"
     memory: str = "window"
     """``window`` reads the history for every lead, ``carried`` goes on from its memory."""
+    quantiles: Sequence[float] = ()
+    """Which quantiles are forecast, rising; without them there is one value a pixel."""
 
     def __post_init__(self) -> None:
         if self.memory not in ("window", "carried"):
@@ -47,13 +50,20 @@ class ConvLSTMShape:
                 "what the network reads; choose one of them"
             )
 
+    @property
+    def outputs(self) -> int:
+        """Values of one pixel and frame."""
+        return max(1, len(self.quantiles))
+
 
 class ConvLSTM(nn.Module):
     """Forecast the next frame of the target from a window of frames.
 
     The last hidden map of the top cell passes dropout, 3 x 3 convolutions and a 1 x 1 output.
     The output starts at zero, so an untrained network forecasts the mean of its space (with
-    ``anomaly``: the climatology), or the last frame with ``residual='persistence'``.
+    ``anomaly``: the climatology), or the last frame with ``residual='persistence'``. With
+    ``quantiles`` that is their median, and the others start around it as those of a standard
+    normal distribution.
 
     Source: the layout of the XCO2 system in docs, whose output was not zero-started. Batch
     normalization keeps running statistics at inference and so does not couple pixels.
@@ -70,7 +80,10 @@ class ConvLSTM(nn.Module):
         self.head = _build_head(shape)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Forecast one frame (b, y, x) from frames (b, t, c, y, x); channel 0 is the target."""
+        """Forecast one frame (b, y, x) from frames (b, t, c, y, x); channel 0 is the target.
+
+        With quantiles the frame is (b, q, y, x), here and below.
+        """
         return self.decide(self._cell(0).drive(self._laid_out(frames)), frames[:, -1, 0])
 
     def settle(self, statics: Tensor) -> Ground:
@@ -109,8 +122,12 @@ class ConvLSTM(nn.Module):
         return [state for state in states if state is not None]
 
     def _show(self, states: Sequence[State], last: Tensor) -> Tensor:
-        change: Tensor = self.head(states[-1].hidden)[:, 0]  # (b, y, x)
-        return last + change if self.shape.residual == "persistence" else change
+        frame: Tensor = self.head(states[-1].hidden)  # (b, q, y, x)
+        if self.shape.quantiles:
+            frame = without_crossing(frame, self.reading.median)
+        if self.shape.residual == "persistence":
+            frame = last[:, None] + frame
+        return frame if self.shape.quantiles else frame[:, 0]
 
     def _unpack(self, memory: Tensor) -> list[State]:
         if memory.shape[1] != self.memory_channels:
@@ -137,7 +154,9 @@ class ConvLSTM(nn.Module):
     @property
     def reading(self) -> Reading:
         """Which frames one call reads and gives."""
-        return Reading(self.shape.history, carries=self.shape.memory == "carried")
+        shape = self.shape
+        carries = shape.memory == "carried"
+        return Reading(shape.history, carries=carries, quantiles=tuple(shape.quantiles))
 
     @property
     def reach(self) -> Reach:
@@ -174,10 +193,12 @@ def _build_head(shape: ConvLSTMShape) -> nn.Sequential:
         layers += [nn.Conv2d(wide, narrow, _HEAD_KERNEL, padding=_HEAD_KERNEL // 2), nn.ReLU()]
         wide = narrow
     layers += _norm(shape.norm, wide)
-    output = nn.Conv2d(wide, 1, 1)
+    output = nn.Conv2d(wide, shape.outputs, 1)
     nn.init.zeros_(output.weight)
     assert output.bias is not None
     nn.init.zeros_(output.bias)
+    if shape.quantiles:
+        output.bias.data = start_of_outputs(shape.quantiles)
     return nn.Sequential(*layers, output)
 
 

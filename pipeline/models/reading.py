@@ -8,6 +8,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from pipeline.models.quantiles import place_of_median
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -31,8 +33,12 @@ class Reading:
     """First frame that a call gives: 1 is the one after ``now``, 0 is the map of ``now``."""
     carries: bool = False
     """Whether the network keeps its memory between calls: later ones read only new frames."""
+    quantiles: tuple[float, ...] = ()
+    """Which quantiles a call gives of each frame, rising; none where it gives one value."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "quantiles", tuple(self.quantiles))  # as JSON they are a list
+        place_of_median(self.quantiles)
         if min(self.history, self.emits) < 1 or self.ahead < 0:
             raise ValueError(
                 f"history={self.history} and emits={self.emits} must be 1 or more and "
@@ -65,6 +71,16 @@ class Reading:
         """Whether windows slide by one frame, and no frame changes once it was read."""
         return self.emits == 1 and self.ahead == 0 and self.first_lead == 1
 
+    @property
+    def outputs(self) -> int:
+        """Values of one pixel and frame that a call gives."""
+        return max(1, len(self.quantiles))
+
+    @property
+    def median(self) -> int:
+        """Which of them is the forecast, and is fed back."""
+        return place_of_median(self.quantiles)
+
     def frames(self, leads: int) -> int:
         """Count the frames whose covariates a rollout of ``leads`` reads."""
         return (math.ceil(leads / self.emits) - 1) * self.emits + self.window
@@ -79,4 +95,8 @@ class Reads(Protocol):
         """Which frames one call reads and gives."""
 
     def __call__(self, frames: Tensor, /) -> Tensor:
-        """Give frames (b, emits, y, x) from frames (b, window, c, y, x)."""
+        """Give frames (b, emits, y, x) from frames (b, window, c, y, x).
+
+        A network of quantiles gives frames (b, emits, q, y, x). Where a call gives one frame,
+        its axis may be left out.
+        """

@@ -60,7 +60,8 @@ def roll(
     """Forecast ``leads`` frames, each from the frames before it (b, leads, y, x).
 
     One loop for all families: what a call reads and gives is the network's own statement
-    (``Reading``). Forecasts are set invalid outside the domain before they are fed back. With a
+    (``Reading``). A network of quantiles gives (q, b, leads, y, x), each frame from the medians
+    before it. Forecasts are set invalid outside the domain before they are fed back. With a
     ``truth`` some fed-back frames are the observed ones instead (scheduled sampling, Bengio et
     al. 2015). With a ``memory`` (see ``roll_on``) only the last frame of the history is read.
 
@@ -127,7 +128,7 @@ def _roll(
     frames: list[Tensor] = []
     for lead in range(0, leads, reading.emits):
         if frames:
-            fed, usable = _feed(reading, inputs, frames[-1])
+            fed, usable = _feed(reading, inputs, frames[-1][:, :, reading.median])
             if truth is not None and reading.feeds_back:
                 fed, usable = truth.replace(lead - reading.emits, fed, usable)
             target = torch.cat([target, fed], dim=1)[:, reading.emits :]  # (b, known, y, x)
@@ -135,8 +136,9 @@ def _roll(
         forcings = inputs.forcings[:, lead : lead + reading.window]
         with at_lead(lead):
             given = see(_window(target, reading), _window(valid, reading), forcings)
-        frames.append(given if given.dim() == 4 else given[:, None])  # (b, emits, y, x)
-    return torch.cat(frames, dim=1)[:, :leads], see.memory  # (b, leads, y, x)
+        frames.append(_frames_of(given, reading))
+    rolled = torch.cat(frames, dim=1)[:, :leads]  # (b, leads, q, y, x)
+    return rolled.movedim(2, 0) if reading.quantiles else rolled[:, :, 0], see.memory
 
 
 def reading_of(network: Network, inputs: Inputs) -> Reading:
@@ -153,6 +155,11 @@ def _check_frames(reading: Reading, inputs: Inputs, leads: int) -> None:
             f"{leads} leads of this network read {needed[0]} and {needed[1]}, so dates would "
             "be missing; read the frames that its Reading states"
         )
+
+
+def _frames_of(given: Tensor, reading: Reading) -> Tensor:
+    """Give what a call gave both of its axes, of frames and of quantiles (b, e, q, y, x)."""
+    return given.reshape(len(given), reading.emits, reading.outputs, *given.shape[-2:])
 
 
 def _feed(reading: Reading, inputs: Inputs, given: Tensor) -> tuple[Tensor, Tensor]:

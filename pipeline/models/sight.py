@@ -24,7 +24,10 @@ class Encodes(Protocol):
         """Do the rest for frames without these (b, t, c - s, y, x); one result a frame."""
 
     def decide(self, encoded: Sequence[Tensor], last: Tensor) -> Tensor:
-        """Forecast from the encoded window, whose last target is ``last`` (b, y, x)."""
+        """Forecast from the encoded window, whose last target is ``last`` (b, y, x).
+
+        One frame (b, y, x), or its quantiles (b, q, y, x).
+        """
 
 
 @runtime_checkable
@@ -38,7 +41,7 @@ class Carries(Encodes, Protocol):
     def advance(
         self, encoded: Sequence[Tensor], last: Tensor, memory: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Read encoded frames; forecast (b, y, x), and give the memory (b, m, y, x) on.
+        """Read encoded frames; forecast like ``decide``, and give the memory (b, m, y, x) on.
 
         Args:
             encoded: frames that the memory has not read.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NoReturn, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -49,8 +49,15 @@ class ClassesRecipe(RecipePart):
         return self
 
 
-class PointLoss(LossTerm):
-    """Mean of the errors of valid pixels, each by itself."""
+class PixelLoss(LossTerm):
+    """Mean over valid pixels, each by itself."""
+
+    area: bool = False
+    """Weighs pixels by their area on a grid of degrees, the cosine of the latitude."""
+
+
+class PointLoss(PixelLoss):
+    """Mean of the errors of valid pixels."""
 
     kind: Literal["mse", "mae", "huber"] = "mse"
     """Mean squared, mean absolute or Huber error, in normalized units."""
@@ -58,8 +65,6 @@ class PointLoss(LossTerm):
     """Where Huber turns from squared to absolute [normalized units]."""
     classes: ClassesRecipe | None = None
     """Weighs errors by the class of the observed value; all alike by default."""
-    area: bool = False
-    """Weighs pixels by their area on a grid of degrees, the cosine of the latitude."""
 
 
 class SSIMLoss(LossTerm):
@@ -99,33 +104,46 @@ class LaplacianLoss(LossTerm):
         return int(2**self.levels)
 
 
-class QuantileLoss(LossTerm):
-    """Pinball loss of several quantiles: for networks that give them."""
+class QuantileLoss(PixelLoss):
+    """Pinball loss of several quantiles: the network gives one output for each.
+
+    The median is the forecast: what is fed back, what other losses see, and what is scored.
+    There are no classes: weights that follow the observed value would move the quantiles.
+    """
 
     kind: Literal["quantile"]
-    quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(min_length=1)
-    """Quantiles, rising."""
+    quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(min_length=2)
+    """Quantiles, rising, with 0.5 among them."""
 
     @model_validator(mode="after")
-    def _a_network_gives_the_quantiles(self) -> Self:
-        _refuse("quantile", "one output per quantile")
+    def _quantiles_rise(self) -> Self:
+        if list(self.quantiles) != sorted(set(self.quantiles)):
+            raise ValueError(
+                f"quantiles={list(self.quantiles)} do not rise, so outputs would have no order "
+                "that keeps them from crossing; sort them, each once"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_median_is_one_of_them(self) -> Self:
+        if 0.5 not in self.quantiles:
+            raise ValueError(
+                f"quantiles={list(self.quantiles)} lack 0.5, but the median is what is fed "
+                "back and published as the forecast; add 0.5"
+            )
+        return self
 
 
-class CRPSLoss(LossTerm):
-    """Continuous ranked probability score: for networks that give an ensemble."""
+class CRPSLoss(PixelLoss):
+    """Continuous ranked probability score of an ensemble, with dropout or noise in each member.
+
+    The mean of the members is the forecast: what other losses see, and what is scored. There
+    are no classes: weights that follow the observed value would reward wrong spreads.
+    """
 
     kind: Literal["crps"]
-
-    @model_validator(mode="after")
-    def _a_network_gives_an_ensemble(self) -> Self:
-        _refuse("crps", "two members or more")
-
-
-def _refuse(kind: str, needs: str) -> NoReturn:
-    raise ValueError(
-        f"loss {kind!r} needs a network that gives {needs} for every pixel, but every family "
-        "gives one value, so there is nothing to score; take mse, mae, huber, ssim or laplacian"
-    )
+    members: int = Field(4, ge=2, le=64)
+    """Forecasts of every sample while training; memory and time grow with them."""
 
 
 def _kind_of(written: Any) -> str:

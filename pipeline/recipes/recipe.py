@@ -137,6 +137,27 @@ class Recipe(RecipePart):
         return self
 
     @model_validator(mode="after")
+    def _members_of_a_training_differ(self) -> Self:
+        members = self.training.members
+        if members > 1 and not self.model.dropout and not self.training.noise:
+            raise ValueError(
+                f"loss 'crps' scores members={members} forecasts of a sample, but neither "
+                "model.dropout=0 nor training.noise=0 makes them differ, so there is no spread "
+                "to learn; set model.dropout, or training.noise"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _quantiles_are_of_one_forecast(self) -> Self:
+        if self.training.quantiles and self.rollout.members > 1:
+            raise ValueError(
+                f"rollout.members={self.rollout.members} with loss 'quantile' would each give "
+                "their own, which no statistic joins; set rollout.members=1 and no "
+                "rollout.bundles, or train with loss crps for an ensemble"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _tiles_can_be_exact(self) -> Self:
         if self.model.norm == "group" and self.rollout.mode == "exact":
             raise ValueError(

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.recipes.base import RecipePart
-from pipeline.recipes.loss import Losses, LossRecipe, PointLoss
+from pipeline.recipes.loss import CRPSLoss, Losses, LossRecipe, PointLoss, QuantileLoss
 from pipeline.recipes.patches import PatchesRecipe
 
 
@@ -99,6 +99,29 @@ class TrainingRecipe(RecipePart):
     def losses(self) -> tuple[LossRecipe, ...]:
         """All terms of the loss."""
         return self.loss if isinstance(self.loss, tuple) else (self.loss,)
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """Quantiles that the network gives; none where it gives one value."""
+        asked = (term.quantiles for term in self.losses if isinstance(term, QuantileLoss))
+        return next(asked, ())
+
+    @property
+    def members(self) -> int:
+        """Forecasts of every sample while training."""
+        asked = (term.members for term in self.losses if isinstance(term, CRPSLoss))
+        return next(asked, 1)
+
+    @model_validator(mode="after")
+    def _one_loss_scores_the_spread(self) -> Self:
+        kinds = [t.kind for t in self.losses if isinstance(t, QuantileLoss | CRPSLoss)]
+        if len(kinds) > 1:
+            raise ValueError(
+                f"loss holds {' and '.join(kinds)}, but a network gives quantiles of one kind "
+                "or members of an ensemble, so one of them would have nothing to score; keep "
+                "one, and add mse, mae, huber, ssim or laplacian at will"
+            )
+        return self
 
     @model_validator(mode="after")
     def _leads_grow(self) -> Self:

@@ -19,7 +19,7 @@ from pipeline.rollout.forecaster import Forecaster, Loaded, Rolled, forecaster_o
 from pipeline.rollout.overlap import overlapped
 from pipeline.rollout.passes import Group, Pass, entry_of
 from pipeline.rollout.plan import Block, RolloutPlan
-from pipeline.rollout.products import mean_of
+from pipeline.rollout.products import stands_for
 from pipeline.rollout.publishing import ledger_of, write_owned
 from pipeline.rollout.request import Request
 from pipeline.streams.transforms import Values
@@ -109,7 +109,7 @@ class Blend:
         blended = average(parts, shares)
         write_owned(forecaster, request, self.stage, tile, block, blended)
         restore = forecaster.restorer(tile, request, block)
-        physical = [restore(mean_of(part)) for part in parts]
+        physical = [restore(stands_for(part, request)) for part in parts]
         receipt = disagreement(np.stack(physical), shares)
         ledger_of(self.stage).mark(entry_of(self, tile), receipt)
         return int(blended[0].size)
@@ -190,7 +190,7 @@ def describe_blend(request: Request, plan: RolloutPlan, stage: Path) -> dict[str
 
 def plan_blend(request: Request, plan: RolloutPlan, stage: Path) -> list[Pass]:
     """List the two passes, with room for the windows of all tiles."""
-    shape = (plan.n_tiles, request.members.n, request.leads, *plan.reads)
+    shape = (plan.n_tiles, request.n_fields, request.leads, *plan.reads)
     create_parts(stage, Cube.open(request.cube).grid, shape=shape)
     plain = replace(plan)  # without the list of tiles, which every task would carry along
     return [RollAlone(request, plain, stage), Blend(request, plain, stage)]

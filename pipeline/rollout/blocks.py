@@ -11,6 +11,7 @@ from pipeline.rollout.forecaster import Forecaster, Loaded, Rolled, forecaster_o
 from pipeline.rollout.overlap import overlapped
 from pipeline.rollout.passes import Group, Pass, entry_of
 from pipeline.rollout.plan import Block, RolloutPlan
+from pipeline.rollout.products import fed_back
 from pipeline.rollout.publishing import ledger_of, write_owned
 from pipeline.rollout.request import Request
 from pipeline.streams.transforms import Values
@@ -86,7 +87,8 @@ class RollBlock:
         for index, tile in enumerate(group):
             owned = rolled.frames[index][..., *tile.kept.slices]
             if not self.is_last:
-                write_scratch(self.stage, tile.owns, owned, first=self.block.first)
+                fed = fed_back(owned, self.request)
+                write_scratch(self.stage, tile.owns, fed, first=self.block.first)
                 self._remember(tile, rolled.memory, index)
             write_owned(forecaster, self.request, self.stage, tile, self.block, owned)
             ledger_of(self.stage).mark(entry_of(self, tile), {})

@@ -38,14 +38,14 @@ def rollout_bytes(n_px: int, network: ConvLSTMShape, *, leads: int, members: int
     Counted are float32 values per pixel: the inputs of all frames, what the first layer keeps
     of every frame from lead to lead, and in the widest layer the convolved inputs and hidden
     maps of all frames with the working copies of one step. Members are computed one after the
-    other; of each, the frames and the memory stay until they are written.
+    other; of each, the frames of all quantiles and the memory stay until they are written.
     """
     history, widest = network.history, max(network.hidden)
     inputs = 2 * (history + leads) * network.channels
     encoded = history * 4 * network.hidden[0]
     layer = history * (network.channels + 6 * widest) + 12 * widest
     carried = 2 * sum(network.hidden) if network.memory == "carried" else 0
-    kept = members * (3 * leads + carried)
+    kept = members * (3 * leads * network.outputs + carried)
     return _FLOAT * n_px * (inputs + encoded + layer + kept)
 
 
@@ -56,4 +56,5 @@ def _step_flops(network: ConvLSTMShape) -> int:
 
 def _head_flops(network: ConvLSTMShape) -> int:
     heads = [network.hidden[-1], *network.head]
-    return 2 * (sum(wide * narrow * _HEAD_TAPS for wide, narrow in pairwise(heads)) + heads[-1])
+    convolved = sum(wide * narrow * _HEAD_TAPS for wide, narrow in pairwise(heads))
+    return 2 * (convolved + heads[-1] * network.outputs)

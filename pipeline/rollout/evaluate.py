@@ -15,8 +15,10 @@ from pipeline.metrics import collapse_alarm, score_table
 from pipeline.metrics.calibration import Calibration
 from pipeline.metrics.importance import PermutedSums
 from pipeline.metrics.intervals import ScoreCounts
+from pipeline.metrics.quantiles import QuantileSums
 from pipeline.recipes import Recipe
 from pipeline.rollout.hindcast import MODEL, Scored, hindcast
+from pipeline.rollout.products import suffix_of
 from pipeline.rollout.request import Request
 from pipeline.spread import Spread
 from pipeline.streams.samples import Span, plan_inits
@@ -42,7 +44,7 @@ class Evaluation:
     inits: list[str]
     """Labels of the hindcasts."""
     chances: pd.DataFrame | None = None
-    """One row per lead: coverage and width of intervals, CRPS and spread of the ensemble."""
+    """One row per lead: intervals, ensemble and quantiles, as ``chance_table`` gives them."""
 
     def save(self, folder: Path) -> Path:
         """Write the scores as CSV, and the rest beside it."""
@@ -114,7 +116,10 @@ def evaluate_part(
 def chance_table(
     scored: Scored, calibration: Calibration | None, *, units: str
 ) -> pd.DataFrame | None:
-    """Tabulate what was scored of intervals and ensemble, one row per lead; None if nothing."""
+    """Tabulate what was scored of intervals, ensemble and quantiles; None if nothing.
+
+    One row per lead, all on the same pixels.
+    """
     columns: dict[str, Any] = {}
     if scored.coverage is not None and calibration is not None:
         coverage = scored.coverage
@@ -124,12 +129,24 @@ def chance_table(
         ensemble = scored.ensemble
         columns |= {"crps": ensemble.crps, "spread": ensemble.spread}
         columns |= {"spread_skill": ensemble.spread_skill}
+    if scored.quantiles is not None:
+        columns |= _quantile_columns(scored.quantiles)
     if not columns:
         return None
     table = pd.DataFrame(columns)
     table.insert(0, "lead", np.arange(1, len(table) + 1))
     table["units"] = units
     return table
+
+
+def _quantile_columns(quantiles: QuantileSums) -> dict[str, Any]:
+    """Give mean pinball loss and share of truths below, one column for each quantile."""
+    scores = {"pinball": quantiles.pinball, "below": quantiles.share_below}
+    return {
+        f"{score}{suffix_of(level)}": values
+        for score, all_values in scores.items()
+        for level, values in zip(quantiles.levels, all_values, strict=True)
+    }
 
 
 def merge(parts: Iterable[Part], tell: Callable[[int], None]) -> Part:

@@ -49,7 +49,7 @@ class Rolled(NamedTuple):
     """What windows of one shape were rolled out to, in the network's space."""
 
     frames: Values
-    """Forecasts (b, m, leads, y, x)."""
+    """Members, or the quantiles of one forecast (b, m, leads, y, x)."""
     memory: Values | None = None
     """What networks remember after them (b, m, channel, y, x); None where they do not."""
 
@@ -162,7 +162,7 @@ class Forecaster:
         ]
         frames, memories = zip(*rolled, strict=True)
         together = None if memories[0] is None else np.stack(memories, axis=1)
-        return Rolled(np.stack(frames, axis=1), together)
+        return Rolled(np.concatenate(frames, axis=1), together)
 
     def restore(self, tile: Tile, owned: Values, request: Request, times: Times) -> Values:
         """Bring what a tile owns to physical units (leads, y, x); NaN outside the domain."""
@@ -197,15 +197,22 @@ class Forecaster:
     def _roll(
         self, member: Member, inputs: Inputs, memory: Tensor | None, request: Request
     ) -> tuple[Values, Values | None]:
-        """Roll one member out (b, leads, y, x), and give what it remembers (b, c, y, x)."""
+        """Roll one member out (b, q, leads, y, x), and give what it remembers (b, c, y, x).
+
+        A network that gives no quantiles has one field of every frame.
+        """
         network = self.networks[member.number % len(self.networks)]
         own, leads = member.perturb(inputs, self.reading(member.block)), member.block.leads
         at_lead = partial(member.at_lead, network)
         with torch.inference_mode(), arithmetic(request.precision, self.device):
             if not self.memory_channels:
-                return _to_host(roll(network, own, leads=leads, at_lead=at_lead)), None
-            frames, kept = roll_on(network, own, leads=leads, memory=memory, at_lead=at_lead)
-        return _to_host(frames), _to_host(kept)
+                frames, kept = roll(network, own, leads=leads, at_lead=at_lead), None
+            else:
+                frames, kept = roll_on(
+                    network, own, leads=leads, memory=memory, at_lead=at_lead
+                )
+        fields = frames.movedim(0, 1) if network.reading.quantiles else frames[:, None]
+        return _to_host(fields), None if kept is None else _to_host(kept)
 
     def _history(
         self, window: Window, times: Times, block: Block, earlier: Earlier | None

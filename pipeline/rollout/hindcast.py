@@ -10,11 +10,12 @@ import numpy as np
 
 from pipeline.metrics.ensemble import EnsembleSums
 from pipeline.metrics.intervals import Coverage, ScoreCounts
+from pipeline.metrics.quantiles import QuantileSums
 from pipeline.metrics.scores import ErrorSums, score_all
 from pipeline.rollout.blend import blend_alone
 from pipeline.rollout.forecaster import Forecaster, forecaster_of
 from pipeline.rollout.plan import Block
-from pipeline.rollout.products import make_products, spanned
+from pipeline.rollout.products import make_products, quantiles_of, spanned
 from pipeline.rollout.request import Request
 from pipeline.spread import Spread
 from pipeline.streams.read import Source
@@ -46,6 +47,7 @@ class Scored:
     errors: Sums
     """By method, all on the same pixels."""
     ensemble: EnsembleSums | None = None
+    quantiles: QuantileSums | None = None
     coverage: Coverage | None = None
     """Of the calibrated intervals."""
 
@@ -54,6 +56,7 @@ class Scored:
         return Scored(
             errors,
             self.ensemble and other.ensemble and self.ensemble + other.ensemble,
+            self.quantiles and other.quantiles and self.quantiles + other.quantiles,
             self.coverage and other.coverage and self.coverage + other.coverage,
         )
 
@@ -115,13 +118,15 @@ def _score(request: Request, methods: Sequence[str], case: Case) -> Scored:
     truth, domain = source.truth(tile.owns, times), source.domain(tile.owns)
     simple = baselines(source, tile, case.init, times, methods)
     errors = score_all({MODEL: products[""]} | simple, truth, domain)
-    ensemble = coverage = None
+    ensemble = quantiles = coverage = None
     inside = np.where(domain, truth, np.float32(np.nan))
-    if len(members) > 1:
+    if found := quantiles_of(products, request):
+        quantiles = QuantileSums.of(found, inside)
+    if request.members.n > 1:
         ensemble = EnsembleSums.of(np.stack([restore(member) for member in members]), inside)
     if request.calibration is not None:
         coverage = Coverage.of(products["_lower"], products["_upper"], inside)
-    return Scored(errors, ensemble, coverage)
+    return Scored(errors, ensemble, quantiles, coverage)
 
 
 def _conform(request: Request, level: float, case: Case) -> ScoreCounts:
@@ -129,7 +134,7 @@ def _conform(request: Request, level: float, case: Case) -> ScoreCounts:
     request, owns = replace(request, init=case.init), case.tile.owns
     forecaster = forecaster_of(request)
     times = forecaster.lead_times(request, Block(0, request.leads))
-    lower, upper = spanned(_members(forecaster, request, case), level)
+    lower, upper = spanned(_members(forecaster, request, case), request, level)
     source = forecaster.source
     truth = np.where(source.domain(owns), source.target(owns, times), np.float32(np.nan))
     return ScoreCounts.of(lower, upper, truth)

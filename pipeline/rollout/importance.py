@@ -114,7 +114,8 @@ def measure_importance(
 ) -> Importance:
     """Forecast a part as it is and with each covariate permuted in turn.
 
-    Of an ensemble the first member is taken, with the same dropout and noise throughout.
+    Of an ensemble the first member is taken, with the same dropout and noise throughout; of
+    quantiles the median.
 
     Raises:
         ValueError: the part holds one forecast only, so there is no other to take values from.
@@ -184,7 +185,7 @@ def _forecast(
         for near, part in zip(case.near or (tile,), parts, strict=True)
     ]
     if case.near:
-        owned = blend_said(said, case.near, tile.owns, request.taper)[0]
+        owned = blend_said(said, case.near, tile.owns, request.taper)[request.center]
     else:
-        owned = said[0][0][..., *tile.kept.slices]
+        owned = said[0][request.center][..., *tile.kept.slices]
     return forecaster.restore(tile, owned, request, forecaster.lead_times(request, block))

@@ -137,6 +137,8 @@ def _rollout_facts(recipe: Recipe, attributes: Mapping[str, Any]) -> dict[str, s
     facts = {"Rollout": str(attributes["rollout"])} if "rollout" in attributes else {}
     if recipe.rollout.members > 1:
         facts["Members"] = str(recipe.rollout.members)
+    if recipe.training.quantiles:
+        facts["Quantiles"] = ", ".join(map(str, recipe.training.quantiles))
     if "precision" in attributes:
         largest = max(attributes["precision_error_largest"])
         units = recipe.target_variable.units
@@ -225,6 +227,12 @@ def _chance_sections(evaluation: Evaluation | None, step: str) -> list[Section]:
         parts.append(
             "CRPS is the error of the whole ensemble; lower is better. A spread-skill ratio "
             "below 1 says that members agree more than they are right."
+        )
+    if any(str(column).startswith("pinball") for column in chances):
+        parts.append(
+            "Pinball is the error of a quantile: 90 % quantiles pay nine times as much for a "
+            "truth above them as for one below. Below is the share of truths at or below the "
+            "quantile, which should be its own."
         )
     table = chances.drop(columns="units")
     return [Section("How sure it is", "\n\n".join(parts), figure=figure, table=table)]

@@ -38,7 +38,7 @@ def compare_precision(request: Request, tile: Tile) -> dict[str, Any]:
     """Forecast a tile in the precision of the request and in float32."""
     forecaster = forecaster_of(request)
     low, high = (
-        forecaster.physical(tile, replace(request, precision=precision))[0]
+        forecaster.physical(tile, replace(request, precision=precision))[request.center]
         for precision in (request.precision, "32")
     )
     error = np.abs(low - high, dtype=np.float64)[:, forecaster.source.domain(tile.owns)]

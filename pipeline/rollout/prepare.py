@@ -58,15 +58,26 @@ def build_request(
         mode=rollout.mode,
         taper=rollout.taper,
         members=_build_members(recipe, bundle),
+        quantiles=reading.quantiles,
         calibration=calibration,
     )
 
 
 def _build_members(recipe: Recipe, bundle: Bundle) -> Members:
-    """Say what makes members differ; one forecast alone is disturbed by nothing."""
+    """Say what makes members differ; one forecast alone is disturbed by nothing.
+
+    Raises:
+        ValueError: the network gives quantiles, so it has no members.
+    """
     n, perturb = recipe.rollout.members, recipe.rollout.perturb
     if n == 1:
         return Members()
+    if Reading(**bundle.description["reading"]).quantiles:
+        raise ValueError(
+            f"bundle {bundle.path.name!r} forecasts quantiles, and each of rollout.members={n} "
+            "would give its own, which no statistic joins; set rollout.members=1 and no "
+            "rollout.bundles, or train with loss crps for an ensemble"
+        )
     drops = perturb.dropout and bundle.description["network"]["dropout"] > 0
     return Members(n, perturb.seed, drops, perturb.noise, perturb.noise_px)
 
@@ -80,13 +91,19 @@ def _further(names: Sequence[str], first: Bundle) -> Iterator[Path]:
     for name in names:
         bundle = open_bundle(resolve_under(first.path.parent, name))
         for what in ("stack", "reading", "grid", "step"):
-            if bundle.description[what] != first.description[what]:
+            if _known(bundle, what) != _known(first, what):
                 raise ValueError(
                     f"bundle {name!r} has another {what!r} than {first.path.name!r}, so it "
                     "would be shown what it never learned to read; name bundles that were "
                     "trained on the same cube with the same channels and split"
                 )
         yield bundle.path
+
+
+def _known(bundle: Bundle, what: str) -> object:
+    """Look up what a bundle says; a reading in today's words, whatever wrote it."""
+    said = bundle.description[what]
+    return Reading(**said) if what == "reading" else said
 
 
 def build_plan(

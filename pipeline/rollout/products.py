@@ -1,19 +1,25 @@
-"""What is published of a rollout: one forecast, or the statistics of an ensemble."""
+"""What is published of a rollout: one forecast, its quantiles, or statistics of an ensemble."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from pipeline.metrics.calibration import Calibration
 from pipeline.metrics.ensemble import summarize
+from pipeline.models.quantiles import MEDIAN
 from pipeline.rollout.request import Request
 from pipeline.streams.transforms import Values
 
 QUANTILES = (0.1, 0.5, 0.9)
+"""Published of an ensemble."""
+_GIVEN_MEDIANS = (
+    "a quantile of this frame given the medians of the leads before it: what grows uncertain "
+    "through the rollout is not in it, so later leads may be surer than they are right; only "
+    "calibrated intervals (_lower, _upper) answer for their coverage"
+)
 
 Restore = Callable[[Values], Values]
 
@@ -35,19 +41,28 @@ def list_products(request: Request) -> tuple[Product, ...]:
         n = {"ensemble_members": request.members.n}
         mean = Product("", "mean of ", n | {"cell_methods": "realization: mean"})
         spread = n | {"cell_methods": "realization: standard_deviation"}
-        quantiles = [
-            Product(_suffix(q), f"{q:.0%} quantile of ", n | {"quantile": q}) for q in QUANTILES
-        ]
-        products = [mean, Product("_sd", "standard deviation of ", spread), *quantiles]
-    return (*products, *_bounds(request.calibration))
+        deviation = Product("_sd", "standard deviation of ", spread)
+        products = [mean, deviation, *(_quantile(q, n) for q in QUANTILES)]
+    if request.quantiles:
+        others = [q for q in request.quantiles if q != MEDIAN]
+        products = [_quantile(q, {"comment": _GIVEN_MEDIANS}) for q in (MEDIAN, *others)]
+        products[0] = replace(products[0], suffix="", words="median of ")
+    return (*products, *_bounds(request))
 
 
-def _bounds(calibration: Calibration | None) -> list[Product]:
+def _quantile(quantile: float, attributes: Mapping[str, Any]) -> Product:
+    stated = {**attributes, "quantile": quantile}
+    return Product(suffix_of(quantile), f"{100 * quantile:.10g}% quantile of ", stated)
+
+
+def _bounds(request: Request) -> list[Product]:
+    calibration = request.calibration
     if calibration is None:
         return []
+    method = "conformalized quantile regression" if request.quantiles else "split-conformal"
     stated = {
         "coverage": calibration.level,
-        "method": f"split-conformal per lead, calibrated on {calibration.part}",
+        "method": f"{method} per lead, calibrated on {calibration.part}",
     }
     share = f"{calibration.level:.0%}"
     return [
@@ -57,59 +72,88 @@ def _bounds(calibration: Calibration | None) -> list[Product]:
 
 
 def make_products(
-    members: Values, restore: Restore, request: Request, *, first: int = 0
+    fields: Values, restore: Restore, request: Request, *, first: int = 0
 ) -> dict[str, Values]:
     """Make every product of a tile, by suffix (leads, y, x), in physical units.
 
     Args:
-        members: normalized forecasts (m, leads, y, x).
+        fields: normalized members or quantiles (m, leads, y, x).
         restore: brings frames (leads, y, x) to physical units.
         request: the forecast they belong to.
         first: place of the first lead among those of the request, from 0.
     """
-    physical = np.stack([restore(member) for member in members])
-    made = {"": physical[0]}
-    if len(members) > 1:
+    physical = np.stack([restore(field) for field in fields])
+    made = {"": physical[request.center]}
+    if request.members.n > 1:
         found = summarize(physical, QUANTILES)
-        quantiles = zip(map(_suffix, QUANTILES), found.quantiles, strict=True)
-        made = {"": found.mean, "_sd": found.std} | dict(quantiles)
+        made = {"": found.mean, "_sd": found.std} | _by_suffix(QUANTILES, found.quantiles)
+    if request.quantiles:
+        named = _by_suffix(request.quantiles, physical)
+        made = {"": named.pop(suffix_of(MEDIAN))} | named
     if request.calibration is not None:
-        lower, upper = calibrated(members, request.calibration, first=first)
+        lower, upper = calibrated(fields, request, first=first)
         made |= {"_lower": restore(lower), "_upper": restore(upper)}
     return made
 
 
-def spanned(members: Values, level: float) -> tuple[Values, Values]:
-    """Give the interval that members (m, leads, y, x) span, before it is calibrated.
+def quantiles_of(made: Mapping[str, Values], request: Request) -> dict[float, Values]:
+    """Pick the quantiles among the products of a tile (leads, y, x); none of a single value."""
+    wanted = QUANTILES if request.members.n > 1 else request.quantiles
+    return {q: made.get(suffix_of(q), made[""]) for q in wanted}
 
-    One forecast alone is an interval without width.
+
+def spanned(fields: Values, request: Request, level: float) -> tuple[Values, Values]:
+    """Give the interval that a forecast (m, leads, y, x) spans, before it is calibrated.
+
+    Members span their own quantiles, quantiles the outer ones of them, whatever these are. One
+    forecast alone is an interval without width.
     """
+    if request.quantiles:
+        return fields[0], fields[-1]
     tail = (1 - level) / 2
-    lower, upper = np.quantile(members, (tail, 1 - tail), axis=0).astype(np.float32)
+    lower, upper = np.quantile(fields, (tail, 1 - tail), axis=0).astype(np.float32)
     return lower, upper
 
 
-def calibrated(
-    members: Values, calibration: Calibration, *, first: int = 0
-) -> tuple[Values, Values]:
-    """Widen what members span by the margins of their leads (leads, y, x), normalized.
+def calibrated(fields: Values, request: Request, *, first: int = 0) -> tuple[Values, Values]:
+    """Widen what a forecast spans by the margins of its leads (leads, y, x), normalized.
 
-    Where a negative margin would make the ends cross they meet in the middle.
+    Where a negative margin would make the ends cross they meet in the middle; at the median
+    where there is one, which therefore always lies between them.
 
     Source: Romano, Patterson and Candes (2019), eq. 7.
     """
-    leads = slice(first, first + members.shape[1])
+    calibration = request.calibration
+    assert calibration is not None
+    leads = slice(first, first + fields.shape[1])
     margins = np.array(calibration.margins[leads], dtype=np.float32)[:, None, None]
-    lower, upper = spanned(members, calibration.level)
-    middle = (lower + upper) / 2
+    lower, upper = spanned(fields, request, calibration.level)
+    middle = fields[request.center] if request.quantiles else (lower + upper) / 2
     return np.minimum(lower - margins, middle), np.maximum(upper + margins, middle)
 
 
-def mean_of(members: Values) -> Values:
-    """Average members (m, leads, y, x); summed in double precision."""
-    mean: Values = members.mean(axis=0, dtype=np.float64).astype(np.float32)
+def stands_for(fields: Values, request: Request) -> Values:
+    """Give what stands for a forecast (m, leads, y, x): the median, or the mean of members.
+
+    Summed in double precision.
+    """
+    center: Values = fields[request.center]
+    if request.quantiles:
+        return center
+    mean: Values = fields.mean(axis=0, dtype=np.float64).astype(np.float32)
     return mean
 
 
-def _suffix(quantile: float) -> str:
-    return f"_q{round(100 * quantile):02d}"
+def fed_back(fields: Values, request: Request) -> Values:
+    """Give what later leads read (m, leads, y, x): all members, but of quantiles the median."""
+    return fields[request.center, None] if request.quantiles else fields
+
+
+def _by_suffix(quantiles: Sequence[float], fields: Values) -> dict[str, Values]:
+    return dict(zip(map(suffix_of, quantiles), fields, strict=True))
+
+
+def suffix_of(quantile: float) -> str:
+    """Name a quantile by its percentage: 0.1 is _q10 and 0.025 is _q02p5."""
+    whole, _, part = f"{100 * quantile:.10g}".partition(".")
+    return f"_q{whole:0>2}p{part}" if part else f"_q{whole:0>2}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.metrics.calibration import Calibration
+from pipeline.models.quantiles import place_of_median
 from stores.times import Time
 
 
@@ -46,8 +47,20 @@ class Request:
     taper: str = "hann"
     """How the weight of a blended tile falls towards its border."""
     members: Members = Members()
+    quantiles: tuple[float, ...] = ()
+    """Quantiles that the model gives, rising; none where it gives one value."""
     calibration: Calibration | None = None
     """Margins of the intervals; none are published without."""
+
+    @property
+    def n_fields(self) -> int:
+        """Fields that a rollout gives of every frame: members, or quantiles."""
+        return max(self.members.n, len(self.quantiles))
+
+    @property
+    def center(self) -> int:
+        """Which of them is fed back: the median, or the first member."""
+        return place_of_median(self.quantiles)
 
     @property
     def on_gpu(self) -> bool:

@@ -289,8 +289,9 @@ class Learner:
         return f"step {at.step + 1} (epoch {at.epoch + 1}, batch {at.batch + 1})"
 
     def _cost(self, batch: Parts, leads: int) -> str:
-        y, x = batch.target.shape[-2:]
+        (y, x), n = batch.target.shape[-2:], self.task.n_members
+        members = f" in {n} members each" if n > 1 else ""
         return (
-            f"a batch of {len(batch)} patches of {y} x {x} px, rolled out over {leads} leads "
-            f"on {self.fabric.device},"
+            f"a batch of {len(batch)} patches of {y} x {x} px{members}, rolled out over "
+            f"{leads} leads on {self.fabric.device},"
         )

@@ -33,7 +33,8 @@ def memory_explained(what: str) -> Iterator[None]:
         raise MemoryError(
             f"{what} does not fit into the memory, so no step can be made; "
             "lower training.batch and raise training.accumulate by as much (a step stays as it "
-            "is), or lower training.patch_px or training.leads, or set training.precision=bf16"
+            "is), or lower training.patch_px, training.leads or the members of a loss crps, or "
+            "set training.precision=bf16"
         ) from error
 
 

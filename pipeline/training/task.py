@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from pipeline.models import ConvLSTM
 from pipeline.models.roll import Inputs, Teacher, roll
 from pipeline.streams.samples import Sample
+from pipeline.training.members import Ensemble
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Rolled:
     """A forecast beside what happened, each (b, l, y, x)."""
 
     forecast: Tensor
+    """What a network says, the median of its quantiles, or the mean of its members."""
     truth: Tensor
     valid: Tensor
     loss: Tensor
@@ -58,18 +61,31 @@ class ForecastTask:
 
     Args:
         network: what learns.
-        loss: called with forecast, truth, valid and the weights of the pixels.
+        loss: called with forecast, truth, valid, the weights of the pixels, and the quantiles
+            or members of the forecast.
         leads: leads that a batch holds; fewer may be rolled out.
         weigh: gives the weights of the pixels, for each term of the loss.
+        ensemble: members that every sample is rolled out in; None for one forecast.
     """
 
     def __init__(
-        self, network: ConvLSTM, loss: TotalLoss, leads: int, weigh: Weigh | None = None
+        self,
+        network: ConvLSTM,
+        loss: TotalLoss,
+        leads: int,
+        weigh: Weigh | None = None,
+        ensemble: Ensemble | None = None,
     ) -> None:
         self.network = network
         self._loss = loss
         self._leads = leads
         self._weigh = weigh
+        self._ensemble = ensemble
+
+    @property
+    def n_members(self) -> int:
+        """Forecasts of every sample."""
+        return self._ensemble.n if self._ensemble else 1
 
     def teach(self, batch: Parts, *, leads: int, teacher: float, noise: float) -> Rolled:
         """Roll out ``leads`` frames in training mode.
@@ -80,30 +96,48 @@ class ForecastTask:
             teacher: chance that a rolled-out frame is replaced by the truth.
             noise: deviation of the noise on the history.
         """
-        first = batch.target.shape[1] - self._leads
-        picked = self._picked(batch, teacher, leads)
-        return self._roll(batch, first, leads, picked, noise)
+        inputs, truth = self._inputs(batch), self._picked(batch, teacher, leads)
+        if self._ensemble is not None:
+            inputs, truth = self._ensemble.repeat(inputs), self._ensemble.teach(truth)
+        inputs = inputs._replace(target=_noisy(inputs.target, inputs.valid, noise))
+        return self._compare(batch, roll(self.network, inputs, leads=leads, truth=truth))
 
     def judge(self, batch: Parts) -> Rolled:
         """Roll out all leads without help."""
-        first = batch.target.shape[1] - self._leads
-        return self._roll(batch, first, self._leads, None, 0.0)
+        inputs, ensemble = self._inputs(batch), self._ensemble
+        if ensemble is None:
+            return self._compare(batch, roll(self.network, inputs, leads=self._leads))
+        inputs = ensemble.disturb(ensemble.repeat(inputs), batch.samples)
+        at_lead = partial(ensemble.at_lead, self.network, batch.samples)
+        forecast = roll(self.network, inputs, leads=self._leads, at_lead=at_lead)
+        return self._compare(batch, forecast)
 
-    def _roll(
-        self, batch: Parts, first: int, leads: int, teacher: Teacher | None, noise: float
-    ) -> Rolled:
-        inputs = Inputs(
-            target=_noisy(batch.target[:, :first], batch.valid[:, :first], noise),
+    def _inputs(self, batch: Parts) -> Inputs:
+        first = batch.target.shape[1] - self._leads
+        return Inputs(
+            target=batch.target[:, :first],
             valid=batch.valid[:, :first],
             forcings=batch.forcings,
             statics=batch.statics,
             domain=batch.domain,
         )
-        forecast = roll(self.network, inputs, leads=leads, truth=teacher).float()
+
+    def _compare(self, batch: Parts, said: Tensor) -> Rolled:
+        """Compare all that was rolled out, whose leads are the first ones, with the truth."""
+        forecast, spread = self._parted(said.float())
+        first, leads = batch.target.shape[1] - self._leads, forecast.shape[1]
         truth = batch.target[:, first : first + leads]
         scored = batch.valid[:, first : first + leads] & batch.domain[:, None]
-        loss = self._loss(forecast, truth, scored, self._weights(batch, leads))
+        loss = self._loss(forecast, truth, scored, self._weights(batch, leads), spread)
         return Rolled(forecast, truth, scored, loss)
+
+    def _parted(self, said: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Give what stands for the forecast (b, l, y, x), and its spread (s, b, l, y, x)."""
+        if self._ensemble is not None:
+            members = self._ensemble.part(said)
+            return members.mean(dim=0), members
+        reading = self.network.reading
+        return (said[reading.median], said) if reading.quantiles else (said, None)
 
     def _weights(self, batch: Parts, leads: int) -> list[Tensor | None] | None:
         if self._weigh is None or not len(batch):

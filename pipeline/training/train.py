@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pandas as pd
 from lightning.fabric import seed_everything
 
-from pipeline.losses import build_loss, join_losses
 from pipeline.models import ConvLSTM, ConvLSTMShape, count_parameters
 from pipeline.recipes import Recipe
 from pipeline.spread import Spread
@@ -23,6 +22,7 @@ from pipeline.streams.draw import build_patch_plan
 from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample, Span, batch_loader
 from pipeline.together import Seat
+from pipeline.training.build import build_shape, build_task
 from pipeline.training.company import SilentDiary, learn_in_company
 from pipeline.training.diary import Diary
 from pipeline.training.fabric import build_fabric
@@ -34,9 +34,7 @@ from pipeline.training.ranks import draw_apart
 from pipeline.training.schedule import Curriculum
 from pipeline.training.share import stream_for
 from pipeline.training.state import Checkpoint, State
-from pipeline.training.task import ForecastTask
 from pipeline.training.track import tracked
-from pipeline.training.weigh import build_weigh
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +43,6 @@ _TAKEN = (
     *("lr", "weight_decay", "warmup_steps", "schedule", "clip"),
     *("accumulate", "noise", "ema", "patience"),
 )
-
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 
@@ -163,37 +160,11 @@ def build_learner(
     span = Span(recipe.rollout.history, training.leads)
     return Learner(
         build_fabric(compute.device, training.precision, seat),
-        _build_task(recipe, source, span),
+        build_task(recipe, source, span),
         learning,
         _build_scores(recipe, source, span),
         source.stack.names,
     )
-
-
-def build_shape(recipe: Recipe, channels: int) -> ConvLSTMShape:
-    """Give the sizes of the recipe's network for a number of input channels."""
-    model = recipe.model
-    return ConvLSTMShape(
-        channels=channels,
-        history=recipe.rollout.history,
-        hidden=model.hidden,
-        kernel=model.kernel,
-        head=model.head,
-        dropout=model.dropout,
-        norm=model.norm,
-        residual=model.residual,
-        memory=model.memory,
-    )
-
-
-def _build_task(recipe: Recipe, source: Source, span: Span) -> ForecastTask:
-    terms = recipe.training.losses
-    numbers = ("kind", "delta", "data_range", "window_px", "levels")
-    loss = join_losses(
-        [(term.weight, build_loss(**term.model_dump(include=set(numbers)))) for term in terms]
-    )
-    network = ConvLSTM(build_shape(recipe, len(source.stack.names)))
-    return ForecastTask(network, loss, span.leads, build_weigh(terms, source, span))
 
 
 def _build_scores(recipe: Recipe, source: Source, span: Span) -> list[Score]:

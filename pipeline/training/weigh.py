@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from torch import Tensor
 
 from pipeline.losses import classed
-from pipeline.recipes.loss import ClassesRecipe, LossRecipe, PointLoss
+from pipeline.recipes.loss import ClassesRecipe, LossRecipe, PixelLoss, PointLoss
 from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample, Span
 from pipeline.streams.transforms import Values
@@ -88,13 +88,11 @@ def build_weigh(terms: Sequence[LossRecipe], source: Source, span: Span) -> Weig
 
 
 def _of_term(term: LossRecipe, source: Source, span: Span) -> list[Classes | Area]:
-    if not isinstance(term, PointLoss):
-        return []
     parts: list[Classes | Area] = []
-    if term.classes is not None:
+    if isinstance(term, PointLoss) and term.classes is not None:
         check_classes(term.classes, [step["kind"] for step in source.stack.target.chain])
         parts.append(Classes(source, span, term.classes.thresholds, term.classes.factors))
-    if term.area:
+    if isinstance(term, PixelLoss) and term.area:
         grid = source.open().grid
         domain = source.domain(Window.whole((grid.height, grid.width)))
         parts.append(Area(area_rows(grid, domain)))

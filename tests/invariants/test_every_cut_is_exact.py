@@ -78,11 +78,16 @@ def roll_group(network: Stated, leads: int, parts: list[Part]) -> tuple[Tensor, 
         columns = zip(*(part.inputs for part in parts), strict=True)
         together = Inputs(*(torch.cat(column) for column in columns))
         if not network.reading.carries:
-            return roll(network, together, leads=leads).clone(), None
+            return _batch_first(network, roll(network, together, leads=leads)), None
         known = [part.memory for part in parts if part.memory is not None]
         memory = torch.cat(known) if known else None
         frames, kept = roll_on(network, together, leads=leads, memory=memory)
-        return frames.clone(), kept.clone()
+        return _batch_first(network, frames), kept.clone()
+
+
+def _batch_first(network: Stated, rolled: Tensor) -> Tensor:
+    """Bring the samples before their quantiles (b, ..., leads, y, x)."""
+    return rolled.movedim(0, 1).clone() if network.reading.quantiles else rolled.clone()
 
 
 def roll_cut(network: Stated, inputs: Inputs, leads: int, how: Cut, spread: Spread) -> Tensor:
@@ -91,21 +96,23 @@ def roll_cut(network: Stated, inputs: Inputs, leads: int, how: Cut, spread: Spre
     block = -(-how.block // reading.emits) * reading.emits
     halo = reach.radius(min(block, leads))
     tiles = plan_tiles((shape[0], shape[1]), core=how.core, halo=halo, stride=reach.stride)
-    rolled, memory = inputs.target.new_zeros(1, 0, *shape), None
+    of_each = (len(reading.quantiles),) if reading.quantiles else ()
+    rolled, memory = inputs.target.new_zeros(1, *of_each, 0, *shape), None
     for first in range(0, leads, block):
         n = min(block, leads - first)
-        seen = block_inputs(reading, inputs, rolled, first)
+        fed = rolled[:, reading.median] if reading.quantiles else rolled
+        seen = block_inputs(reading, inputs, fed, first)
         groups = [tiles[i : i + how.batch] for i in range(0, len(tiles), how.batch)]
         parts = [[_part(seen, memory, tile) for tile in group] for group in groups]
         given_back = list(spread.ordered(partial(roll_group, network, n), parts))
         frames, memories = zip(*given_back, strict=True)
-        rolled = torch.cat([rolled, _stitch(groups, frames, shape)], dim=1)
+        rolled = torch.cat([rolled, _stitch(groups, frames, shape)], dim=-3)
         memory = None if memories[0] is None else _stitch(groups, memories, shape)
     return rolled
 
 
 def _stitch(groups: list[list[Tile]], parts: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
-    whole = parts[0].new_full((1, parts[0].shape[1], *shape), torch.nan)
+    whole = parts[0].new_full((1, *parts[0].shape[1:-2], *shape), torch.nan)
     for group, given_back in zip(groups, parts, strict=True):
         for tile, part in zip(group, given_back, strict=True):
             whole[0][..., *tile.owns.slices] = part[..., *tile.kept.slices]
@@ -128,8 +135,8 @@ def test_no_cut_changes_a_forecast(
     gaps = [0.0, 0.2, 0.9][seed % 3]
     inputs = make_inputs(network.reading, shape, leads=leads, seed=seed, gaps=gaps)
     with torch.inference_mode():
-        whole = roll(network, inputs, leads=leads)
-    assert whole[:, -1].std() > 1e-3
+        whole = _batch_first(network, roll(network, inputs, leads=leads))
+    assert whole[..., -1, :, :].std() > 1e-3
     event(f"blocks: {-(-leads // how.block)}, workers: {how.workers}")
     found = roll_cut(network, inputs, leads, how, spreads[how.workers])
     assert float((found - whole).abs().max()) < EXACT

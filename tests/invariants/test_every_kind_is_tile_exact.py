@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline.models.roll import Inputs, roll, roll_on
-from pipeline.models.sight import Carries
 from pipeline.tiling.plan import Tile, plan_tiles
 from tests.networks import (
     Built,
@@ -25,6 +24,7 @@ from tests.networks import (
     make_inputs,
     plan,
     roll_tiles,
+    stitch,
 )
 
 EXACT = 1e-10
@@ -34,12 +34,14 @@ primes = st.sampled_from([29, 37, 53, 59, 61])
 
 
 memories = st.sampled_from(["window", "carried"])
+quantiles = st.sampled_from([(0.1, 0.5, 0.9), (0.5, 0.975), (0.05, 0.25, 0.5, 0.75)])
 sides, widths = st.tuples(primes, primes), st.sampled_from([3, 5])
 
 SIZES: list[tuple[Callable[..., Stated], dict[str, st.SearchStrategy[object]]]] = [
     (make_convlstm, {"layers": st.integers(1, 2), "kernel": widths}),
     (make_convlstm, {"layers": st.integers(1, 2), "memory": st.just("carried")}),
     (make_convlstm, {"hidden": st.just(17), "memory": memories}),
+    (make_convlstm, {"quantiles": quantiles, "memory": memories}),
     (DirectHead, {"emits": st.integers(1, 4), "dilation": st.integers(1, 3)}),
     (UNet, {"strides": st.sampled_from([(2,), (4,), (2, 2)]), "pooled": st.booleans()}),
     (PixelLSTM, {"emits": st.integers(1, 4)}),
@@ -103,13 +105,14 @@ def test_tiles_of_every_kind_give_the_untiled_forecast(kind: Built, case: Case) 
         whole = roll(network, inputs, leads=leads)
         stitched = roll_tiles(network, inputs, tiles, leads=leads)
     assert len(tiles) > 1
-    assert whole[:, -1].std() > 1e-3
+    assert whole[..., -1, :, :].std() > 1e-3
     assert _farthest(stitched, whole) < EXACT
 
 
 LOOKING = [
     Built(make_convlstm, {"history": 2, "layers": 2}),
     Built(make_convlstm, {"history": 2, "layers": 2, "memory": "carried"}),
+    Built(make_convlstm, {"history": 2, "quantiles": (0.1, 0.5, 0.9)}),
     Built(DirectHead, {"history": 2, "emits": 2, "dilation": 2}),
     Built(UNet, {"history": 1, "strides": (2,), "pooled": True}),
     Built(UNet, {"history": 1, "strides": (2, 2), "pooled": False}),
@@ -159,15 +162,14 @@ def roll_block(
     network: Stated, inputs: Inputs, tiles: list[Tile], *, leads: int, memory: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Roll a block out tile by tile; put forecasts and memories of what tiles own together."""
-    batch, *shape = inputs.domain.shape
-    assert isinstance(network, Carries)
-    frames = torch.full((batch, leads, *shape), torch.nan, dtype=torch.float64)
-    kept = torch.full((batch, network.memory_channels, *shape), torch.nan, dtype=torch.float64)
+    parts = []
     for tile in tiles:
         known = None if memory is None else memory[..., *tile.reads.slices]
-        parts = roll_on(network, cut(inputs, tile.reads), leads=leads, memory=known)
-        for stitched, part in zip((frames, kept), parts, strict=True):
-            stitched[..., *tile.owns.slices] = part[..., *tile.kept.slices]
+        parts.append(roll_on(network, cut(inputs, tile.reads), leads=leads, memory=known))
+    frames, kept = (
+        stitch(list(column), tiles, inputs.domain.shape[1:])
+        for column in zip(*parts, strict=True)
+    )
     return frames, kept
 
 
@@ -193,11 +195,11 @@ def worst_of_blocks(kind: Built, case: Case, *, second: int, less_px: int = 0) -
     assert len(more) > 1
     with torch.inference_mode():
         whole = roll(network, inputs, leads=first + second)
-        assert whole[:, -1].std() > 1e-3
+        assert whole[..., -1, :, :].std() > 1e-3
         frames, memory = roll_block(network, inputs, tiles, leads=first, memory=None)
         after = later(inputs, frames, network.reading)
         going_on, _ = roll_block(network, after, more, leads=second, memory=memory)
-    return _farthest(torch.cat([frames, going_on], dim=1), whole)
+    return _farthest(torch.cat([frames, going_on], dim=-3), whole)
 
 
 @given(
@@ -206,13 +208,13 @@ def worst_of_blocks(kind: Built, case: Case, *, second: int, less_px: int = 0) -
     hidden=st.sampled_from([3, 16]),
     history=histories,
     second=st.integers(1, 3),
+    quantiles=st.sampled_from([(), (0.1, 0.5, 0.9)]),
     case=cases,
 )
 @settings(max_examples=25)
 def test_tiles_that_hand_their_memory_over_give_the_untiled_forecast(
-    layers: int, heads: int, hidden: int, history: int, second: int, case: Case
+    second: int, case: Case, **sizes: object
 ) -> None:
-    sizes = {"layers": layers, "heads": heads, "hidden": hidden, "history": history}
     kind = Built(make_convlstm, {**sizes, "memory": "carried"})
     assert worst_of_blocks(kind, case, second=second) < EXACT
 

@@ -45,6 +45,7 @@ TRAINING = {
             "area": True,
         },
         {"kind": "laplacian", "weight": 0.3},
+        {"kind": "crps", "members": 2},
     ],
 }
 MODEL = {"dropout": 0.3, "norm": "batch"}

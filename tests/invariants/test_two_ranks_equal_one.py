@@ -46,6 +46,7 @@ TRAINING = {
         },
         {"kind": "laplacian", "weight": 0.3},
         {"kind": "ssim", "data_range": 6, "window_px": 5, "weight": 0.1},
+        {"kind": "quantile", "quantiles": [0.1, 0.5, 0.9], "area": True},
     ],
 }
 MODEL = {"norm": "batch", "dropout": 0.0}

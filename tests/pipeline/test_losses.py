@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pipeline.losses import (
+    Term,
     build_loss,
     classed,
     crps,
@@ -14,7 +15,6 @@ from pipeline.losses import (
     laplacian,
     pinball,
     ssim,
-    without_crossing,
 )
 
 FORECAST = torch.tensor([1.0, 5.0, float("nan")])
@@ -131,9 +131,36 @@ def test_every_pixel_may_have_thresholds_of_its_own() -> None:
     assert found.flatten().tolist() == [7.0, 1.0]
 
 
+@pytest.mark.parametrize("kind", ["quantile", "crps"])
+def test_weights_multiply_what_a_pixel_adds_to_the_score_of_a_spread(kind: str) -> None:
+    n, loss = LOSSES[kind]
+    forecast, truth, valid = made(n, side=3)
+    weights = torch.where(valid, torch.rand(truth.shape, dtype=truth.dtype), float("nan"))
+    each = [
+        loss(forecast[..., y : y + 1, :], truth[..., y : y + 1, :], valid[..., y : y + 1, :])
+        * valid[..., y, :].sum()
+        for y in range(3)
+    ]
+    rows = torch.tensor([1.0, 2.0, 0.5], dtype=truth.dtype)[:, None].expand(truth.shape)
+    expected = (torch.stack(each) * rows[0, 0, :, 0]).sum() / valid.sum()
+    torch.testing.assert_close(loss(forecast, truth, valid, rows), expected)
+    assert torch.isfinite(loss(forecast, truth, valid, weights))
+
+
+def test_a_term_scores_the_spread_or_what_stands_for_it() -> None:
+    forecast, truth, valid = made(3)
+    quantile = build_loss("quantile", quantiles=(0.1, 0.5, 0.9))
+    terms = [Term(2.0, quantile, of_spread=True), Term(1.0, build_loss("mse"))]
+    found = join_losses(terms)(forecast[1], truth, valid, None, forecast)
+    expected = 2 * quantile(forecast, truth, valid) + build_loss("mse")(
+        forecast[1], truth, valid
+    )
+    torch.testing.assert_close(found, expected)
+
+
 def test_losses_are_added_by_their_factors() -> None:
     weights = torch.tensor([2.0, 2.0, 2.0])
-    loss = join_losses([(1.0, build_loss("mse")), (0.1, build_loss("mae"))])
+    loss = join_losses([Term(1.0, build_loss("mse")), Term(0.1, build_loss("mae"))])
     assert loss(FORECAST, TRUTH, VALID).item() == pytest.approx(5 + 0.1 * 2)
     assert loss(FORECAST, TRUTH, VALID, [None, weights]).item() == pytest.approx(5 + 0.1 * 4)
 
@@ -216,13 +243,6 @@ def test_the_pinball_loss_is_that_of_its_definition_by_hand() -> None:
 def test_a_forecast_for_each_quantile_is_needed() -> None:
     with pytest.raises(ValueError, match="2 values a pixel for 1 quantiles"):
         pinball(*made(2), quantiles=(0.5,))
-
-
-def test_quantiles_never_cross_whatever_the_network_gives() -> None:
-    outputs = torch.linspace(3, -300, 5)[:, None].expand(5, 7)
-    ordered = without_crossing(outputs)
-    assert (ordered.diff(dim=0) >= 0).all()
-    assert torch.equal(ordered[0], outputs[0])
 
 
 def test_the_ensemble_score_is_the_sum_over_all_pairs_by_hand() -> None:

@@ -14,9 +14,9 @@ from tests.networks import Built, later, make_convlstm, make_inputs
 SHAPE = (11, 13)
 
 
-def random_network(memory: str, *, history: int = 3, layers: int = 2) -> ConvLSTM:
-    sizes = {"history": history, "layers": layers, "memory": memory}
-    network = Built(make_convlstm, sizes).network()
+def random_network(memory: str, **sizes: object) -> ConvLSTM:
+    given = {"history": 3, "layers": 2, "memory": memory} | sizes
+    network = Built(make_convlstm, given).network()
     assert isinstance(network, ConvLSTM)
     return network
 
@@ -33,14 +33,15 @@ def test_one_lead_is_the_same_with_either_memory() -> None:
 @given(
     history=st.integers(1, 4),
     layers=st.integers(1, 3),
+    quantiles=st.sampled_from([(), (0.1, 0.5, 0.9), (0.5, 0.8)]),
     blocks=st.lists(st.integers(1, 4), min_size=2, max_size=4),
     seed=st.integers(0, 99),
 )
 @settings(max_examples=25)
 def test_blocks_that_go_on_from_a_memory_equal_one_rollout(
-    history: int, layers: int, blocks: list[int], seed: int
+    blocks: list[int], seed: int, **sizes: object
 ) -> None:
-    network = random_network("carried", history=history, layers=layers)
+    network = random_network("carried", **sizes)
     inputs = make_inputs(network.reading, SHAPE, leads=sum(blocks), batch=2, seed=seed)
     with torch.inference_mode():
         whole = roll(network, inputs, leads=sum(blocks))
@@ -48,7 +49,7 @@ def test_blocks_that_go_on_from_a_memory_equal_one_rollout(
         for leads in blocks[1:]:
             after = later(inputs, frames, network.reading)
             more, memory = roll_on(network, after, leads=leads, memory=memory)
-            frames = torch.cat([frames, more], dim=1)
+            frames = torch.cat([frames, more], dim=-3)
     assert whole.std() > 1e-3
     torch.testing.assert_close(frames, whole, rtol=0, atol=1e-12)
 

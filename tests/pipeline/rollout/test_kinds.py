@@ -1,5 +1,6 @@
 """Every kind of network goes through the same engine and stores."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipeline.rollout import blocks
 from pipeline.rollout.engine import roll_out
 from pipeline.rollout.forecaster import Forecaster, forecaster_of
 from pipeline.rollout.plan import Rollout, RolloutPlan, Workers, plan_rollout
+from pipeline.rollout.products import list_products
 from pipeline.rollout.request import Request
 from pipeline.spread import InPlace
 from stores.forecast import Forecast, create_forecast, finish_forecast, open_forecast
@@ -24,6 +26,8 @@ from tests.networks import Built, DirectHead, PixelLSTM, UNet, WindowCNN, make_c
 KINDS = [
     Built(make_convlstm, {"history": 3, "layers": 2}),
     Built(make_convlstm, {"history": 3, "layers": 2, "memory": "carried"}),
+    Built(make_convlstm, {"history": 3, "quantiles": (0.025, 0.5, 0.9)}),
+    Built(make_convlstm, {"history": 3, "quantiles": (0.1, 0.5), "memory": "carried"}),
     Built(UNet, {"history": 2, "strides": (2,), "pooled": True}),
     Built(DirectHead, {"history": 2, "emits": 2}),
     Built(PixelLSTM, {"history": 3, "emits": 1}),
@@ -42,7 +46,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def rolled(made: Made, kind: Built, root: Path, core: int, block: int) -> Forecast:
     network = kind.network()
     assert isinstance(network, nn.Module)
-    request = ask(made, init=INIT)
+    request = replace(ask(made, init=INIT), quantiles=network.reading.quantiles)
     forecaster = Forecaster(
         (network.float(),), forecaster_of(request).source, torch.device("cpu")
     )
@@ -67,7 +71,10 @@ def roll(
     stage = open_stage(root, IssueKey("recipe", "bundle", cube.version, INIT, LEADS))
     template = ForecastTemplate(
         cube.grid,
-        (ForecastVariable("rain", "mm month-1"),),
+        tuple(
+            ForecastVariable(f"rain{product.suffix}", "mm month-1")
+            for product in list_products(request)
+        ),
         cube.step,
         request.init,
         LEADS,
@@ -87,7 +94,9 @@ def test_every_kind_is_rolled_out_in_tiles_and_blocks(
     whole = rolled(made, kind, tmp_path / "whole", 32, LEADS)
     cut = rolled(made, kind, tmp_path / "cut", 7, 2)
     assert np.nanstd(frames(whole)[-1]) > 1e-3
-    np.testing.assert_allclose(frames(cut), frames(whole), rtol=1e-4, atol=1e-3)
+    assert len(whole.variables) == kind.network().reading.outputs
+    for name in whole.variables:
+        np.testing.assert_allclose(frames(cut, name), frames(whole, name), rtol=1e-4, atol=1e-3)
 
 
 def test_a_map_of_now_bears_the_date_of_now(made: Made, tmp_path: Path) -> None:

@@ -162,8 +162,9 @@ def test_intervals_hold_the_forecast_and_are_the_same_in_blocks(
 def test_a_negative_margin_never_makes_the_ends_of_an_interval_cross() -> None:
     members = np.random.default_rng(0).normal(size=(5, 2, 3, 4)).astype(np.float32)
     tight = Calibration(0.8, (-0.5, -9.0), (99, 99), "validation", ())
-    lower, upper = calibrated(members, tight)
-    plain = spanned(members, 0.8)
+    request = Request((), Path(), parse_time(INIT), leads=2, calibration=tight)
+    lower, upper = calibrated(members, request)
+    plain = spanned(members, request, 0.8)
     assert (lower <= upper).all()
     assert (upper - lower < plain[1] - plain[0]).all()
 
@@ -218,6 +219,7 @@ def test_an_evaluated_ensemble_says_coverage_and_spread_and_survives_being_writt
         "crps",
         "spread",
         "spread_skill",
+        *(f"{score}_q{q}" for score in ("pinball", "below") for q in (10, 50, 90)),
         "units",
     ]
     for other in (read, tables[1]):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 
-from pipeline.losses import build_loss, join_losses
+from pipeline.losses import Term, build_loss, join_losses
 from pipeline.models import ConvLSTM, ConvLSTMShape
 from pipeline.streams.samples import Sample
 from pipeline.training.judge import MeanLoss
@@ -45,7 +45,7 @@ def cut(parts: Parts, start: int, stop: int) -> Parts:
 def make_learner(precision: Any = "32-true", **plan: Any) -> Learner:
     torch.manual_seed(0)
     shape = ConvLSTMShape(4, HISTORY, hidden=(3,), head=(3,), dropout=0.0, norm="none")
-    task = ForecastTask(ConvLSTM(shape), join_losses([(1.0, build_loss("mse"))]), LEADS)
+    task = ForecastTask(ConvLSTM(shape), join_losses([Term(1.0, build_loss("mse"))]), LEADS)
     curriculum = Curriculum(epochs=3, leads=LEADS, leads_start=LEADS)
     given = {"lr": 0.01, "weight_decay": 0.0, "warmup_steps": 0, "total_steps": 9} | plan
     learning = LearningPlan(curriculum, schedule="constant", **given)
@@ -170,7 +170,7 @@ def test_a_loss_that_runs_away_names_the_largest_input() -> None:
 def test_a_gradient_that_is_not_finite_makes_no_step() -> None:
     learner, parts = make_learner(), make_parts()
     steep = build_loss("mse")
-    learner.task._loss = lambda f, t, v, w: (f * 0).abs().sqrt().sum() + steep(f, t, v)
+    learner.task._loss = lambda f, t, v, *_: (f * 0).abs().sqrt().sum() + steep(f, t, v)
     before = weights_of(learner)
     with pytest.raises(FloatingPointError, match=r"gradient is nan at step 1 .* is finite"):
         learner.learn(parts, share=1.0, closes=True)

@@ -8,7 +8,7 @@ import torch.distributed as group
 from lightning.fabric import Fabric
 from torch import nn
 
-from pipeline.losses import build_loss, counted_by
+from pipeline.losses import SPREADS, build_loss, counted_by
 from pipeline.models import ConvLSTM, ConvLSTMShape
 from pipeline.recipes import ComputeRecipe, load_recipe
 from pipeline.training.fabric import leaving_group
@@ -69,12 +69,19 @@ def test_only_batch_normalization_is_replaced_and_weights_stay() -> None:
 
 @pytest.mark.parametrize(
     "loss",
-    [{"kind": "mse"}, {"kind": "ssim", "window_px": 3}, {"kind": "laplacian", "levels": 1}],
+    [
+        {"kind": "mse"},
+        {"kind": "ssim", "window_px": 3},
+        {"kind": "laplacian", "levels": 1},
+        {"kind": "quantile", "quantiles": (0.2, 0.5, 0.9)},
+        {"kind": "crps"},
+    ],
     ids=lambda loss: loss["kind"],
 )
 def test_losses_of_parts_that_count_together_add_up(loss: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    forecast, truth = torch.randn(5, 2, 8, 8), torch.randn(5, 2, 8, 8)
+    spread = (3,) if loss["kind"] in SPREADS else ()
+    forecast, truth = torch.randn(*spread, 5, 2, 8, 8), torch.randn(5, 2, 8, 8)
     valid = torch.rand(5, 2, 8, 8) < 0.95
     valid[:2, :, :4] = False
     score = build_loss(**loss)
@@ -87,7 +94,7 @@ def test_losses_of_parts_that_count_together_add_up(loss: dict[str, Any]) -> Non
     parts = [slice(0, 2), slice(2, 5), slice(5, 5)]
     with counted_by(note):
         for part in parts:
-            score(forecast[part], truth[part], valid[part])
+            score(forecast[..., part, :, :, :], truth[part], valid[part])
     n_each = len(counts) // len(parts)
     assert counts[0] != counts[n_each]
     totals = [sum(counts[term::n_each], torch.tensor(0)) for term in range(n_each)]
@@ -95,7 +102,8 @@ def test_losses_of_parts_that_count_together_add_up(loss: dict[str, Any]) -> Non
     for part in parts:
         calls = iter(totals)
         with counted_by(lambda _, calls=calls: next(calls)):  # type: ignore[misc]
-            added += float(score(forecast[part], truth[part], valid[part]))
+            parted = forecast[..., part, :, :, :]
+            added += float(score(parted, truth[part], valid[part]))
     assert added == pytest.approx(float(score(forecast, truth, valid)), rel=1e-5)
 
 

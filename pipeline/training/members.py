@@ -1,0 +1,72 @@
+"""Members of a training: several forecasts of every sample, whose spread a loss can score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from pipeline.models.chance import Key, fields
+from pipeline.models.dropout import dropping
+from pipeline.models.roll import Inputs, Teacher
+from pipeline.streams.samples import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """How many members there are, and what makes them differ.
+
+    They stand one after the other along the batch. While a network learns, every row draws its
+    own dropout and noise. While it is judged, all that is random follows from seed, member,
+    lead and place on the grid alone, as in a rollout: a score changes with the weights, and
+    with neither batches nor ranks.
+    """
+
+    n: int
+    seed: int = 0
+    dropout: bool = False
+    """Whether the network drops maps."""
+    noise: float = 0.0
+    """Deviation of the noise on the history [normalized units]."""
+
+    def repeat(self, inputs: Inputs) -> Inputs:
+        """Give every member the inputs of all samples (m b, ...)."""
+        return Inputs(*map(self._repeat, inputs))
+
+    def teach(self, teacher: Teacher | None) -> Teacher | None:
+        """Teach all members of a sample at the same leads."""
+        return Teacher(*map(self._repeat, teacher)) if teacher else None
+
+    def part(self, forecast: Tensor) -> Tensor:
+        """Part the members of a forecast (m b, l, y, x) again: (m, b, l, y, x)."""
+        return forecast.reshape(self.n, len(forecast) // self.n, *forecast.shape[1:])
+
+    def disturb(self, inputs: Inputs, samples: Sequence[Sample]) -> Inputs:
+        """Add noise to the history of all members (m b, t, y, x) that are judged."""
+        if not self.noise:
+            return inputs
+        *rows, height, width = inputs.target.shape
+        leads = range(1 - rows[1], 1)  # 0 is the frame of init
+        keys = [key for lead in leads for key in self._keys(lead, samples)]
+        origins = [(sample.window.y0, sample.window.x0) for sample in samples]
+        drawn = fields(
+            keys, origins * self.n * len(leads), (height, width), device=inputs.target.device
+        )
+        noise = drawn.reshape(len(leads), rows[0], height, width).transpose(0, 1)
+        return inputs._replace(target=inputs.target + self.noise * noise * inputs.valid)
+
+    def at_lead(
+        self, network: nn.Module, samples: Sequence[Sample], lead: int
+    ) -> AbstractContextManager[None]:
+        """Let the network drop the maps of each member that is judged; ``lead`` is from 0."""
+        return (
+            dropping(network, self._keys(lead + 1, samples)) if self.dropout else nullcontext()
+        )
+
+    def _keys(self, lead: int, samples: Sequence[Sample]) -> list[Key]:
+        return [Key(self.seed, number, lead) for number in range(self.n) for _ in samples]
+
+    def _repeat(self, values: Tensor) -> Tensor:
+        return values.repeat(self.n, *[1] * (values.dim() - 1))

@@ -1,0 +1,174 @@
+"""Networks of quantiles from training to forecast, interval and score."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.metrics.calibration import Calibration
+from pipeline.rollout.calibrate import calibrate
+from pipeline.rollout.evaluate import Evaluation, evaluate_part
+from pipeline.rollout.forecaster import forecaster_of
+from pipeline.rollout.importance import Trial, measure_importance
+from pipeline.rollout.products import calibrated, list_products, suffix_of
+from pipeline.rollout.request import Request
+from pipeline.spread import InPlace
+from pipeline.streams.transforms import Values
+from stores.forecast import Forecast
+from stores.times import parse_time
+from tests.make_rollout import INIT, LEADS, Made, ask, forecast, frames, make_model, plan
+
+LEVELS = [0.1, 0.5, 0.975]
+TRAINING = {"epochs": 3, "lr": 0.02, "loss": {"kind": "quantile", "quantiles": LEVELS}}
+NAMES = ["rain_q10", "rain", "rain_q97p5"]
+QUIET: dict[str, Any] = {"spread": InPlace(), "tell": lambda done, total: None}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A model of three quantiles with dropout, which a forecast must not feel."""
+    folder = tmp_path_factory.mktemp("made")
+    return make_model(folder, training=TRAINING, model={"dropout": 0.3})
+
+
+def products(rolled: Forecast) -> dict[str, Values]:
+    return {name: frames(rolled, name) for name in rolled.variables}
+
+
+def assert_rising(found: dict[str, Values]) -> None:
+    inside = np.isfinite(found["rain"])
+    steps = np.diff([found[name][inside] for name in NAMES], axis=0)
+    assert (steps >= 0).all()
+    assert (steps > 0).mean() > 0.9  # rain is cut off at zero
+
+
+@pytest.mark.parametrize(
+    ("memory", "core", "block", "batch"), [("window", 9, 2, 3), ("carried", 16, 1, 1)]
+)
+def test_quantiles_in_tiles_and_blocks_equal_those_of_the_whole_grid(
+    made: Made, tmp_path: Path, memory: str, core: int, block: int, batch: int
+) -> None:
+    if memory == "carried":
+        made = make_model(tmp_path, training=TRAINING, model={"memory": memory})
+    whole = products(forecast(made, tmp_path / "whole", 32))
+    tiled = products(forecast(made, tmp_path / "tiled", core, block, batch=batch))
+    assert sorted(whole) == sorted(NAMES)
+    assert len(plan(made, core, block).tiles) > 1
+    assert_rising(whole)
+    for name, values in whole.items():
+        np.testing.assert_allclose(tiled[name], values, rtol=1e-4, atol=1e-3)
+
+
+def test_the_median_is_what_is_fed_back(made: Made) -> None:
+    request, tile = ask(made, init=INIT), plan(made, 32).tiles[0]
+    forecaster = forecaster_of(request)
+    fields = forecaster.owned(tile, request)
+    assert fields.shape == (3, LEADS, *tile.owns.shape)
+    later = ask(made, init="2006-07")
+    seen = forecaster.read(tile, later, plan(made, 32).blocks[0])
+    assert not np.allclose(seen.target[0, -1], fields[1, 0])  # else nothing would be told apart
+    domain = forecaster.source.domain(tile.owns)
+    fed = seen._replace(target=seen.target.copy(), valid=seen.valid.copy())
+    fed.target[0, -1], fed.valid[-1] = np.where(domain, fields[1, 0], 0), domain
+    again = forecaster.roll([tile], forecaster.load([fed]), later, plan(made, 32, 3).blocks[0])
+    np.testing.assert_allclose(again.frames[0][:, :3], fields[:, 1:], rtol=1e-4, atol=1e-4)
+
+
+def test_published_quantiles_say_what_they_are_and_what_they_lack(made: Made) -> None:
+    listed = list_products(ask(made, init=INIT))
+    assert [product.suffix for product in listed] == ["", "_q10", "_q97p5"]
+    assert [product.words for product in listed] == [
+        "median of ",
+        "10% quantile of ",
+        "97.5% quantile of ",
+    ]
+    assert [product.attributes["quantile"] for product in listed] == [0.5, 0.1, 0.975]
+    assert all("given the medians" in product.attributes["comment"] for product in listed)
+
+
+@pytest.mark.parametrize(
+    ("level", "suffix"), [(0.1, "_q10"), (0.05, "_q05"), (0.025, "_q02p5"), (0.999, "_q99p9")]
+)
+def test_every_quantile_has_a_name_of_its_own(level: float, suffix: str) -> None:
+    assert suffix_of(level) == suffix
+
+
+def test_an_interval_is_that_of_the_outer_quantiles_and_holds_the_median() -> None:
+    fields = np.sort(np.random.default_rng(0).normal(size=(3, 2, 4, 5)), axis=0)
+    margins = Calibration(0.8, (0.25, -9.0), (99, 99), "validation", ())
+    request = Request(
+        (), Path(), parse_time(INIT), 2, quantiles=(0.1, 0.5, 0.975), calibration=margins
+    )
+    lower, upper = calibrated(fields.astype(np.float32), request)
+    np.testing.assert_allclose(lower[0], fields[0, 0] - 0.25, rtol=1e-6)
+    np.testing.assert_allclose(upper[0], fields[2, 0] + 0.25, rtol=1e-6)
+    np.testing.assert_allclose(lower[1], fields[1, 1], rtol=1e-6)
+    np.testing.assert_allclose(upper[1], fields[1, 1], rtol=1e-6)
+
+
+def test_intervals_of_quantiles_hold_their_share_and_quantiles_are_scored(
+    made: Made, tmp_path: Path
+) -> None:
+    tiles, part = plan(made, 32).tiles, "validation"
+    request = ask(made, init="2005-05")
+    margins = calibrate(made.recipe, request, tiles, part, **QUIET)
+    scored = [
+        evaluate_part(made.recipe, replace(request, calibration=margins), cut, part, **QUIET)
+        for cut in (tiles, plan(made, 9).tiles)
+    ]
+    scored[0].save(tmp_path)
+    read = Evaluation.load(tmp_path, part)
+    assert read is not None
+    assert read.chances is not None
+    assert read.chances["coverage"].between(0.8, 0.82).all()
+    below = read.chances[["below_q10", "below_q50", "below_q97p5"]].to_numpy()
+    assert (np.diff(below, axis=1) > 0).all()
+    assert (read.chances[["pinball_q10", "pinball_q50"]] > 0).all(axis=None)
+    other = scored[1].chances
+    assert other is not None
+    left, right = (t.drop(columns="units").astype(float) for t in (read.chances, other))
+    np.testing.assert_allclose(left, right, rtol=1e-3)
+    # Twice the loss of the median is the mean absolute error of the forecast.
+    mae = scored[0].table.query("method == 'model' and lead != 'all'")["mae"].to_numpy()
+    np.testing.assert_allclose(2 * read.chances["pinball_q50"], mae, rtol=1e-5)
+
+
+def test_blended_quantiles_never_cross(made: Made, tmp_path: Path) -> None:
+    blends = {"mode": "blend", "tile_px": 8, "taper_px": 4}
+    asked = made.asking(**blends)
+    blended = products(forecast(asked, tmp_path / "blended", 8))
+    whole = products(forecast(made, tmp_path / "whole", 32))
+    assert_rising(blended)
+    assert np.nanmax(np.abs(blended["rain_q10"] - whole["rain_q10"])) > 1e-3
+
+
+def test_the_importance_of_covariates_is_that_for_the_median(made: Made) -> None:
+    tiles, request = plan(made, 32).tiles, ask(made, init="2005-05")
+    trial = Trial("validation", repeats=2)
+    found = measure_importance(made.recipe, request, tiles, trial, **QUIET).table
+    scored = evaluate_part(made.recipe, request, tiles, "validation", **QUIET).table
+    plain = found.query("lead == 'all'")["rmse"].iloc[0]
+    expected = scored.query("method == 'model' and lead == 'all'")["rmse"].iloc[0]
+    assert plain == pytest.approx(expected, rel=1e-5)
+
+
+def test_members_of_a_bundle_of_quantiles_are_refused_with_the_way_out(made: Made) -> None:
+    plain = made.recipe.training.with_values(loss={"kind": "mse"})
+    recipe = made.recipe.with_values(training=plain)
+    with pytest.raises(ValueError, match=r"quantiles, and each of rollout\.members=2"):
+        ask(made._replace(recipe=recipe).asking(members=2), init=INIT)
+
+
+def test_a_training_that_scores_an_ensemble_forecasts_one(tmp_path: Path) -> None:
+    loss = [{"kind": "crps", "members": 3}, {"kind": "mse", "weight": 0.1}]
+    training = {"epochs": 2, "lr": 0.02, "loss": loss, "noise": 0.2, "precision": "bf16"}
+    model = make_model(tmp_path, training=training, model={"dropout": 0.3})
+    asked = model.asking(members=3, perturb={"noise": 0.2})
+    found = evaluate_part(
+        asked.recipe, ask(asked, init=INIT), plan(asked, 32).tiles, "test", **QUIET
+    )
+    assert found.chances is not None
+    assert (found.chances["crps"] > 0).all()
+    assert (found.chances["spread"] > 0.1).all()

@@ -1,0 +1,163 @@
+"""Trainings whose samples are rolled out several times, and scored as an ensemble."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.losses import Term, build_loss, join_losses
+from pipeline.models import ConvLSTM, ConvLSTMShape
+from pipeline.models.roll import Inputs, roll
+from pipeline.rollout.members import Member
+from pipeline.rollout.plan import Block
+from pipeline.rollout.request import Members
+from pipeline.streams.samples import Sample
+from pipeline.training.members import Ensemble
+from pipeline.training.task import ForecastTask, Parts
+from stores.windows import Window
+from tests.pipeline.training.test_learner import (
+    HISTORY,
+    LEADS,
+    SIDE,
+    cut,
+    make_learner,
+    make_parts,
+)
+
+N = 3
+BOTH = Ensemble(N, seed=5, dropout=True, noise=0.4)
+WAYS = [BOTH, replace(BOTH, noise=0.0), replace(BOTH, dropout=False)]
+
+
+def make_network(**shape: Any) -> ConvLSTM:
+    torch.manual_seed(0)
+    given: dict[str, Any] = {"hidden": (3,), "dropout": 0.5, "norm": "none"} | shape
+    network = ConvLSTM(ConvLSTMShape(4, HISTORY, **given))
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    return network.eval()
+
+
+class Noted:
+    """A loss that keeps the spread it was given."""
+
+    spread: Tensor
+
+    def __call__(self, forecast: Tensor, truth: Tensor, valid: Tensor, *_: object) -> Tensor:
+        self.spread = forecast
+        return forecast.mean()
+
+
+def make_task(ensemble: Ensemble | None, network: ConvLSTM) -> tuple[ForecastTask, Noted]:
+    noted = Noted()
+    loss = join_losses([Term(1.0, noted, of_spread=True)])
+    return ForecastTask(network, loss, LEADS, ensemble=ensemble), noted
+
+
+def judged(ensemble: Ensemble | None, batch: Parts, network: ConvLSTM) -> Tensor:
+    task, noted = make_task(ensemble, network)
+    with torch.no_grad():
+        task.judge(batch)
+    return noted.spread
+
+
+@pytest.mark.parametrize("ensemble", WAYS, ids=str)
+def test_members_that_are_judged_are_those_of_a_rollout(ensemble: Ensemble) -> None:
+    network, batch = make_network(), make_parts()
+    samples = [
+        Sample(s.init, Window(7, 7 + SIDE, 20 + i, 20 + i + SIDE))
+        for i, s in enumerate(batch.samples)
+    ]
+    batch = replace(batch, samples=samples)
+    found = judged(ensemble, batch, network)
+    assert found.shape == (N, 4, LEADS, SIDE, SIDE)
+    asked = Members(N, ensemble.seed, ensemble.dropout, ensemble.noise)
+    origins = [(s.window.y0, s.window.x0) for s in samples]
+    history = batch.target[:, None, :HISTORY]
+    inputs = Inputs(
+        history, batch.valid[:, :HISTORY], batch.forcings, batch.statics, batch.domain
+    )
+    for number in range(N):
+        member = Member(number, asked, Block(0, LEADS), origins)
+        own = member.perturb(inputs, network.reading)
+        at_lead = partial(member.at_lead, network)
+        with torch.no_grad():
+            expected = roll(network, own, leads=LEADS, at_lead=at_lead)
+        torch.testing.assert_close(found[number], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("ensemble", WAYS, ids=str)
+def test_members_differ_and_a_validation_is_the_same_in_every_cut(ensemble: Ensemble) -> None:
+    network, batch = make_network(), make_parts()
+    whole = judged(ensemble, batch, network)
+    assert whole.std(dim=0).mean() > 0.01
+    torch.rand(7)
+    assert torch.equal(judged(ensemble, batch, network), whole)
+    halves = [judged(ensemble, cut(batch, *ends), network) for ends in ((0, 1), (1, 4))]
+    torch.testing.assert_close(torch.cat(halves, dim=1), whole, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("ensemble", WAYS, ids=str)
+def test_members_that_are_taught_draw_for_themselves(ensemble: Ensemble) -> None:
+    network, batch = make_network().train(), make_parts()
+    task, noted = make_task(ensemble, network)
+    for _ in range(2):
+        before = getattr(noted, "spread", None)
+        rolled = task.teach(batch, leads=LEADS, teacher=0.0, noise=ensemble.noise)
+        assert noted.spread.std(dim=0).mean() > 0.01
+        assert before is None or not torch.equal(before, noted.spread)
+        torch.testing.assert_close(rolled.forecast, noted.spread.mean(dim=0))
+
+
+def test_all_members_are_taught_at_the_same_leads() -> None:
+    network, batch = make_network(dropout=0.0).train(), make_parts()
+    task, noted = make_task(Ensemble(N), network)
+    forecasts = []
+    for teacher in (0.0, 0.5, 1.0):
+        task.teach(batch, leads=LEADS, teacher=teacher, noise=0.0)
+        assert torch.equal(noted.spread, noted.spread[:1].expand_as(noted.spread))
+        forecasts.append(noted.spread[0, :, 1])
+    free, mixed, taught = forecasts
+    kinds = [[torch.equal(m, f) for f in (free[i], taught[i])] for i, m in enumerate(mixed)]
+    assert sorted(map(tuple, kinds))[0] == (False, True)
+    assert sorted(map(tuple, kinds))[-1] == (True, False)
+
+
+@pytest.mark.parametrize("quantiles", [(), (0.1, 0.5, 0.8)])
+def test_other_losses_see_the_mean_of_members_or_the_median(
+    quantiles: tuple[float, ...],
+) -> None:
+    network, batch = make_network(quantiles=quantiles), make_parts()
+    ensemble = None if quantiles else BOTH
+    spread = judged(ensemble, batch, network)
+    center = spread[1] if quantiles else spread.mean(dim=0)
+    task, _ = make_task(ensemble, network)
+    task._loss = join_losses([Term(2.0, build_loss("mse"))])
+    with torch.no_grad():
+        rolled = task.judge(batch)
+    assert torch.equal(rolled.forecast, center)
+    expected = 2 * (center - rolled.truth).square().mean()
+    torch.testing.assert_close(rolled.loss, expected)
+
+
+def test_a_rank_without_a_sample_takes_part() -> None:
+    network, batch = make_network().train(), cut(make_parts(), 0, 0)
+    task = ForecastTask(
+        network, join_losses([Term(1.0, build_loss("crps"), True)]), LEADS, ensemble=BOTH
+    )
+    assert task.teach(batch, leads=LEADS, teacher=0.5, noise=0.1).loss == 0
+
+
+def test_a_full_memory_names_the_members() -> None:
+    learner = make_learner()
+    learner.task._ensemble = BOTH
+
+    def fail(*_: object) -> Tensor:
+        raise MemoryError
+
+    learner.task._loss = fail
+    with pytest.raises(MemoryError, match=r"4 patches of 8 x 8 px in 3 members each, .*crps"):
+        learner.learn(make_parts(), share=1.0, closes=True)
