@@ -76,7 +76,7 @@ class QuantileSums:
         """Mean pinball loss (quantile, lead) [units]; lower is better, NaN without a pixel.
 
         Source: Koenker and Bassett (1978). Twice its mean over all quantiles between 0 and 1 is
-        the CRPS (Gneiting and Raftery 2007, section 4.2).
+        the CRPS (Gneiting and Raftery 2007).
         """
         return self._mean(self.losses)
 

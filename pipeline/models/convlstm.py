@@ -185,7 +185,7 @@ def _pack(states: Sequence[State]) -> Tensor:
 
 
 def _build_head(shape: ConvLSTMShape) -> nn.Sequential:
-    """Stack dropout, 3 x 3 convolutions and the zero-started 1 x 1 output."""
+    """Stack dropout, 3 x 3 convolutions and the 1 x 1 output, whose weights start at zero."""
     wide = shape.hidden[-1]
     layers: list[nn.Module] = [MemberDropout(shape.dropout)]
     for narrow in shape.head:
@@ -198,7 +198,8 @@ def _build_head(shape: ConvLSTMShape) -> nn.Sequential:
     assert output.bias is not None
     nn.init.zeros_(output.bias)
     if shape.quantiles:
-        output.bias.data = start_of_outputs(shape.quantiles)
+        with torch.no_grad():
+            output.bias.copy_(start_of_outputs(shape.quantiles))
     return nn.Sequential(*layers, output)
 
 

@@ -128,8 +128,14 @@ def _facts(
         "Bundle": str(attributes["bundle"])[:12],
         "Cube version": str(attributes["cube_version"]),
         "Recipe": str(attributes["recipe"])[:12],
+        **_quantile_facts(description["network"]),
         **_rollout_facts(recipe, attributes),
     }
+
+
+def _quantile_facts(network: Mapping[str, Any]) -> dict[str, str]:
+    levels = network.get("quantiles", ())
+    return {"Quantiles": ", ".join(map(str, levels))} if levels else {}
 
 
 def _rollout_facts(recipe: Recipe, attributes: Mapping[str, Any]) -> dict[str, str]:
@@ -137,8 +143,6 @@ def _rollout_facts(recipe: Recipe, attributes: Mapping[str, Any]) -> dict[str, s
     facts = {"Rollout": str(attributes["rollout"])} if "rollout" in attributes else {}
     if recipe.rollout.members > 1:
         facts["Members"] = str(recipe.rollout.members)
-    if recipe.training.quantiles:
-        facts["Quantiles"] = ", ".join(map(str, recipe.training.quantiles))
     if "precision" in attributes:
         largest = max(attributes["precision_error_largest"])
         units = recipe.target_variable.units

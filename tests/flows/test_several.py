@@ -118,6 +118,16 @@ def test_the_line_that_is_printed_forecasts_with_all_seeds(
     assert "rollout.members=3" in changes
 
 
+def test_networks_of_quantiles_are_not_forecast_together(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loss = "training.loss={kind: quantile, quantiles: [0.1, 0.5, 0.9]}"
+    train.fn(recipe_of(store), ["training.runs=2", "training.epochs=1", loss])
+    said = capsys.readouterr().out
+    assert f"current is {current_bundle(store / 'run/models', 'small-rain').path.name}" in said
+    assert "cubecast forecast" not in said
+
+
 def test_a_kill_costs_neither_seeds_that_are_finished_nor_epochs(
     store: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
