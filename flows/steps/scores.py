@@ -19,7 +19,7 @@ from pipeline.recipes import Recipe
 from pipeline.report import shortfalls, verdict
 from pipeline.rollout.calibrate import calibrate as learn_margins
 from pipeline.rollout.calibrate import keep_calibration
-from pipeline.rollout.evaluate import Evaluation, evaluate_part, plan_hindcasts
+from pipeline.rollout.evaluate import Evaluation, check_split, evaluate_part, plan_hindcasts
 from pipeline.rollout.hindcast import MODEL
 from pipeline.rollout.plan import RolloutPlan
 from pipeline.rollout.prepare import build_plan, build_request
@@ -95,6 +95,7 @@ def plan_part(
     calibration: Calibration | None = None,
 ) -> tuple[Request, RolloutPlan]:
     """Plan the hindcasts of a part; each keeps all its leads in memory."""
+    check_split(recipe, bundle)
     first = cube.step.label(plan_hindcasts(recipe, cube, part)[0])
     request = build_request(
         recipe, bundle, cube, init=first, leads=None, calibration=calibration
@@ -109,7 +110,7 @@ def show_scores(found: Evaluation) -> None:
     units = show_units(str(found.table["units"].iloc[0]))
     title = (
         f"RMSE [{units}] and skill of {len(found.inits)} forecasts from {found.inits[0]} to "
-        f"{found.inits[-1]}"
+        f"{found.inits[-1]}, scored on {found.n_pixels} px"
     )
     show_table(title, rows, columns=list(rows[0]))
     if found.chances is not None:

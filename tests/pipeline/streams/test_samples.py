@@ -19,7 +19,7 @@ def test_every_frame_of_a_sample_lies_in_its_part(
     frames = MONTH.range(start, MONTH.add(start, length - 1))
     held = MONTH.range(parse_time("1999-01"), parse_time("2005-12"))
     span = Span(history, leads)
-    inits = plan_inits(frames, held, span)
+    inits = plan_inits([frames], held, span)
     assert len(inits) == max(0, length - history - leads + 1)
     for init in inits:
         read = [*span.read_times(MONTH, init), *span.lead_times(MONTH, init)]
@@ -29,7 +29,7 @@ def test_every_frame_of_a_sample_lies_in_its_part(
 
 def test_samples_stop_where_the_cube_ends() -> None:
     frames = MONTH.range(parse_time("2001-01"), parse_time("2001-12"))
-    inits = plan_inits(frames, frames[:8], Span(3, 2))
+    inits = plan_inits([frames], frames[:8], Span(3, 2))
     assert [MONTH.label(init) for init in inits] == ["2001-03", "2001-04", "2001-05", "2001-06"]
 
 
