@@ -67,7 +67,7 @@ def table_of(recipe: Recipe) -> Path:
 
 
 def keep_ranking(table: Path, ranked: Sequence[Ranked]) -> None:
-    """Write what is known so far, best first; of folds also each of them, into a second file."""
+    """Write what is known so far, best first; the single folds go into a second file."""
     write_text(table, _frame(ranked).to_csv(index=False))
     if any(one.n_folds > 1 for one in ranked):
         each = [
@@ -92,15 +92,16 @@ def show_ranking(asked: Training, ranked: Sequence[Ranked], table: Path) -> None
         )
     if len(ranked) > 1:
         _show_table(ranked, table)
-    changes, for_what = best.combination.overrides, "make the best combination the current bundle"
+    changes = best.combination.overrides
+    goal = "make the best combination the current bundle"
     if best.n_folds > 1:
         what = f" of the best: {best.combination}" if changes else ""
         title = f"{best.n_folds} folds, scores on the fold left out{what}"
         tell_scores(best.bundles, title, key="folds")
         changes += ["split.folds=null", "split.fold=0"]
-        for_what = "train it on the whole training part, as the current bundle"
+        goal = "train it on the whole training part, as the current bundle"
     say(f"table: {table}")
-    say(f"to {for_what}:")
+    say(f"to {goal}:")
     say(f"  {command_line('train', asked, changes)}")
 
 

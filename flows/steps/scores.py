@@ -19,7 +19,7 @@ from pipeline.recipes import Recipe
 from pipeline.report import shortfalls, verdict
 from pipeline.rollout.calibrate import calibrate as learn_margins
 from pipeline.rollout.calibrate import keep_calibration
-from pipeline.rollout.evaluate import Evaluation, check_split, evaluate_part, plan_hindcasts
+from pipeline.rollout.evaluate import Evaluation, evaluate_part, plan_hindcasts
 from pipeline.rollout.hindcast import MODEL
 from pipeline.rollout.plan import RolloutPlan
 from pipeline.rollout.prepare import build_plan, build_request
@@ -95,7 +95,6 @@ def plan_part(
     calibration: Calibration | None = None,
 ) -> tuple[Request, RolloutPlan]:
     """Plan the hindcasts of a part; each keeps all its leads in memory."""
-    check_split(recipe, bundle)
     first = cube.step.label(plan_hindcasts(recipe, cube, part)[0])
     request = build_request(
         recipe, bundle, cube, init=first, leads=None, calibration=calibration

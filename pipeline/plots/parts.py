@@ -11,7 +11,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from pipeline.plots.panels import add_note, start_panels, thinned
+from pipeline.plots.panels import start_panels, thinned
 from pipeline.plots.place import Extent, dress_map
 from pipeline.plots.style import INK, INVALID, color_of, plain
 
@@ -26,7 +26,6 @@ def plot_parts(
     *,
     extent: Extent,
     title: str = "Parts",
-    note: str = "",
 ) -> Figure:
     """Draw which pixel belongs to which part, and which stay free between parts.
 
@@ -36,9 +35,8 @@ def plot_parts(
         labels: at most four: train, validation, test, and what stays free.
         extent: where the map lies.
         title: title of the figure.
-        note: what stands below.
     """
-    thin, every = thinned(numbers)
+    thin, _ = thinned(numbers)
     figure, panels = start_panels((1, 1), extent, title)
     axes, colors = panels[0, 0], _COLORS[: len(labels)]
     axes.imshow(
@@ -56,8 +54,12 @@ def plot_parts(
         for color, label in zip(colors, labels, strict=True)
     ]
     figure.legend(
-        handles=drawn, loc="outside right upper", fontsize=9, frameon=False, labelcolor=INK
+        handles=drawn,
+        loc="outside lower center",
+        ncols=2,
+        fontsize=9,
+        frameon=False,
+        labelcolor=INK,
     )
-    add_note(figure, note, f"Every {every}th pixel drawn." if every > 1 else "")
     figure.set_label(f"{title}: {'; '.join(labels)}.")
     return figure

@@ -37,9 +37,9 @@ class PlaceRecipe(RecipePart):
     def _every_part_has_a_share(self) -> Self:
         if min(self.shares) <= 0 or not math.isclose(sum(self.shares), 1.0, abs_tol=1e-6):
             raise ValueError(
-                f"place.shares={list(self.shares)} are not three shares of one whole, so a part "
-                "would be empty or another size than written; let all be above 0 and their sum "
-                f"1, but it is {sum(self.shares):g}"
+                f"place.shares={list(self.shares)} are no shares of one whole (their sum is "
+                f"{sum(self.shares):g}), so a part would be empty or of another size than "
+                "written; let all be above 0 and their sum 1"
             )
         return self
 
@@ -59,7 +59,7 @@ class PlaceRecipe(RecipePart):
 
     @property
     def border_px(self) -> int:
-        """Pixels that stay free on either side of a border, so that parts keep their distance."""
+        """Pixels that stay free on either side of a border between parts."""
         return -(-self.correlation_px // 2)
 
     @property
@@ -68,5 +68,5 @@ class PlaceRecipe(RecipePart):
         return "blocks" if self.groups is None else "groups"
 
     def __str__(self) -> str:
-        dealt = f"blocks of {self.block_px} px" if self.groups is None else repr(self.groups)
-        return f"by place: {dealt}, {self.correlation_px} px free between parts"
+        of = f"{self.block_px} px" if self.groups is None else repr(self.groups)
+        return f"by place: {self.unit} of {of}, {self.correlation_px} px free between parts"

@@ -87,9 +87,9 @@ def plan_hindcasts(recipe: Recipe, cube: Cube, part: str) -> list[Time]:
     if not inits:
         held = " to ".join(cube.step.label(time) for time in cube.times[[0, -1]])
         raise ValueError(
-            f"the cube holds {held}, in which split.{part} ("
-            f"{recipe.split.label(part, recipe.step)}) has no {span.history + span.leads} frames in a row, so nothing can be scored; "
-            "ingest more, or choose another part"
+            f"the cube holds {held}, in which split.{part} "
+            f"({recipe.split.label(part, recipe.step)}) has no {span.history + span.leads} "
+            "frames in a row, so nothing can be scored; ingest more, or choose another part"
         )
     return inits
 
@@ -106,7 +106,7 @@ def check_split(recipe: Recipe, bundle: Bundle) -> None:
     if changed:
         raise ValueError(
             f"{bundle.path.name} was trained with {', '.join(changed)}, and the recipe says "
-            "otherwise, so it could be scored on what it learned; --set the recipe to these, or "
+            "otherwise, so it could be scored on what it learned; --set the recipe to these or "
             "train again"
         )
 

@@ -94,8 +94,8 @@ def plan_cases(
     }
     if not near:
         raise ValueError(
-            f"the model in {request.bundles[0]} has no pixel of the {part} part, so nothing can "
-            "be scored; train it again"
+            f"{fields} has no pixel of the {part} part, so nothing can be scored; train the "
+            "model again"
         )
     return [Case(init, tile, part, near[tile]) for init in inits for tile in near]
 

@@ -46,7 +46,8 @@ def create_fields(
     Where parts are split ``by_place``, ``part`` says which pixels are whose.
     """
     chunk = (min(_SIDE, grid.shape[0]), min(_SIDE, grid.shape[1]))
-    flags = partial(ArrayTemplate, dims=("y", "x"), shape=tuple(grid.shape), chunk=chunk, dtype="uint8")
+    shape = tuple(grid.shape)
+    flags = partial(ArrayTemplate, dims=("y", "x"), shape=shape, chunk=chunk, dtype="uint8")
     maps = [
         flags(
             DOMAIN,
@@ -115,9 +116,11 @@ def read_domain(path: Path, window: Window) -> npt.NDArray[np.bool_]:
 
 def write_parts(path: Path, areas: Mapping[str, npt.NDArray[np.bool_]]) -> None:
     """Write the area of every part (y, x); no pixel is in two."""
-    numbers = [_PART_NUMBERS[part] * area.astype(np.uint8) for part, area in areas.items()]
-    values = np.sum(numbers, axis=0, dtype=np.uint8)
-    write_field(path, PART, Window.whole((values.shape[0], values.shape[1])), values)
+    rows, cols = next(iter(areas.values())).shape
+    values = np.zeros((rows, cols), dtype=np.uint8)
+    for part, area in areas.items():
+        values[area] = _PART_NUMBERS[part]
+    write_field(path, PART, Window.whole((rows, cols)), values)
 
 
 def has_parts(path: Path) -> bool:
@@ -133,7 +136,8 @@ def read_area(path: Path, part: str, window: Window) -> npt.NDArray[np.bool_]:
     def read() -> Arrays:
         return (np.asarray(array_of(_fields(path), PART)[window.slices]),)
 
-    return _KEPT.get((path, PART, window), read)[0] == _PART_NUMBERS[part]
+    numbers = _KEPT.get((path, PART, window), read)[0]
+    return np.equal(numbers, _PART_NUMBERS[part])
 
 
 def read_scored(path: Path, part: str, window: Window) -> npt.NDArray[np.bool_]:

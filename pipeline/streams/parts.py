@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,7 +60,8 @@ def fit_parts(recipe: Recipe, place: PlaceRecipe, cube: Cube, fields: Path) -> N
     _check_filled(table, place)
     write_parts(fields, parts.areas)
     write_text(fields.with_name(FILE), table.to_csv(index=False))
-    log.info("parts %s; %s", split.words(recipe.step), "; ".join(describe_parts(table, place.unit)))
+    got = "; ".join(describe_parts(table, place.unit))
+    log.info("parts %s; %s", split.words(recipe.step), got)
 
 
 def deal_parts(groups: Labels, domain: Area, dealing: Dealing, *, border_px: int) -> Parts:
@@ -117,12 +119,11 @@ def _check_filled(table: pd.DataFrame, place: PlaceRecipe) -> None:
     for row in table.to_dict("records")[:-1]:
         if not row["pixels"]:
             raise ValueError(
-                f"split.place gives {row['groups']} {place.unit} to the {row['part']} part, all "
-                f"narrower than the {place.border_px} px that stay free at each border, so no "
-                "pixel is left; lower correlation_px, or take larger "
-                f"{place.unit} or another seed"
+                f"the {row['part']} part gets {row['groups']} {place.unit}, all of them within "
+                f"{place.border_px} px of other parts, so it has no pixel; lower "
+                f"split.place.correlation_px, take larger {place.unit}, or try another seed"
             )
 
 
-def _size(row: Mapping[str, float]) -> str:
+def _size(row: Mapping[Any, Any]) -> str:
     return f"{row['pixels']} px ({row['share']:.1%})"

@@ -119,7 +119,8 @@ class Dealing:
         parts = assign_parts(sizes, (train + validation, test), seed=self.seed)
         rest = {group: size for group, size in sizes.items() if parts[group] == 0}
         folds = assign_folds(rest, self.n_folds, seed=self.seed)
-        return {group: int(folds[group] == self.fold) if group in rest else 2 for group in parts}
+        left_out = {group: int(folds[group] == self.fold) for group in rest}
+        return dict.fromkeys(parts, 2) | left_out
 
 
 def label_parts(groups: Labels, parts: Mapping[int, int]) -> Labels:

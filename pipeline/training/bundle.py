@@ -81,7 +81,7 @@ def _draw_parts(recipe: Recipe, cube: Cube, folder: Path) -> None:
         numbers,
         describe_parts(table, place.unit),
         extent=Extent.of(cube.grid),
-        note=recipe.split.words(recipe.step).capitalize() + ".",
+        title=f"Parts {recipe.split.words(recipe.step)}",
     )
     (folder / f"{PARTS_MAP}.png").write_bytes(to_png(figure))
 
