@@ -36,11 +36,10 @@ def plot_parts(
         extent: where the map lies.
         title: title of the figure.
     """
-    thin, _ = thinned(numbers)
     figure, panels = start_panels((1, 1), extent, title)
     axes, colors = panels[0, 0], _COLORS[: len(labels)]
     axes.imshow(
-        thin,
+        thinned(numbers)[0],
         extent=extent.edges,
         cmap=ListedColormap([_OUTSIDE, *colors]),
         vmin=-1.5,
@@ -49,17 +48,16 @@ def plot_parts(
         origin="upper",
     )
     dress_map(axes, extent, left=True, bottom=True)
+    _add_legend(figure, colors, labels)
+    figure.set_label(f"{title}: {'; '.join(labels)}.")
+    return figure
+
+
+def _add_legend(figure: Figure, colors: Sequence[str], labels: Sequence[str]) -> None:
+    """Name the colors below the map: on it, they would hide pixels."""
     drawn = [
         Patch(facecolor=color, edgecolor=INK, linewidth=0.4, label=plain(label))
         for color, label in zip(colors, labels, strict=True)
     ]
-    figure.legend(
-        handles=drawn,
-        loc="outside lower center",
-        ncols=2,
-        fontsize=9,
-        frameon=False,
-        labelcolor=INK,
-    )
-    figure.set_label(f"{title}: {'; '.join(labels)}.")
-    return figure
+    look = {"ncols": 2, "fontsize": 9, "frameon": False, "labelcolor": INK}
+    figure.legend(handles=drawn, loc="outside lower center", **look)

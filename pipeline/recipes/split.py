@@ -86,9 +86,10 @@ class SplitRecipe(RecipePart):
         """Say how parts are made, beyond their dates; empty where there is no more to say."""
         said = [] if self.place is None else [str(self.place)]
         if self.folds is not None:
-            said.append(f"fold {self.fold} of 0-{self.folds - 1} validates")
+            left_out = "" if self.place else f" ({self.label('validation', step)})"
+            said.append(f"fold {self.fold} of 0-{self.folds - 1} validates{left_out}")
             if self.place is None:
-                said.append(f"{self.label('validation', step)}, {self.gap} frames free around")
+                said.append(f"{self.gap} frames free around it")
         return ", ".join(said)
 
     def _pool(self, step: Step) -> Times:

@@ -15,7 +15,7 @@ from pipeline.metrics import collapse_alarm, score_table
 from pipeline.metrics.calibration import Calibration
 from pipeline.metrics.importance import PermutedSums
 from pipeline.metrics.intervals import ScoreCounts
-from pipeline.recipes import Recipe
+from pipeline.recipes import Recipe, SplitRecipe
 from pipeline.rollout.hindcast import MODEL, Scored, count_scored, hindcast, plan_cases
 from pipeline.rollout.request import Request
 from pipeline.spread import Spread
@@ -100,8 +100,8 @@ def check_split(recipe: Recipe, bundle: Bundle) -> None:
     Raises:
         ValueError: it was trained on other frames or pixels than the recipe says.
     """
-    now = recipe.split.model_dump(mode="json")
-    trained = bundle.description["recipe"]["split"]
+    written = SplitRecipe.model_validate(bundle.description["recipe"]["split"])
+    trained, now = (split.model_dump(mode="json") for split in (written, recipe.split))
     changed = [f"split.{key}={trained[key]}" for key in _LEARNED if trained[key] != now[key]]
     if changed:
         raise ValueError(

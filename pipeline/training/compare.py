@@ -41,7 +41,7 @@ def list_scores(bundles: Sequence[Bundle]) -> list[Row]:
     rows = []
     for bundle in bundles:
         training, split = bundle.description["training"], bundle.description["recipe"]["split"]
-        row = {} if split["folds"] is None else {"fold": split["fold"]}
+        row = {"fold": split["fold"]} if split.get("folds") else {}
         row |= {"seed": seed_of(bundle), **training["scores"]}
         rows.append(row | {"best_epoch": training["best_epoch"], "bundle": bundle.path.name})
     return rows

@@ -29,5 +29,5 @@ def test_a_part_without_a_pixel_keeps_the_colors_of_the_others() -> None:
     some = plot_parts(np.array([[0, 0], [2, -1]]), LABELS, extent=EXTENT)
     full = plot_parts(np.array([[0, 1], [2, 3]]), LABELS, extent=EXTENT)
     images = [figure.axes[0].images[0] for figure in (some, full)]
-    shown = [image.to_rgba(np.array([[0, 2]])) for image in images]
-    np.testing.assert_array_equal(*shown)
+    one, other = (image.to_rgba(np.array([[0, 2]])) for image in images)
+    np.testing.assert_array_equal(one, other)

@@ -61,7 +61,9 @@ def test_a_split_by_dates_alone_is_what_is_written() -> None:
 def test_a_fold_says_which_frames_it_leaves_out() -> None:
     split = make_split(folds=3, fold=1)
     assert split.label("train", MONTH) == "2000-01 to 2001-11 and 2004-02 to 2005-12"
-    assert "2002-01 to 2003-12, 1 frames free around" in split.words(MONTH)
+    assert split.words(MONTH) == (
+        "fold 1 of 0-2 validates (2002-01 to 2003-12), 1 frames free around it"
+    )
 
 
 def test_parts_apart_by_place_may_share_frames_and_those_that_do_not_keep_the_gap() -> None:
