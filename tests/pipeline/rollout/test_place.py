@@ -8,7 +8,7 @@ from pipeline.rollout import hindcast
 from pipeline.rollout.calibrate import calibrate
 from pipeline.rollout.evaluate import Evaluation, check_split, evaluate_part, plan_hindcasts
 from pipeline.rollout.forecaster import forecaster_of
-from pipeline.rollout.hindcast import CLIMATOLOGY, MODEL, plan_cases
+from pipeline.rollout.hindcast import CLIMATOLOGY, MODEL
 from pipeline.rollout.importance import Trial, measure_importance
 from pipeline.rollout.page import _part_sections, draw_issue
 from pipeline.spread import InPlace
@@ -111,15 +111,6 @@ def test_margins_and_importances_are_those_of_pixels_that_validate(made: Made) -
     )
     pooled = found.table[found.table["lead"] == "all"]
     assert set(pooled["n"]) == {n_pixels * len(inits) * LEADS}
-
-
-def test_without_a_split_by_place_all_tiles_of_the_domain_are_scored(tmp_path: Path) -> None:
-    made = make_model(tmp_path, training={"epochs": 1, "patches_per_epoch": 8})
-    request, tiles = ask(made, init=INIT), plan(made, 5).tiles
-    cases = plan_cases(request, [request.init], tiles, "test")
-    source = forecaster_of(request).source
-    assert [case.tile for case in cases] == [t for t in tiles if source.domain(t.owns).any()]
-    assert len(cases) < len(tiles)
 
 
 @pytest.mark.parametrize(

@@ -35,13 +35,17 @@ class Fitted(NamedTuple):
         return self.source.area(part, WHOLE)
 
 
-def fit(folder: Path, place: dict[str, object], *changes: str, patch_px: int = 4) -> Fitted:
+def fit(
+    folder: Path, place: dict[str, object] | None, *changes: str, patch_px: int = 4
+) -> Fitted:
     cube = make_cube(
         folder,
         archive={"variables": VARIABLES},
         target={"transform": ["sqrt", "anomaly", "zscore"]},
     )
-    split = {"train": SAME, "validation": SAME, "place": place}  # all learn from one cube
+    split: dict[str, object] = {"train": SAME, "validation": SAME, "place": place}
+    if place is None:
+        split = {"train": ["2000-01", "2004-12"]}
     written = [f"split.{key}={json.dumps(value)}" for key, value in split.items()]
     written.append(f"training.patch_px={patch_px}")
     recipe = load_recipe(folder / "recipe.yaml", overrides=[*written, *changes])
@@ -83,11 +87,9 @@ def test_the_table_counts_what_each_part_got(fitted: Fitted) -> None:
 
 
 def test_the_domain_is_that_of_the_whole_grid(fitted: Fitted, tmp_path: Path) -> None:
-    cube = make_cube(tmp_path)
-    recipe = load_recipe(tmp_path / "recipe.yaml")
-    stack = fit_stack(recipe, cube, tmp_path / "fields.zarr", InPlace())
-    alone = Source(cube, tmp_path / "fields.zarr", stack)
-    np.testing.assert_array_equal(fitted.source.domain(WHOLE), alone.domain(WHOLE))
+    by_dates = fit(tmp_path, None).source
+    assert read_parts(by_dates.fields) is None
+    np.testing.assert_array_equal(fitted.source.domain(WHOLE), by_dates.domain(WHOLE))
 
 
 def test_statistics_are_those_of_the_training_area(fitted: Fitted) -> None:
