@@ -85,10 +85,12 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     )
     for part in PARTS:
         leads = recipe.rollout.leads if part == "test" else training.leads
-        frames = recipe.split.frames(part, recipe.step)
-        inits = plan_inits(frames, plan.times, Span(history, leads))
-        rows += _rows((f"{part} part", f"{len(frames)} frames, {len(inits)} inits"))
-    return rows
+        stretches = recipe.split.stretches(part, recipe.step)
+        inits = plan_inits(stretches, plan.times, Span(history, leads))
+        n_frames, dates = sum(map(len, stretches)), recipe.split.label(part, recipe.step)
+        rows += _rows((f"{part} part", f"{dates}: {n_frames} frames, {len(inits)} inits"))
+    said = recipe.split.words(recipe.step)
+    return rows + (_rows(("split", said)) if said else [])
 
 
 def _rollout_rows(recipe: Recipe, plan: IngestPlan) -> Rows:

@@ -10,6 +10,7 @@ from flows.asked import find_bundle, open_cube, open_recipe
 from flows.naming import run_name
 from flows.runtime import spread_on
 from flows.steps import scores
+from pipeline.rollout.evaluate import check_split
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ def evaluate(
     asked = open_recipe(recipe, overrides, root)
     cube = open_cube(asked)
     model = find_bundle(asked, bundle)
+    check_split(asked, model)
     with spread_on(asked.compute) as spread:
         margins = scores.calibrate(asked, cube, model, spread)
         found = scores.score(asked, cube, model, spread, margins)

@@ -11,6 +11,7 @@ from flows.naming import run_name
 from flows.runtime import spread_on
 from flows.steps import importance as steps
 from flows.steps.scores import LEARNING_PART
+from pipeline.rollout.evaluate import check_split
 from pipeline.rollout.importance import Trial
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def importance(
     asked = open_recipe(recipe, overrides, root)
     cube = open_cube(asked)
     model = find_bundle(asked, bundle)
+    check_split(asked, model)
     trial = Trial(LEARNING_PART, repeats, seed)
     with spread_on(asked.compute) as spread:
         found = steps.permute(asked, cube, model, trial, spread)

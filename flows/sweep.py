@@ -14,7 +14,7 @@ from flows.steps.outlook import Outlook
 from flows.steps.ranking import Ranked
 from flows.trainings import do_training, find_trained
 from pipeline.recipes import Recipe
-from pipeline.recipes.sweep import Combination, plan_sweep
+from pipeline.recipes.sweep import Combination, group_folds, plan_sweep
 from pipeline.training.compare import check_comparable, find_other_samples
 from pipeline.training.track import check_track
 
@@ -34,7 +34,8 @@ def sweep(
     """Train every combination of values and rank them by their scores on the validation part.
 
     The current bundle stays; bundles of the sweep are kept beside it. A sweep that was killed,
-    or that is asked for again with more values, trains only what is missing.
+    or that is asked for again with more values, trains only what is missing. Values of
+    ``split.fold`` are not ranked: the others are, by their mean over the folds.
 
     Returns:
         The table of scores.
@@ -52,8 +53,8 @@ def sweep(
         len(trainings) - outlook.n_left,
     )
     ranked: list[Ranked] = []
-    for combination in combinations:
-        ranked.append(_train(asked, combination, outlook))
+    for shared, folds in group_folds(combinations).items():
+        ranked.append(_train(asked, shared, folds, outlook))
         ranking.keep_ranking(table, ranked)
     ranking.show_ranking(asked, ranked, table)
     return str(table)
@@ -81,16 +82,18 @@ def _left(trainings: Iterable[Training]) -> set[str]:
     return {one.label for one in trainings if find_trained(one.open()) is None}
 
 
-def _train(asked: Training, combination: Combination, outlook: Outlook) -> Ranked:
-    """Train one combination, with every seed that the recipe asks for."""
-    trainings = _of(asked, combination).with_seeds()
+def _train(
+    asked: Training, shared: Combination, folds: Sequence[Combination], outlook: Outlook
+) -> Ranked:
+    """Train one combination, with every fold and every seed that is asked for."""
+    trainings = [one for fold in folds for one in _of(asked, fold).with_seeds()]
     bundles = []
     try:
         for one in trainings:
             with outlook.timing(one.label):
                 bundles.append(do_training(one))
     except _FAILED as error:
-        log.warning("%s failed: %s", combination, error)
+        log.warning("%s failed: %s", trainings[len(bundles)].label, error)
         outlook.leave_out(one.label for one in trainings)
-        return Ranked(combination, (), str(error))
-    return Ranked(combination, tuple(bundles))
+        return Ranked(shared, (), str(error))
+    return Ranked(shared, tuple(bundles), n_folds=len(folds))

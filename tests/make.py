@@ -124,13 +124,22 @@ def date_names(files: str, *, start: str, n: int, step: str = "month") -> Iterab
         yield files.format(time=every.add(first, index).astype("datetime64[s]").item())
 
 
+def make_basins(shape: tuple[int, int] = SHAPE) -> npt.NDArray[np.int16]:
+    """Number six basins from 10 (y, x); some pixels are in none, which is -1."""
+    ys, xs = np.indices(shape)
+    basins = 10 + 3 * (2 * ys // shape[0]) + 3 * xs // shape[1]
+    basins[5:9, 3:6] = -1
+    return basins.astype(np.int16)
+
+
 def make_archive(folder: Path, *, n: int = N_MONTHS, start: str = START, seed: int = 0) -> Path:
-    """Write monthly rain, elevation on a coarser grid, and land on a finer one."""
+    """Write monthly rain, elevation on a coarser grid, land on a finer one, and basins."""
     make_tiffs(folder, n=n, start=start, seed=seed)
     elevation = 100 * make_fields(1, (17, 19), seed=seed + 1)[0]
     write_tiff(folder / "elevation.tif", elevation.astype(np.int16), grid=ELEVATION_GRID)
     land = np.kron(make_land(), np.ones((3, 3), dtype=bool)).astype(np.uint8)
     write_tiff(folder / "land.tif", land, grid=LAND_GRID)
+    write_tiff(folder / "basins.tif", make_basins(), nodata=-1)
     return folder
 
 

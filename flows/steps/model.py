@@ -8,7 +8,7 @@ from flows.console import progress_bar
 from flows.steps.step import step
 from pipeline.recipes import Recipe
 from pipeline.spread import Spread
-from pipeline.training.bundle import CURVES, train_bundle
+from pipeline.training.bundle import CURVES, PARTS_MAP, train_bundle
 from stores.bundle import Bundle
 
 
@@ -33,7 +33,8 @@ def train_model(recipe: Recipe, spread: Spread, label: str = "") -> Bundle:
 
 
 def show_model(bundle: Bundle) -> None:
-    """Leave a link to the training curves."""
-    leave_link(
-        "curves", bundle.path / f"{CURVES}.png", description=f"Training of {bundle.path}"
-    )
+    """Leave links to the training curves, and to the map of the parts if there is one."""
+    for name in (CURVES, PARTS_MAP):
+        path = bundle.path / f"{name}.png"
+        if path.exists():
+            leave_link(name, path, description=f"Training of {bundle.path}: {name}")

@@ -12,10 +12,10 @@ import pandas as pd
 from flows.artifacts import leave_table
 from flows.asked import Training
 from flows.console import say, show_table
-from flows.steps.runs import command_line
+from flows.steps.runs import command_line, tell_scores
 from pipeline.recipes import Recipe
 from pipeline.recipes.sweep import Combination
-from pipeline.training.compare import Row, score_name, summarize
+from pipeline.training.compare import Row, list_scores, score_name, summarize
 from stores.bundle import Bundle
 from stores.files import write_text
 
@@ -29,8 +29,10 @@ class Ranked:
 
     combination: Combination
     bundles: tuple[Bundle, ...]
-    """One per seed; none where it failed."""
+    """One per fold and seed; none where it failed."""
     failure: str = ""
+    n_folds: int = 1
+    """Folds over which scores are averaged."""
 
     @property
     def score(self) -> float:
@@ -65,8 +67,15 @@ def table_of(recipe: Recipe) -> Path:
 
 
 def keep_ranking(table: Path, ranked: Sequence[Ranked]) -> None:
-    """Write what is known so far, best first."""
+    """Write what is known so far, best first; the single folds go into a second file."""
     write_text(table, _frame(ranked).to_csv(index=False))
+    if any(one.n_folds > 1 for one in ranked):
+        each = [
+            dict(one.combination.values) | row
+            for one in ranked
+            for row in list_scores(one.bundles)
+        ]
+        write_text(table.with_suffix(".folds.csv"), pd.DataFrame(each).to_csv(index=False))
 
 
 def show_ranking(asked: Training, ranked: Sequence[Ranked], table: Path) -> None:
@@ -81,14 +90,27 @@ def show_ranking(asked: Training, ranked: Sequence[Ranked], table: Path) -> None
             f"all {len(ranked)} combinations failed, so none can be chosen; the reasons stand "
             f"in {table}; the last was: {ranked[-1].failure}"
         )
+    if len(ranked) > 1:
+        _show_table(ranked, table)
+    changes = best.combination.overrides
+    goal = "make the best combination the current bundle"
+    if best.n_folds > 1:
+        what = f" of the best: {best.combination}" if changes else ""
+        title = f"{best.n_folds} folds, scores on the fold left out{what}"
+        tell_scores(best.bundles, title, key="folds")
+        changes += ["split.folds=null", "split.fold=0"]
+        goal = "train it on the whole training part, as the current bundle"
+    say(f"table: {table}")
+    say(f"to {goal}:")
+    say(f"  {command_line('train', asked, changes)}")
+
+
+def _show_table(ranked: Sequence[Ranked], table: Path) -> None:
     frame = _frame(ranked).drop(columns=[*_HIDDEN], errors="ignore")
     rows = [{str(k): _cell(v) for k, v in row.items()} for row in frame.to_dict("records")]
     title = "sweep, scores on the validation part, best first"
     show_table(title, rows, columns=list(rows[0]))
     leave_table("sweep", rows, description=f"{title}: {table}")
-    say(f"table: {table}")
-    say("to make the best combination the current bundle:")
-    say(f"  {command_line('train', asked, best.combination.overrides)}")
 
 
 def _frame(ranked: Sequence[Ranked]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from flows.artifacts import leave_table
 from flows.asked import Training
 from flows.console import say, show_table
-from pipeline.training.compare import list_scores, summarize
+from pipeline.training.compare import Row, list_scores, summarize
 from stores.bundle import Bundle
 
 
@@ -17,21 +17,26 @@ def show_runs(asked: Training, bundles: Sequence[Bundle], best: Bundle) -> None:
 
     Quantiles of several networks are joined by nothing, so there the best one forecasts.
     """
-    summary = summarize(bundles)
-    blank = {"best_epoch": "", "bundle": ""}
-    rows = [row | {"seed": str(row["seed"])} for row in list_scores(bundles)]
-    for place, word in enumerate(("mean", "spread")):
-        found = {name: both[place] for name, both in summary.items()}
-        rows.append({"seed": word, **found, **blank})
-    told = [{name: _cell(value) for name, value in row.items()} for row in rows]
-    title = f"{len(bundles)} trainings, scores on the validation part"
-    show_table(title, told, columns=list(told[0]))
-    leave_table("runs", told, description=title)
+    tell_scores(bundles, f"{len(bundles)} trainings, scores on the validation part", key="runs")
     if asked.open().training.quantiles:
         say(f"current is {best.path.name}")
         return
     say(f"current is {best.path.name}; to forecast with all of them:")
     say(f"  {ensemble_line(asked, bundles, best)}")
+
+
+def tell_scores(bundles: Sequence[Bundle], title: str, *, key: str) -> None:
+    """Print the scores of several trainings with their mean and spread."""
+    summary, listed = summarize(bundles), list_scores(bundles)
+    first = next(iter(listed[0]))
+    blank = dict.fromkeys(listed[0], "")
+    rows: list[Row] = [*listed]
+    for place, word in enumerate(("mean", "spread")):
+        found = {name: both[place] for name, both in summary.items()}
+        rows.append(blank | {first: word} | found)
+    told = [{name: _cell(value) for name, value in row.items()} for row in rows]
+    show_table(title, told, columns=list(told[0]))
+    leave_table(key, told, description=title)
 
 
 def ensemble_line(asked: Training, bundles: Sequence[Bundle], best: Bundle) -> str:

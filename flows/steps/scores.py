@@ -109,7 +109,7 @@ def show_scores(found: Evaluation) -> None:
     units = show_units(str(found.table["units"].iloc[0]))
     title = (
         f"RMSE [{units}] and skill of {len(found.inits)} forecasts from {found.inits[0]} to "
-        f"{found.inits[-1]}"
+        f"{found.inits[-1]}, scored on {found.n_pixels} px"
     )
     show_table(title, rows, columns=list(rows[0]))
     if found.chances is not None:

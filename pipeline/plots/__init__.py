@@ -4,6 +4,7 @@ from pipeline.plots.importance import plot_importance
 from pipeline.plots.intervals import plot_intervals
 from pipeline.plots.lines import plot_curves, plot_series
 from pipeline.plots.maps import plot_errors, plot_maps
+from pipeline.plots.parts import plot_parts
 from pipeline.plots.place import Extent
 from pipeline.plots.skill import plot_skill
 from pipeline.plots.style import name_of, show_units, to_png
@@ -16,6 +17,7 @@ __all__ = [
     "plot_importance",
     "plot_intervals",
     "plot_maps",
+    "plot_parts",
     "plot_series",
     "plot_skill",
     "show_units",

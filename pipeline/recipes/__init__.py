@@ -13,6 +13,7 @@ from pipeline.recipes.load import RecipeError, load_recipe, recipe_schema
 from pipeline.recipes.loss import LossRecipe
 from pipeline.recipes.model import ModelRecipe
 from pipeline.recipes.patches import PatchesRecipe
+from pipeline.recipes.place import PlaceRecipe
 from pipeline.recipes.recipe import Recipe
 from pipeline.recipes.rollout import PerturbRecipe, RolloutRecipe
 from pipeline.recipes.runs import ComputeRecipe, OutputsRecipe
@@ -32,6 +33,7 @@ __all__ = [
     "OutputsRecipe",
     "PatchesRecipe",
     "PerturbRecipe",
+    "PlaceRecipe",
     "Recipe",
     "RecipeError",
     "RolloutRecipe",

@@ -110,16 +110,37 @@ class Recipe(RecipePart):
     @model_validator(mode="after")
     def _every_part_holds_a_sample(self) -> Self:
         for part in PARTS:
-            have = len(self.split.frames(part, self.step))
+            have = max(map(len, self.split.stretches(part, self.step)), default=0)
             need = self.rollout.history + (
                 self.rollout.leads if part == "test" else self.training.leads
             )
             if have < need:
+                fewer = ", or lower split.folds" if self.split.folds else ""
                 raise ValueError(
                     f"split.{part} holds {have} frames, but a sample needs {need} (history="
                     f"{self.rollout.history} and its leads), so the part would be empty; "
-                    f"lengthen the part or shorten rollout.history"
+                    f"lengthen the part or shorten rollout.history{fewer}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _blocks_have_room_for_a_patch(self) -> Self:
+        if self.split.place is not None:
+            self.split.place.check_room(self.training.patch_px)
+        return self
+
+    @model_validator(mode="after")
+    def _groups_are_static_classes(self) -> Self:
+        name = self.split.place and self.split.place.groups
+        if not name:
+            return self
+        variable = self._variable(name, "split.place.groups")
+        if variable.has_time or variable.kind != "classes":
+            what = "changes with time" if variable.has_time else f"is of kind {variable.kind!r}"
+            raise ValueError(
+                f"split.place.groups={name!r} {what}, so its numbers do not name one group for "
+                "each pixel; name a variable without a date and of kind: classes"
+            )
         return self
 
     @model_validator(mode="after")

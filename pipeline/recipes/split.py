@@ -1,13 +1,15 @@
-"""Parts by date that share no frame."""
+"""Parts that share no frame, or no pixel, or neither; and folds of them."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import combinations
 from typing import Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from pipeline.recipes.base import RecipePart
+from pipeline.recipes.place import PlaceRecipe
 from stores.times import Step, Time, Times, parse_time
 
 PARTS = ("train", "validation", "test")
@@ -24,6 +26,12 @@ class SplitRecipe(RecipePart):
     """First and last frame that only the final scores see."""
     gap: int = Field(0, ge=0)
     """Frames left unused between two parts [steps]."""
+    folds: int | None = Field(None, ge=2)
+    """Number of folds of what is no test: stretches of time, with place groups of pixels."""
+    fold: int = Field(0, ge=0)
+    """The fold that validates, from 0; the others train."""
+    place: PlaceRecipe | None = None
+    """Pixels of each part; parts may share frames then."""
 
     @model_validator(mode="after")
     def _every_part_begins_before_it_ends(self) -> Self:
@@ -33,24 +41,81 @@ class SplitRecipe(RecipePart):
                 raise ValueError(f"split.{name} ends before it begins: {getattr(self, name)}")
         return self
 
+    @model_validator(mode="after")
+    def _the_fold_is_one_of_them(self) -> Self:
+        if self.folds is None and self.fold:
+            raise ValueError(
+                f"split.fold={self.fold} is given without split.folds, so it would have no "
+                "effect; write the number of folds too, such as folds: 5"
+            )
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(
+                f"split.fold={self.fold} is none of the {self.folds} folds, so nothing would "
+                f"validate; choose one from 0 to {self.folds - 1}"
+            )
+        return self
+
     def bounds(self, part: str) -> tuple[Time, Time]:
-        """Give the first and last frame of a part."""
+        """Give the first and last frame of a part as they are written."""
         start, end = getattr(self, part)
         return parse_time(start), parse_time(end)
 
+    def stretches(self, part: str, step: Step) -> list[Times]:
+        """List the frames of a part, one piece for each stretch without a hole."""
+        if self.folds is None or self.place is not None or part == "test":
+            return [step.range(*self.bounds(part))]
+        pool, (start, stop) = self._pool(step), self._cut(step)
+        if part == "validation":
+            return [pool[start:stop]]
+        pieces = [pool[: max(0, start - self.gap)], pool[stop + self.gap :]]
+        return [piece for piece in pieces if len(piece)]
+
     def frames(self, part: str, step: Step) -> Times:
-        """List the frames of a part."""
-        return step.range(*self.bounds(part))
+        """List the frames of a part; there may be a hole where a fold was left out."""
+        return np.concatenate(self.stretches(part, step))
+
+    def label(self, part: str, step: Step) -> str:
+        """Name the first and last frame of each stretch of a part."""
+        ends = (
+            f"{step.label(piece[0])} to {step.label(piece[-1])}"
+            for piece in self.stretches(part, step)
+        )
+        return " and ".join(ends)
+
+    def words(self, step: Step) -> str:
+        """Say how parts are made, beyond their dates; empty where there is no more to say."""
+        said = [] if self.place is None else [str(self.place)]
+        if self.folds is not None:
+            left_out = "" if self.place else f" ({self.label('validation', step)})"
+            said.append(f"fold {self.fold} of 0-{self.folds - 1} validates{left_out}")
+            if self.place is None:
+                said.append(f"{self.gap} frames free around it")
+        return ", ".join(said)
+
+    def _pool(self, step: Step) -> Times:
+        """List what is cut into folds: from the first of train to the last of validation."""
+        ends = [*self.bounds("train"), *self.bounds("validation")]
+        return step.range(min(ends), max(ends))
+
+    def _cut(self, step: Step) -> tuple[int, int]:
+        """Give the places of the fold in the pool, ``stop`` excluded."""
+        assert self.folds is not None
+        n = len(self._pool(step))
+        return n * self.fold // self.folds, n * (self.fold + 1) // self.folds
 
     def check(self, step: Step) -> None:
         """Refuse parts that share frames or stand closer than ``gap``.
+
+        Parts that share no pixel may share frames; where they do not, the gap is kept.
 
         Raises:
             ValueError: the split leaks.
         """
         ordered = sorted(PARTS, key=lambda part: self.bounds(part)[0])
-        for before, after in pairwise(ordered):
+        for before, after in combinations(ordered, 2):
             end, start = self.bounds(before)[1], self.bounds(after)[0]
+            if self.place is not None and start <= end:
+                continue
             free = len(step.range(end, start)) - 2 if start > end else -1
             if free < self.gap:
                 way_out = step.label(step.add(end, self.gap + 1))
@@ -60,3 +125,9 @@ class SplitRecipe(RecipePart):
                     f"gap={self.gap} and no frame may be shared, so {after} would be scored on "
                     f"what was learned; let {after} begin {way_out} or later"
                 )
+        if self.folds is not None and self.place is None and ordered[1] == "test":
+            raise ValueError(
+                f"split.test={list(self.test)} lies between train and validation, so folds cut "
+                "from the first to the last of those would hold it; let test begin after both, "
+                "or end before both"
+            )

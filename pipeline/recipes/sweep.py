@@ -13,6 +13,8 @@ from pipeline.recipes.load import RecipeError
 
 # All combinations learn from one cube, and their bundles bear one name.
 _FIXED = ("name", "root", "archive", "grid")
+FOLD = "split.fold"
+"""Key whose values are no alternatives: what is judged is the mean over them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,21 @@ class Combination:
         """Give what ``load_recipe`` takes."""
         return [f"{key}={value}" for key, value in self.values]
 
+    @property
+    def shared(self) -> Combination:
+        """Give what is the same in every fold."""
+        return Combination(tuple(pair for pair in self.values if pair[0] != FOLD))
+
     def __str__(self) -> str:
         return " ".join(self.overrides)
+
+
+def group_folds(combinations: Sequence[Combination]) -> dict[Combination, list[Combination]]:
+    """Gather the combinations that differ in the fold alone, by what they share."""
+    groups: dict[Combination, list[Combination]] = {}
+    for combination in combinations:
+        groups.setdefault(combination.shared, []).append(combination)
+    return groups
 
 
 def plan_sweep(asked: Sequence[str], overrides: Sequence[str] = ()) -> list[Combination]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.metrics.calibration import Calibration
 from pipeline.recipes import Recipe
 from pipeline.rollout.evaluate import Tell, merge, plan_hindcasts
-from pipeline.rollout.hindcast import conform
+from pipeline.rollout.hindcast import conform, plan_cases
 from pipeline.rollout.request import Request
 from pipeline.spread import Spread
 from pipeline.tiling.plan import Tile
@@ -40,8 +40,9 @@ def calibrate(
     if level is None:
         raise ValueError("rollout.interval is null, so nothing is calibrated; set e.g. 0.8")
     inits = plan_hindcasts(recipe, cube, part)
-    counts = conform(request, inits, tiles, level, spread=spread)
-    total = merge(counts, partial(tell, total=len(inits) * len(tiles)))
+    cases = plan_cases(request, inits, tiles, part)
+    counts = conform(request, cases, level, spread=spread)
+    total = merge(counts, partial(tell, total=len(cases)))
     labels = [cube.step.label(init) for init in inits]
     return Calibration.of(total, level, part=part, inits=labels)
 

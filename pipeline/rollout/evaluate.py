@@ -16,19 +16,22 @@ from pipeline.metrics.calibration import Calibration
 from pipeline.metrics.importance import PermutedSums
 from pipeline.metrics.intervals import ScoreCounts
 from pipeline.metrics.quantiles import QuantileSums
-from pipeline.recipes import Recipe
-from pipeline.rollout.hindcast import MODEL, Scored, hindcast
+from pipeline.recipes import Recipe, SplitRecipe
+from pipeline.rollout.hindcast import MODEL, Scored, count_scored, hindcast, plan_cases
 from pipeline.rollout.products import suffix_of
 from pipeline.rollout.request import Request
 from pipeline.spread import Spread
 from pipeline.streams.samples import Span, plan_inits
 from pipeline.tiling.plan import Tile
+from stores.bundle import Bundle
 from stores.cube import Cube
 from stores.files import read_json, write_json, write_text
 from stores.times import Time
 
 Tell = Callable[..., None]
 """Called with ``done`` and ``total``."""
+_LEARNED = ("train", "validation", "folds", "fold", "place")
+"""Keys of the split that say what was learned from."""
 Part = TypeVar("Part", Scored, ScoreCounts, PermutedSums)
 
 
@@ -45,12 +48,15 @@ class Evaluation:
     """Labels of the hindcasts."""
     chances: pd.DataFrame | None = None
     """One row per lead: intervals, ensemble and quantiles, as ``chance_table`` gives them."""
+    n_pixels: int | None = None
+    """Pixels of the map that count; None where that was not written down."""
 
     def save(self, folder: Path) -> Path:
         """Write the scores as CSV, and the rest beside it."""
         path = folder / f"{self.part}.csv"
         write_text(path, self.table.to_csv(index=False))
-        beside = {"part": self.part, "alarms": self.alarms, "inits": self.inits}
+        beside: dict[str, Any] = {"part": self.part, "alarms": self.alarms}
+        beside |= {"inits": self.inits, "pixels": self.n_pixels}
         if self.chances is not None:
             write_text(path.with_suffix(".chances.csv"), self.chances.to_csv(index=False))
         write_json(path.with_suffix(".json"), beside)
@@ -68,7 +74,8 @@ class Evaluation:
         table["lead"] = [int(lead) if str(lead).isdigit() else lead for lead in table["lead"]]
         written = path.with_suffix(".chances.csv")
         chances = pd.read_csv(written) if written.exists() else None
-        return cls(part, table, beside["alarms"], beside["inits"], chances)
+        n_pixels = beside.get("pixels")
+        return cls(part, table, beside["alarms"], beside["inits"], chances, n_pixels)
 
 
 def plan_hindcasts(recipe: Recipe, cube: Cube, part: str) -> list[Time]:
@@ -78,15 +85,32 @@ def plan_hindcasts(recipe: Recipe, cube: Cube, part: str) -> list[Time]:
         ValueError: the cube holds none of them.
     """
     span = Span(recipe.rollout.history, recipe.rollout.leads)
-    inits = plan_inits(recipe.split.frames(part, recipe.step), cube.times, span)
+    inits = plan_inits(recipe.split.stretches(part, recipe.step), cube.times, span)
     if not inits:
         held = " to ".join(cube.step.label(time) for time in cube.times[[0, -1]])
         raise ValueError(
-            f"the cube holds {held}, in which split.{part}={list(getattr(recipe.split, part))} "
-            f"has no {span.history + span.leads} frames in a row, so nothing can be scored; "
-            "ingest more, or choose another part"
+            f"the cube holds {held}, in which split.{part} "
+            f"({recipe.split.label(part, recipe.step)}) has no {span.history + span.leads} "
+            "frames in a row, so nothing can be scored; ingest more, or choose another part"
         )
     return inits
+
+
+def check_split(recipe: Recipe, bundle: Bundle) -> None:
+    """Refuse to score a model on what it may have learned.
+
+    Raises:
+        ValueError: it was trained on other frames or pixels than the recipe says.
+    """
+    written = SplitRecipe.model_validate(bundle.description["recipe"]["split"])
+    trained, now = (split.model_dump(mode="json") for split in (written, recipe.split))
+    changed = [f"split.{key}={trained[key]}" for key in _LEARNED if trained[key] != now[key]]
+    if changed:
+        raise ValueError(
+            f"{bundle.path.name} was trained with {', '.join(changed)}, and the recipe says "
+            "otherwise, so it could be scored on what it learned; --set the recipe to these or "
+            "train again"
+        )
 
 
 def evaluate_part(
@@ -101,8 +125,9 @@ def evaluate_part(
     """Hindcast every init of a part and score all methods on the same pixels."""
     cube = Cube.open(request.cube)
     inits = plan_hindcasts(recipe, cube, part)
-    scored = hindcast(request, inits, tiles, spread=spread)
-    total = merge(scored, partial(tell, total=len(inits) * len(tiles)))
+    cases = plan_cases(request, inits, tiles, part)
+    scored = hindcast(request, cases, spread=spread)
+    total = merge(scored, partial(tell, total=len(cases)))
     units = recipe.target_variable.units
     return Evaluation(
         part=part,
@@ -110,6 +135,7 @@ def evaluate_part(
         alarms=collapse_alarm(total.errors[MODEL], units=units),
         inits=[cube.step.label(init) for init in inits],
         chances=chance_table(total, request.calibration, units=units),
+        n_pixels=count_scored(request, tiles, part),
     )
 
 

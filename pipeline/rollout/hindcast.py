@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -18,6 +18,7 @@ from pipeline.rollout.plan import Block
 from pipeline.rollout.products import make_products, quantiles_of, spanned
 from pipeline.rollout.request import Request
 from pipeline.spread import Spread
+from pipeline.streams.fields import FIELDS, read_scored
 from pipeline.streams.read import Source
 from pipeline.streams.transforms import Values
 from pipeline.tiling.plan import Tile
@@ -36,6 +37,8 @@ class Case:
 
     init: Time
     tile: Tile
+    part: str
+    """Part whose pixels count."""
     near: tuple[Tile, ...] = ()
     """Tiles that are blended with it; none where tiles are exact."""
 
@@ -61,39 +64,40 @@ class Scored:
         )
 
 
-def hindcast(
-    request: Request, inits: Sequence[Time], tiles: Sequence[Tile], *, spread: Spread
-) -> Iterator[Scored]:
+def hindcast(request: Request, cases: Sequence[Case], *, spread: Spread) -> Iterator[Scored]:
     """Score forecasts from every init, with the baselines on the same pixels.
 
     Sums are merged by the caller in the order given here, which does not depend on workers.
     """
-    methods = possible_baselines(Cube.open(request.cube), min(inits))
-    cases = plan_cases(request, inits, tiles)
+    first = min(case.init for case in cases)
+    methods = possible_baselines(Cube.open(request.cube), first)
     return spread.ordered(partial(_score, request, methods), cases, on_gpu=request.on_gpu)
 
 
 def conform(
-    request: Request,
-    inits: Sequence[Time],
-    tiles: Sequence[Tile],
-    level: float,
-    *,
-    spread: Spread,
+    request: Request, cases: Sequence[Case], level: float, *, spread: Spread
 ) -> Iterator[ScoreCounts]:
     """Score how far intervals of ``level`` miss the truth, before they are calibrated."""
-    cases = plan_cases(request, inits, tiles)
     return spread.ordered(partial(_conform, request, level), cases, on_gpu=request.on_gpu)
 
 
-def plan_cases(request: Request, inits: Sequence[Time], tiles: Sequence[Tile]) -> list[Case]:
-    """List every tile of every hindcast."""
-    blends = request.mode == "blend"
+def plan_cases(
+    request: Request, inits: Sequence[Time], tiles: Sequence[Tile], part: str
+) -> list[Case]:
+    """List every tile of every hindcast of a part that has a pixel which counts."""
+    fields, blends = request.bundles[0] / FIELDS, request.mode == "blend"
     near = {
         tile: tuple(other for other in tiles if blends and other.reads.intersects(tile.owns))
         for tile in tiles
+        if read_scored(fields, part, tile.owns).any()
     }
-    return [Case(init, tile, near[tile]) for init in inits for tile in tiles]
+    return [Case(init, tile, part, near[tile]) for init in inits for tile in near]
+
+
+def count_scored(request: Request, tiles: Iterable[Tile], part: str) -> int:
+    """Count the pixels that count when a part is scored."""
+    fields = request.bundles[0] / FIELDS
+    return sum(int(read_scored(fields, part, tile.owns).sum()) for tile in tiles)
 
 
 def possible_baselines(cube: Cube, first: Time) -> tuple[str, ...]:
@@ -115,11 +119,11 @@ def _score(request: Request, methods: Sequence[str], case: Case) -> Scored:
     restore = forecaster.restorer(tile, request, Block(0, request.leads))
     members = _members(forecaster, request, case)
     products = make_products(members, restore, request)
-    truth, domain = source.truth(tile.owns, times), source.domain(tile.owns)
+    truth, scored = source.truth(tile.owns, times), source.scored(case.part, tile.owns)
     simple = baselines(source, tile, case.init, times, methods)
-    errors = score_all({MODEL: products[""]} | simple, truth, domain)
+    errors = score_all({MODEL: products[""]} | simple, truth, scored)
     ensemble = quantiles = coverage = None
-    inside = np.where(domain, truth, np.float32(np.nan))
+    inside = np.where(scored, truth, np.float32(np.nan))
     if found := quantiles_of(products, request):
         quantiles = QuantileSums.of(found, inside)
     if request.members.n > 1:
@@ -136,7 +140,8 @@ def _conform(request: Request, level: float, case: Case) -> ScoreCounts:
     times = forecaster.lead_times(request, Block(0, request.leads))
     lower, upper = spanned(_members(forecaster, request, case), request, level)
     source = forecaster.source
-    truth = np.where(source.domain(owns), source.target(owns, times), np.float32(np.nan))
+    scored = source.scored(case.part, owns)
+    truth = np.where(scored, source.target(owns, times), np.float32(np.nan))
     return ScoreCounts.of(lower, upper, truth)
 
 
@@ -153,7 +158,8 @@ def baselines(
     """Forecast what a tile owns (leads, y, x) in the ways that cost nothing.
 
     Persistence repeats the frame of ``init``, climatology is the seasonal mean of the training
-    part, and seasonal naive repeats the last year that was observed at ``init``.
+    part - outside of its area, the mean over it - and seasonal naive repeats the last year that
+    was observed at ``init``.
     """
     owns = tile.owns
     makers: dict[str, Callable[[], Values]] = {

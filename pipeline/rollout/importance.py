@@ -150,7 +150,7 @@ def plan_permuted(
     grid = Cube.open(request.cube).grid
     shape = (grid.height, grid.width)
     exchanges = plan_exchanges(inits, shape, repeats=trial.repeats, seed=trial.seed)
-    cases = plan_cases(request, inits, tiles)
+    cases = plan_cases(request, inits, tiles, trial.part)
     return [Permuted(case, exchanges[case.init]) for case in cases]
 
 
@@ -163,7 +163,7 @@ def _measure(request: Request, planned: Permuted) -> PermutedSums:
     forecast = partial(_forecast, forecaster, request, case)
     own = [forecaster.read(tile, request, Block(0, request.leads)) for tile in tiles]
     plain, truth = forecast(own), source.truth(owns, times)
-    valid = source.domain(owns) & np.isfinite(truth) & np.isfinite(plain)
+    valid = source.scored(case.part, owns) & np.isfinite(truth) & np.isfinite(plain)
     covariates = list_covariates(source.stack)
     sums: dict[str, list[ErrorSums]] = {covariate.name: [] for covariate in covariates}
     for exchange in planned.exchanges:

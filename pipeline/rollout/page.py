@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from pipeline.plots import (
     plot_errors,
     plot_intervals,
     plot_maps,
+    plot_parts,
     plot_series,
     plot_skill,
 )
@@ -24,6 +25,7 @@ from pipeline.recipes import Recipe
 from pipeline.report import Report, Section, score_overview, shortfalls, verdict
 from pipeline.rollout.evaluate import Evaluation
 from pipeline.rollout.hindcast import MODEL
+from pipeline.streams.parts import describe_parts, read_map, read_parts
 from pipeline.streams.read import Source
 from stores.forecast import Forecast
 from stores.windows import Window
@@ -46,6 +48,10 @@ class Drawn:
     """Domain means by valid time: forecast, climatology, truth."""
     every: int
     """Maps hold every n-th pixel."""
+    parts: npt.NDArray[np.int64] | None = None
+    """Which part each pixel belongs to (y, x); None where parts are split by dates alone."""
+    parts_table: pd.DataFrame | None = None
+    """What each part got."""
 
 
 def draw_issue(forecast: Forecast, source: Source) -> Drawn:
@@ -68,7 +74,12 @@ def draw_issue(forecast: Forecast, source: Source) -> Drawn:
         rows.append([_mean(values[inside]) for values in (frame, usual, truth)])
     means = pd.DataFrame(rows, forecast.times, ["forecast", "climatology", "truth"])
     shown, departure, truths = (np.stack(column) for column in maps)
-    return Drawn(shown, departure, truths, means.dropna(axis=1, how="all"), every)
+    drawn = Drawn(shown, departure, truths, means.dropna(axis=1, how="all"), every)
+    table = read_parts(source.fields)
+    if table is None:
+        return drawn
+    parts = read_map(source.fields, whole)[::every, ::every]
+    return replace(drawn, parts=parts, parts_table=table)
 
 
 def build_report(
@@ -99,6 +110,7 @@ def build_report(
                 "Loss in normalized units, per epoch. The weights of the best epoch are used.",
                 figure=plot_curves(curves),
             ),
+            *_part_sections(recipe, forecast, drawn),
         ],
     )
 
@@ -124,7 +136,8 @@ def _facts(
         "Units": recipe.target_variable.units,
         "Model": f"{description['network']['family']}, {training['parameters']} parameters, "
         f"epoch {training['best_epoch']} of {training['epochs']}",
-        "Trained on": " to ".join(recipe.split.train),
+        "Trained on": recipe.split.label("train", recipe.step),
+        **_split_facts(recipe),
         "Bundle": str(attributes["bundle"])[:12],
         "Cube version": str(attributes["cube_version"]),
         "Recipe": str(attributes["recipe"])[:12],
@@ -136,6 +149,12 @@ def _facts(
 def _quantile_facts(network: Mapping[str, Any]) -> dict[str, str]:
     levels = network.get("quantiles", ())
     return {"Quantiles": ", ".join(map(str, levels))} if levels else {}
+
+
+def _split_facts(recipe: Recipe) -> dict[str, str]:
+    """Say how the parts were made, where not by dates alone."""
+    words = recipe.split.words(recipe.step)
+    return {"Split": words} if words else {}
 
 
 def _rollout_facts(recipe: Recipe, attributes: Mapping[str, Any]) -> dict[str, str]:
@@ -198,8 +217,8 @@ def _skill_sections(evaluation: Evaluation | None, step: str) -> list[Section]:
     inits = evaluation.inits
     text = (
         f"{len(inits)} forecasts from {inits[0]} to {inits[-1]} of the {evaluation.part} part, "
-        "which the model never saw; every method is scored on the same pixels. Skill is the "
-        "share of the baseline's squared error that is gone: above 0 is better."
+        f"which the model never saw; every method is scored on the same {_pixels(evaluation)}. "
+        "Skill is the share of the baseline's squared error that is gone: above 0 is better."
     )
     return [
         Section(
@@ -209,6 +228,20 @@ def _skill_sections(evaluation: Evaluation | None, step: str) -> list[Section]:
             table=score_overview(evaluation.table),
         )
     ]
+
+
+def _part_sections(recipe: Recipe, forecast: Forecast, drawn: Drawn) -> list[Section]:
+    """Show which pixels were learned from, where parts are split by place."""
+    place, table = recipe.split.place, drawn.parts_table
+    if place is None or table is None or drawn.parts is None:
+        return []
+    labels, extent = describe_parts(table, place.unit), Extent.of(forecast.grid)
+    text = (
+        f"Split {recipe.split.words(recipe.step)}. Neither weights nor statistics know a value "
+        "from outside of the training area; there, the climatology is the mean over that area."
+    )
+    figure = plot_parts(drawn.parts, labels, extent=extent)
+    return [Section("Where it learned", text, figure=figure)]
 
 
 def _chance_sections(evaluation: Evaluation | None, step: str) -> list[Section]:
@@ -247,6 +280,10 @@ def _coverage(chances: pd.DataFrame) -> Coverage:
     n = chances["n"].to_numpy(dtype=np.int64)
     inside = (chances["coverage"].to_numpy() * n).round().astype(np.int64)
     return Coverage(n, inside, chances["width"].to_numpy() * n)
+
+
+def _pixels(evaluation: Evaluation) -> str:
+    return "pixels" if evaluation.n_pixels is None else f"{evaluation.n_pixels} pixels"
 
 
 def _shape(forecast: Forecast) -> tuple[int, int]:

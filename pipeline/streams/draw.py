@@ -28,14 +28,15 @@ def build_patch_plan(
         if patches.draw == "uniform"
         else measure_chances(source, span, samples, patches.draw, spread)
     )
-    domain = source.domain(Window.whole((cube.grid.height, cube.grid.width)))
+    whole = Window.whole((cube.grid.height, cube.grid.width))
+    room = Room(source.domain(whole), training.min_valid, source.area("train", whole))
     return PatchPlan(
         samples=tuple(samples),
         seed=training.seed,
         per_epoch=training.patches_per_epoch,
         chances=chances,
         jitter_px=patches.jitter_px,
-        room=Room(domain, training.min_valid) if patches.jitter_px else None,
+        room=room if patches.jitter_px else None,
         buffer=patches.buffer,
         cube_version=cube.version,
     )

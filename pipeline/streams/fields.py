@@ -1,9 +1,9 @@
-"""Per-pixel fields that belong to a model: its domain and its climatologies."""
+"""Per-pixel fields that belong to a model: its domain, its parts and its climatologies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
+from pipeline.recipes import PARTS
 from pipeline.streams.kept import Arrays, Kept
 from stores.arrays import (
     ArrayTemplate,
@@ -24,7 +25,9 @@ from stores.windows import Window
 
 FIELDS = "fields.zarr"
 DOMAIN = "domain"
+PART = "part"
 CLIMATOLOGY = "climatology"
+_PART_NUMBERS = {part: number for number, part in enumerate(PARTS, start=1)}
 _SIDE = 512  # one block: a few tens of MB at twelve seasons
 _KEPT = Kept(256 << 20)  # per process; a number of windows would be no bound in bytes
 
@@ -36,17 +39,28 @@ def create_fields(
     climatologies: Iterable[str],
     n_seasons: int,
     units: dict[str, str],
+    by_place: bool = False,
 ) -> None:
-    """Write the template of a model's fields: ``domain`` and climatologies (season, y, x)."""
+    """Write the template of a model's fields: ``domain`` and climatologies (season, y, x).
+
+    Where parts are split ``by_place``, ``part`` says which pixels are whose.
+    """
     chunk = (min(_SIDE, grid.shape[0]), min(_SIDE, grid.shape[1]))
-    domain = ArrayTemplate(
-        DOMAIN,
-        ("y", "x"),
-        tuple(grid.shape),
-        chunk,
-        dtype="uint8",
-        attributes={"long_name": "where forecasts are made", "flag_values": [0, 1]},
-    )
+    shape = tuple(grid.shape)
+    flags = partial(ArrayTemplate, dims=("y", "x"), shape=shape, chunk=chunk, dtype="uint8")
+    maps = [
+        flags(
+            DOMAIN,
+            attributes={"long_name": "where forecasts are made", "flag_values": [0, 1]},
+        )
+    ]
+    if by_place:
+        attributes = {
+            "long_name": "part whose samples hold the pixel",
+            "flag_values": [0, *_PART_NUMBERS.values()],
+            "flag_meanings": " ".join(["none", *_PART_NUMBERS]),
+        }
+        maps.append(flags(PART, attributes=attributes))
     templates = [
         ArrayTemplate(
             name,
@@ -60,7 +74,7 @@ def create_fields(
         )
         for name in climatologies
     ]
-    create_group(path, grid=grid, arrays=[domain, *templates])
+    create_group(path, grid=grid, arrays=[*maps, *templates])
 
 
 def field_blocks(shape: tuple[int, int]) -> list[Window]:
@@ -81,13 +95,14 @@ def finish_fields(path: Path) -> None:
 
 
 def read_field(path: Path, name: str, window: Window) -> npt.NDArray[np.float32]:
-    """Read a window of a field (season, y, x)."""
+    """Read a window of a field (season, y, x), and keep it: nobody writes it any more."""
+    return _KEPT.get((path, name, window), lambda: (load_field(path, name, window),))[0]
 
-    def read() -> Arrays:
-        values = array_of(_fields(path), name)[..., *window.slices]
-        return (np.asarray(values, dtype=np.float32),)
 
-    return _KEPT.get((path, name, window), read)[0]
+def load_field(path: Path, name: str, window: Window) -> npt.NDArray[np.float32]:
+    """Read a window of a field (season, y, x) that is still being written."""
+    values = array_of(_fields(path), name)[..., *window.slices]
+    return np.asarray(values, dtype=np.float32)
 
 
 def read_domain(path: Path, window: Window) -> npt.NDArray[np.bool_]:
@@ -97,6 +112,37 @@ def read_domain(path: Path, window: Window) -> npt.NDArray[np.bool_]:
         return (np.asarray(array_of(_fields(path), DOMAIN)[window.slices]) == 1,)
 
     return _KEPT.get((path, DOMAIN, window), read)[0]
+
+
+def write_parts(path: Path, areas: Mapping[str, npt.NDArray[np.bool_]]) -> None:
+    """Write the area of every part (y, x); no pixel is in two."""
+    rows, cols = next(iter(areas.values())).shape
+    values = np.zeros((rows, cols), dtype=np.uint8)
+    for part, area in areas.items():
+        values[area] = _PART_NUMBERS[part]
+    write_field(path, PART, Window.whole((rows, cols)), values)
+
+
+def has_parts(path: Path) -> bool:
+    """Tell whether parts are split by place."""
+    return PART in _fields(path)
+
+
+def read_area(path: Path, part: str, window: Window) -> npt.NDArray[np.bool_]:
+    """Read where samples of a part lie (y, x): everywhere, unless parts are split by place."""
+    if not has_parts(path):
+        return np.ones(window.shape, dtype=np.bool_)
+
+    def read() -> Arrays:
+        return (np.asarray(array_of(_fields(path), PART)[window.slices]),)
+
+    numbers = _KEPT.get((path, PART, window), read)[0]
+    return np.equal(numbers, _PART_NUMBERS[part])
+
+
+def read_scored(path: Path, part: str, window: Window) -> npt.NDArray[np.bool_]:
+    """Read which pixels count when a part is scored (y, x): its own, inside the domain."""
+    return read_domain(path, window) & read_area(path, part, window)
 
 
 @lru_cache(maxsize=8)

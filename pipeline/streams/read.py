@@ -9,7 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.streams.fields import CLIMATOLOGY, read_domain, read_field
+from pipeline.streams.fields import (
+    CLIMATOLOGY,
+    read_area,
+    read_domain,
+    read_field,
+    read_scored,
+)
 from pipeline.streams.stack import Forcing, Series, Stack
 from pipeline.streams.transforms import Chain, Values, build_chain
 from stores.cube import Cube
@@ -58,6 +64,14 @@ class Source:
     def domain(self, window: Window) -> npt.NDArray[np.bool_]:
         """Tell where forecasts are made (y, x)."""
         return read_domain(self.fields, window)
+
+    def area(self, part: str, window: Window) -> npt.NDArray[np.bool_]:
+        """Tell where samples of a part lie (y, x); everywhere without a split by place."""
+        return read_area(self.fields, part, window)
+
+    def scored(self, part: str, window: Window) -> npt.NDArray[np.bool_]:
+        """Tell which pixels count in the scores of a part (y, x)."""
+        return read_scored(self.fields, part, window)
 
     def statics(self, window: Window) -> Values:
         """Read the channels without a date (s, y, x); invalid pixels are 0."""

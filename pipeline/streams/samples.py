@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -75,22 +75,22 @@ class Span:
         return self.history + shifted + self.ahead
 
 
-def plan_inits(frames: Times, held: Times, span: Span) -> list[Time]:
-    """List the inits whose history and leads all lie in one part.
+def plan_inits(stretches: Iterable[Times], held: Times, span: Span) -> list[Time]:
+    """List the inits whose history and leads all lie in one part, and in one stretch of it.
 
     Args:
-        frames: frames of the part, contiguous.
+        stretches: frames of the part, each piece contiguous.
         held: frames that the cube holds.
         span: frames of a sample.
     """
     known = set(held.tolist())
     before, after = span.history - 1, span.last_lead
-    whole = (
-        index
+    return [
+        frames[index]
+        for frames in stretches
         for index in range(before, len(frames) - after)
         if known.issuperset(frames[index - before : index + after + 1].tolist())
-    )
-    return [frames[index] for index in whole]
+    ]
 
 
 def load_batch(source: Source, span: Span, samples: Sequence[Sample]) -> Batch:
@@ -112,7 +112,7 @@ def batch_loader(
         source: what is read.
         span: frames of a sample.
         worker_bytes: decoded chunks that a worker keeps for its next samples [B].
-        samples: all that will be loaded, so that no frame of another part is read.
+        samples: all that will be loaded, so that no frame before or after them is read.
     """
     inits = {sample.init for sample in samples}
     within = (min(inits), max(inits)) if inits else None

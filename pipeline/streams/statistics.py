@@ -1,4 +1,9 @@
-"""Fit domain and transforms, block by block, on the training part alone."""
+"""Fit domain and transforms, block by block, on the training part alone.
+
+The training part is its frames, and where parts are split by place also its area: neither
+scalars nor climatologies know a value from elsewhere. Only where the target is valid in the
+training frames is asked of the whole grid, because a forecast is wanted everywhere.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +24,13 @@ from pipeline.streams.fields import (
     create_fields,
     field_blocks,
     finish_fields,
+    has_parts,
+    load_field,
+    read_area,
     read_field,
     write_field,
 )
+from pipeline.streams.parts import fit_parts
 from pipeline.streams.stack import Stack, build_stack, wanted_transforms
 from pipeline.streams.transforms import Description, Seasons, Values, build_chain
 from stores.cube import Cube
@@ -31,6 +40,8 @@ from stores.windows import Window
 _FRAMES = 32  # frames in memory at once
 _PIXEL = ("anomaly",)
 _SCALAR = ("zscore", "minmax")
+
+Sums = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,9 @@ def fit_stack(recipe: Recipe, cube_path: Path, fields: Path, spread: Spread) -> 
     """Fit everything a network needs beside its weights, on the training part alone.
 
     Writes the fields: the domain, the target's climatology in physical units (the baseline),
-    and the climatologies that ``anomaly`` and the future policy ``climatology`` ask for.
+    and the climatologies that ``anomaly`` and the future policy ``climatology`` ask for. Where
+    parts are split by place: their areas, and outside of the training area climatologies hold
+    the mean over it.
 
     Raises:
         ValueError: the training part holds no valid pixel of some variable.
@@ -80,6 +93,9 @@ def fit_stack(recipe: Recipe, cube_path: Path, fields: Path, spread: Spread) -> 
             "domain, so there is nothing to learn; check domain, split.train and the archive"
         )
     finish_fields(fields)
+    if recipe.split.place is not None:
+        fit_parts(recipe, recipe.split.place, cube, fields)
+        _level(fields, CLIMATOLOGY, blocks, spread)
     chains = {}
     for variable, transforms in wanted.items():
         fit = replace(target, variable=variable)
@@ -103,7 +119,12 @@ def _create(
         if "anomaly" in transforms:
             units[_field_of(variable)] = recipe.archive.variables[variable].units
     create_fields(
-        fields, cube.grid, climatologies=units, n_seasons=cube.step.n_seasons, units=units
+        fields,
+        cube.grid,
+        climatologies=units,
+        n_seasons=cube.step.n_seasons,
+        units=units,
+        by_place=recipe.split.place is not None,
     )
 
 
@@ -135,6 +156,7 @@ def _fit_chain(
         if kind in _PIXEL:
             field = _field_of(fit.variable)
             list(spread.ordered(partial(_fit_climatology, fit, field, harmonics), blocks))
+            _level(fit.fields, field, blocks, spread)
             description = {"kind": kind, "field": field}
         elif kind in _SCALAR:
             description = _fit_scale(fit, kind, blocks, spread)
@@ -146,6 +168,33 @@ def _fit_climatology(fit: Fit, field: str, harmonics: int | None, window: Window
     """Write the climatology of one block."""
     means = _seasonal_sums(fit, window).means(harmonics)
     write_field(fit.fields, field, window, means.astype(np.float32))
+
+
+def _level(fields: Path, name: str, blocks: list[Window], spread: Spread) -> None:
+    """Let a climatology be, outside of the training area, each season's mean over that area.
+
+    It is what can honestly be said of a place without data.
+    """
+    if not has_parts(fields):
+        return
+    sums, counts = np.zeros(1), np.zeros(1)
+    for block_sums, block_counts in spread.ordered(partial(_area_sums, fields, name), blocks):
+        sums, counts = sums + block_sums, counts + block_counts
+    means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
+    list(spread.ordered(partial(_fill_outside, fields, name, means), blocks))
+
+
+def _area_sums(fields: Path, name: str, window: Window) -> tuple[Sums, Sums]:
+    """Sum a block of a climatology over the training area; count its pixels (season,)."""
+    means = load_field(fields, name, window)
+    seen = read_area(fields, "train", window) & np.isfinite(means)
+    sums = means.sum(axis=(1, 2), where=seen, dtype=np.float64)
+    return sums, seen.sum(axis=(1, 2), dtype=np.float64)
+
+
+def _fill_outside(fields: Path, name: str, means: Values, window: Window) -> None:
+    own, inside = load_field(fields, name, window), read_area(fields, "train", window)
+    write_field(fields, name, window, np.where(inside, own, means[:, None, None]))
 
 
 def _seasonal_sums(fit: Fit, window: Window) -> SeasonalSums:
@@ -164,7 +213,7 @@ def _fit_scale(fit: Fit, kind: str, blocks: list[Window], spread: Spread) -> Des
     if not moments.count:
         raise ValueError(
             f"variable {fit.variable!r} has no valid pixel in the training part, so it cannot "
-            "be scaled; check split.train and the archive"
+            "be scaled; check split and the archive"
         )
     offset, scale = (
         (float(moments.mean), float(moments.std)) if kind == "zscore" else (low, high - low)
@@ -174,10 +223,11 @@ def _fit_scale(fit: Fit, kind: str, blocks: list[Window], spread: Spread) -> Des
 
 
 def _extent(fit: Fit, window: Window) -> tuple[Moments, float, float]:
-    """Sum one block: moments, least and largest value."""
+    """Sum the training area of one block: moments, least and largest value."""
     moments, low, high = Moments.zero(), np.inf, -np.inf
-    for values, _ in fit.frames(window):
-        valid: npt.NDArray[np.bool_] = np.isfinite(values)
+    area = read_area(fit.fields, "train", window)
+    for values, _ in fit.frames(window) if area.any() else ():
+        valid: npt.NDArray[np.bool_] = np.isfinite(values) & area
         moments += Moments.of(values, valid)
         low = min(low, float(values.min(initial=np.inf, where=valid)))
         high = max(high, float(values.max(initial=-np.inf, where=valid)))

@@ -52,6 +52,12 @@ def plan_patches(
     """
     height, width = (min(side, length) for length in domain.shape)
     patches = list(_cover(domain.shape, (height, width), area))
+    if not patches:
+        raise ValueError(
+            f"no patch of {height} x {width} px fits into the area, so there is nothing to "
+            "learn from; lower training.patch_px or the distance between parts, or deal larger "
+            "blocks or groups"
+        )
     shares = [float(domain[patch.slices].mean()) for patch in patches]
     kept = [
         p for p, share in zip(patches, shares, strict=True) if share >= max(min_valid, 1e-12)
@@ -59,7 +65,7 @@ def plan_patches(
     if not kept:
         raise ValueError(
             f"no patch of {height} x {width} px has {min_valid:.0%} of its pixels in the "
-            f"domain (the best has {max(shares, default=0):.1%}), so there is nothing to learn "
+            f"domain (the best has {max(shares):.1%}), so there is nothing to learn "
             "from; lower training.min_valid or training.patch_px"
         )
     return kept

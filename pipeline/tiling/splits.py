@@ -2,7 +2,7 @@
 
 What two patches have in common by being near each other must not decide a score, so blocks are
 wider than a patch plus the distance over which the target is correlated, and that distance
-stays free between the patches of different parts.
+stays free between the parts: half of it on either side of every border.
 
 Source: Roberts et al. (2017), Ecography 40, doi:10.1111/ecog.02881: block sizes from the range
 of autocorrelation. We keep the range free as a gap instead of making blocks twice as wide.
@@ -11,6 +11,7 @@ of autocorrelation. We keep the range free as a gap instead of making blocks twi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -21,20 +22,32 @@ Labels = npt.NDArray[np.int64]
 """A whole number per pixel (y, x): its group, or its part; below zero is none."""
 
 
-def label_blocks(shape: tuple[int, int], *, side: int, patch: int, gap: int) -> Labels:
-    """Number the square blocks of a grid row by row; the last ones may be smaller [px].
-
-    Raises:
-        ValueError: a block has no room for a patch beside its gap.
-    """
-    if side < patch + gap:
-        raise ValueError(
-            f"blocks of {side} px are narrower than a patch of {patch} px and {gap} px to the "
-            f"next part, so no patch would fit into a block; make blocks {patch + gap} px or "
-            "wider"
-        )
+def label_blocks(shape: tuple[int, int], *, side: int) -> Labels:
+    """Number the square blocks of a grid row by row; the last ones may be smaller [px]."""
     rows, cols = (np.arange(length) // side for length in shape)
     labels: Labels = rows[:, None] * (-(-shape[1] // side)) + cols[None, :]
+    return labels
+
+
+def label_groups(values: npt.NDArray[np.float32], domain: Area) -> Labels:
+    """Number the groups of a map of whole numbers (y, x), in their order.
+
+    Pixels of the domain that have none are one group more; others without one have no label.
+
+    Raises:
+        ValueError: a number is not whole.
+    """
+    known = np.isfinite(values)
+    if (values[known] % 1).any():
+        part = float(values[known][values[known] % 1 != 0][0])
+        raise ValueError(
+            f"the map of groups holds {part:g}, which is not whole, so it names no group; give "
+            "a map of codes that was never averaged"
+        )
+    codes, numbers = np.unique(values[known], return_inverse=True)
+    labels = np.full(values.shape, -1, dtype=np.int64)
+    labels[known] = numbers
+    labels[domain & ~known] = len(codes)
     return labels
 
 
@@ -59,7 +72,7 @@ def assign_parts(
     if len(sizes) < len(shares):
         raise ValueError(
             f"{len(sizes)} groups cannot fill {len(shares)} parts, so a part would be empty; "
-            "make blocks smaller, or ask for fewer parts"
+            "make blocks smaller, take a map of more groups, or ask for fewer folds"
         )
     rng = np.random.default_rng(seed)
     order = [list(sizes)[index] for index in rng.permutation(len(sizes))]
@@ -82,31 +95,71 @@ def assign_folds(sizes: Mapping[int, int], n_folds: int, *, seed: int) -> dict[i
     return assign_parts(sizes, [1.0] * n_folds, seed=seed)
 
 
+@dataclass(frozen=True, slots=True)
+class Dealing:
+    """How groups become parts: 0 is learned from, 1 validates, 2 tests."""
+
+    shares: tuple[float, float, float]
+    """Shares of the domain's pixels."""
+    seed: int = 0
+    n_folds: int | None = None
+    """Folds into which all groups but those of the test are dealt."""
+    fold: int = 0
+    """The fold that validates."""
+
+    def deal(self, sizes: Mapping[int, int]) -> dict[int, int]:
+        """Give every group its part; the groups of the test are the same for every fold.
+
+        Raises:
+            ValueError: there are fewer groups than parts or folds.
+        """
+        if self.n_folds is None:
+            return assign_parts(sizes, self.shares, seed=self.seed)
+        train, validation, test = self.shares
+        parts = assign_parts(sizes, (train + validation, test), seed=self.seed)
+        rest = {group: size for group, size in sizes.items() if parts[group] == 0}
+        folds = assign_folds(rest, self.n_folds, seed=self.seed)
+        left_out = {group: int(folds[group] == self.fold) for group in rest}
+        return dict.fromkeys(parts, 2) | left_out
+
+
 def label_parts(groups: Labels, parts: Mapping[int, int]) -> Labels:
-    """Give every pixel the part of its group; pixels of other groups are in no part."""
+    """Give every pixel the part of its group (y, x).
+
+    Pixels whose group has no part, or that have no group, take the part that is nearest along
+    rows and columns: they count nowhere, but patches may hold them.
+    """
     known = np.full(int(groups.max()) + 2, -1, dtype=np.int64)  # the last one is for none
     known[list(parts)] = list(parts.values())
     labels: Labels = known[np.maximum(groups, -1)]
+    missing = labels < 0
+    if missing.any():
+        names = np.array(sorted(set(parts.values())))
+        far = np.stack([_distances(labels == name)[missing] for name in names])
+        labels[missing] = names[far.argmin(axis=0)]
     return labels
 
 
-def part_area(labels: Labels, part: int, *, gap: int) -> Area:
-    """Mark where patches of a part may stand (y, x): ``gap`` px from those of all others.
+def part_area(labels: Labels, part: int, *, border: int) -> Area:
+    """Mark what is farther than ``border`` px from the pixels of all other parts (y, x).
 
-    Pixels of no part may lie in patches of any part; where there are some the whole gap is
-    kept from the pixels of other parts, else half of it on either side of a border.
+    Patches of a part stand there; those of two parts are ``2 * border`` px apart or more.
     """
-    foreign = (labels >= 0) & (labels != part)
-    return ~_grown(foreign, gap if (labels < 0).any() else -(-gap // 2))
-
-
-def fold_areas(labels: Labels, fold: int, *, gap: int) -> tuple[Area, Area]:
-    """Mark where patches may stand that are learned from, and those of the fold left out."""
-    parts = np.where(labels < 0, labels, labels == fold)
-    return part_area(parts, 0, gap=gap), part_area(parts, 1, gap=gap)
+    return ~_grown(labels != part, border)
 
 
 def _grown(marked: Area, px: int) -> Area:
     """Mark everything within ``px`` of what is marked, diagonals included."""
     around = np.pad(marked, px)
     return box_counts(around, (2 * px + 1, 2 * px + 1)) > 0
+
+
+def _distances(marked: Area) -> npt.NDArray[np.int32]:
+    """Count the steps along rows and columns to the nearest marked pixel (y, x)."""
+    steps = np.where(marked, 0, sum(marked.shape)).astype(np.int32)
+    for axis in (1, 0):
+        place = np.expand_dims(np.arange(marked.shape[axis], dtype=np.int32), 1 - axis)
+        behind = np.minimum.accumulate(steps - place, axis=axis) + place
+        ahead = np.flip(np.minimum.accumulate(np.flip(steps + place, axis), axis=axis), axis)
+        steps = np.minimum(behind, ahead - place)
+    return steps

@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from pipeline.models import ConvLSTM, describe_network
-from pipeline.plots import plot_curves, to_png
+from pipeline.plots import Extent, plot_curves, plot_parts, to_png
 from pipeline.recipes import Recipe
 from pipeline.spread import Spread
 from pipeline.streams.fields import FIELDS
+from pipeline.streams.parts import describe_parts, read_map, read_parts
 from pipeline.streams.read import Source
 from pipeline.streams.stack import Stack
 from pipeline.streams.statistics import fit_stack
@@ -25,8 +26,9 @@ from pipeline.training.train import Trained, train_model
 from stores import grid as grids
 from stores.bundle import Bundle, publish_bundle, stage_bundle
 from stores.cube import Cube
+from stores.windows import Window
 
-CURVES = "curves"
+CURVES, PARTS_MAP = "curves", "parts"
 _SCORES = ("train_loss", "validation_loss", "validation_rmse")
 
 
@@ -60,12 +62,28 @@ def train_bundle(
         trained = train_model(recipe, source, logs, spread=spread, tell=tell)
         trained.curves.to_csv(folder / f"{CURVES}.csv", index=False)
         (folder / f"{CURVES}.png").write_bytes(to_png(plot_curves(trained.curves)))
+        _draw_parts(recipe, cube, folder)
         description = describe(recipe, cube, stack, trained) | {"inputs": inputs}
         weights = trained.weights
         bundle = publish_bundle(folder, models, recipe.name, weights, description, aside=aside)
     note_finished(logs, making, bundle)
     forget_training(logs)  # asked for again, the same training is done again
     return bundle
+
+
+def _draw_parts(recipe: Recipe, cube: Cube, folder: Path) -> None:
+    """Draw which pixel was learned from, where parts are split by place."""
+    place, table = recipe.split.place, read_parts(folder / FIELDS)
+    if place is None or table is None:
+        return
+    numbers = read_map(folder / FIELDS, Window.whole((cube.grid.height, cube.grid.width)))
+    figure = plot_parts(
+        numbers,
+        describe_parts(table, place.unit),
+        extent=Extent.of(cube.grid),
+        title=f"Parts {recipe.split.words(recipe.step)}",
+    )
+    (folder / f"{PARTS_MAP}.png").write_bytes(to_png(figure))
 
 
 def describe(recipe: Recipe, cube: Cube, stack: Stack, trained: Trained) -> dict[str, Any]:

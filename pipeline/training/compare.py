@@ -40,8 +40,9 @@ def list_scores(bundles: Sequence[Bundle]) -> list[Row]:
     """Tabulate all scores of each training."""
     rows = []
     for bundle in bundles:
-        training = bundle.description["training"]
-        row = {"seed": seed_of(bundle), **training["scores"]}
+        training, split = bundle.description["training"], bundle.description["recipe"]["split"]
+        row = {"fold": split["fold"]} if split.get("folds") else {}
+        row |= {"seed": seed_of(bundle), **training["scores"]}
         rows.append(row | {"best_epoch": training["best_epoch"], "bundle": bundle.path.name})
     return rows
 
@@ -101,6 +102,8 @@ def _meaning(recipe: Recipe) -> dict[str, Any]:
         "training.score": (score.kind, score.units),
         "target.variable": recipe.target.variable,
         "split.validation": recipe.split.validation,
+        "split.folds": recipe.split.folds,
+        "split.place": recipe.split.place,
     }
     if score.kind == "loss":
         meaning |= {"training.loss": training.losses, "training.leads": training.leads}

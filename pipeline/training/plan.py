@@ -20,6 +20,7 @@ class TrainingPlan:
     train: Sequence[Sample]
     validation: Sequence[Sample]
     patches: Sequence[Window]
+    """Those that are learned from."""
     steps_per_epoch: int
     epochs: int
 
@@ -27,18 +28,17 @@ class TrainingPlan:
 def plan_training(recipe: Recipe, source: Source) -> TrainingPlan:
     """List every sample of both parts: each init with each patch that holds enough domain.
 
+    Where parts are split by place, patches of a part lie in its area.
+
     Raises:
         ValueError: a part is empty.
     """
-    cube = source.open()
-    domain = source.domain(Window.whole((cube.grid.height, cube.grid.width)))
-    training = recipe.training
-    patches = plan_patches(domain, side=training.patch_px, min_valid=training.min_valid)
+    cube, training = source.open(), recipe.training
     span = Span(recipe.rollout.history, training.leads)
+    patches = {part: _plan_patches(recipe, source, part) for part in ("train", "validation")}
     parts = {}
-    for part in ("train", "validation"):
-        frames = recipe.split.frames(part, recipe.step)
-        inits = plan_inits(frames, cube.times, span)
+    for part in patches:
+        inits = plan_inits(recipe.split.stretches(part, recipe.step), cube.times, span)
         if not inits:
             raise ValueError(
                 f"split.{part} has no {span.history + span.leads} frames in a row in the cube "
@@ -46,7 +46,26 @@ def plan_training(recipe: Recipe, source: Source) -> TrainingPlan:
                 f"{cube.step.label(cube.times[-1])}), so there is no sample; "
                 "ingest more or change the split"
             )
-        parts[part] = [Sample(init, patch) for init in inits for patch in patches]
+        parts[part] = [Sample(init, patch) for init in inits for patch in patches[part]]
     n_samples = min(training.patches_per_epoch or len(parts["train"]), len(parts["train"]))
     steps = math.ceil(math.ceil(n_samples / training.batch) / training.accumulate)
-    return TrainingPlan(parts["train"], parts["validation"], patches, steps, training.epochs)
+    return TrainingPlan(
+        parts["train"], parts["validation"], patches["train"], steps, training.epochs
+    )
+
+
+def _plan_patches(recipe: Recipe, source: Source, part: str) -> list[Window]:
+    """Cover what a part may learn from or validate on."""
+    cube, training = source.open(), recipe.training
+    whole, by_place = Window.whole((cube.grid.height, cube.grid.width)), recipe.split.place
+    try:
+        return plan_patches(
+            source.domain(whole),
+            side=training.patch_px,
+            min_valid=training.min_valid,
+            area=source.area(part, whole) if by_place else None,
+        )
+    except ValueError as error:
+        if by_place:
+            raise ValueError(f"{part} part of split.place: {error}") from error
+        raise

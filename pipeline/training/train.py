@@ -199,6 +199,13 @@ def _stream(
 
 
 def _describe(recipe: Recipe, learner: Learner, plan: TrainingPlan) -> None:
+    split, step = recipe.split, recipe.step
+    log.info(
+        "learning from %s, validating on %s%s",
+        split.label("train", step),
+        split.label("validation", step),
+        f"; {split.words(step)}" if split.words(step) else "",
+    )
     made_on, n = learner.made_on, learner.ranks.n
     log.info(
         "training %d parameters on %s (%d threads%s), precision %s; %d samples of %d patches, "

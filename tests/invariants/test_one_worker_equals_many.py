@@ -10,7 +10,7 @@ import pytest
 from flows.runtime import spread_on
 from pipeline.recipes import ComputeRecipe, Recipe, load_recipe
 from pipeline.rollout.forecaster import open_forecaster
-from pipeline.rollout.hindcast import hindcast
+from pipeline.rollout.hindcast import hindcast, plan_cases
 from pipeline.rollout.importance import Trial, measure_importance
 from pipeline.rollout.plan import Workers
 from pipeline.rollout.prepare import build_plan, build_request
@@ -78,8 +78,9 @@ def test_scores_from_two_workers_are_those_of_one_process(
     tiles = build_plan(small, bundle, cube, 4, Workers(1, 10**9), one_block=True).tiles
     assert len(tiles) > 4
     inits = [parse_time("2006-06"), parse_time("2006-07")]
-    alone = list(hindcast(request, inits, tiles, spread=InPlace()))
-    spread = list(hindcast(request, inits, tiles, spread=workers))
+    cases = plan_cases(request, inits, tiles, "test")
+    alone = list(hindcast(request, cases, spread=InPlace()))
+    spread = list(hindcast(request, cases, spread=workers))
     for scored, other in zip(alone, spread, strict=True):
         for method, found in scored.errors.items():
             np.testing.assert_allclose(found.mse, other.errors[method].mse, rtol=1e-6)

@@ -1,5 +1,6 @@
 """Values outside the training part change neither statistics nor one bit of a batch."""
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,10 +20,20 @@ from pipeline.streams.stack import Stack
 from pipeline.streams.statistics import fit_stack
 from pipeline.training.plan import TrainingPlan, plan_training
 from stores.cube import Cube
+from stores.windows import Window
 from tests.make import RAIN_FILES, make_cube
 
-SPAN = Span(3, 2)
-SPLIT = {"train": ["2001-03", "2004-12"]}
+SPAN, WHOLE = Span(3, 2), Window(0, 23, 0, 31)
+DATES = ["2001-03", "2004-12"]
+SPLITS: dict[str, dict[str, object]] = {
+    "dates": {"train": DATES},
+    "fold": {"train": DATES, "folds": 3, "fold": 1},
+    "blocks": {
+        "train": DATES,
+        "validation": DATES,  # place alone keeps it apart
+        "place": {"block_px": 11, "correlation_px": 2, "shares": [0.5, 0.3, 0.2]},
+    },
+}
 COVARIATES = [
     {"kind": "derived", "of": "season"},
     {
@@ -45,24 +56,27 @@ class Fitted(NamedTuple):
     plan: TrainingPlan
 
 
-def fit(folder: Path, *, poisoned: bool) -> Fitted:
+def fit(folder: Path, split: str, *, clean: Fitted | None = None) -> Fitted:
+    """Fit on a cube; on one that is poisoned where the ``clean`` one may not be read."""
     cube = make_cube(
         folder,
         archive={"variables": {"wet": {"files": RAIN_FILES, "units": "1"}}},
         covariates=COVARIATES,
         target={"transform": ["sqrt", "anomaly", "minmax"], "harmonics": 2},
-        split=SPLIT,
         training={"patch_px": 9},
     )
-    recipe = load_recipe(folder / "recipe.yaml")
-    if poisoned:
-        assert poison(recipe, cube) > 40
+    changes = [f"split.{key}={json.dumps(value)}" for key, value in SPLITS[split].items()]
+    recipe = load_recipe(folder / "recipe.yaml", overrides=changes)
+    if clean is not None:
+        assert poison_dates(recipe, cube) > 40
+        outside = poison_places(cube, clean.source.area("train", WHOLE))
+        assert (outside > 500) == (split == "blocks")
     stack = fit_stack(recipe, cube, folder / "fields.zarr", InPlace())
     source = Source(cube, folder / "fields.zarr", stack)
     return Fitted(recipe, stack, source, plan_training(recipe, source))
 
 
-def poison(recipe: Recipe, path: Path) -> int:
+def poison_dates(recipe: Recipe, path: Path) -> int:
     """Replace every frame outside the training part by noise, the absurd and the invalid."""
     cube, rng = Cube.open(path), np.random.default_rng(7)
     outside = ~np.isin(cube.times, recipe.split.frames("train", recipe.step))
@@ -73,6 +87,24 @@ def poison(recipe: Recipe, path: Path) -> int:
         values[outside] = noise.astype(np.float32)
         array[...] = values
     return int(outside.sum())
+
+
+def poison_places(path: Path, area: npt.NDArray[np.bool_]) -> int:
+    """Replace every valid value outside the training area by the absurd; count their pixels.
+
+    They stay valid, because the domain is where the target is, not what it is.
+    """
+    rng, n_poisoned = np.random.default_rng(8), 0
+    for name in ("rain", "wet", "elevation"):
+        array = zarr.open_array(path / name, mode="r+")
+        values = np.asarray(array[...])
+        touched = np.isfinite(values) & ~area
+        values[touched] = rng.choice([1e30, -5.0, 300.0], size=touched.sum()).astype(
+            values.dtype
+        )
+        array[...] = values
+        n_poisoned += int(touched.sum())
+    return n_poisoned
 
 
 def bits(fitted: Fitted, samples: list[Sample], *, memory: int, kind: Kind | None) -> Bits:
@@ -87,11 +119,13 @@ def bits(fitted: Fitted, samples: list[Sample], *, memory: int, kind: Kind | Non
     return found
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Fitted, Fitted]:
+@pytest.fixture(scope="module", params=list(SPLITS))
+def both(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Fitted, Fitted]:
     folder = tmp_path_factory.mktemp("made")
-    clean, dirty = folder / "clean", folder / "dirty"
-    return fit(clean, poisoned=False), fit(dirty, poisoned=True)
+    clean = fit(folder / "clean", request.param)
+    return clean, fit(folder / "dirty", request.param, clean=clean)
 
 
 def test_poison_outside_the_training_part_leaves_statistics_alone(

@@ -108,7 +108,7 @@ def test_streams_read_the_frames_that_the_loop_reads(
 
 def test_a_map_of_init_may_be_the_last_frame_of_a_part() -> None:
     frames = MONTH.range(parse_time("2001-01"), parse_time("2001-06"))
-    inits = plan_inits(frames, frames, Span.of(Reading(5, first_lead=0), 1))
+    inits = plan_inits([frames], frames, Span.of(Reading(5, first_lead=0), 1))
     assert [MONTH.label(init) for init in inits] == ["2001-05", "2001-06"]
 
 

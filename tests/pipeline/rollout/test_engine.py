@@ -15,6 +15,7 @@ from pipeline.rollout.hindcast import (
     PERSISTENCE,
     SEASONAL_NAIVE,
     baselines,
+    plan_cases,
     possible_baselines,
 )
 from pipeline.rollout.precision import describe_precision
@@ -122,6 +123,14 @@ def test_scores_do_not_depend_on_tiles(made: Made) -> None:
     }
     numbers = [table.drop(columns="units").astype(float) for table in tables]
     np.testing.assert_allclose(numbers[0], numbers[1], rtol=1e-4)
+
+
+def test_tiles_without_a_pixel_of_the_domain_are_not_scored(made: Made) -> None:
+    request, tiles = ask(made, init="2006-06"), plan(made, 5).tiles
+    cases = plan_cases(request, [request.init], tiles, "test")
+    source = forecaster_of(request).source
+    assert [case.tile for case in cases] == [t for t in tiles if source.domain(t.owns).any()]
+    assert len(cases) < len(tiles)
 
 
 def test_baselines_are_what_their_names_say(made: Made) -> None:

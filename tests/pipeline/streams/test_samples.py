@@ -2,6 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.recipes import SplitRecipe
 from pipeline.spread import InPlace
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.streams.samples import Batch, Sample, Span, plan_inits
@@ -19,7 +20,7 @@ def test_every_frame_of_a_sample_lies_in_its_part(
     frames = MONTH.range(start, MONTH.add(start, length - 1))
     held = MONTH.range(parse_time("1999-01"), parse_time("2005-12"))
     span = Span(history, leads)
-    inits = plan_inits(frames, held, span)
+    inits = plan_inits([frames], held, span)
     assert len(inits) == max(0, length - history - leads + 1)
     for init in inits:
         read = [*span.read_times(MONTH, init), *span.lead_times(MONTH, init)]
@@ -27,9 +28,41 @@ def test_every_frame_of_a_sample_lies_in_its_part(
         assert len(read) == history + leads
 
 
+@given(
+    history=st.integers(1, 4),
+    leads=st.integers(1, 4),
+    gap=st.integers(0, 3),
+    folds=st.integers(2, 5),
+    data=st.data(),
+)
+def test_no_sample_of_a_fold_spans_the_hole_or_shares_a_frame_with_what_validates(
+    history: int, leads: int, gap: int, folds: int, data: st.DataObject
+) -> None:
+    split = SplitRecipe(
+        train=("2000-01", "2003-12"),
+        validation=("2004-05", "2005-03"),
+        test=("2006-01", "2006-12"),
+        gap=gap,
+        folds=folds,
+        fold=data.draw(st.integers(0, folds - 1)),
+    )
+    held = MONTH.range(parse_time("1999-01"), parse_time("2006-12"))
+    span = Span(history, leads)
+    left_out = split.frames("validation", MONTH)
+    free = MONTH.range(MONTH.add(left_out[0], -gap), MONTH.add(left_out[-1], gap))
+    inits = plan_inits(split.stretches("train", MONTH), held, span)
+    assert len(inits) >= 62 - len(left_out) - 2 * (gap + history + leads)
+    for init in inits:
+        read = [*span.read_times(MONTH, init), *span.lead_times(MONTH, init)]
+        assert set(read) <= set(split.frames("train", MONTH))
+        assert not set(read) & set(free)
+    for init in plan_inits(split.stretches("validation", MONTH), held, span):
+        assert {*span.read_times(MONTH, init), *span.lead_times(MONTH, init)} <= set(left_out)
+
+
 def test_samples_stop_where_the_cube_ends() -> None:
     frames = MONTH.range(parse_time("2001-01"), parse_time("2001-12"))
-    inits = plan_inits(frames, frames[:8], Span(3, 2))
+    inits = plan_inits([frames], frames[:8], Span(3, 2))
     assert [MONTH.label(init) for init in inits] == ["2001-03", "2001-04", "2001-05", "2001-06"]
 
 

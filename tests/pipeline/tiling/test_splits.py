@@ -5,12 +5,13 @@ from hypothesis import strategies as st
 
 from pipeline.tiling.patches import Room, jitter_patch, plan_patches
 from pipeline.tiling.splits import (
+    Dealing,
     Labels,
     assign_folds,
     assign_parts,
-    fold_areas,
     group_sizes,
     label_blocks,
+    label_groups,
     label_parts,
     part_area,
 )
@@ -19,8 +20,8 @@ from stores.windows import Window
 SHARES = (0.6, 0.2, 0.2)
 
 
-def cut(labels: Labels, part: int, *, side: int, gap: int) -> list[Window]:
-    area = part_area(labels, part, gap=gap)
+def cut(labels: Labels, part: int, *, side: int, border: int) -> list[Window]:
+    area = part_area(labels, part, border=border)
     try:
         return plan_patches(labels == part, side=side, min_valid=0.0, area=area)
     except ValueError:
@@ -34,40 +35,63 @@ def distance(one: Window, other: Window) -> int:
     return max(rows, cols)
 
 
+def make_zones(seed: int, side: int = 40) -> Labels:
+    """Draw six zones of any shape in a sea."""
+    rng = np.random.default_rng(seed)
+    corners = rng.integers(0, side, (6, 2))
+    ys, xs = np.mgrid[:side, :side]
+    far = (ys[..., None] - corners[:, 0]) ** 2 + (xs[..., None] - corners[:, 1]) ** 2
+    zones = np.where(far.min(axis=-1) < 100, far.argmin(axis=-1), -1)
+    zones[0, 0] = -1  # always some sea
+    return zones
+
+
 @given(
     height=st.integers(11, 61),
     width=st.integers(11, 61),
     patch=st.integers(3, 9),
-    gap=st.integers(0, 5),
+    border=st.integers(0, 3),
     more=st.integers(0, 4),
     seed=st.integers(0, 50),
 )
 def test_patches_of_two_parts_share_no_pixel_and_keep_the_gap(
-    height: int, width: int, patch: int, gap: int, more: int, seed: int
+    height: int, width: int, patch: int, border: int, more: int, seed: int
 ) -> None:
-    groups = label_blocks((height, width), side=patch + gap + more, patch=patch, gap=gap)
+    groups = label_blocks((height, width), side=patch + 2 * border + more)
     sizes = group_sizes(groups, np.ones((height, width), dtype=bool))
     assume(len(sizes) >= len(SHARES))
     labels = label_parts(groups, assign_parts(sizes, SHARES, seed=seed))
-    parts = [cut(labels, part, side=patch, gap=gap) for part in range(len(SHARES))]
+    parts = [cut(labels, part, side=patch, border=border) for part in range(len(SHARES))]
     assume(sum(map(bool, parts)) > 1)
     rng = np.random.default_rng(seed)
     for part, windows in enumerate(parts):
-        room = Room(labels == part, 0.0, part_area(labels, part, gap=gap))
+        room = Room(labels == part, 0.0, part_area(labels, part, border=border))
         moved = [jitter_patch(w, room, most_px=patch, rng=rng) for w in windows]
         for other in (w for number, ws in enumerate(parts) if number != part for w in ws):
-            assert all(distance(window, other) >= gap for window in (*windows, *moved))
+            assert all(distance(window, other) >= 2 * border for window in (*windows, *moved))
 
 
 def test_a_block_of_the_least_width_holds_a_patch_between_foreign_ones() -> None:
-    groups = label_blocks((30, 30), side=10, patch=6, gap=4)
+    groups = label_blocks((30, 30), side=10)
     labels = np.where(groups == 4, 0, 1)
-    assert cut(labels, 0, side=6, gap=4) == [Window(12, 18, 12, 18)]
+    assert cut(labels, 0, side=6, border=2) == [Window(12, 18, 12, 18)]
+    assert cut(labels, 0, side=7, border=2) == []
 
 
-def test_blocks_without_room_for_a_patch_and_the_gap_are_refused() -> None:
-    with pytest.raises(ValueError, match="make blocks 12 px or wider"):
-        label_blocks((40, 40), side=11, patch=8, gap=4)
+@given(seed=st.integers(0, 200), border=st.integers(0, 3))
+def test_pixels_of_two_areas_are_twice_the_border_apart_whatever_the_zones(
+    seed: int, border: int
+) -> None:
+    zones = make_zones(seed)
+    sizes = group_sizes(zones, zones >= 0)
+    assume(len(sizes) >= len(SHARES))
+    labels = label_parts(zones, assign_parts(sizes, SHARES, seed=seed))
+    areas = [part_area(labels, part, border=border) for part in range(len(SHARES))]
+    places = [np.argwhere(area) for area in areas if area.any()]
+    for number, one in enumerate(places):
+        for other in places[number + 1 :]:
+            apart = np.abs(one[:, None] - other[None]).max(axis=-1)
+            assert apart.min() > 2 * border
 
 
 @given(
@@ -97,39 +121,60 @@ def test_more_parts_than_groups_are_refused() -> None:
         assign_parts({1: 4, 2: 4}, SHARES, seed=0)
 
 
-@given(seed=st.integers(0, 200), gap=st.integers(0, 4), side=st.integers(2, 6))
-def test_patches_of_zones_hold_nothing_of_other_zones_within_the_gap(
-    seed: int, gap: int, side: int
+@given(seed=st.integers(0, 50), n_folds=st.integers(2, 5))
+def test_every_group_validates_once_and_the_test_is_that_of_every_fold(
+    seed: int, n_folds: int
 ) -> None:
-    rng = np.random.default_rng(seed)
-    corners = rng.integers(0, 40, (6, 2))
-    ys, xs = np.mgrid[:40, :40]
-    far = (ys[..., None] - corners[:, 0]) ** 2 + (xs[..., None] - corners[:, 1]) ** 2
-    zones = np.where(far.min(axis=-1) < 250, far.argmin(axis=-1), -1)  # the rest is sea
-    zones[0, 0] = -1  # always some: without any, each side keeps half the gap
-    folds = assign_folds(group_sizes(zones, zones >= 0), 2, seed=seed)
-    labels = label_parts(zones, folds)
-    for part in (0, 1):
-        for window in cut(labels, part, side=side, gap=gap):
-            around = labels[window.grow(gap).clip(Window(0, 40, 0, 40)).slices]
-            assert not (around == 1 - part).any()
+    sizes = {group: 3 + group % 4 for group in range(12)}
+    dealt = [Dealing(SHARES, seed, n_folds, fold).deal(sizes) for fold in range(n_folds)]
+    for group in sizes:
+        parts = [parts[group] for parts in dealt]
+        assert parts == [2] * n_folds or sorted(parts) == [0] * (n_folds - 1) + [1]
+    assert {2, 1, 0} == set(dealt[0].values())
 
 
-def test_folds_take_turns_and_what_is_learned_from_is_the_rest() -> None:
-    groups = label_blocks((60, 60), side=20, patch=8, gap=4)
-    sizes = group_sizes(groups, np.ones((60, 60), dtype=bool))
-    labels = label_parts(groups, assign_folds(sizes, 3, seed=1))
-    left_out = np.zeros((60, 60), dtype=int)
-    for fold in range(3):
-        train, validation = fold_areas(labels, fold, gap=4)
-        assert not (train & validation).any()
-        assert not train[labels == fold].any()
-        assert validation[labels == fold].any()
-        left_out += labels == fold
-    assert (left_out == 1).all()
+def test_without_folds_every_part_gets_its_share() -> None:
+    sizes = dict.fromkeys(range(50), 2)
+    assert Dealing(SHARES, seed=3).deal(sizes) == assign_parts(sizes, SHARES, seed=3)
 
 
-def test_pixels_of_groups_without_a_part_are_in_none() -> None:
-    groups = np.array([[0, 1, 2], [-1, -1, 1]])
-    labels = label_parts(groups, {0: 1, 1: 0})
-    assert labels.tolist() == [[1, 0, -1], [-1, -1, 0]]
+def test_pixels_without_a_part_take_the_nearest_along_rows_and_columns() -> None:
+    groups = np.array(
+        [
+            [0, -1, -1, -1, 1],
+            [-1, -1, -1, -1, -1],
+            [-1, -1, 7, -1, -1],
+            [2, -1, -1, -1, -1],
+        ]
+    )
+    labels = label_parts(groups, {0: 1, 1: 0, 2: 2})  # 7 has no part
+    assert labels.tolist() == [
+        [1, 1, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [2, 2, 2, 0, 0],
+        [2, 2, 2, 2, 0],
+    ]
+
+
+@given(seed=st.integers(0, 100))
+def test_the_nearest_part_is_that_of_a_search_over_all_pixels(seed: int) -> None:
+    zones = make_zones(seed, side=17)
+    names = sorted(set(zones[zones >= 0].tolist()))
+    labels = label_parts(zones, {name: place for place, name in enumerate(names)})
+    known = np.argwhere(zones >= 0)
+    for y, x in np.argwhere(zones < 0):
+        steps = np.abs(known - (y, x)).sum(axis=1)
+        nearest = {names.index(zones[tuple(place)]) for place in known[steps == steps.min()]}
+        assert labels[y, x] in nearest
+
+
+def test_groups_are_numbered_and_the_domain_without_one_is_a_group() -> None:
+    values = np.array([[31, 31, np.nan], [-7, np.nan, np.nan]], dtype=np.float32)
+    domain = np.array([[True, False, True], [True, True, False]])
+    assert label_groups(values, domain).tolist() == [[1, 1, 2], [0, 2, -1]]
+
+
+def test_a_map_of_groups_that_was_averaged_is_refused() -> None:
+    values = np.array([[1, 2.5]], dtype=np.float32)
+    with pytest.raises(ValueError, match=r"holds 2\.5, which is not whole"):
+        label_groups(values, np.ones((1, 2), dtype=bool))

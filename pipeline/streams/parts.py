@@ -1,0 +1,129 @@
+"""Which pixels each part gets, where parts are split by place."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.recipes import PARTS, PlaceRecipe, Recipe
+from pipeline.streams.fields import has_parts, read_area, read_domain, write_parts
+from pipeline.tiling.patches import Area
+from pipeline.tiling.splits import (
+    Dealing,
+    Labels,
+    group_sizes,
+    label_blocks,
+    label_groups,
+    label_parts,
+    part_area,
+)
+from stores.cube import Cube
+from stores.files import write_text
+from stores.windows import Window
+
+log = logging.getLogger(__name__)
+
+FILE = "parts.csv"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What each part got, by its name."""
+
+    areas: Mapping[str, Area]
+    """Where its samples lie (y, x)."""
+    n_groups: Mapping[str, int]
+
+
+def fit_parts(recipe: Recipe, place: PlaceRecipe, cube: Cube, fields: Path) -> None:
+    """Deal blocks or groups to the parts, and write their areas into the fields.
+
+    ``parts.csv`` beside the fields says in numbers what each part got.
+
+    Raises:
+        ValueError: a part gets nothing; says what to change.
+    """
+    whole = Window.whole((cube.grid.height, cube.grid.width))
+    domain = read_domain(fields, whole)
+    groups = _label(place, cube, domain)
+    split = recipe.split
+    dealing = Dealing(place.shares, place.seed, split.folds, split.fold)
+    parts = deal_parts(groups, domain, dealing, border_px=place.border_px)
+    table = tabulate_parts(parts, domain)
+    _check_filled(table, place)
+    write_parts(fields, parts.areas)
+    write_text(fields.with_name(FILE), table.to_csv(index=False))
+    got = "; ".join(describe_parts(table, place.unit))
+    log.info("parts %s; %s", split.words(recipe.step), got)
+
+
+def deal_parts(groups: Labels, domain: Area, dealing: Dealing, *, border_px: int) -> Parts:
+    """Deal groups to parts and keep their borders free; all that is random has a seed."""
+    dealt = dealing.deal(group_sizes(groups, domain))
+    labels, counts = label_parts(groups, dealt), Counter(dealt.values())
+    return Parts(
+        {
+            name: part_area(labels, number, border=border_px)
+            for number, name in enumerate(PARTS)
+        },
+        {name: counts[number] for number, name in enumerate(PARTS)},
+    )
+
+
+def tabulate_parts(parts: Parts, domain: Area) -> pd.DataFrame:
+    """Count the domain's pixels of each part, and what stays free between them."""
+    pixels = {name: int((area & domain).sum()) for name, area in parts.areas.items()}
+    free = int(domain.sum()) - sum(pixels.values())
+    table = pd.DataFrame({"part": [*pixels, "free"], "pixels": [*pixels.values(), free]})
+    table["share"] = table["pixels"] / max(1, domain.sum())
+    table["groups"] = [*parts.n_groups.values(), 0]
+    return table
+
+
+def describe_parts(table: pd.DataFrame, unit: str) -> list[str]:
+    """Say in words what each part got, and what stays free."""
+    rows = table.to_dict("records")
+    said = [f"{row['part']}: {row['groups']} {unit}, {_size(row)}" for row in rows[:-1]]
+    return [*said, f"free: {_size(rows[-1])}"]
+
+
+def read_parts(fields: Path) -> pd.DataFrame | None:
+    """Read what each part got; None where parts are split by dates alone."""
+    return pd.read_csv(fields.with_name(FILE)) if has_parts(fields) else None
+
+
+def read_map(fields: Path, window: Window) -> Labels:
+    """Number the pixels (y, x) by the rows of ``read_parts``; outside the domain is -1."""
+    domain = read_domain(fields, window)
+    areas = [read_area(fields, part, window) for part in PARTS]
+    numbers = np.select(areas, range(len(PARTS)), default=len(PARTS))
+    return np.where(domain, numbers, -1)
+
+
+def _label(place: PlaceRecipe, cube: Cube, domain: Area) -> Labels:
+    if place.groups is None:
+        assert place.block_px is not None  # the recipe has one or the other
+        return label_blocks((domain.shape[0], domain.shape[1]), side=place.block_px)
+    whole = Window.whole((cube.grid.height, cube.grid.width))
+    return label_groups(cube.read(place.groups, whole), domain)
+
+
+def _check_filled(table: pd.DataFrame, place: PlaceRecipe) -> None:
+    for row in table.to_dict("records")[:-1]:
+        if not row["pixels"]:
+            raise ValueError(
+                f"the {row['part']} part gets {row['groups']} {place.unit}, all of them within "
+                f"{place.border_px} px of other parts, so it has no pixel; lower "
+                f"split.place.correlation_px, take larger {place.unit}, or try another seed"
+            )
+
+
+def _size(row: Mapping[Any, Any]) -> str:
+    return f"{row['pixels']} px ({row['share']:.1%})"

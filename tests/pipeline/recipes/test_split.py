@@ -1,0 +1,139 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from pipeline.recipes import RecipeError, SplitRecipe, load_recipe
+from stores.times import Step
+from tests.make import make_recipe
+
+MONTH = Step.parse("month")
+BASIN = {"basin": {"files": "basin.tif", "units": "1", "kind": "classes"}}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "archive").mkdir()  # a recipe does not look into its archive
+    return make_recipe(tmp_path, archive={"variables": BASIN})
+
+
+def make_split(**changes: object) -> SplitRecipe:
+    written: dict[str, object] = {
+        "train": ("2000-01", "2004-12"),
+        "validation": ("2005-02", "2005-12"),
+        "test": ("2006-02", "2007-12"),
+        "gap": 1,
+    }
+    return SplitRecipe.model_validate(written | changes)
+
+
+@given(folds=st.integers(2, 12), gap=st.integers(0, 4))
+def test_every_frame_before_the_test_validates_in_one_fold(folds: int, gap: int) -> None:
+    whole = make_split(gap=0).frames("train", MONTH)[0]
+    found = []
+    for fold in range(folds):
+        split = make_split(gap=gap, test=("2006-06", "2007-12"), folds=folds, fold=fold)
+        left_out, train = (split.frames(part, MONTH) for part in ("validation", "train"))
+        found += left_out.tolist()
+        apart = np.abs(left_out[:, None] - train[None]).min().astype("timedelta64[D]")
+        assert apart.astype(int) > 28 * gap
+        assert (
+            split.frames("test", MONTH).tolist()
+            == make_split(test=("2006-06", "2007-12")).frames("test", MONTH).tolist()
+        )
+    assert found == MONTH.range(whole, np.datetime64("2005-12", "s")).tolist()
+
+
+def test_a_split_by_dates_alone_is_what_is_written() -> None:
+    split = make_split()
+    assert [len(split.frames(part, MONTH)) for part in ("train", "validation", "test")] == [
+        60,
+        11,
+        23,
+    ]
+    assert split.words(MONTH) == ""
+    assert split.label("train", MONTH) == "2000-01 to 2004-12"
+
+
+def test_a_fold_says_which_frames_it_leaves_out() -> None:
+    split = make_split(folds=3, fold=1)
+    assert split.label("train", MONTH) == "2000-01 to 2001-11 and 2004-02 to 2005-12"
+    assert split.words(MONTH) == (
+        "fold 1 of 0-2 validates (2002-01 to 2003-12), 1 frames free around it"
+    )
+
+
+def test_parts_apart_by_place_may_share_frames_and_those_that_do_not_keep_the_gap() -> None:
+    place = {"block_px": 20, "correlation_px": 2}
+    same = ("2000-01", "2005-12")
+    make_split(train=same, validation=same, place=place).check(MONTH)
+    with pytest.raises(ValueError, match="split leaks"):
+        make_split(train=same, validation=same).check(MONTH)
+    inside = make_split(train=same, validation=("2001-01", "2001-12"), place=place)
+    inside.check(MONTH)
+    # The test follows on train, although the part that ends before it begins later.
+    with pytest.raises(ValueError, match="train ends 2005-12 and test begins 2006-01"):
+        inside.with_values(test=("2006-01", "2007-12")).check(MONTH)
+
+
+def test_with_place_folds_are_groups_of_pixels_and_dates_stay() -> None:
+    place = {"block_px": 20, "correlation_px": 2}
+    split = make_split(place=place, folds=4, fold=3)
+    assert len(split.frames("train", MONTH)) == 60
+    assert split.words(MONTH) == (
+        "by place: blocks of 20 px, 2 px free between parts, fold 3 of 0-3 validates"
+    )
+
+
+def test_a_test_between_the_other_parts_cannot_be_kept_out_of_folds() -> None:
+    split = make_split(test=("2005-02", "2005-12"), validation=("2006-02", "2007-12"))
+    split.check(MONTH)
+    with pytest.raises(ValueError, match="lies between train and validation"):
+        split.with_values(folds=3).check(MONTH)
+
+
+def test_a_fold_that_is_none_is_refused() -> None:
+    with pytest.raises(ValidationError, match="choose one from 0 to 2"):
+        make_split(folds=3, fold=3)
+    with pytest.raises(ValidationError, match="so it would have no effect"):
+        make_split(fold=1)
+    with pytest.raises(ValidationError, match="greater than or equal to 2"):
+        make_split(folds=1)
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("{block_px: 18, correlation_px: 2}", None),
+        ("{groups: basin, correlation_px: 2}", None),
+        ("{block_px: 17, correlation_px: 2}", "make blocks 18 px or wider"),
+        ("{block_px: 18, correlation_px: 1}", None),
+        ("{block_px: 19, correlation_px: 3}", "make blocks 20 px or wider"),
+        ("{correlation_px: 2}", "write exactly one of both"),
+        ("{block_px: 30, groups: basin, correlation_px: 2}", "write exactly one of both"),
+        ("{block_px: 30}", "correlation_px: Field required"),
+        ("{groups: rain, correlation_px: 2}", "changes with time"),
+        ("{groups: elevation, correlation_px: 2}", "is of kind 'continuous'"),
+        ("{groups: country, correlation_px: 2}", "archive.variables does not have"),
+        ("{groups: basin, correlation_px: 2, shares: [0.5, 0.3, 0.3]}", "their sum is 1.1"),
+        ("{groups: basin, correlation_px: 2, shares: [0.7, 0.3, 0.0]}", "let all be above 0"),
+    ],
+)
+def test_a_split_by_place_is_refused_where_it_could_not_be_kept(
+    path: Path, place: str, said: str | None
+) -> None:
+    if said is None:
+        load_recipe(path, overrides=[f"split.place={place}"])
+        return
+    with pytest.raises(RecipeError) as refused:
+        load_recipe(path, overrides=[f"split.place={place}"])
+    assert said in str(refused.value)
+
+
+def test_folds_too_short_for_a_sample_are_refused(path: Path) -> None:
+    load_recipe(path, overrides=["split.folds=14"])
+    with pytest.raises(RecipeError, match=r"holds 4 frames, .* needs 5 .* lower split\.folds"):
+        load_recipe(path, overrides=["split.folds=15"])

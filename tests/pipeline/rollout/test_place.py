@@ -1,0 +1,144 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.rollout import hindcast
+from pipeline.rollout.calibrate import calibrate
+from pipeline.rollout.evaluate import Evaluation, check_split, evaluate_part, plan_hindcasts
+from pipeline.rollout.forecaster import forecaster_of
+from pipeline.rollout.hindcast import CLIMATOLOGY, MODEL
+from pipeline.rollout.importance import Trial, measure_importance
+from pipeline.rollout.page import _part_sections, draw_issue
+from pipeline.spread import InPlace
+from pipeline.streams.transforms import Values
+from pipeline.training.bundle import read_curves
+from stores.windows import Window
+from tests.make_rollout import INIT, LEADS, Made, ask, forecast, make_model, plan
+
+WHOLE = Window(0, 23, 0, 31)
+SAME, YEAR = ["2000-01", "2005-12"], ["2005-01", "2005-12"]
+BLOCKS = {"block_px": 7, "correlation_px": 2, "shares": [0.5, 0.25, 0.25]}
+BASINS = {"groups": "basins", "correlation_px": 1, "shares": [0.5, 0.25, 0.25]}
+VARIABLES = {"basins": {"files": "basins.tif", "units": "1", "kind": "classes"}}
+
+
+@pytest.fixture(scope="module", params=[BLOCKS, BASINS], ids=["blocks", "groups"])
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_model(
+        tmp_path_factory.mktemp("made"),
+        archive={"variables": VARIABLES},
+        split={"train": SAME, "validation": YEAR, "place": request.param},
+        training={"patch_px": 4, "epochs": 1, "patches_per_epoch": 40},
+        rollout={"interval": 0.8},
+    )
+
+
+def silent(done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+def score(made: Made, part: str, core: int = 32) -> Evaluation:
+    tiles, request = plan(made, core).tiles, ask(made, init=INIT)
+    return evaluate_part(made.recipe, request, tiles, part, spread=InPlace(), tell=silent)
+
+
+def direct(made: Made, part: str) -> dict[str, float]:
+    """Score model and climatology over all leads without tiles and without sums."""
+    squares: dict[str, list[Values]] = {MODEL: [], CLIMATOLOGY: []}
+    tile = plan(made, 32).tiles[0]
+    for init in plan_hindcasts(made.recipe, made.cube, part):
+        request = ask(made, init=made.cube.step.label(init))
+        forecaster = forecaster_of(request)
+        source = forecaster.source
+        times = made.cube.step.range(
+            made.cube.step.add(init, 1), made.cube.step.add(init, LEADS)
+        )
+        inside = source.domain(WHOLE) & source.area(part, WHOLE)
+        truth = source.truth(WHOLE, times)[:, inside]
+        found = forecaster.physical(tile, request)[0][:, inside]
+        squares[MODEL].append((found - truth) ** 2)
+        squares[CLIMATOLOGY].append((source.climatology(WHOLE, times)[:, inside] - truth) ** 2)
+    return {name: float(np.sqrt(np.mean(values))) for name, values in squares.items()}
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_only_pixels_of_the_part_are_scored_for_all_methods(made: Made, part: str) -> None:
+    found = score(made, part)
+    table = found.table[found.table["lead"] == "all"].set_index("method")
+    source = forecaster_of(ask(made)).source
+    n_pixels = int((source.domain(WHOLE) & source.area(part, WHOLE)).sum())
+    assert 20 < n_pixels < source.domain(WHOLE).sum() / 2
+    assert found.n_pixels == n_pixels
+    assert set(table["n"]) == {n_pixels * len(found.inits) * LEADS}
+    for method, rmse in direct(made, part).items():
+        assert table["rmse"][method] == pytest.approx(rmse, rel=1e-5)
+
+
+def test_tiles_without_a_pixel_of_the_part_are_not_computed(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiles, request = plan(made, 5).tiles, ask(made, init=INIT)
+    source = forecaster_of(request).source
+    wanted = {tile for tile in tiles if source.scored("test", tile.owns).any()}
+    assert 0 < len(wanted) < len(tiles) / 2
+    computed: Counter[object] = Counter()
+    owned = hindcast._members
+
+    def watched(forecaster: object, asked: object, case: hindcast.Case) -> Values:
+        computed[case.tile] += 1
+        return owned(forecaster, asked, case)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(hindcast, "_members", watched)
+    found = score(made, "test", core=5)
+    assert set(computed) == wanted
+    assert set(computed.values()) == {len(found.inits)}
+    whole = score(made, "test")
+    np.testing.assert_allclose(found.table["rmse"], whole.table["rmse"], rtol=1e-4)
+
+
+def test_margins_and_importances_are_those_of_pixels_that_validate(made: Made) -> None:
+    request, tiles = ask(made, init=INIT), plan(made, 32).tiles
+    n_pixels = int(forecaster_of(request).source.scored("validation", WHOLE).sum())
+    inits = plan_hindcasts(made.recipe, made.cube, "validation")
+    margins = calibrate(
+        made.recipe, request, tiles, "validation", spread=InPlace(), tell=silent
+    )
+    assert set(margins.n) == {n_pixels * len(inits)}
+    found = measure_importance(
+        made.recipe, request, tiles, Trial("validation", 2), spread=InPlace(), tell=silent
+    )
+    pooled = found.table[found.table["lead"] == "all"]
+    assert set(pooled["n"]) == {n_pixels * len(inits) * LEADS}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"folds": 4},
+        {"place": None, "train": ["2000-01", "2004-12"]},
+        {"train": ["2000-02", SAME[1]]},
+    ],
+)
+def test_a_model_is_not_scored_with_a_split_that_it_did_not_learn_by(
+    made: Made, change: dict[str, object]
+) -> None:
+    check_split(made.recipe, made.bundle)
+    later = made.recipe.split.with_values(test=("2006-03", "2007-12"))
+    check_split(made.recipe.with_values(split=later), made.bundle)  # the test may grow
+    other = made.recipe.split.with_values(**{"validation": ("2005-02", "2005-12")} | change)
+    with pytest.raises(ValueError, match="could be scored on what it learned; --set"):
+        check_split(made.recipe.with_values(split=other), made.bundle)
+
+
+def test_a_bundle_and_a_report_show_the_parts(made: Made, tmp_path: Path) -> None:
+    assert (made.bundle.path / "parts.png").stat().st_size > 1000
+    assert len(read_curves(made.bundle)) == 1
+    rolled = forecast(made, tmp_path, 32)
+    drawn = draw_issue(rolled, forecaster_of(ask(made)).source)
+    (section,) = _part_sections(made.recipe, rolled, drawn)
+    assert "by place" in section.text
+    assert section.figure is not None
+    label = str(section.figure.get_label())
+    assert all(f"{part}: " in label for part in ("train", "validation", "test", "free"))
