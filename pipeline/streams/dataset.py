@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from pipeline.spread import OnThreads, Spread, free_bytes
+from pipeline.streams.growing import grow_batches
 from pipeline.streams.loader import BlockLoader
-from pipeline.streams.order import Growing, order_by_blocks, plan_reads
+from pipeline.streams.order import order_by_blocks
 from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.samples import Batch, Sample
 
@@ -34,13 +35,6 @@ class _Way:
     load: Load
     spread: Spread
     by_block: bool
-
-
-class _Asked(list[Sample]):
-    """Samples that one task reads; short in the log of a worker that died over them."""
-
-    def __str__(self) -> str:
-        return f"{len(self)} samples from {self[0].init} {self[0].window}"
 
 
 class StreamedBatches(IterableDataset[list[Tensor]]):
@@ -140,18 +134,4 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
             yield from way.spread.ordered(way.load, wanted)
             return
         assert isinstance(self._load, BlockLoader)
-        samples = [sample for batch in wanted for sample in batch]
-        reads = plan_reads(
-            self._load.blocks(samples), most=self._load.per_read(samples[0].window)
-        )
-        empty = partial(self._load.empty, window=samples[0].window)
-        growing = Growing([len(batch) for batch in wanted], empty)
-        if way.spread.shares_memory:
-            rows = ([(growing.row(i), samples[i]) for i in read] for read in reads)
-            done = way.spread.ordered(self._load.fill, rows)
-        else:
-            sent = (_Asked(samples[i] for i in read) for read in reads)
-            arrived = way.spread.ordered(self._load, sent)
-            done = map(growing.put, reads, arrived)
-        for read, _ in zip(reads, done, strict=True):
-            yield from growing.take(read)
+        yield from grow_batches(self._load, wanted, way.spread)
