@@ -19,6 +19,7 @@ from flows.runtime import spread_on
 from pipeline.on_dask import OnDask
 from pipeline.recipes import Recipe, load_recipe
 from pipeline.spread import InPlace
+from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample
 from pipeline.streams.statistics import fit_stack
@@ -126,8 +127,8 @@ def assert_equal(one: Trained, other: Trained) -> None:
 
 def shares(recipe: Recipe, source: Source) -> list[list[list[Sample]]]:
     """List the batches of one process, then those of each of two ranks."""
-    samples = plan_training(recipe, source).train
-    given = {"batch": 5, "spread": InPlace(), "seed": 0, "per_epoch": 41}
+    samples = PatchPlan(tuple(plan_training(recipe, source).train), seed=0, per_epoch=41)
+    given = {"batch": 5, "spread": InPlace()}
     seats = [Seat(rank, n, "", ("", 0)) for rank, n in ((0, 1), (0, 2), (1, 2))]
     return [SharedBatches(None, samples, seat=seat, **given).plan() for seat in seats]
 

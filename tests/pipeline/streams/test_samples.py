@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.spread import InPlace
 from pipeline.streams.dataset import StreamedBatches
+from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.samples import Batch, Sample, Span, plan_inits
 from stores.times import Step, parse_time
 from stores.windows import Window
@@ -44,8 +47,8 @@ def remember(samples: list[Sample]) -> Batch:
 
 
 def stream(**changes: int | None) -> StreamedBatches:
-    wanted = {"seed": 3, "per_epoch": None} | changes
-    return StreamedBatches(remember, named(11), batch=4, spread=InPlace(), **wanted)  # type: ignore[arg-type]
+    plan = replace(PatchPlan(tuple(named(11)), seed=3), **changes)  # type: ignore[arg-type]
+    return StreamedBatches(remember, plan, batch=4, spread=InPlace())
 
 
 def seen(batches: StreamedBatches) -> list[int]:
