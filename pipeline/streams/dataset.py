@@ -57,7 +57,8 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
         load: reads the arrays of some samples; picklable.
         samples: all samples of the part, in their order, or the plan that draws them.
         batch: samples per batch.
-        spread: where samples are read, unless all of them fit into this process.
+        spread: where samples are read, unless all of them fit into this process. In place, a
+            thread reads ahead.
         device: what learns from the batches.
     """
 
@@ -115,8 +116,22 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
         if need <= have:
             cut = load.own_layers(_ALL_BYTES).cut
             return _Way("memory", "; ".join(told), cut, OnThreads(1))
-        why = f"{'; '.join(told)}; so {self._spread.n_workers} workers read them block by block"
-        return _Way("streamed", why, load, self._spread, by_block=True)
+        readers = self._readers
+        kind = "threads" if readers.shares_memory else "workers"
+        why = (
+            f"{'; '.join(told)}; so they are read block by block ({kind}: {readers.n_workers})"
+        )
+        return _Way("streamed", why, load, readers, by_block=True)
+
+    @property
+    def _readers(self) -> Spread:
+        """Who reads ahead; never the thread that learns.
+
+        Where a GPU computes, this process's share of the cores has nothing else to do.
+        """
+        if not isinstance(self._spread, InPlace):
+            return self._spread
+        return OnThreads(torch.get_num_threads() if self._device.type == "cuda" else 1)
 
     @property
     def _room(self) -> int:
@@ -159,7 +174,7 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
 
 
 def _compare(need: int, have: int, where: str) -> str:
-    return f"all samples take {need / 1e9:.2f} GB, and {have / 1e9:.2f} GB may be kept {where}"
+    return f"all samples take {need / 1e9:.2f} GB decoded, and {have / 1e9:.2f} GB may be kept {where}"
 
 
 def _tensor(array: npt.NDArray[np.generic] | Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Batches are those of a direct read, however chunks, memory, workers and blocks are cut."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from pipeline.recipes import ComputeRecipe, load_recipe
 from pipeline.spread import InPlace, OnThreads
 from pipeline.streams import dataset, slabs
 from pipeline.streams.dataset import StreamedBatches
+from pipeline.streams.layers import Layers
 from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.read import Source
-from pipeline.streams.samples import batch_loader
+from pipeline.streams.samples import Batch, Sample, batch_loader
 from pipeline.streams.statistics import fit_stack
 from pipeline.tiling.patches import Room
 from pipeline.training.plan import plan_training
@@ -141,6 +143,24 @@ def test_a_budget_below_one_sample_does_not_decode_anew_for_every_sample(
     assert len(reads) == once
 
 
+def test_what_is_streamed_in_place_is_read_ahead_and_not_by_the_thread_that_learns(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: set[str] = set()
+    cut = Layers.fill
+
+    def noted(layers: Layers, rows: Sequence[tuple[Batch, Sample]]) -> None:
+        readers.add(threading.current_thread().name)
+        cut(layers, rows)
+
+    monkeypatch.setattr(Layers, "fill", noted)
+    batches = stream(made, InPlace())
+    assert "block by block (threads: 1)" in batches.why
+    assert sum(len(batch[0]) for batch in batches) == 90
+    assert len(readers) == 1
+    assert threading.current_thread().name not in readers
+
+
 @pytest.mark.parametrize("memory", [0, 1 << 30])
 def test_a_resumed_epoch_continues_with_the_very_next_batch(made: Made, memory: int) -> None:
     whole = arrays(stream(made, OnThreads(2), memory=memory))
@@ -185,8 +205,6 @@ def test_a_buffer_that_would_fill_the_memory_is_made_smaller(
 
 
 def test_an_abandoned_epoch_leaves_no_thread_behind(made: Made) -> None:
-    import threading
-
     batches: Iterator[list[Tensor]] = iter(stream(made, OnThreads(2)))
     next(batches)
     assert any(t.name.startswith("cubecast") for t in threading.enumerate())
