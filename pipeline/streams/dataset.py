@@ -174,7 +174,8 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
 
 
 def _compare(need: int, have: int, where: str) -> str:
-    return f"all samples take {need / 1e9:.2f} GB decoded, and {have / 1e9:.2f} GB may be kept {where}"
+    sizes = f"{need / 1e9:.2f} GB decoded, and {have / 1e9:.2f} GB may be kept"
+    return f"all samples take {sizes} {where}"
 
 
 def _tensor(array: npt.NDArray[np.generic] | Tensor) -> Tensor:

@@ -52,7 +52,8 @@ class Keys:
 
     def __str__(self) -> str:
         """Be short in the log of a worker that died over them."""
-        return f"{len(self.inits)} samples from {self.inits[0]} y, x {self.windows[0].tolist()}"
+        first = self.samples()[0]
+        return f"{len(self.inits)} samples from {first.init} {first.window}"
 
 
 @dataclass(frozen=True, slots=True)

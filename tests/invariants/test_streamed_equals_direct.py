@@ -1,16 +1,20 @@
 """Batches are those of a direct read, however chunks, memory, workers and blocks are cut."""
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from torch import Tensor
 
 from flows.runtime import spread_on
 from pipeline.recipes import ComputeRecipe, load_recipe
-from pipeline.spread import InPlace, OnThreads
+from pipeline.spread import InPlace, OnThreads, Spread
 from pipeline.streams import dataset, slabs
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.streams.layers import Layers
@@ -102,12 +106,37 @@ def test_a_budget_changes_how_often_chunks_are_decoded_and_nothing_else(
     assert batches.plan() == stream(made, InPlace(), per_epoch=40).plan()
 
 
-def test_workers_change_neither_order_nor_bits(made: Made) -> None:
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Spread]:
     compute = ComputeRecipe(workers=2, threads=1, memory_gb=1.5, device="cpu")
-    with spread_on(compute) as workers:
-        batches = stream(made, workers)
-        assert workers.n_workers == 2
-        assert_same(arrays(batches), batches)
+    with spread_on(compute) as spread:
+        yield spread
+
+
+def test_workers_change_neither_order_nor_bits(made: Made, workers: Spread) -> None:
+    batches = stream(made, workers)
+    assert workers.n_workers == 2
+    assert "block by block (workers: 2)" in batches.why
+    assert_same(arrays(batches), batches)
+
+
+def test_a_worker_that_is_killed_while_it_reads_changes_no_bit(
+    made: Made, workers: Spread
+) -> None:
+    pids = set(workers.ordered(pid_of, range(8)))
+    batches = stream(made, workers)
+    found: list[list[npt.NDArray[np.generic]]] = []
+    for batch in batches:
+        if not found:
+            os.kill(min(pids), signal.SIGKILL)
+        found.append([tensor.numpy() for tensor in batch])
+    assert_same(found, batches)
+    assert min(pids) not in set(workers.ordered(pid_of, range(8)))
+
+
+def pid_of(_: int) -> int:
+    time.sleep(0.1)  # long enough that both workers get some
+    return os.getpid()
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from pipeline.spread import InPlace
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.streams.patchplan import PatchPlan
-from pipeline.streams.samples import Batch, Sample, Span, plan_inits
+from pipeline.streams.samples import Batch, Keys, Sample, Span, plan_inits
 from stores.times import Step, parse_time
 from stores.windows import Window
 
@@ -39,6 +40,14 @@ def test_samples_stop_where_the_cube_ends() -> None:
 def named(n: int) -> list[Sample]:
     start = parse_time("2001-01")
     return [Sample(MONTH.add(start, index), Window(0, 1, 0, 1)) for index in range(n)]
+
+
+def test_packed_samples_are_the_same_ones_in_their_order_and_say_little() -> None:
+    moved = [replace(s, window=Window(n, n + 9, 2 * n, 70)) for n, s in enumerate(named(11))]
+    again: Keys = pickle.loads(pickle.dumps(Keys.of(moved)))
+    assert again.samples() == moved
+    assert len({*moved, *again.samples()}) == 11
+    assert str(again) == "11 samples from 2001-01-01T00:00:00 y[0:9] x[0:70]"
 
 
 def remember(samples: list[Sample]) -> Batch:
