@@ -24,7 +24,7 @@ _UNKNOWN_S = 1e-9
 _COME = {
     "device": "cut on the device that learns",
     "memory": "cut from memory",
-    "streamed": "streamed by workers",
+    "streamed": "streamed",
 }
 
 

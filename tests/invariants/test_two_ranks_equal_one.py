@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from flows.runtime import spread_on
 from pipeline.on_dask import OnDask
 from pipeline.recipes import Recipe, load_recipe
 from pipeline.spread import InPlace
+from pipeline.streams.dataset import StreamedBatches
 from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample
@@ -172,6 +174,25 @@ def test_ranks_that_draw_random_numbers_learn_and_repeat(
 ) -> None:
     assert calm.curves["validation_loss"].iloc[-1] < calm.curves["validation_loss"][0]
     assert_equal(calm, train_model(by_chance(folder), source, tmp_path, spread=workers))
+
+
+def test_ranks_that_read_ahead_learn_what_ranks_learn_that_keep_all_samples(
+    folder: Path,
+    source: Source,
+    workers: OnDask,
+    calm: Trained,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "pipeline")
+    may_keep = partial(setattr, StreamedBatches, "memory_bytes")
+    workers._client.run(may_keep, 0)
+    try:
+        streamed = train_model(by_chance(folder), source, tmp_path, spread=workers)
+    finally:
+        workers._client.run(may_keep, None)
+    assert "so they are read block by block (threads: 1)" in caplog.text
+    assert_equal(calm, streamed)
 
 
 @pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.slow)])

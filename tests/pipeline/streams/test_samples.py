@@ -1,4 +1,5 @@
 import pickle
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -50,7 +51,7 @@ def test_packed_samples_are_the_same_ones_in_their_order_and_say_little() -> Non
     assert str(again) == "11 samples from 2001-01-01T00:00:00 y[0:9] x[0:70]"
 
 
-def remember(samples: list[Sample]) -> Batch:
+def remember(samples: Sequence[Sample]) -> Batch:
     months = np.array([sample.init.astype("datetime64[M]").astype(int) for sample in samples])
     return Batch(*(months for _ in Batch._fields))
 
