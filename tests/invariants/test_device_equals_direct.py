@@ -55,8 +55,6 @@ def test_batches_cut_on_a_device_are_those_of_a_direct_read(made: Made) -> None:
     assert valid.any()
     assert not valid.all()
     assert_same(found, batches)
-    batches.epoch = 1
-    assert_same(arrays(batches), batches)
 
 
 def test_a_device_needs_what_it_was_planned_to_hold_and_refuses_one_byte_less(
@@ -72,20 +70,19 @@ def test_a_device_needs_what_it_was_planned_to_hold_and_refuses_one_byte_less(
     batches.device_bytes = there.n_bytes - 1
     assert batches.mode == "streamed"
     assert "may be kept on cpu; all samples take" in batches.why
-    assert_same(arrays(batches), batches)
 
 
 def test_moved_patches_are_cut_on_a_device_too(made: Made) -> None:
     cube = made.source.open()
     domain = made.source.domain(Window.whole((cube.grid.height, cube.grid.width)))
-    moved = on_device(made, jitter_px=4, room=Room(domain, 0.1))
+    moved = on_device(made, per_epoch=40, jitter_px=4, room=Room(domain, 0.1))
     assert len({s.window for batch in moved.plan() for s in batch}) > 12
     assert_same(arrays(moved), moved)
 
 
 def test_a_stack_without_covariates_is_cut_on_a_device_too(made: Made) -> None:
     bare = replace(made.source, stack=Stack(made.source.stack.target))
-    batches = on_device(made._replace(source=bare))
+    batches = on_device(made._replace(source=bare), per_epoch=14)
     found = arrays(batches)
     assert found[0][2].shape[2] == found[0][3].shape[1] == 0
     assert_same(found, batches)
@@ -117,8 +114,11 @@ def test_a_training_from_the_device_gives_the_weights_of_one_from_memory(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    once = made.recipe.training.with_values(epochs=1, patches_per_epoch=40)
+    recipe = made.recipe.with_values(training=once)
+
     def train(name: str) -> Trained:
-        return train_model(made.recipe, made.source, tmp_path / name, spread=InPlace())
+        return train_model(recipe, made.source, tmp_path / name, spread=InPlace())
 
     caplog.set_level("INFO", "pipeline")
     memory = train("memory")

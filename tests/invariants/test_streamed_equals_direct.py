@@ -81,7 +81,7 @@ def test_annual_maps_of_other_years_are_streamed_too(tmp_path: Path) -> None:
     stack = fit_stack(recipe, cube, tmp_path / "fields.zarr", InPlace())
     source = Source(cube, tmp_path / "fields.zarr", stack)
     made = Made(recipe, source, list(plan_training(recipe, source).train))
-    for batches in (stream(made, InPlace()), on_device(made)):
+    for batches in (stream(made, InPlace(), per_epoch=45), on_device(made, per_epoch=45)):
         assert_same(arrays(batches), batches)
 
 
