@@ -24,6 +24,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import torch
 import zarr
 
 from benchmarks.common.case import NAME, VARIABLE
@@ -44,7 +45,7 @@ from benchmarks.common.peers import PEER, load_patches
 from benchmarks.large_grid import ARCHIVE, make_radar
 from flows.runtime import fix_threads, keep_memory, spread_on
 from pipeline.recipes import ComputeRecipe
-from pipeline.spread import OnThreads, Spread
+from pipeline.spread import InPlace, OnThreads, Spread
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.streams.fields import FIELDS
 from pipeline.streams.patchplan import PatchPlan
@@ -173,19 +174,29 @@ def cut_from_memory(case: Path, n_workers: int) -> Rate:
     return _measure_stream(case, OnThreads(n_workers), memory_bytes=1 << 62)
 
 
-def _measure_stream(case: Path, spread: Spread, *, memory_bytes: int) -> Rate:
+def cut_on_gpu(case: Path, _: int) -> Rate:
+    """Gather a second epoch from what the first one brought to the GPU."""
+    return _measure_stream(case, InPlace(), memory_bytes=0, device="cuda")
+
+
+def _measure_stream(
+    case: Path, spread: Spread, *, memory_bytes: int, device: str = "cpu"
+) -> Rate:
     """Time the second epoch: the first one touches memory that was never touched before."""
     source, span = open_source(case), Span(FRAMES - 1, 1)
     plan = PatchPlan(tuple(plan_samples(source)), seed=0, buffer=_BUFFER)
     whole = batch_loader(source, span).whole_bytes(plan.samples)
     load = batch_loader(source, span, worker_bytes=whole // _KEPT_SHARE)
-    batches = StreamedBatches(load, plan, batch=BATCH, spread=spread)
+    learns = torch.device(device)
+    batches = StreamedBatches(load, plan, batch=BATCH, spread=spread, device=learns)
     batches.memory_bytes = memory_bytes
     for _ in batches:
         pass
     batches.epoch, before = 1, held_bytes()
     with stopwatch() as spent:
         n = sum(len(target) for target, *_ in batches)
+        if device == "cuda":  # it may still be gathering
+            torch.cuda.synchronize()
     rate = Rate(n / spent(), peak_bytes() - before)
     check_batch(source, span, batches)
     return rate
@@ -195,7 +206,7 @@ def check_batch(source: Source, span: Span, batches: StreamedBatches) -> None:
     """Compare the first batch with what is read directly; speed without it is worth nothing."""
     expected = load_batch(source, span, batches.plan()[0])
     for found, array in zip(next(iter(batches)), expected, strict=True):
-        np.testing.assert_array_equal(found.numpy(), array)
+        np.testing.assert_array_equal(found.cpu().numpy(), array)
 
 
 def load_as_peers_do(case: Path, n_workers: int) -> Rate:
@@ -240,6 +251,8 @@ WAYS: dict[str, Callable[[Path, int], Rate]] = {
     f"{PEER}, in this process": load_alone,
     f"{PEER}, worker processes": load_as_peers_do,
 }
+if torch.cuda.is_available():
+    WAYS["ours, from the GPU's memory"] = cut_on_gpu
 
 
 def _report(found: dict[tuple[str, str], list[Rate]]) -> None:

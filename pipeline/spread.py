@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 import psutil
+from distributed import get_worker
 from distributed.system import MEMORY_LIMIT
 
 from pipeline.together import Line, Seat
@@ -76,9 +77,21 @@ class Spread(Protocol):
 
 
 def free_bytes() -> int:
-    """Say how much memory this process may still take: of the machine, or of its container."""
+    """Say how much memory this process may still take: of the machine, or of its limit.
+
+    A Dask worker has a limit of its own, beyond which it is killed; others may have that of
+    their container.
+    """
     own = int(psutil.Process().memory_info().rss)
-    return max(0, min(int(psutil.virtual_memory().available), int(MEMORY_LIMIT) - own))
+    return max(0, min(int(psutil.virtual_memory().available), _limit() - own))
+
+
+def _limit() -> int:
+    try:
+        limit = get_worker().memory_manager.memory_limit
+    except ValueError:  # not on a worker
+        limit = None
+    return int(limit or MEMORY_LIMIT)
 
 
 class Alone:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 
@@ -26,6 +26,16 @@ class Window:
     def whole(cls, shape: tuple[int, int]) -> Window:
         """Cover a grid of ``shape`` (y, x)."""
         return cls(0, shape[0], 0, shape[1])
+
+    @classmethod
+    def around(cls, windows: Collection[Window]) -> Window:
+        """Cover some windows, at least one, with the smallest box."""
+        return cls(
+            min(window.y0 for window in windows),
+            max(window.y1 for window in windows),
+            min(window.x0 for window in windows),
+            max(window.x1 for window in windows),
+        )
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -1,50 +1,50 @@
-"""Batches that workers read ahead while the network learns."""
+"""Batches that workers read ahead while the network learns, or that are cut from memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from pipeline.spread import OnThreads, Spread, free_bytes
+from pipeline.spread import InPlace, OnThreads, Spread, free_bytes
+from pipeline.streams.growing import grow_batches
 from pipeline.streams.loader import BlockLoader
-from pipeline.streams.order import Growing, order_by_blocks, plan_reads
+from pipeline.streams.order import order_by_blocks
 from pipeline.streams.patchplan import PatchPlan
+from pipeline.streams.resident import Resident
 from pipeline.streams.samples import Batch, Sample
 
-Mode = Literal["memory", "streamed"]
+Mode = Literal["device", "memory", "streamed"]
 Load = Callable[[Sequence[Sample]], Batch]
 
-_TRAINER_SHARE = 0.25  # of the free memory, for one part: training and validation both keep one
+_SHARE = 0.25  # of the free memory, for one part: training and validation both keep one
+_ALL_BYTES = 1 << 62
 _BUFFER_BYTES = 2 << 30  # of shuffled samples at once, however many the recipe asks for
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """How batches come: the mode and why, what loads, where, and whether by blocks."""
+    """How batches come: the mode and why, what gives them, where, and whether by blocks."""
 
     mode: Mode
     why: str
-    load: Load
+    load: Callable[[Sequence[Sample]], Batch | list[Tensor]]
     spread: Spread
-    by_block: bool
-
-
-class _Asked(list[Sample]):
-    """Samples that one task reads; short in the log of a worker that died over them."""
-
-    def __str__(self) -> str:
-        return f"{len(self)} samples from {self[0].init} {self[0].window}"
+    by_block: bool = False
 
 
 class StreamedBatches(IterableDataset[list[Tensor]]):
     """Stream batches through a bounded, ordered window of workers, or cut them from memory.
+
+    The memory is that of the device that learns, where batches then are at once, or that of
+    this process.
 
     Which samples stand in which batch is a pure function of (plan, epoch), and batches arrive
     in that order: neither the number of workers nor the mode changes a bit.
@@ -55,15 +55,17 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
 
     Args:
         load: reads the arrays of some samples; picklable.
-        samples: all samples of the part, or the plan that draws them.
+        samples: all samples of the part, in their order, or the plan that draws them.
         batch: samples per batch.
-        spread: where samples are read, unless all of them fit into this process.
-        seed: seed of the shuffle; None keeps the order of ``samples``. A plan has its own.
-        per_epoch: samples drawn per epoch; all by default. A plan has its own.
+        spread: where samples are read, unless all of them fit into this process. In place, a
+            thread reads ahead.
+        device: what learns from the batches.
     """
 
     memory_bytes: int | None = None
     """What may be kept in this process [B]; a quarter of the free memory by default."""
+    device_bytes: int | None = None
+    """What may be kept on a device [B]; a quarter of a GPU's free memory by default."""
 
     def __init__(
         self,
@@ -72,13 +74,13 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
         *,
         batch: int,
         spread: Spread,
-        seed: int | None = None,
-        per_epoch: int | None = None,
+        device: torch.device | None = None,
     ) -> None:
         if not isinstance(samples, PatchPlan):
-            samples = PatchPlan(tuple(samples), seed, per_epoch)
+            samples = PatchPlan(tuple(samples))
         self.patches = samples
         self._load, self._batch, self._spread = load, batch, spread
+        self._device = device or torch.device("cpu")
         self.epoch = 0
         self.first_batch = 0
         """Batches of this epoch that were learned from before; resumed training skips them."""
@@ -88,7 +90,7 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
 
     @property
     def mode(self) -> Mode:
-        """Say how batches come: cut from ``memory``, or ``streamed``."""
+        """Say how batches come: cut on the ``device``, cut from ``memory``, or ``streamed``."""
         return self._way.mode
 
     @property
@@ -99,22 +101,51 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
     @cached_property
     def _way(self) -> _Way:
         """Choose, once, how batches come; the numbers are the same either way."""
-        if not isinstance(self._load, BlockLoader):
+        load, reads = self._load, self.patches.reads
+        if not isinstance(load, BlockLoader):
             why = "what loads the samples reads each by itself"
-            return _Way("streamed", why, self._load, self._spread, by_block=False)
-        need = self._load.whole_bytes(self.patches.reads)
-        have = free_bytes() * _TRAINER_SHARE if self.memory_bytes is None else self.memory_bytes
-        sizes = f"{need / 1e9:.2f} GB decoded, and {have / 1e9:.2f} GB may be kept here"
+            return _Way("streamed", why, load, self._spread)
+        told = []
+        if have := self._device_room:
+            there = Resident(load.own_layers(0), reads, self._device)
+            told.append(_compare(there.n_bytes, have, f"on {self._device}"))
+            if there.n_bytes <= have:
+                return _Way("device", told[0], there.cut, InPlace())
+        need, have = load.whole_bytes(reads), self._room
+        told.append(_compare(need, have, "here"))
         if need <= have:
-            load = self._load.keep_all().cut
-            way = _Way(
-                "memory", f"all samples take {sizes}", load, OnThreads(1), by_block=False
-            )
-        else:
-            n = self._spread.n_workers
-            why = f"all samples take {sizes}, so {n} workers read them block by block"
-            way = _Way("streamed", why, self._load, self._spread, by_block=True)
-        return way
+            cut = load.own_layers(_ALL_BYTES).cut
+            return _Way("memory", "; ".join(told), cut, OnThreads(1))
+        readers = self._readers
+        kind = "threads" if readers.shares_memory else "workers"
+        why = (
+            f"{'; '.join(told)}; so they are read block by block ({kind}: {readers.n_workers})"
+        )
+        return _Way("streamed", why, load, readers, by_block=True)
+
+    @property
+    def _readers(self) -> Spread:
+        """Who reads ahead; never the thread that learns.
+
+        Where a GPU computes, this process's share of the cores has nothing else to do.
+        """
+        if not isinstance(self._spread, InPlace):
+            return self._spread
+        return OnThreads(torch.get_num_threads() if self._device.type == "cuda" else 1)
+
+    @property
+    def _room(self) -> int:
+        """What may be kept in this process [B]."""
+        asked = self.memory_bytes
+        return int(free_bytes() * _SHARE) if asked is None else asked
+
+    @property
+    def _device_room(self) -> int:
+        """What may be kept on the device [B]; a processor's memory is this process's."""
+        if self.device_bytes is not None or self._device.type != "cuda":
+            return self.device_bytes or 0
+        free, _ = torch.cuda.mem_get_info(self._device)
+        return int(free * _SHARE)
 
     def plan(self) -> list[list[Sample]]:
         """List all batches of this epoch."""
@@ -132,26 +163,22 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         for batch in self._batches(self.plan()[self.first_batch :]):
-            yield [torch.from_numpy(np.ascontiguousarray(array)) for array in Batch(*batch)]
+            yield [_tensor(array) for array in batch]
 
-    def _batches(self, wanted: list[list[Sample]]) -> Iterator[Batch]:
+    def _batches(self, wanted: list[list[Sample]]) -> Iterator[Batch | list[Tensor]]:
         way = self._way
-        if not way.by_block or not wanted:
-            yield from way.spread.ordered(way.load, wanted)
-            return
-        assert isinstance(self._load, BlockLoader)
-        samples = [sample for batch in wanted for sample in batch]
-        reads = plan_reads(
-            self._load.blocks(samples), most=self._load.per_read(samples[0].window)
-        )
-        empty = partial(self._load.empty, window=samples[0].window)
-        growing = Growing([len(batch) for batch in wanted], empty)
-        if way.spread.shares_memory:
-            rows = ([(growing.row(i), samples[i]) for i in read] for read in reads)
-            done = way.spread.ordered(self._load.fill, rows)
-        else:
-            sent = (_Asked(samples[i] for i in read) for read in reads)
-            arrived = way.spread.ordered(self._load, sent)
-            done = map(growing.put, reads, arrived)
-        for read, _ in zip(reads, done, strict=True):
-            yield from growing.take(read)
+        if way.by_block and wanted:
+            assert isinstance(self._load, BlockLoader)
+            return grow_batches(self._load, wanted, way.spread)
+        return way.spread.ordered(way.load, wanted)
+
+
+def _compare(need: int, have: int, where: str) -> str:
+    sizes = f"{need / 1e9:.2f} GB decoded, and {have / 1e9:.2f} GB may be kept"
+    return f"all samples take {sizes} {where}"
+
+
+def _tensor(array: npt.NDArray[np.generic] | Tensor) -> Tensor:
+    if isinstance(array, Tensor):
+        return array
+    return torch.from_numpy(np.ascontiguousarray(array))

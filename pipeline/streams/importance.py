@@ -81,25 +81,16 @@ def _scan(
 
 def _items(frames: Times, band: tuple[Window, ...]) -> Iterator[Item]:
     """Cut the work of a band into stretches of frames, each with the one before it."""
-    n = max(1, _SCAN_BYTES // (4 * _around(band).size))
+    n = max(1, _SCAN_BYTES // (4 * Window.around(band).size))
     for start in range(0, len(frames), n):
         wanted = frames[start : start + n]
         yield tuple(frames[max(0, start - 1) : start + n]), len(wanted), band
 
 
-def _around(windows: Sequence[Window]) -> Window:
-    return Window(
-        min(window.y0 for window in windows),
-        max(window.y1 for window in windows),
-        min(window.x0 for window in windows),
-        max(window.x1 for window in windows),
-    )
-
-
 def _measure(source: Source, kind: Kind, item: Item) -> Activity:
     """Measure some frames in the windows of a band (t, w); 0 where nothing is valid."""
     times, n_wanted, windows = item
-    around = _around(windows)
+    around = Window.around(windows)
     values = source.target(around, np.array(times))
     if kind == "changes":
         values = np.abs(np.diff(values, axis=0, prepend=values[:1]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import math
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ _PIXEL_BYTES = 5  # of a slab: float32 and whether it is valid
 
 
 @dataclass(frozen=True, slots=True)
-class _Forced:
+class Forced:
     """One forcing at the dates of one init: frames of a variable, or waves of the season."""
 
     places: Sequence[int] = ()
@@ -38,12 +39,12 @@ class _Forced:
 
 
 @dataclass(frozen=True, slots=True)
-class _Dates:
+class Dates:
     """What all samples of one init have in common."""
 
     places: Sequence[int]
     runs: Runs
-    forced: Sequence[_Forced]
+    forced: Sequence[Forced]
 
 
 class Layers:
@@ -62,49 +63,63 @@ class Layers:
         self, source: Source, span: Span, kept: Kept, inits: tuple[Time, Time] | None = None
     ) -> None:
         self.kept = kept
-        self._source, self._span, self._cube = source, span, source.open()
+        self.span, self._source, self._cube = span, source, source.open()
         self._grid = (self._cube.grid.height, self._cube.grid.width)
-        self._dates: dict[Time, _Dates] = {}
+        self._dates: dict[Time, Dates] = {}
         self._known: list[Series] = []
         stack = source.stack
-        self._target = self._slabs(stack.target)
-        self._forcings = [(forcing, self._slabs_of(forcing)) for forcing in stack.forcings]
+        self.target = self._slabs(stack.target)
+        self.forcings = [self._slabs_of(forcing) for forcing in stack.forcings]
         self._statics = [self._slabs_of(static) for static in stack.statics]
-        self._n_dated = 1 + sum(slabs is not None for _, slabs in self._forcings)
         self._place = place_maps(self._grid, Window.whole(self._grid))
-        flat = Shape.of([0], self._grid, (1, *self._target.shape.edges))
+        flat = Shape.of([0], self._grid, (1, *self.target.shape.edges))
         self._domain = Slabs("domain", flat, self._read_domain, kept)
         if inits is not None:
             self._bound(inits)
 
     def _bound(self, inits: tuple[Time, Time]) -> None:
         """Read nothing beyond what the first and the last init want."""
-        wanted: dict[Hashable, set[int]] = {self._target.key: set()}
-        for init in inits:
-            dates = self._dates_of(init)
-            wanted[self._target.key].update(dates.places)
-            for (_, slabs), forced in zip(self._forcings, dates.forced, strict=True):
-                if slabs:
-                    wanted.setdefault(slabs.key, set()).update(forced.places)
-        for slabs in (self._target, *(slabs for _, slabs in self._forcings)):
+        wanted = self.places(inits)
+        for slabs in (self.target, *self.forcings):
             if slabs:
                 places = wanted[slabs.key]
                 slabs.shape = slabs.shape.within(min(places), max(places))
         self._dates.clear()  # where frames stand in a slab follows from where it begins
 
     @property
+    def dated(self) -> dict[Hashable, Slabs]:
+        """Give the slabs of every variable with a date by their keys, the target's first."""
+        return {slabs.key: slabs for slabs in (self.target, *self.forcings) if slabs}
+
+    def places(self, inits: Iterable[Time]) -> dict[Hashable, set[int]]:
+        """Say which frames some inits want of every variable with a date."""
+        wanted: dict[Hashable, set[int]] = {key: set() for key in self.dated}
+        for dates in map(self.dates_of, inits):
+            wanted[self.target.key].update(dates.places)
+            for slabs, forced in zip(self.forcings, dates.forced, strict=True):
+                if slabs:
+                    wanted[slabs.key].update(forced.places)
+        return wanted
+
+    @property
     def edges(self) -> tuple[int, int]:
         """Rows and columns of the target's slabs [px]."""
-        return self._target.shape.edges
+        return self.target.shape.edges
 
     def first_place(self, init: Time) -> int:
         """Give the place in the cube of the first frame that a sample reads."""
-        return self._dates_of(init).places[0]
+        return self.dates_of(init).places[0]
 
     @property
     def frame_bytes(self) -> int:
         """Size of one frame of every variable in one slab [B]."""
-        return self._target.shape.rows * self._target.shape.cols * _PIXEL_BYTES * self._n_dated
+        n_dated = 1 + sum(slabs is not None for slabs in self.forcings)
+        return math.prod(self.edges) * _PIXEL_BYTES * n_dated
+
+    @property
+    def n_statics(self) -> int:
+        """Count the channels without a date."""
+        return sum(len(static.names) for static in self._source.stack.statics)
 
     def cut(self, samples: Sequence[Sample]) -> Batch:
         """Cut the arrays of some samples of one window shape."""
@@ -118,19 +133,18 @@ class Layers:
         widest = max((sample for _, sample in rows), key=self._n_corners)
         self.kept.need(_AT_ONCE * self.touched_bytes([widest.init], [widest.window]))
         for row, sample in sorted(rows, key=lambda given: self._nearness(given[1])):
-            window, dates = sample.window, self._dates_of(sample.init)
-            self._target.cut(dates.runs, window, (row.target, row.valid))
+            window, dates = sample.window, self.dates_of(sample.init)
+            self.target.cut(dates.runs, window, (row.target, row.valid))
             self._cut_forcings(row.forcings, dates.forced, window)
-            self._cut_statics(row.statics, window)
-            self._domain.cut(_STILL, window, (row.domain[None],))
+            self.cut_still(row.statics, row.domain, window)
 
     def _nearness(self, sample: Sample) -> tuple[int, int, Time]:
         """Give a key by which samples of the same slabs come one after the other."""
-        shape, window = self._target.shape, sample.window
+        shape, window = self.target.shape, sample.window
         return window.y0 // shape.rows, window.x0 // shape.cols, sample.init
 
     def _n_corners(self, sample: Sample) -> int:
-        return len(self._target.shape.corners(sample.window))
+        return len(self.target.shape.corners(sample.window))
 
     def sample_bytes(self, window: Window) -> int:
         """Say how much the arrays of one sample hold [B]."""
@@ -138,32 +152,27 @@ class Layers:
 
     def touched_bytes(self, inits: Sequence[Time], windows: Sequence[Window]) -> int:
         """Say how much all slabs hold that inits touch in windows [B]."""
-        every = [self._dates_of(init) for init in inits]
-        touched = [(self._target, {place for dates in every for place in dates.places})]
-        for number, (_, slabs) in enumerate(self._forcings):
-            if slabs:
-                touched.append((slabs, {p for d in every for p in d.forced[number].places}))
+        dated, wanted = self.dated, self.places(inits)
+        touched = [(dated[key], places) for key, places in wanted.items()]
         touched += [(slabs, {0}) for slabs in (*self._statics, self._domain) if slabs]
         return sum(s.touched_bytes(p, windows, _PIXEL_BYTES) for s, p in touched)
 
     def empty(self, n: int, window: Window) -> Batch:
         """Make room for samples of a window's shape."""
-        span, shape = self._span, window.shape
-        forcings, statics = self._source.stack.forcings, self._source.stack.statics
-        dated = sum(len(forcing.names) for forcing in forcings)
-        still = sum(len(static.names) for static in statics)
+        span, shape = self.span, window.shape
+        dated = sum(len(forcing.names) for forcing in self._source.stack.forcings)
         return Batch(
             target=np.empty((n, span.history + span.leads, *shape), dtype=np.float32),
             valid=np.empty((n, span.history + span.leads, *shape), dtype=bool),
             forcings=np.empty((n, span.n_forcing_times, dated, *shape), dtype=np.float32),
-            statics=np.empty((n, still, *shape), dtype=np.float32),
+            statics=np.empty((n, self.n_statics, *shape), dtype=np.float32),
             domain=np.empty((n, *shape), dtype=bool),
         )
 
-    def _cut_forcings(self, out: Values, forced: Sequence[_Forced], window: Window) -> None:
+    def _cut_forcings(self, out: Values, forced: Sequence[Forced], window: Window) -> None:
         """Cut forcings (n, f, y, x) in the order of their channels."""
         channel = 0
-        for (_, slabs), given in zip(self._forcings, forced, strict=True):
+        for slabs, given in zip(self.forcings, forced, strict=True):
             for wave in given.waves:
                 out[:, channel] = wave[:, None, None]
                 channel += 1
@@ -173,8 +182,9 @@ class Layers:
                     out[given.unknown, channel] = 0.0
                 channel += 1
 
-    def _cut_statics(self, out: Values, window: Window) -> None:
-        """Cut statics (s, y, x) in the order of their channels."""
+    def cut_still(self, out: Values, domain: npt.NDArray[np.bool_], window: Window) -> None:
+        """Cut statics (s, y, x) in the order of their channels, and the domain (y, x)."""
+        self._domain.cut(_STILL, window, (domain[None],))
         channel = 0
         for slabs in self._statics:
             if slabs:
@@ -185,24 +195,26 @@ class Layers:
                     out[channel] = place[window.slices]
                     channel += 1
 
-    def _dates_of(self, init: Time) -> _Dates:
+    def dates_of(self, init: Time) -> Dates:
+        """Say which frames an init wants."""
         if init not in self._dates:
-            step, span, target = self._cube.step, self._span, self._source.stack.target
+            step, span, target = self._cube.step, self.span, self._source.stack.target
             read, given = span.read_times(step, init), span.lead_times(step, init)
             places = self._cube.places(target.variable, np.concatenate([read, given]))
             times = span.forcing_times(step, init)
-            forced = [self._forced(f, slabs, times, init) for f, slabs in self._forcings]
-            self._dates[init] = _Dates(places, self._target.shape.runs(places), forced)
+            forcings = zip(self._source.stack.forcings, self.forcings, strict=True)
+            forced = [self._forced(f, slabs, times, init) for f, slabs in forcings]
+            self._dates[init] = Dates(places, self.target.shape.runs(places), forced)
         return self._dates[init]
 
     def _forced(
         self, forcing: Forcing, slabs: Slabs | None, times: Times, init: Time
-    ) -> _Forced:
+    ) -> Forced:
         if forcing.series is None or slabs is None:
-            return _Forced(waves=season_waves(self._cube.step, times))
+            return Forced(waves=season_waves(self._cube.step, times))
         wanted, unknown = known_times(self._cube, forcing, forcing.series, times, init)
         places = self._cube.places(forcing.series.variable, wanted)
-        return _Forced(places, slabs.shape.runs(places), unknown if unknown.any() else None)
+        return Forced(places, slabs.shape.runs(places), unknown if unknown.any() else None)
 
     def _slabs_of(self, covariate: Forcing | Static) -> Slabs | None:
         return self._slabs(covariate.series) if covariate.series else None

@@ -97,9 +97,9 @@ class BlockLoader:
         windows = sorted({sample.window for sample in samples})
         return self._layers().touched_bytes(inits, windows)
 
-    def keep_all(self) -> Layers:
-        """Give layers of this process that keep every slab once it is read."""
-        return Layers(self.source, self.span, Kept(1 << 62), self.inits)
+    def own_layers(self, kept_bytes: int) -> Layers:
+        """Give layers that share no slab with others, and keep theirs within a budget [B]."""
+        return Layers(self.source, self.span, Kept(kept_bytes), self.inits)
 
     def _layers(self) -> Layers:
         """Open the layers that this process shares between calls."""
@@ -107,9 +107,7 @@ class BlockLoader:
         stack = json.dumps(source.stack.to_json(), sort_keys=True)
         committed = (source.cube / "zarr.json").stat().st_mtime_ns
         key = (source.cube, committed, source.fields, stack, *self._asked)
-        return _SHARED.open(
-            key, lambda: Layers(source, self.span, Kept(self.worker_bytes), self.inits)
-        )
+        return _SHARED.open(key, lambda: self.own_layers(self.worker_bytes))
 
     @property
     def _asked(self) -> tuple[object, ...]:

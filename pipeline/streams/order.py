@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.streams.batch import Batch
-
 Order = npt.NDArray[np.int64]
-Indices = npt.NDArray[np.int64]
 
 
 def order_by_blocks(
@@ -75,54 +72,17 @@ def plan_reads(blocks: Sequence[Hashable], *, most: int) -> list[list[int]]:
     return reads
 
 
-class Growing:
-    """Batches that fill up in any order, and leave in theirs.
+def join_reads(reads: Sequence[Sequence[int]], *, most: int) -> list[list[int]]:
+    """Join reads that follow each other, because every task has a cost of its own.
 
     Args:
-        sizes: samples of each batch.
-        empty: makes room for some samples; what nobody has written yet takes no memory.
+        reads: places of an order, as ``plan_reads`` groups them.
+        most: samples in a joined read; a read that has more stays as it is.
     """
-
-    def __init__(self, sizes: Sequence[int], empty: Callable[[int], Batch]) -> None:
-        self._empty, self._missing = empty, list(sizes)
-        self._ends = np.cumsum(self._missing)
-        self._numbers = np.repeat(np.arange(len(sizes)), sizes)
-        self._growing: dict[int, Batch] = {}
-        self._next = 0
-
-    @property
-    def n_waiting(self) -> int:
-        """Batches that hold something and have not left."""
-        return len(self._growing)
-
-    def row(self, place: int) -> Batch:
-        """Give the arrays of one sample, each without its batch axis, to be written."""
-        (number,), (row,) = self._find([place])
-        return Batch(*(array[row] for array in self._grown(int(number))))
-
-    def put(self, places: Sequence[int], samples: Batch) -> None:
-        """Write samples that arrived together."""
-        numbers, rows = self._find(places)
-        for number in np.unique(numbers):
-            here = numbers == number
-            for grown, given in zip(self._grown(int(number)), samples, strict=True):
-                grown[rows[here]] = given[here]
-
-    def take(self, places: Sequence[int]) -> Iterator[Batch]:
-        """Count samples as written; give the batches that are whole and whose turn it is."""
-        for place in places:
-            self._missing[int(self._numbers[place])] -= 1
-        while self._next < len(self._missing) and not self._missing[self._next]:
-            yield self._growing.pop(self._next)
-            self._next += 1
-
-    def _find(self, places: Sequence[int]) -> tuple[Indices, Indices]:
-        """Find batch and row of samples."""
-        numbers = self._numbers[np.asarray(places)]
-        starts = np.concatenate([[0], self._ends])[numbers]
-        return numbers, np.asarray(places) - starts
-
-    def _grown(self, number: int) -> Batch:
-        if number not in self._growing:
-            self._growing[number] = self._empty(self._missing[number])
-        return self._growing[number]
+    joined: list[list[int]] = []
+    for read in reads:
+        if joined and len(joined[-1]) + len(read) <= most:
+            joined[-1] += read
+        else:
+            joined.append(list(read))
+    return joined

@@ -65,6 +65,10 @@ class Shape:
         y0, x0 = row * self.rows, col * self.cols
         return Window(y0, y0 + self.rows, x0, x0 + self.cols).clip(Window.whole(self.grid))
 
+    def windows(self, window: Window) -> list[Window]:
+        """Cut a window along the edges of slabs, where it stands in the grid."""
+        return [window.clip(self.box(*corner)) for corner in self.corners(window)]
+
     def parts(self, window: Window) -> list[Part]:
         """Cut a window along the edges of slabs."""
         parts = []

@@ -75,7 +75,7 @@ class SilentDiary(Diary):
 
 
 def _take_part(learn: Learn, seat: Seat, line: Line) -> None:
-    """Learn as one of the ranks; runs on a worker, which reads its share by itself."""
+    """Learn as one of the ranks; runs on a worker, whose threads read its share ahead."""
 
     def tell(done: float, total: float, note: str) -> None:
         line.say([done, total, note] if seat.rank == 0 else None)

@@ -21,6 +21,11 @@ log = logging.getLogger(__name__)
 
 CURVES = "curves.csv"
 _UNKNOWN_S = 1e-9
+_COME = {
+    "device": "cut on the device that learns",
+    "memory": "cut from memory",
+    "streamed": "streamed",
+}
 
 
 class Diary:
@@ -55,8 +60,7 @@ class Diary:
 
     def describe_stream(self, stream: StreamedBatches) -> None:
         """Say how patches come, and why."""
-        come = {"memory": "cut from memory", "streamed": "streamed by workers"}[stream.mode]
-        log.info("patches are %s: %s", come, stream.why)
+        log.info("patches are %s: %s", _COME[stream.mode], stream.why)
 
     def begin_epoch(self) -> None:
         """Start the clock."""

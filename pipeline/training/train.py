@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 from lightning.fabric import seed_everything
 
 from pipeline.models import ConvLSTM, ConvLSTMShape, count_parameters
@@ -19,6 +20,7 @@ from pipeline.recipes import Recipe
 from pipeline.spread import Spread
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.streams.draw import build_patch_plan
+from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample, Span, batch_loader
 from pipeline.together import Seat
@@ -103,11 +105,11 @@ def _learn(
     checkpoint = Checkpoint(folder, identity_of(recipe, source))
     _describe(recipe, learner, plan)
     _resume(learner, checkpoint)
+    streams = _streams(recipe, source, plan, spread, learner.fabric.device, seat)
     with _open_diary(recipe, learner, checkpoint, folder) as diary:
         fit = Fit(
             learner,
-            _stream(recipe, source, plan.train, spread, shuffled=True, seat=seat),
-            _stream(recipe, source, plan.validation, spread, shuffled=False, seat=seat),
+            *streams,
             checkpoint,
             recipe.training.checkpoint_minutes,
             diary,
@@ -178,23 +180,32 @@ def _build_scores(recipe: Recipe, source: Source, span: Span) -> list[Score]:
     return [MeanLoss(), LeadRMSE(lead)]
 
 
-def _stream(
+def _streams(
     recipe: Recipe,
     source: Source,
-    samples: Sequence[Sample],
+    plan: TrainingPlan,
     spread: Spread,
-    *,
-    shuffled: bool,
-    seat: Seat | None = None,
-) -> StreamedBatches:
+    device: torch.device,
+    seat: Seat | None,
+) -> tuple[StreamedBatches, StreamedBatches]:
+    """Open the batches to learn from, and those that judge."""
     span = Span(recipe.rollout.history, recipe.training.leads)
-    streams = stream_for(seat, shared=shuffled)
-    drawn = build_patch_plan(recipe, source, span, samples, spread) if shuffled else samples
-    return streams(
-        batch_loader(source, span, samples=samples),
-        drawn,
-        batch=recipe.training.batch,
-        spread=spread,
+    drawn = build_patch_plan(recipe, source, span, plan.train, spread)
+
+    def opened(
+        samples: Sequence[Sample], given: Sequence[Sample] | PatchPlan, *, shared: bool
+    ) -> StreamedBatches:
+        return stream_for(seat, shared=shared)(
+            batch_loader(source, span, samples=samples),
+            given,
+            batch=recipe.training.batch,
+            spread=spread,
+            device=device,
+        )
+
+    return (
+        opened(plan.train, drawn, shared=True),
+        opened(plan.validation, plan.validation, shared=False),
     )
 
 

@@ -1,103 +1,43 @@
 """Batches are those of a direct read, however chunks, memory, workers and blocks are cut."""
 
-from collections.abc import Iterator
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-import zarr
 from torch import Tensor
 
 from flows.runtime import spread_on
-from pipeline.recipes import ComputeRecipe, Recipe, load_recipe
+from pipeline.recipes import ComputeRecipe, load_recipe
 from pipeline.spread import InPlace, OnThreads, Spread
 from pipeline.streams import dataset, slabs
 from pipeline.streams.dataset import StreamedBatches
+from pipeline.streams.layers import Layers
 from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.read import Source
-from pipeline.streams.samples import Sample, Span, batch_loader, load_batch
+from pipeline.streams.samples import Batch, Sample, batch_loader
 from pipeline.streams.statistics import fit_stack
 from pipeline.tiling.patches import Room
 from pipeline.training.plan import plan_training
-from stores.arrays import commit_group
 from stores.cube import Cube
 from stores.windows import Window
 from tests.make import (
-    RAIN_FILES,
     ingest,
     make_archive,
-    make_cube,
     make_recipe,
     write_tiff,
 )
-
-SPAN = Span(3, 2)
-VARIABLES = {
-    "wet": {"files": RAIN_FILES, "units": "1"},
-    "late": {"files": RAIN_FILES, "units": "1"},
-}
-COVARIATES = [
-    {"kind": "derived", "of": "season"},
-    {
-        "kind": "step",
-        "variable": "wet",
-        "future": "climatology",
-        "delay": 1,
-        "transform": ["anomaly", "zscore"],
-    },
-    {"kind": "step", "variable": "late", "future": "persist", "delay": 2},
-    {"kind": "derived", "of": "lonlat"},
-    {"kind": "static", "variable": "elevation"},
-]
-
-
-class Made(NamedTuple):
-    recipe: Recipe
-    source: Source
-    samples: list[Sample]
-
-
-def rechunk(cube: Path, chunk: tuple[int, int, int]) -> None:
-    """Write every variable anew in other chunks."""
-    for name in Cube.open(cube).variables:
-        old = zarr.open_array(cube / name, mode="r")
-        values, attributes = np.asarray(old[...]), dict(old.attrs)
-        dims = old.metadata.dimension_names  # type: ignore[union-attr]
-        array = zarr.create_array(
-            cube / name,
-            shape=values.shape,
-            dtype=values.dtype,
-            chunks=chunk[3 - values.ndim :],
-            fill_value=np.nan,
-            dimension_names=dims,
-            attributes=attributes,
-            overwrite=True,
-        )
-        array[...] = values
-    commit_group(cube)
-
-
-def make(folder: Path, chunk: tuple[int, int, int] | None = None, **training: object) -> Made:
-    cube = make_cube(
-        folder,
-        archive={"variables": VARIABLES},
-        covariates=COVARIATES,
-        target={"transform": ["log1p", "anomaly", "zscore"]},
-        training={"patch_px": 9, **training},
-    )
-    if chunk:
-        rechunk(cube, chunk)
-    recipe = load_recipe(folder / "recipe.yaml")
-    stack = fit_stack(recipe, cube, folder / "fields.zarr", InPlace())
-    source = Source(cube, folder / "fields.zarr", stack)
-    return Made(recipe, source, list(plan_training(recipe, source).train))
+from tests.make_streams import SPAN, Made, arrays, assert_same, make_source, on_device, stream
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return make(tmp_path_factory.mktemp("made"), (5, 8, 7))
+    return make_source(tmp_path_factory.mktemp("made"), (5, 8, 7))
 
 
 @pytest.fixture(autouse=True)
@@ -107,38 +47,11 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slabs, "SLAB_BYTES", 4 * 8 * 7 * 4)
 
 
-def stream(
-    made: Made, spread: Spread, *, memory: int = 0, worker: int = 1 << 20, **plan: object
-) -> StreamedBatches:
-    load = batch_loader(made.source, SPAN, worker_bytes=worker, samples=made.samples)
-    wanted = {"seed": 4, "per_epoch": 90, "buffer": 30} | plan
-    patches = PatchPlan(tuple(made.samples), **wanted)  # type: ignore[arg-type]
-    batches = StreamedBatches(load, patches, batch=7, spread=spread)
-    batches.memory_bytes = memory
-    return batches
-
-
-def arrays(batches: StreamedBatches) -> list[list[npt.NDArray[np.generic]]]:
-    return [[tensor.numpy() for tensor in batch] for batch in batches]
-
-
-def assert_same(found: list[list[npt.NDArray[np.generic]]], batches: StreamedBatches) -> None:
-    """Compare with a direct read of the plan, bit for bit."""
-    made = batches._load
-    plan = batches.plan()
-    assert len(found) == len(plan)
-    for one, samples in zip(found, plan, strict=True):
-        direct = load_batch(made.source, made.span, samples)  # type: ignore[attr-defined]
-        for array, expected in zip(one, direct, strict=True):
-            assert array.dtype == expected.dtype
-            np.testing.assert_array_equal(array, expected)
-
-
 @pytest.mark.parametrize("chunk", [None, (1, 8, 8), (4, 23, 5)])
 def test_streamed_batches_are_those_of_a_direct_read_in_any_layout(
     tmp_path: Path, chunk: tuple[int, int, int] | None
 ) -> None:
-    made = make(tmp_path, chunk)
+    made = make_source(tmp_path, chunk)
     batches = stream(made, InPlace())
     found = arrays(batches)
     assert batches.mode == "streamed"
@@ -168,8 +81,8 @@ def test_annual_maps_of_other_years_are_streamed_too(tmp_path: Path) -> None:
     stack = fit_stack(recipe, cube, tmp_path / "fields.zarr", InPlace())
     source = Source(cube, tmp_path / "fields.zarr", stack)
     made = Made(recipe, source, list(plan_training(recipe, source).train))
-    batches = stream(made, InPlace())
-    assert_same(arrays(batches), batches)
+    for batches in (stream(made, InPlace(), per_epoch=45), on_device(made, per_epoch=45)):
+        assert_same(arrays(batches), batches)
 
 
 def test_batches_from_memory_are_those_of_the_stream(made: Made) -> None:
@@ -193,12 +106,37 @@ def test_a_budget_changes_how_often_chunks_are_decoded_and_nothing_else(
     assert batches.plan() == stream(made, InPlace(), per_epoch=40).plan()
 
 
-def test_workers_change_neither_order_nor_bits(made: Made) -> None:
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Spread]:
     compute = ComputeRecipe(workers=2, threads=1, memory_gb=1.5, device="cpu")
-    with spread_on(compute) as workers:
-        batches = stream(made, workers)
-        assert workers.n_workers == 2
-        assert_same(arrays(batches), batches)
+    with spread_on(compute) as spread:
+        yield spread
+
+
+def test_workers_change_neither_order_nor_bits(made: Made, workers: Spread) -> None:
+    batches = stream(made, workers)
+    assert workers.n_workers == 2
+    assert "block by block (workers: 2)" in batches.why
+    assert_same(arrays(batches), batches)
+
+
+def test_a_worker_that_is_killed_while_it_reads_changes_no_bit(
+    made: Made, workers: Spread
+) -> None:
+    pids = set(workers.ordered(pid_of, range(8)))
+    batches = stream(made, workers)
+    found: list[list[npt.NDArray[np.generic]]] = []
+    for batch in batches:
+        if not found:
+            os.kill(min(pids), signal.SIGKILL)
+        found.append([tensor.numpy() for tensor in batch])
+    assert_same(found, batches)
+    assert min(pids) not in set(workers.ordered(pid_of, range(8)))
+
+
+def pid_of(_: int) -> int:
+    time.sleep(0.1)  # long enough that both workers get some
+    return os.getpid()
 
 
 @pytest.fixture
@@ -234,6 +172,24 @@ def test_a_budget_below_one_sample_does_not_decode_anew_for_every_sample(
     assert len(reads) == once
 
 
+def test_what_is_streamed_in_place_is_read_ahead_and_not_by_the_thread_that_learns(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: set[str] = set()
+    cut = Layers.fill
+
+    def noted(layers: Layers, rows: Sequence[tuple[Batch, Sample]]) -> None:
+        readers.add(threading.current_thread().name)
+        cut(layers, rows)
+
+    monkeypatch.setattr(Layers, "fill", noted)
+    batches = stream(made, InPlace())
+    assert "block by block (threads: 1)" in batches.why
+    assert sum(len(batch[0]) for batch in batches) == 90
+    assert len(readers) == 1
+    assert threading.current_thread().name not in readers
+
+
 @pytest.mark.parametrize("memory", [0, 1 << 30])
 def test_a_resumed_epoch_continues_with_the_very_next_batch(made: Made, memory: int) -> None:
     whole = arrays(stream(made, OnThreads(2), memory=memory))
@@ -260,9 +216,8 @@ def test_moved_patches_and_unshuffled_ones_are_streamed_too(made: Made) -> None:
 
 def test_small_epochs_keep_the_order_that_published_numbers_come_from(made: Made) -> None:
     load = batch_loader(made.source, SPAN)
-    batches = StreamedBatches(
-        load, made.samples, batch=7, spread=InPlace(), seed=4, per_epoch=90
-    )
+    plan = PatchPlan(tuple(made.samples), seed=4, per_epoch=90)
+    batches = StreamedBatches(load, plan, batch=7, spread=InPlace())
     batches.epoch = 3
     order = np.random.default_rng([4, 3]).permutation(np.arange(len(made.samples)))[:90]
     planned = [sample for batch in batches.plan() for sample in batch]
@@ -279,8 +234,6 @@ def test_a_buffer_that_would_fill_the_memory_is_made_smaller(
 
 
 def test_an_abandoned_epoch_leaves_no_thread_behind(made: Made) -> None:
-    import threading
-
     batches: Iterator[list[Tensor]] = iter(stream(made, OnThreads(2)))
     next(batches)
     assert any(t.name.startswith("cubecast") for t in threading.enumerate())

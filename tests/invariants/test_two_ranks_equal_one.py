@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from flows.runtime import spread_on
 from pipeline.on_dask import OnDask
 from pipeline.recipes import Recipe, load_recipe
 from pipeline.spread import InPlace
+from pipeline.streams.dataset import StreamedBatches
+from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample
 from pipeline.streams.statistics import fit_stack
@@ -127,8 +130,8 @@ def assert_equal(one: Trained, other: Trained) -> None:
 
 def shares(recipe: Recipe, source: Source) -> list[list[list[Sample]]]:
     """List the batches of one process, then those of each of two ranks."""
-    samples = plan_training(recipe, source).train
-    given = {"batch": 5, "spread": InPlace(), "seed": 0, "per_epoch": 41}
+    samples = PatchPlan(tuple(plan_training(recipe, source).train), seed=0, per_epoch=41)
+    given = {"batch": 5, "spread": InPlace()}
     seats = [Seat(rank, n, "", ("", 0)) for rank, n in ((0, 1), (0, 2), (1, 2))]
     return [SharedBatches(None, samples, seat=seat, **given).plan() for seat in seats]
 
@@ -172,6 +175,25 @@ def test_ranks_that_draw_random_numbers_learn_and_repeat(
 ) -> None:
     assert calm.curves["validation_loss"].iloc[-1] < calm.curves["validation_loss"][0]
     assert_equal(calm, train_model(by_chance(folder), source, tmp_path, spread=workers))
+
+
+def test_ranks_that_read_ahead_learn_what_ranks_learn_that_keep_all_samples(
+    folder: Path,
+    source: Source,
+    workers: OnDask,
+    calm: Trained,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "pipeline")
+    may_keep = partial(setattr, StreamedBatches, "memory_bytes")
+    workers._client.run(may_keep, 0)
+    try:
+        streamed = train_model(by_chance(folder), source, tmp_path, spread=workers)
+    finally:
+        workers._client.run(may_keep, None)
+    assert "so they are read block by block (threads: 1)" in caplog.text
+    assert_equal(calm, streamed)
 
 
 @pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.slow)])

@@ -10,7 +10,7 @@ from flows.runtime import OffersGpu, spread_on
 from pipeline import together as companions
 from pipeline.on_dask import OnDask
 from pipeline.recipes import ComputeRecipe
-from pipeline.spread import InPlace
+from pipeline.spread import InPlace, free_bytes
 from pipeline.together import Line, Seat
 
 
@@ -35,6 +35,10 @@ def sit(seat: Seat, line: Line) -> tuple[Seat, int]:
     line.say([seat.rank, "here"])
     time.sleep(0.2)
     return seat, os.getpid()
+
+
+def look_for_room(seat: Seat, line: Line) -> int:
+    return free_bytes()
 
 
 def fail_alone(seat: Seat, line: Line) -> None:
@@ -81,6 +85,11 @@ def test_companions_sit_on_different_workers_and_know_where_to_meet(workers: OnD
     assert first.meeting == second.meeting
     assert first.meeting[0] == first.host == "127.0.0.1"
     assert sorted(map(tuple, heard)) == [(0, "here"), (1, "here")]
+
+
+def test_companions_may_take_no_more_memory_than_their_worker_has(workers: OnDask) -> None:
+    assert free_bytes() > 3 * 10**9  # this process may take more
+    assert all(10**8 < room < 1.5 * 10**9 for room in run(workers, look_for_room))
 
 
 def test_one_that_fails_stops_the_others_and_its_error_is_told(workers: OnDask) -> None:

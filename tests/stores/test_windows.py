@@ -26,6 +26,15 @@ def test_clip_keeps_the_pixels_that_both_windows_have(one: Window, other: Window
     assert _pixels(one.clip(other)) == _pixels(one) & _pixels(other)
 
 
+@given(st.lists(windows(), min_size=1, max_size=5))
+def test_a_window_around_others_is_the_smallest_that_holds_them(inner: list[Window]) -> None:
+    around = Window.around(inner)
+    assert all(around.contains(window) for window in inner)
+    y0, x0 = min(w.y0 for w in inner), min(w.x0 for w in inner)
+    y1, x1 = max(w.y1 for w in inner), max(w.x1 for w in inner)
+    assert around.shape == (y1 - y0, x1 - x0)
+
+
 @given(windows(), windows())
 def test_a_window_contains_another_when_its_pixels_do(one: Window, other: Window) -> None:
     if other.size:

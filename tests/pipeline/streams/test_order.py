@@ -1,3 +1,4 @@
+import itertools
 from typing import Any
 
 import numpy as np
@@ -6,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.streams.batch import Batch
-from pipeline.streams.order import Growing, order_by_blocks, plan_reads
+from pipeline.streams.growing import Growing
+from pipeline.streams.order import join_reads, order_by_blocks, plan_reads
 
 blocks = st.lists(st.integers(0, 6), min_size=1, max_size=80)
 
@@ -57,6 +59,18 @@ def test_reads_hold_every_place_once_and_nothing_waits_beyond_the_buffer(
         while left in arrived:
             left += 1
         assert len(arrived) - left <= room + most
+
+
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=20), most=st.integers(1, 20))
+def test_joined_reads_keep_every_place_in_turn_and_stay_small(
+    sizes: list[int], most: int
+) -> None:
+    ends = np.cumsum(sizes)
+    reads = [list(range(end - size, end)) for size, end in zip(sizes, ends, strict=True)]
+    joined = join_reads(reads, most=most)
+    assert [place for read in joined for place in read] == list(range(ends[-1]))
+    assert all(len(read) <= max(most, *sizes) for read in joined)
+    assert all(len(a) + len(b) > most for a, b in itertools.pairwise(joined))
 
 
 @given(

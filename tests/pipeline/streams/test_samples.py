@@ -1,3 +1,7 @@
+import pickle
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,7 +9,8 @@ from hypothesis import strategies as st
 from pipeline.recipes import SplitRecipe
 from pipeline.spread import InPlace
 from pipeline.streams.dataset import StreamedBatches
-from pipeline.streams.samples import Batch, Sample, Span, plan_inits
+from pipeline.streams.patchplan import PatchPlan
+from pipeline.streams.samples import Batch, Keys, Sample, Span, plan_inits
 from stores.times import Step, parse_time
 from stores.windows import Window
 
@@ -71,14 +76,22 @@ def named(n: int) -> list[Sample]:
     return [Sample(MONTH.add(start, index), Window(0, 1, 0, 1)) for index in range(n)]
 
 
-def remember(samples: list[Sample]) -> Batch:
+def test_packed_samples_are_the_same_ones_in_their_order_and_say_little() -> None:
+    moved = [replace(s, window=Window(n, n + 9, 2 * n, 70)) for n, s in enumerate(named(11))]
+    again: Keys = pickle.loads(pickle.dumps(Keys.of(moved)))
+    assert again.samples() == moved
+    assert len({*moved, *again.samples()}) == 11
+    assert str(again) == "11 samples from 2001-01-01T00:00:00 y[0:9] x[0:70]"
+
+
+def remember(samples: Sequence[Sample]) -> Batch:
     months = np.array([sample.init.astype("datetime64[M]").astype(int) for sample in samples])
     return Batch(*(months for _ in Batch._fields))
 
 
 def stream(**changes: int | None) -> StreamedBatches:
-    wanted = {"seed": 3, "per_epoch": None} | changes
-    return StreamedBatches(remember, named(11), batch=4, spread=InPlace(), **wanted)  # type: ignore[arg-type]
+    plan = replace(PatchPlan(tuple(named(11)), seed=3), **changes)  # type: ignore[arg-type]
+    return StreamedBatches(remember, plan, batch=4, spread=InPlace())
 
 
 def seen(batches: StreamedBatches) -> list[int]:
