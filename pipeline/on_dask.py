@@ -13,7 +13,7 @@ from typing import Any, Generic
 
 from distributed import Client, Future, KilledWorker, wait
 
-from pipeline.spread import Item, Result
+from pipeline.spread import IN_FLIGHT, Item, Result
 from pipeline.together import GPU, Line, Seat, Together
 
 log = logging.getLogger(__name__)
@@ -28,13 +28,21 @@ class OnDask:
     Args:
         client: connected client.
         revive: called when workers are missing; brings them back.
+        on_gpu: whether only workers that have a GPU take items.
     """
 
     shares_memory = False
 
-    def __init__(self, client: Client, revive: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, client: Client, revive: Callable[[], None] | None = None, on_gpu: bool = False
+    ) -> None:
         self._client = client
         self._revive = revive
+        self._on_gpu = on_gpu
+
+    def with_gpu(self, needed: bool) -> OnDask:
+        """Give this place, or where a GPU is ``needed`` the workers that have one."""
+        return OnDask(self._client, self._revive, on_gpu=True) if needed else self
 
     @property
     def n_workers(self) -> int:
@@ -42,35 +50,22 @@ class OnDask:
         return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
 
     def ordered(
-        self,
-        function: Callable[[Item], Result],
-        items: Iterable[Item],
-        *,
-        in_flight: int | None = None,
-        on_gpu: bool = False,
+        self, function: Callable[[Item], Result], items: Iterable[Item]
     ) -> Iterator[Result]:
         """Yield results in order through a bounded window."""
-        start = partial(self._start, function, on_gpu=on_gpu)
-        rest = iter(items)
-        window = deque(map(start, islice(rest, self._width(in_flight, on_gpu=on_gpu))))
+        start, rest = partial(self._start, function), iter(items)
+        window = deque(map(start, islice(rest, self._width())))
         while window:
             yield window[0].result()
             window.popleft()
             window.extend(map(start, islice(rest, 1)))
 
     def each(
-        self,
-        function: Callable[[Item], Result],
-        items: Iterable[Item],
-        *,
-        in_flight: int | None = None,
-        on_gpu: bool = False,
+        self, function: Callable[[Item], Result], items: Iterable[Item]
     ) -> Iterator[tuple[Item, Result]]:
         """Yield items with their results as they finish, through a bounded window."""
-        start = partial(self._start, function, on_gpu=on_gpu)
-        rest = iter(items)
-        first = islice(rest, self._width(in_flight, on_gpu=on_gpu))
-        running = {item.future: item for item in map(start, first)}
+        start, rest = partial(self._start, function), iter(items)
+        running = {item.future: item for item in map(start, islice(rest, self._width()))}
         while running:
             for future in self._finished(list(running)):
                 item = running.pop(future)
@@ -86,19 +81,20 @@ class OnDask:
         *,
         hear: Callable[[Any], None],
         is_ending: Callable[[], bool],
-        on_gpu: bool = False,
     ) -> list[Result]:
         """Run a function on ``n`` workers at once; all stop when one fails."""
         look_after = self._revive or (lambda: None)
-        return Together(self._client, n, on_gpu, look_after, is_ending).run(function, hear)
+        return Together(self._client, n, self._on_gpu, look_after, is_ending).run(
+            function, hear
+        )
 
-    def _width(self, in_flight: int | None, *, on_gpu: bool) -> int:
+    def _width(self) -> int:
         """Say how many items may be on their way.
 
         Raises:
             ValueError: they need a GPU and nobody offers one, so they would wait for ever.
         """
-        if on_gpu:
+        if self._on_gpu:
             workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
             if not any(worker["resources"].get(GPU) for worker in workers):
                 raise ValueError(
@@ -106,16 +102,10 @@ class OnDask:
                     f"resource {GPU!r}, so its work would wait for ever; start them with "
                     "'dask worker --resources GPU=1', or set compute.device=cpu"
                 )
-        return in_flight or 2 * self.n_workers
+        return IN_FLIGHT * self.n_workers
 
-    def _start(
-        self,
-        function: Callable[[Item], Result],
-        item: Item,
-        *,
-        on_gpu: bool,
-    ) -> _Running[Item, Result]:
-        resources = {GPU: 1} if on_gpu else None
+    def _start(self, function: Callable[[Item], Result], item: Item) -> _Running[Item, Result]:
+        resources = {GPU: 1} if self._on_gpu else None
         submit = partial(self._client.submit, function, item, pure=False, resources=resources)
         return _Running(submit, item, self._finished)
 

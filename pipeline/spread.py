@@ -1,7 +1,7 @@
 """Spread work over workers: this process, its threads, or (``on_dask``) those of a cluster.
 
-Work is a plain function and a list of small, picklable items; results are small too. At most
-``in_flight`` items are on their way at a time, so that nothing fills up.
+Work is a plain function and a list of small, picklable items; results are small too. Twice as
+many items as there are workers are on their way at a time, so that nothing fills up.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import psutil
 from distributed import get_worker
@@ -20,6 +20,9 @@ from pipeline.together import Line, Seat
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+IN_FLIGHT = 2
+"""Items of each worker: one that is computed, and one that is there when it is done."""
 
 
 class Spread(Protocol):
@@ -33,28 +36,21 @@ class Spread(Protocol):
     def n_workers(self) -> int:
         """How many items run at the same time."""
 
+    def with_gpu(self, needed: bool) -> Spread:
+        """Give this place, or where a GPU is ``needed`` the part of it that has one.
+
+        There each worker takes as many items at a time as it has GPUs.
+        """
+
     def ordered(
-        self,
-        function: Callable[[Item], Result],
-        items: Iterable[Item],
-        *,
-        in_flight: int | None = None,
-        on_gpu: bool = False,
+        self, function: Callable[[Item], Result], items: Iterable[Item]
     ) -> Iterator[Result]:
         """Yield results in the order of ``items``, whatever the number of workers."""
 
     def each(
-        self,
-        function: Callable[[Item], Result],
-        items: Iterable[Item],
-        *,
-        in_flight: int | None = None,
-        on_gpu: bool = False,
+        self, function: Callable[[Item], Result], items: Iterable[Item]
     ) -> Iterator[tuple[Item, Result]]:
-        """Yield every item with its result, as they finish.
-
-        With ``on_gpu`` only workers that have a GPU take items, each as many as it has GPUs.
-        """
+        """Yield every item with its result, as they finish."""
 
     def together(
         self,
@@ -63,7 +59,6 @@ class Spread(Protocol):
         *,
         hear: Callable[[Any], None],
         is_ending: Callable[[], bool],
-        on_gpu: bool = False,
     ) -> list[Result]:
         """Run ``function`` ``n`` times at once, each on a worker of its own.
 
@@ -97,6 +92,10 @@ def _limit() -> int:
 class Alone:
     """A place with one process: nothing runs there at the same time."""
 
+    def with_gpu(self, needed: bool) -> Self:
+        """Give this place: a process computes on the GPU that it sees."""
+        return self
+
     def together(
         self,
         function: Callable[[Seat, Line], Result],
@@ -104,7 +103,6 @@ class Alone:
         *,
         hear: Callable[[Any], None],
         is_ending: Callable[[], bool],
-        on_gpu: bool = False,
     ) -> list[Result]:
         """Refuse: the parts of one process would wait for each other."""
         raise ValueError(
@@ -121,23 +119,13 @@ class InPlace(Alone):
     shares_memory = True
 
     def ordered(
-        self,
-        function: Callable[[Item], Result],
-        items: Iterable[Item],
-        *,
-        in_flight: int | None = None,
-        on_gpu: bool = False,
+        self, function: Callable[[Item], Result], items: Iterable[Item]
     ) -> Iterator[Result]:
         """Yield results in order."""
         return map(function, items)
 
     def each(
-        self,
-        function: Callable[[Item], Result],
-        items: Iterable[Item],
-        *,
-        in_flight: int | None = None,
-        on_gpu: bool = False,
+        self, function: Callable[[Item], Result], items: Iterable[Item]
     ) -> Iterator[tuple[Item, Result]]:
         """Yield items with their results."""
         return ((item, function(item)) for item in items)
@@ -161,18 +149,13 @@ class OnThreads(Alone):
         return self._n_workers
 
     def ordered(
-        self,
-        function: Callable[[Item], Result],
-        items: Iterable[Item],
-        *,
-        in_flight: int | None = None,
-        on_gpu: bool = False,
+        self, function: Callable[[Item], Result], items: Iterable[Item]
     ) -> Iterator[Result]:
         """Yield results in order through a bounded window."""
         rest = iter(items)
         pool = ThreadPoolExecutor(self._n_workers, thread_name_prefix="cubecast")
         try:
-            first = islice(rest, in_flight or 2 * self._n_workers)
+            first = islice(rest, IN_FLIGHT * self._n_workers)
             window = deque(pool.submit(function, item) for item in first)
             while window:
                 yield window.popleft().result()
@@ -181,12 +164,7 @@ class OnThreads(Alone):
             pool.shutdown(wait=True, cancel_futures=True)
 
     def each(
-        self,
-        function: Callable[[Item], Result],
-        items: Iterable[Item],
-        *,
-        in_flight: int | None = None,
-        on_gpu: bool = False,
+        self, function: Callable[[Item], Result], items: Iterable[Item]
     ) -> Iterator[tuple[Item, Result]]:
         """Yield items with their results, in order: here that costs no time."""
-        return self.ordered(lambda item: (item, function(item)), items, in_flight=in_flight)
+        return self.ordered(lambda item: (item, function(item)), items)

@@ -45,7 +45,7 @@ def roll_out(
     yield Progress(n_done, plan.n_tasks, 0)
     for one, tiles in zip(passes, left, strict=True):
         tasks = _cut(tiles, batch, spread.n_workers)
-        for groups, pixels in spread.each(one, tasks, on_gpu=request.on_gpu):
+        for groups, pixels in spread.with_gpu(request.on_gpu).each(one, tasks):
             n_done += sum(map(len, groups))
             yield Progress(n_done, plan.n_tasks, pixels)
 

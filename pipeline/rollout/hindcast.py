@@ -71,14 +71,14 @@ def hindcast(request: Request, cases: Sequence[Case], *, spread: Spread) -> Iter
     """
     first = min(case.init for case in cases)
     methods = possible_baselines(Cube.open(request.cube), first)
-    return spread.ordered(partial(_score, request, methods), cases, on_gpu=request.on_gpu)
+    return spread.with_gpu(request.on_gpu).ordered(partial(_score, request, methods), cases)
 
 
 def conform(
     request: Request, cases: Sequence[Case], level: float, *, spread: Spread
 ) -> Iterator[ScoreCounts]:
     """Score how far intervals of ``level`` miss the truth, before they are calibrated."""
-    return spread.ordered(partial(_conform, request, level), cases, on_gpu=request.on_gpu)
+    return spread.with_gpu(request.on_gpu).ordered(partial(_conform, request, level), cases)
 
 
 def plan_cases(

@@ -125,7 +125,7 @@ def measure_importance(
     planned = plan_permuted(request, inits, tiles, trial)
     _report_alike(len(inits), trial.repeats)
     alone = replace(request, members=replace(request.members, n=1), calibration=None)
-    found = spread.ordered(partial(_measure, alone), planned, on_gpu=request.on_gpu)
+    found = spread.with_gpu(request.on_gpu).ordered(partial(_measure, alone), planned)
     total = merge(found, partial(tell, total=len(planned)))
     table = importance_table(total, units=recipe.target_variable.units)
     return Importance(trial, table, [cube.step.label(init) for init in inits])

@@ -30,7 +30,7 @@ def describe_precision(
     outward = sorted(range(len(tiles)), key=lambda index: abs(index - middle))
     tile = next((tiles[i] for i in outward if domain(tiles[i].owns).any()), tiles[middle])
     compare = partial(compare_precision, request)
-    ((_, found),) = spread.each(compare, [tile], on_gpu=request.on_gpu)
+    ((_, found),) = spread.with_gpu(request.on_gpu).each(compare, [tile])
     return found
 
 

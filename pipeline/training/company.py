@@ -37,12 +37,11 @@ def learn_in_company(
     """
     on_gpu = compute.device != "cpu" and torch.cuda.is_available()
     with ending_noted() as ending:
-        spread.together(
+        spread.with_gpu(on_gpu).together(
             partial(_take_part, learn),
             compute.ranks,
             hear=partial(_hear, tell),
             is_ending=lambda: ending.asked,
-            on_gpu=on_gpu,
         )
 
 

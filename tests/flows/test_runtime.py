@@ -90,10 +90,10 @@ def test_work_for_a_gpu_goes_to_the_workers_that_offer_one() -> None:
     with spread_on(ComputeRecipe(workers=2, threads=1, device="cpu")) as spread:
         assert isinstance(spread, OnDask)
         with pytest.raises(ValueError, match="none of 2 workers offers the resource 'GPU'"):
-            list(spread.each(where, range(8), on_gpu=True))
+            list(spread.with_gpu(True).each(where, range(8)))
         spread._client.register_plugin(OffersGpu(2, gpus=1))
         anywhere = {pid for _, pid in spread.each(where, range(8))}
-        on_gpu = {pid for _, pid in spread.each(where, range(8), on_gpu=True)}
+        on_gpu = {pid for _, pid in spread.with_gpu(True).each(where, range(8))}
     assert len(anywhere) == 2
     assert len(on_gpu) == 1
     assert on_gpu < anywhere

@@ -62,7 +62,7 @@ def test_batches_arrive_in_the_same_order_from_two_workers(
     groups = [samples[i : i + 4] for i in range(0, 32, 4)]
     load = batch_loader(source, Span(recipe.rollout.history, recipe.training.leads))
     alone = [Batch(*batch) for batch in InPlace().ordered(load, groups)]
-    spread = [Batch(*batch) for batch in workers.ordered(load, groups, in_flight=3)]
+    spread = [Batch(*batch) for batch in workers.ordered(load, groups)]
     assert len(alone) == len(spread) == 8
     for one, other in zip(alone, spread, strict=True):
         for left, right in zip(one, other, strict=True):

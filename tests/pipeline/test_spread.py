@@ -16,7 +16,7 @@ def test_threads_give_results_in_order_however_long_each_takes() -> None:
     assert sorted(OnThreads(3).each(late, range(5))) == [(n, n * n) for n in range(5)]
 
 
-def test_threads_take_no_more_items_than_may_be_in_flight() -> None:
+def test_threads_take_no_more_items_than_twice_their_number() -> None:
     taken: list[int] = []
 
     def items() -> Iterator[int]:
@@ -24,10 +24,10 @@ def test_threads_take_no_more_items_than_may_be_in_flight() -> None:
             taken.append(number)
             yield number
 
-    results = OnThreads(2).ordered(abs, items(), in_flight=5)
+    results = OnThreads(3).ordered(abs, items())
     ahead = [len(taken) - done for done, _ in enumerate(results)]
     assert len(taken) == 30
-    assert max(ahead) <= 5
+    assert max(ahead) <= 2 * 3
 
 
 def test_what_fails_on_a_thread_fails_for_its_caller_and_ends_the_threads() -> None:

@@ -151,7 +151,7 @@ def test_fewer_gpus_than_companions_are_refused(
     monkeypatch.setattr(companions, "_PATIENCE_S", 0.1)
     workers._client.register_plugin(OffersGpu(2, gpus=1))
     with pytest.raises(ConnectionError, match=r"workers with a GPU are there for"):
-        run(workers, sit, on_gpu=True)
+        run(workers.with_gpu(True), sit)
 
 
 def test_one_process_cannot_run_companions() -> None:
