@@ -79,7 +79,7 @@ class PatchPlan:
         drawn = self.draw(epoch)
         inits = sorted({sample.init for sample in drawn})
         lines = [
-            f"epoch {epoch + 1} of cube {self.cube_version or '-'}, seed {self.seed}: "
+            f"epoch {epoch + 1} of cube {self.cube_version[:12] or '-'}, seed {self.seed}: "
             f"{len(drawn)} patches ({len(set(drawn))} different) of {len(self.samples)}, "
             f"{len(inits)} inits from {inits[0]} to {inits[-1]}",
             f"{'time':20s} {'y':>13s} {'x':>13s}",

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 CURVES = "curves.csv"
 _UNKNOWN_S = 1e-9
+_N_TOLD = 3  # patches that the log names
 _COME = {
     "device": "cut on the device that learns",
     "memory": "cut from memory",
@@ -39,6 +40,7 @@ class Diary:
 
     def __init__(self, folder: Path, epoch: int, trackers: Sequence[Tracker] = ()) -> None:
         self._trackers = trackers
+        self._epoch = epoch
         self._path = folder / CURVES
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=epoch + 1)
         self._began_s = time.monotonic()
@@ -59,8 +61,9 @@ class Diary:
         self._board.close()
 
     def describe_stream(self, stream: StreamedBatches) -> None:
-        """Say how patches come, and why."""
+        """Say how patches come and why, and which ones the next epoch takes."""
         log.info("patches are %s: %s", _COME[stream.mode], stream.why)
+        log.info("%s", stream.patches.describe(self._epoch, n_rows=_N_TOLD))
 
     def begin_epoch(self) -> None:
         """Start the clock."""

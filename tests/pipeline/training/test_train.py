@@ -157,6 +157,8 @@ def test_the_log_tells_where_how_fast_and_how_well(
         r"training 1753 parameters on cpu \(\d+ threads\), precision 32-true; 224 samples of 4 "
         "patches, 56 steps an epoch of up to 4 patches, up to 2 epochs; 28 samples validate",
         r"patches are cut from memory: all samples take [\d.]+ GB decoded",
+        r"epoch 1 of cube \w{12}, seed \d: 224 patches \(224 different\) of 224, 56 inits from",
+        r"time +y +x\n2\d{3}-\d\d-\d\dT.* \d+:\d+ +\d+:\d+\n(.*\n){2}and 221 more",
         r"epoch 1/2: train_loss [\d.]+, validation_rmse [\d.]+ mm month-1, "
         r"validation_loss [\d.]+, lr 0.0005; [\d.]+ patches/s, "
         r"[\d.]+ % of the time waiting for them; "
