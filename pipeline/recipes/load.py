@@ -46,7 +46,8 @@ def load_recipe(
     try:
         return Recipe.model_validate(written)
     except ValidationError as error:
-        raise RecipeError(f"{path.name} is refused:\n{_explain(error)}") from None
+        lines = [f"  {_place(line, written)}: {_message(line)}" for line in error.errors()]
+        raise RecipeError("\n".join([f"{path.name} is refused:", *lines])) from None
 
 
 def recipe_schema() -> str:
@@ -143,12 +144,23 @@ def _absolute(folder: str, base: Path, key: str) -> str:
         ) from None
 
 
-def _explain(error: ValidationError) -> str:
-    return "\n".join(f"  {_place(line['loc'])}: {_message(line)}" for line in error.errors())
+def _place(line: Any, written: Any) -> str:
+    """Name what is refused as it is written, without the kinds that pydantic names as well."""
+    *parents, last = line["loc"] or ("recipe",)
+    named, node = [], written
+    for part in parents:
+        if _has(node, part):
+            named.append(part)
+            node = node[part]
+    if _has(node, last) or line["type"] == "missing" or not named:
+        named.append(last)
+    return ".".join(map(str, named))
 
 
-def _place(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location) or "recipe"
+def _has(node: Any, part: int | str) -> bool:
+    if isinstance(part, int):
+        return isinstance(node, list | tuple) and part < len(node)
+    return isinstance(node, Mapping) and part in node
 
 
 def _message(line: Any) -> str:

@@ -56,6 +56,22 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(path: Path) -> Non
     assert "did you mean 'epochs'?" in message
 
 
+@pytest.mark.parametrize(
+    ("override", "place"),
+    [
+        ("training.loss={kind: huber, delta: 0}", "training.loss.delta: "),
+        ("training.loss=[{kind: mse}, {kind: huber, delta: 0}]", "training.loss.1.delta: "),
+        ("training.loss={kind: crps, members: 1}", "training.loss.members: "),
+        ("training.loss={kind: quantile, quantiles: [0.1, 0.9]}", "training.loss: "),
+        ("training.loss={kind: quantile}", "training.loss.quantiles: "),
+    ],
+)
+def test_a_refusal_names_its_place_as_the_recipe_writes_it(
+    path: Path, override: str, place: str
+) -> None:
+    assert f"\n  {place}" in refusal(path, override)
+
+
 def test_a_split_whose_parts_overlap_is_refused_with_a_date_that_would_do(path: Path) -> None:
     message = refusal(path, 'split.validation=["2004-06", "2005-12"]')
     assert "split leaks: train ends 2004-12 and validation begins 2004-06" in message
