@@ -201,7 +201,8 @@ def test_services_have_each_epoch_once_and_their_makers_hear_nothing(
         address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
         proxies = {"http_proxy": address, "https_proxy": address}
         # Nothing says that this is a test: MLflow would be silent by itself.
-        known = {"PATH": os.defpath, "HOME": os.environ["HOME"], "OMP_NUM_THREADS": "1", **proxies}
+        plain = {"PATH": os.defpath, "HOME": os.environ["HOME"], "OMP_NUM_THREADS": "1"}
+        known = plain | proxies
         if killed_at:
             train_apart(tmp_path, {**known, "CUBECAST_CRASH_AT": killed_at})
         train_apart(tmp_path, known)
