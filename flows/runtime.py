@@ -36,7 +36,7 @@ _CONNECT_S = 30
 # thread keeps its own.
 _MALLOPT = {-3: 2**31 - 1, -1: 2**31 - 1, -8: 2}
 # A worker computes in a thread, whose arena holds no array of 64 MiB, and each of its arenas
-# grows to what any thread ever needed. One for all took 0.71 to 0.75 of the processor time and
+# grows to what any thread ever needed. One for all took 0.70 to 0.75 of the processor time and
 # 0.74 to 0.79 of the memory on tiles of 512 px. glibc reads this as a process starts; what
 # ``env`` of a cluster names comes later.
 _ONE_ARENA = {"distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1}
