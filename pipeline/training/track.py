@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from lightning.fabric.loggers.logger import Logger
+from typing import TYPE_CHECKING, Any
 
 from pipeline.recipes import Recipe
 from stores.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from lightning.fabric.loggers.logger import Logger
 
 FILE = "tracking.json"
 """Names of a training's runs at the services; beside its state, so it ends with it."""
