@@ -34,6 +34,7 @@ ELEVATION_GRID = GeoBox((17, 19), Affine(0.25, 0, 9.5, 0, -0.25, 50.5), "EPSG:43
 LAND_GRID = GeoBox((69, 93), Affine(0.1 / 3, 0, 10.0, 0, -0.1 / 3, 50.0), "EPSG:4326")
 NODATA = -9999.0
 START, N_MONTHS = "2000-01", 96
+_INGESTED = ("archive", "grid")  # the keys of a recipe that a cube depends on
 RAIN_FILES = "rain/rain_{time:%Y.%m}.tif"
 
 
@@ -159,11 +160,13 @@ def make_recipe(folder: Path, **overrides: Any) -> Path:
 def make_cube(folder: Path, **overrides: Any) -> Path:
     """Make a recipe, ingest its archive, and give the cube: ``folder/run/cube.zarr``.
 
-    The work is done once per session and set of overrides, then copied; ``folder/recipe.yaml``
-    and ``folder/archive`` are there too.
+    The work is done once per session and archive, then copied; ``folder/recipe.yaml`` and
+    ``folder/archive`` are there too.
     """
-    made = _ingest_once(json.dumps(overrides, sort_keys=True))
+    asked = {key: overrides[key] for key in _INGESTED if key in overrides}
+    made = _ingest_once(json.dumps(asked, sort_keys=True))
     shutil.copytree(made, folder, dirs_exist_ok=True)
+    make_recipe(folder, **overrides)
     return folder / "run" / "cube.zarr"
 
 

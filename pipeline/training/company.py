@@ -15,10 +15,10 @@ from pipeline.spread import InPlace, Spread
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.together import Line, Seat
 from pipeline.training.diary import Diary
-from pipeline.training.fabric import leaving_group
 from pipeline.training.fit import Tell
 from pipeline.training.interrupt import asked_by, ending_noted
 from pipeline.training.learner import Learner, Row
+from pipeline.training.ranks import leaving_group
 
 log = logging.getLogger(__name__)
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import psutil
 import torch
-import torch.distributed as group
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.strategies.ddp import DDPStrategy
@@ -19,7 +16,6 @@ from pipeline.together import Seat
 
 # The last resort: who started the ranks notices within a second when a worker dies.
 _PATIENCE = timedelta(minutes=10)
-_BROKEN = ("gloo", "NCCL", "closed by peer", "reset by peer", "Broken pipe", "TCPStore")
 
 
 class Seated(ClusterEnvironment):
@@ -85,28 +81,6 @@ def build_fabric(device: str, wanted: str, seat: Seat | None = None) -> Fabric:
     )
     fabric.launch()
     return fabric
-
-
-@contextmanager
-def leaving_group() -> Iterator[None]:
-    """Leave the group behind the body; when one leaves early, the others hear of it.
-
-    Raises:
-        ConnectionError: another rank was lost.
-    """
-    try:
-        yield
-        if group.is_initialized():
-            group.barrier()  # rank 0 keeps the meeting place: it may not leave first
-    except RuntimeError as error:
-        if any(sign in str(error) for sign in _BROKEN):
-            raise ConnectionError(
-                f"this rank lost the others, so it stops ({str(error).splitlines()[0]})"
-            ) from error
-        raise
-    finally:
-        if group.is_initialized():
-            group.destroy_process_group()
 
 
 def _speak_at(host: str) -> None:

@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor
 
 from pipeline.losses import counted_by
@@ -22,6 +21,9 @@ from pipeline.training.safety import check_gradient, check_loss, memory_explaine
 from pipeline.training.schedule import Curriculum, Plateau, rate_at
 from pipeline.training.state import State, random_states, set_random_states
 from pipeline.training.task import ForecastTask, Parts
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 Row = dict[str, float]
 

@@ -7,16 +7,21 @@ added up over the ranks before anything is divided, clipped or learned.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as group
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
 Value = TypeVar("Value")
+
+_BROKEN = ("gloo", "NCCL", "closed by peer", "reset by peer", "Broken pipe", "TCPStore")
 
 
 class Ranks:
@@ -109,6 +114,28 @@ def draw_apart(seed: int, rank: int) -> None:
     if rank:
         state = np.random.SeedSequence([seed, rank]).generate_state(2, np.uint32)
         torch.manual_seed(int(state[0]) << 32 | int(state[1]))
+
+
+@contextmanager
+def leaving_group() -> Iterator[None]:
+    """Leave the group behind the body; when one leaves early, the others hear of it.
+
+    Raises:
+        ConnectionError: another rank was lost.
+    """
+    try:
+        yield
+        if group.is_initialized():
+            group.barrier()  # rank 0 keeps the meeting place: it may not leave first
+    except RuntimeError as error:
+        if any(sign in str(error) for sign in _BROKEN):
+            raise ConnectionError(
+                f"this rank lost the others, so it stops ({str(error).splitlines()[0]})"
+            ) from error
+        raise
+    finally:
+        if group.is_initialized():
+            group.destroy_process_group()
 
 
 def _checksum(network: nn.Module) -> int:

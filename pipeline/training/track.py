@@ -1,6 +1,7 @@
 """Pass curves on to services that collect them: Weights & Biases, MLflow.
 
-Both work without a network: what they are told lies below the root, until somebody sends it.
+Both work without a network: what they are told lies below the root, until somebody sends it,
+and neither tells its makers that it is used, unless the environment says so.
 A service is told of epochs whose state is kept, and of each of them once: a training that
 was killed adds the epochs that the service does not have.
 """
@@ -15,18 +16,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from lightning.fabric.loggers.logger import Logger
+from typing import TYPE_CHECKING, Any
 
 from pipeline.recipes import Recipe
 from stores.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from lightning.fabric.loggers.logger import Logger
 
 FILE = "tracking.json"
 """Names of a training's runs at the services; beside its state, so it ends with it."""
 FOLDER = "tracking"
 
 _OFFLINE = ("offline", "dryrun")
+# Else an offline run of Weights & Biases looks up its makers, and MLflow asks what to report.
+_QUIET = {"WANDB_ERROR_REPORTING": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 Rows = Sequence[Mapping[str, float]]
 
@@ -114,9 +118,9 @@ def tracked(
 
 @contextmanager
 def _open(run: Run, service: str) -> Iterator[Tracker]:
+    for setting, value in _QUIET.items():
+        os.environ.setdefault(setting, value)
     tracker = {"wandb": _open_wandb, "mlflow": _open_mlflow}[service](run)
-    if not tracker.n_told:
-        tracker.logger.log_hyperparams(dict(run.facts))
     try:
         yield tracker
     except BaseException:
@@ -149,6 +153,7 @@ def _open_wandb(run: Run) -> Tracker:
         group=run.recipe.name,
         mode=mode,
     )
+    logger.log_hyperparams(dict(run.facts))
     # A logger does not end its run, and the next one in this process would write into it.
     return Tracker(
         logger,
@@ -175,10 +180,15 @@ def _open_mlflow(run: Run) -> Tracker:
         run_id=run.id_of("mlflow"),
         synchronous=True,
     )
-    name = logger.run_id
+    client, name = logger.experiment, logger.run_id
     assert name is not None  # asking for it makes the run
-    run.keep_id("mlflow", name)
-    told = logger.experiment.get_metric_history(name, "train_loss")
+    if server is None:  # Lightning's logger has set it, and the next root would write here
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if run.id_of("mlflow") is None:
+        logger.log_hyperparams(dict(run.facts))  # once: a second value of a fact is refused
+        run.keep_id("mlflow", name)
+    client.update_run(name, status="RUNNING")  # one that goes on had failed before
+    told = client.get_metric_history(name, "train_loss")
     return Tracker(
         logger,
         n_told=max((point.step for point in told), default=0),

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from lightning.fabric import seed_everything
 
 from pipeline.models import ConvLSTM, ConvLSTMShape, count_parameters
 from pipeline.recipes import Recipe
@@ -27,7 +26,6 @@ from pipeline.together import Seat
 from pipeline.training.build import build_shape, build_task
 from pipeline.training.company import SilentDiary, learn_in_company
 from pipeline.training.diary import Diary
-from pipeline.training.fabric import build_fabric
 from pipeline.training.fit import Fit, Tell
 from pipeline.training.judge import LeadRMSE, MeanLoss, Restore, Score
 from pipeline.training.learner import Learner, LearningPlan
@@ -98,6 +96,8 @@ def _learn(
     seat: Seat | None = None,
 ) -> Learner:
     """Learn until nothing is left to learn: alone, or as the rank of a seat."""
+    from lightning.fabric import seed_everything  # two seconds, for those who train
+
     plan = plan_training(recipe, source)
     seed_everything(recipe.training.seed, verbose=False)
     learner = build_learner(recipe, source, plan, seat)
@@ -145,6 +145,8 @@ def build_learner(
     recipe: Recipe, source: Source, plan: TrainingPlan, seat: Seat | None = None
 ) -> Learner:
     """Build the recipe's network and everything that teaches it."""
+    from pipeline.training.fabric import build_fabric  # imports Lightning, as above
+
     training, compute = recipe.training, recipe.compute
     curriculum = Curriculum(
         epochs=training.epochs,

@@ -21,6 +21,7 @@ from flows.evaluate import evaluate
 from flows.forecast import forecast
 from flows.importance import importance
 from flows.ingest import ingest
+from flows.steps import issue as issue_steps
 from flows.train import train
 from pipeline.rollout.engine import Progress, roll_out
 from stores.cube import Cube
@@ -238,8 +239,18 @@ def test_a_forecast_that_was_killed_is_finished_by_the_next_run(store: Path) -> 
     assert json.loads((store / "run/catalog.json").read_text())["cubecast:latest"] == INIT
 
 
-def test_tiles_marked_as_done_are_forgotten_with_the_store_they_were_in(store: Path) -> None:
-    assert kill_forecast(store, "forecast.commit") == -signal.SIGKILL
+def test_tiles_marked_as_done_are_forgotten_with_the_store_they_were_in(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(stage: Path, *_: object) -> None:
+        raise InterruptedError(str(stage))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(issue_steps, "finish_forecast", fail)  # all tiles are written
+        with pytest.raises(InterruptedError):
+            forecast.fn(recipe_of(store), init=INIT)
+    (ledger,) = (store / "run" / ".staging").glob("*.ledger")
+    assert any(ledger.iterdir())
     # Another size of tiles is another layout: the store starts anew, and so must its ledger.
     issue = Path(forecast.fn(recipe_of(store), ["rollout.tile_px=48"], init=INIT))
     assert verify(issue) == []

@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import pytest
 
@@ -26,6 +26,13 @@ from flows.runtime import (
 from pipeline.on_dask import OnDask
 from pipeline.recipes import ComputeRecipe
 from pipeline.spread import InPlace
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[OnDask]:
+    with spread_on(ComputeRecipe(workers=2, threads=1, device="cpu")) as spread:
+        assert isinstance(spread, OnDask)
+        yield spread
 
 
 def look(_: int) -> dict[str, Any]:
@@ -65,20 +72,21 @@ def test_local_workers_have_the_threads_that_were_asked_for_and_survive_a_kill(
         assert list(spread.ordered(die_once, markers)) == ["0", "1"]
 
 
-def count_faults(_: int) -> int:
-    """Count the pages that the kernel had to give for arrays of 8 MB, one after the other."""
-    np.ones(1_000_000)
+def count_faults(n_bytes: int) -> int:
+    """Count the pages that the kernel had to give for some bytes, time after time."""
+    len(b"x" * n_bytes)
     before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
-    for _i in range(20):
-        np.ones(1_000_000)
+    for _i in range(8):
+        len(b"x" * n_bytes)
     return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators differ")
-def test_workers_keep_the_memory_that_they_freed() -> None:
-    with spread_on(ComputeRecipe(workers=1, threads=1, device="cpu")) as spread:
-        (faults,) = spread.ordered(count_faults, [0])
-    assert faults < 2 * 8_000_000 / resource.getpagesize()  # given anew they were 20 times it
+def test_workers_keep_the_memory_that_they_freed(two: OnDask) -> None:
+    sizes = [8_000_000, 100_000_000]  # the second is more than a thread's own arena holds
+    for n_bytes, faults in zip(sizes, two.ordered(count_faults, sizes), strict=True):
+        # given anew they were 8 times it
+        assert faults < n_bytes / resource.getpagesize()
 
 
 def where(_: int) -> int:
@@ -86,14 +94,12 @@ def where(_: int) -> int:
     return os.getpid()
 
 
-def test_work_for_a_gpu_goes_to_the_workers_that_offer_one() -> None:
-    with spread_on(ComputeRecipe(workers=2, threads=1, device="cpu")) as spread:
-        assert isinstance(spread, OnDask)
-        with pytest.raises(ValueError, match="none of 2 workers offers the resource 'GPU'"):
-            list(spread.with_gpu(True).each(where, range(8)))
-        spread._client.register_plugin(OffersGpu(2, gpus=1))
-        anywhere = {pid for _, pid in spread.each(where, range(8))}
-        on_gpu = {pid for _, pid in spread.with_gpu(True).each(where, range(8))}
+def test_work_for_a_gpu_goes_to_the_workers_that_offer_one(two: OnDask) -> None:
+    with pytest.raises(ValueError, match="none of 2 workers offers the resource 'GPU'"):
+        list(two.with_gpu(True).each(where, range(8)))
+    two._client.register_plugin(OffersGpu(2, gpus=1))
+    anywhere = {pid for _, pid in two.each(where, range(8))}
+    on_gpu = {pid for _, pid in two.with_gpu(True).each(where, range(8))}
     assert len(anywhere) == 2
     assert len(on_gpu) == 1
     assert on_gpu < anywhere
@@ -184,21 +190,17 @@ def _listens_only_here() -> bool:
     return listening == {"127.0.0.1"}
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators differ")
 def test_a_process_that_keeps_its_memory_does_not_ask_for_it_anew() -> None:
-    count = """
-import resource, sys
-import numpy as np
+    script = """
 from flows.runtime import keep_memory
-if "keep" in sys.argv:
-    keep_memory()
-for _ in range(2):  # the first one is new to the process either way
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    np.ones(8 << 20)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+from tests.flows.test_runtime import count_faults
+print(count_faults(64 << 20))
+keep_memory()
+print(count_faults(64 << 20))
 """
-
-    def faults(*how: str) -> int:
-        call = [sys.executable, "-c", count, *how]
-        return int(subprocess.run(call, capture_output=True, check=True, text=True).stdout)
-
-    assert faults("keep") < faults() / 10
+    call = [sys.executable, "-c", script]
+    house = Path(__file__).parents[2]
+    done = subprocess.run(call, capture_output=True, check=True, text=True, cwd=house)
+    anew, kept = map(int, done.stdout.split())
+    assert kept < anew / 10

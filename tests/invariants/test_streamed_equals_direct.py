@@ -47,7 +47,14 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slabs, "SLAB_BYTES", 4 * 8 * 7 * 4)
 
 
-@pytest.mark.parametrize("chunk", [None, (1, 8, 8), (4, 23, 5)])
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        None,
+        pytest.param((1, 8, 8), marks=pytest.mark.slow),  # many files; the others cut them too
+        (4, 23, 5),
+    ],
+)
 def test_streamed_batches_are_those_of_a_direct_read_in_any_layout(
     tmp_path: Path, chunk: tuple[int, int, int] | None
 ) -> None:

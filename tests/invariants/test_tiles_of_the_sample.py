@@ -88,7 +88,7 @@ def test_one_pixel_less_halo_shows_a_seam_on_the_sample(made: tuple[Recipe, Sour
     double = Forecaster((Double(network),), forecaster.source, forecaster.device)
     leads, halo = 4, network.reach.radius(4)
     whole = rolled(double, core=224, halo=0, leads=leads)
-    exact = np.abs(rolled(double, core=32, halo=halo, leads=leads) - whole).max()
-    short = np.abs(rolled(double, core=32, halo=halo - 1, leads=leads) - whole).max()
+    exact = np.abs(rolled(double, core=64, halo=halo, leads=leads) - whole).max()
+    short = np.abs(rolled(double, core=64, halo=halo - 1, leads=leads) - whole).max()
     assert exact == 0
     assert short > 1e-5

@@ -11,9 +11,8 @@ from torch import nn
 from pipeline.losses import SPREADS, build_loss, counted_by
 from pipeline.models import ConvLSTM, ConvLSTMShape
 from pipeline.recipes import ComputeRecipe, load_recipe
-from pipeline.training.fabric import leaving_group
 from pipeline.training.norm import RanksBatchNorm, norm_over_ranks
-from pipeline.training.ranks import Ranks, draw_apart
+from pipeline.training.ranks import Ranks, draw_apart, leaving_group
 from tests.make import make_recipe
 
 

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
@@ -19,7 +23,7 @@ from flows.train import train
 from pipeline.recipes import load_recipe
 from pipeline.spread import InPlace
 from pipeline.training.bundle import train_bundle
-from pipeline.training.track import FILE, Tracker, check_track
+from pipeline.training.track import Tracker, tracked
 from stores.bundle import Bundle
 from tests.make import make_cube
 
@@ -35,6 +39,7 @@ folders = (folder / "models", folder / "logs")
 train_bundle(recipe, folder / "run" / "cube.zarr", folders, spread=InPlace())
 """
 ROWS = [{"epoch": 1, "loss": 3.0}, {"epoch": 2, "loss": 2.0}, {"epoch": 3, "loss": 1.0}]
+TRAINED = [{"epoch": row["epoch"], "train_loss": row["loss"]} for row in ROWS]
 
 
 def finish(folder: Path) -> Bundle:
@@ -43,16 +48,22 @@ def finish(folder: Path) -> Bundle:
     return train_bundle(recipe, folder / "run" / "cube.zarr", folders, spread=InPlace())
 
 
-def kill(folder: Path, place: str) -> None:
-    """Train in a process of its own, which dies at ``place``."""
-    environment = os.environ | {
-        "CUBECAST_CRASH_AT": place,
-        "PYTHONPATH": str(Path(__file__).parents[3]),
-    }
+def train_apart(folder: Path, environment: Mapping[str, str]) -> None:
+    """Train in a process of its own, which dies at a place if the environment names one."""
+    known = {"PYTHONPATH": str(Path(__file__).parents[3]), **environment}
     command = [sys.executable, "-c", SCRIPT, str(folder)]
-    done = subprocess.run(command, env=environment, check=False, capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    time.sleep(1.1)  # TensorBoard orders files by the second in which they began
+    done = subprocess.run(command, env=known, check=False, capture_output=True)
+    expected = -signal.SIGKILL if "CUBECAST_CRASH_AT" in environment else 0
+    assert done.returncode == expected, done.stderr
+
+
+def kill(folder: Path, place: str) -> None:
+    train_apart(folder, {**os.environ, "CUBECAST_CRASH_AT": place})
+
+
+def wait_for_another_second() -> None:
+    """Let TensorBoard order its files, which it does by the second in which they began."""
+    time.sleep(1.1)
 
 
 def board(folder: Path, name: str) -> list[tuple[int, float]]:
@@ -62,14 +73,46 @@ def board(folder: Path, name: str) -> list[tuple[int, float]]:
     return [(event.step, event.value) for event in events.Scalars(name)]
 
 
-def missing() -> str:
-    """Name a service that is not installed here."""
-    for name in ("wandb", "mlflow"):
-        try:
-            check_track([name])
-        except ValueError:
-            return name
-    pytest.skip("both services are installed")
+class Shown(NamedTuple):
+    """What a service shows of the only training that it knows."""
+
+    state: str
+    """In MLflow's words."""
+    epochs: int
+    """Of the hyperparameters."""
+    losses: list[tuple[int, float]]
+    """Epochs and their loss."""
+
+
+def mlflow_shows(folder: Path) -> Shown:
+    database = folder / "run" / "tracking" / "mlflow" / "mlflow.db"
+    client = pytest.importorskip("mlflow").MlflowClient(f"sqlite:///{database}")
+    experiment = client.get_experiment_by_name("small-rain")
+    (run,) = client.search_runs([experiment.experiment_id])
+    history = client.get_metric_history(run.info.run_id, "train_loss")
+    losses = [(point.step, point.value) for point in history]
+    return Shown(run.info.status, int(run.data.params["training/epochs"]), losses)
+
+
+def wandb_shows(folder: Path) -> Shown:
+    """Let Weights & Biases read its offline run, up to its end."""
+    (run,) = (folder / "run" / "tracking" / "wandb").glob("*/wandb/offline-run-*")
+    inspect = ("leet", "inspect", "--json", "--follow", "--idle-timeout", "9s", str(run))
+    command = [sys.executable, "-m", "wandb", *inspect]
+    done = subprocess.run(command, check=True, capture_output=True)
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+
+    def only(kind: str) -> list[dict[str, Any]]:
+        return [record[kind] for record in records if record["type"] == kind]
+
+    (facts,), (end,) = only("config"), only("exit")
+    rows = [row["item"] for row in only("history")]
+    losses = [(row["trainer/global_step"], row["train_loss"]) for row in rows]
+    state = "FAILED" if end["exit_code"] else "FINISHED"
+    return Shown(state, facts["update"]["training"]["epochs"], losses)
+
+
+SHOWS = {"wandb": wandb_shows, "mlflow": mlflow_shows}
 
 
 def test_curves_are_always_a_table_and_events_of_tensorboard(tmp_path: Path) -> None:
@@ -87,6 +130,7 @@ def test_curves_are_always_a_table_and_events_of_tensorboard(tmp_path: Path) -> 
 def test_after_a_kill_no_epoch_is_shown_twice_or_lost(tmp_path: Path, place: str) -> None:
     make_cube(tmp_path, training={"epochs": 4})
     kill(tmp_path, place)
+    wait_for_another_second()
     n_before = len(list((tmp_path / "logs" / "tensorboard").iterdir()))
     bundle = finish(tmp_path)
     assert len(list((tmp_path / "logs" / "tensorboard").iterdir())) > n_before
@@ -101,7 +145,9 @@ def test_after_a_kill_no_epoch_is_shown_twice_or_lost(tmp_path: Path, place: str
 def test_an_epoch_that_was_told_but_not_kept_is_told_anew(tmp_path: Path) -> None:
     make_cube(tmp_path, training={"epochs": 3})
     kill(tmp_path, "training.epoch.1")
+    wait_for_another_second()
     kill(tmp_path, "training.checkpoint")  # its first save is that of the second epoch
+    wait_for_another_second()
     assert len(pd.read_csv(tmp_path / "logs" / "curves.csv")) == 2
     finish(tmp_path)
     assert [step for step, _ in board(tmp_path, "train_loss")] == [1, 2, 3]
@@ -119,10 +165,11 @@ def test_a_tracker_tells_each_epoch_once_wherever_it_begins(tmp_path: Path) -> N
         assert told == [1, 2, 3][n_told:]
 
 
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
 def test_a_service_that_is_not_installed_is_refused_before_anything_is_written(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    name = missing()
+    monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
     make_cube(tmp_path, training={"track": [name]})
     recipe = str(tmp_path / "recipe.yaml")
     before = sorted(tmp_path.rglob("*"))
@@ -141,29 +188,53 @@ def test_what_is_tracked_changes_no_fingerprint(tmp_path: Path) -> None:
     assert plain.fingerprint() == changed.fingerprint()
 
 
-def test_mlflow_has_each_epoch_once_after_a_kill(tmp_path: Path) -> None:
-    mlflow = pytest.importorskip("mlflow")
-    make_cube(tmp_path, training={"epochs": 4, "track": ["mlflow"]})
-    kill(tmp_path, "training.epoch.2")
-    before = (tmp_path / "logs" / FILE).read_text()
-    finish(tmp_path)
-    assert (tmp_path / "logs" / FILE).read_text() == before
-    database = tmp_path / "run" / "tracking" / "mlflow" / "mlflow.db"
-    client = mlflow.MlflowClient(f"sqlite:///{database}")
-    (experiment,) = client.search_experiments(filter_string="name = 'small-rain'")
-    (run,) = client.search_runs([experiment.experiment_id])
-    history = client.get_metric_history(run.info.run_id, "train_loss")
-    assert sorted(point.step for point in history) == [1, 2, 3, 4]
-    assert run.info.status == "FINISHED"
-
-
-def test_weights_and_biases_keeps_one_offline_run_after_a_kill(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "killed_at", [None, pytest.param("training.epoch.2", marks=pytest.mark.slow)]
+)
+def test_services_have_each_epoch_once_and_their_makers_hear_nothing(
+    tmp_path: Path, killed_at: str | None
 ) -> None:
     pytest.importorskip("wandb")
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    make_cube(tmp_path, training={"epochs": 4, "track": ["wandb"]})
-    kill(tmp_path, "training.epoch.2")
-    finish(tmp_path)
-    (folder,) = (tmp_path / "run" / "tracking" / "wandb").iterdir()
-    assert len(list((folder / "wandb").glob("offline-run-*"))) == 1
+    pytest.importorskip("mlflow")
+    make_cube(tmp_path, training={"epochs": 4, "track": ["wandb", "mlflow"]})
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        proxies = {"http_proxy": address, "https_proxy": address}
+        # Nothing says that this is a test: MLflow would be silent by itself.
+        plain = {"PATH": os.defpath, "HOME": os.environ["HOME"], "OMP_NUM_THREADS": "1"}
+        known = plain | proxies
+        if killed_at:
+            train_apart(tmp_path, {**known, "CUBECAST_CRASH_AT": killed_at})
+        train_apart(tmp_path, known)
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody is waiting there
+            proxy.accept()
+    curves = pd.read_csv(tmp_path / "logs" / "curves.csv")
+    losses = list(zip(curves["epoch"], curves["train_loss"], strict=True))
+    assert len(losses) == 4
+    for shows in SHOWS.values():
+        assert shows(tmp_path) == ("FINISHED", 4, losses)
+
+
+@pytest.mark.parametrize("service", ["wandb", "mlflow"])
+def test_a_training_that_failed_and_went_on_is_shown_as_finished(
+    tmp_path: Path, service: str
+) -> None:
+    pytest.importorskip(service)
+    make_cube(tmp_path, training={"track": [service]})
+    path, identity = tmp_path / "recipe.yaml", {"cube": "b1d3"}
+
+    def fail() -> None:
+        with tracked(load_recipe(path), identity, tmp_path / "logs") as (tracker,):
+            tracker.catch_up(TRAINED[:1])
+            raise InterruptedError("told to stop")
+
+    with pytest.raises(InterruptedError):
+        fail()
+    assert SHOWS[service](tmp_path) == ("FAILED", 2, [(1, 3.0)])
+    changed = load_recipe(path, overrides=["training.checkpoint_minutes=7"])
+    with tracked(changed, identity, tmp_path / "logs") as (tracker,):
+        tracker.catch_up(TRAINED)
+        if service == "mlflow":
+            assert mlflow_shows(tmp_path).state == "RUNNING"
+    assert SHOWS[service](tmp_path) == ("FINISHED", 2, [(1, 3.0), (2, 2.0), (3, 1.0)])
