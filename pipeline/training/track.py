@@ -31,6 +31,9 @@ FOLDER = "tracking"
 _OFFLINE = ("offline", "dryrun")
 # Else an offline run of Weights & Biases looks up its makers, and MLflow asks what to report.
 _QUIET = {"WANDB_ERROR_REPORTING": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+# The next root would be written into this one's database, and a run of a child that was killed
+# would stay open in the service process of its parent.
+_WRITTEN = ("MLFLOW_TRACKING_URI", "WANDB_SERVICE")
 
 Rows = Sequence[Mapping[str, float]]
 
@@ -120,13 +123,25 @@ def tracked(
 def _open(run: Run, service: str) -> Iterator[Tracker]:
     for setting, value in _QUIET.items():
         os.environ.setdefault(setting, value)
-    tracker = {"wandb": _open_wandb, "mlflow": _open_mlflow}[service](run)
+    with _leaving_no_trace():
+        tracker = {"wandb": _open_wandb, "mlflow": _open_mlflow}[service](run)
     try:
         yield tracker
     except BaseException:
         tracker.end(False)
         raise
     tracker.end(True)
+
+
+@contextmanager
+def _leaving_no_trace() -> Iterator[None]:
+    """Take out of the environment what packages write into it for processes that follow."""
+    written = [name for name in _WRITTEN if name not in os.environ]
+    try:
+        yield
+    finally:
+        for name in written:
+            os.environ.pop(name, None)
 
 
 def _open_wandb(run: Run) -> Tracker:
@@ -182,8 +197,6 @@ def _open_mlflow(run: Run) -> Tracker:
     )
     client, name = logger.experiment, logger.run_id
     assert name is not None  # asking for it makes the run
-    if server is None:  # Lightning's logger has set it, and the next root would write here
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
     if run.id_of("mlflow") is None:
         logger.log_hyperparams(dict(run.facts))  # once: a second value of a fact is refused
         run.keep_id("mlflow", name)
