@@ -24,7 +24,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 @pytest.mark.parametrize(
-    ("core", "block", "batch"), [(7, 4, 1), (9, 2, 2), (8, 1, 3), (6, 3, 1)]
+    ("core", "block", "batch"),
+    [(7, 4, 1), (9, 2, 2), (8, 1, 3), pytest.param(6, 3, 1, marks=pytest.mark.slow)],
 )
 def test_a_memory_that_is_handed_over_gives_the_forecast_of_the_whole_grid(
     made: Made, tmp_path: Path, core: int, block: int, batch: int

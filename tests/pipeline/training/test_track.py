@@ -130,9 +130,8 @@ def test_curves_are_always_a_table_and_events_of_tensorboard(tmp_path: Path) -> 
     assert not (tmp_path / "run" / "tracking").exists()
 
 
-@pytest.mark.parametrize(
-    "place", [pytest.param("training.epoch.2", marks=pytest.mark.slow), "training.validated.2"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["training.epoch.2", "training.validated.2"])
 def test_after_a_kill_no_epoch_is_shown_twice_or_lost(tmp_path: Path, place: str) -> None:
     make_cube(tmp_path, training={"epochs": 4, "track": services()})
     kill(tmp_path, place)
