@@ -20,7 +20,7 @@ from benchmarks.common.case import random_network
 from benchmarks.common.measure import build_parser, median, print_setting, print_table, verdict
 from benchmarks.common.straightforward import Straightforward
 from benchmarks.device import Device, matrix_peak
-from flows.runtime import fix_threads
+from flows.runtime import fix_threads, keep_memory
 from pipeline.models import ConvLSTMShape
 
 _CHANNELS, _HISTORY, _HIDDEN = 9, 6, (32, 64)
@@ -41,6 +41,7 @@ def main() -> None:
     """Time steps of all ways in turns."""
     asked = _options()
     fix_threads(asked.threads)
+    keep_memory()  # as where networks are trained
     device = Device(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     peak = matrix_peak(device)
     print_setting(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.gates import State, forecast_gates, open_gates
+from pipeline.models.gates import State, forecast_gates, learned_gates
 
 
 class Ground(NamedTuple):
@@ -84,7 +84,7 @@ class ConvLSTMCell(nn.Module):
         # A zero state needs no convolution: it would only add zeros.
         if torch.is_grad_enabled():
             gates = drive if state is None else drive + self.memory(state.hidden)
-            return open_gates(gates, state and state.cell)
+            return learned_gates(gates, state and state.cell)
         # Several windows read a drive, so it is copied before the gates overwrite it.
         gates = drive.clone() if state is None else self.memory(state.hidden).add_(drive)
         return forecast_gates(gates, state and state.cell)

@@ -15,6 +15,7 @@ from pipeline.models.gates import (
     forecast_gates,
     open_gates,
     open_in_place,
+    open_to_learn,
 )
 
 
@@ -35,6 +36,41 @@ def test_gates_in_place_equal_the_written_ones(
     cell = drawn if remembers else None
     written = open_gates(gates, cell)
     torch.testing.assert_close(open_in_place(gates.clone(), cell), written, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("remembers", [False, True])
+@pytest.mark.parametrize("scale", [1e-3, 3.0, 300.0])
+def test_gradients_in_few_passes_are_those_of_the_written_gates(
+    remembers: bool, scale: float
+) -> None:
+    gates, drawn = draw(scale=scale)
+    inputs = [gates.requires_grad_(), drawn.requires_grad_()][: 1 + remembers]
+    weights = torch.randn(2, *drawn.shape, dtype=torch.float64)
+    found, written = (
+        torch.autograd.grad(
+            [opened(gates, drawn if remembers else None)[half] for half in (0, 1)],
+            inputs,
+            list(weights),
+        )
+        for opened in (open_to_learn, open_gates)
+    )
+    assert max(float(gradient.abs().max()) for gradient in written) > 0.1 * min(1, scale)
+    torch.testing.assert_close(found, written, rtol=0, atol=1e-14)
+
+
+def test_gates_that_learn_have_the_gradients_of_finite_differences() -> None:
+    gates, cell = (part[:, :, :2, :2].clone().requires_grad_() for part in draw(scale=1))
+    assert torch.autograd.gradcheck(open_to_learn, (gates, cell))
+    assert torch.autograd.gradcheck(lambda gates: open_to_learn(gates, None), (gates,))
+
+
+def test_gates_that_learn_overwrite_nothing_and_keep_their_cell_in_float32() -> None:
+    gates, cell = draw(dtype=torch.float32)
+    kept = [part.clone() for part in (gates, cell)]
+    open_to_learn(gates, cell)
+    torch.testing.assert_close([gates, cell], kept, rtol=0, atol=0)
+    hidden, written = open_to_learn(gates.bfloat16(), cell)
+    assert (hidden.dtype, written.dtype) == (torch.bfloat16, torch.float32)
 
 
 def test_gates_in_place_leave_the_old_cell_as_it_was() -> None:
