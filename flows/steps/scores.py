@@ -125,7 +125,7 @@ def show_chances(chances: pd.DataFrame) -> None:
     """Print how often the intervals held, and how good ensemble and quantiles are, per lead."""
     units = show_units(str(chances["units"].iloc[0]))
     rows = [
-        {str(name): value for name, value in row.items()}
+        {str(name).replace("_", " "): value for name, value in row.items()}  # headers wrap
         for row in chances.drop(columns="units").to_dict("records")
     ]
     title = f"intervals, ensemble and quantiles on the untouched {PART} part [{units}]"
