@@ -90,7 +90,7 @@ def tabulate_parts(parts: Parts, domain: Area) -> pd.DataFrame:
 def describe_parts(table: pd.DataFrame, unit: str) -> list[str]:
     """Say in words what each part got, and what stays free."""
     rows = table.to_dict("records")
-    said = [f"{row['part']}: {row['groups']} {unit}, {_size(row)}" for row in rows[:-1]]
+    said = [f"{row['part']}: {_count(row['groups'], unit)}, {_size(row)}" for row in rows[:-1]]
     return [*said, f"free: {_size(rows[-1])}"]
 
 
@@ -119,10 +119,14 @@ def _check_filled(table: pd.DataFrame, place: PlaceRecipe) -> None:
     for row in table.to_dict("records")[:-1]:
         if not row["pixels"]:
             raise ValueError(
-                f"the {row['part']} part gets {row['groups']} {place.unit}, all of them within "
+                f"the {row['part']} part gets {_count(row['groups'], place.unit)}, all within "
                 f"{place.border_px} px of other parts, so it has no pixel; lower "
                 f"split.place.correlation_px, take larger {place.unit}, or try another seed"
             )
+
+
+def _count(n: int, unit: str) -> str:
+    return f"{n} {unit.removesuffix('s') if n == 1 else unit}"
 
 
 def _size(row: Mapping[Any, Any]) -> str:

@@ -4,7 +4,7 @@ from matplotlib.colors import to_rgb
 from pipeline.plots import Extent, plot_parts, to_png
 
 EXTENT = Extent(10.0, 14.0, 46.0, 49.0, geographic=True)
-LABELS = ("train: 3 blocks", "validation: 2 blocks", "test: 1 blocks", "free: 9 px")
+LABELS = ("train: 3 blocks", "validation: 2 blocks", "test: 1 block", "free: 9 px")
 
 
 def test_every_part_has_its_color_and_stands_in_the_legend() -> None:

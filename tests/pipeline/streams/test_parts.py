@@ -170,7 +170,7 @@ def test_the_test_is_the_same_in_every_fold_and_the_others_take_turns(tmp_path: 
             {"block_px": 18, "correlation_px": 14},
             [],
             4,
-            "part gets 1 blocks, all of them within 7",
+            "part gets 1 block, all within 7",
         ),
         ({"block_px": 31, "correlation_px": 0}, [], 4, "1 groups cannot fill 3 parts"),
         (BLOCKS, ["split.folds=40"], 4, "groups cannot fill 40 parts.*ask for fewer folds"),
