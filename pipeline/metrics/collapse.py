@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.metrics.moments import Floats, Valid
+from pipeline.metrics.moments import Valid, divide
 from pipeline.metrics.ranges import name_leads
 from pipeline.metrics.scores import ErrorSums
 
@@ -33,7 +33,7 @@ def collapse_alarm(sums: ErrorSums, *, units: str, share: float = 0.5) -> list[s
 
 
 def _flat(sums: ErrorSums, units: str, share: float) -> list[str]:
-    ratio = _ratio(sums.sd_forecast, sums.sd_truth)
+    ratio = divide(sums.sd_forecast, sums.sd_truth)  # NaN, which rings nothing, has no spread
     low = ratio < share
     if not low.any():
         return []
@@ -49,7 +49,7 @@ def _flat(sums: ErrorSums, units: str, share: float) -> list[str]:
 
 def _fading(sums: ErrorSums, units: str) -> list[str]:
     """Ring when the spread halves from the first lead to the last and never recovers."""
-    ratio = _ratio(sums.sd_forecast, sums.sd_truth)
+    ratio = divide(sums.sd_forecast, sums.sd_truth)
     ratio = ratio[np.isfinite(ratio)]
     if len(ratio) < 3 or ratio[-1] > _FADED * ratio[0] or np.diff(ratio).max() > _RECOVERY:
         return []
@@ -67,7 +67,7 @@ def _still(sums: ErrorSums, units: str) -> list[str]:
     with np.errstate(invalid="ignore", divide="ignore"):
         forecast = np.sqrt(sums.forecast_change / sums.n_changes)
         truth = np.sqrt(sums.truth_change / sums.n_changes)
-    low = _ratio(forecast, truth) < _STILL
+    low = divide(forecast, truth) < _STILL
     if not low.any():
         return []
     last = int(np.flatnonzero(low)[-1])
@@ -77,12 +77,6 @@ def _still(sums: ErrorSums, units: str) -> list[str]:
         f"{truth[last]:.3g} {units} (root mean square), so it has run into a fixed point and "
         "later maps repeat earlier ones; publish fewer leads or train on rolled-out leads."
     ]
-
-
-def _ratio(top: Floats, bottom: Floats) -> Floats:
-    """Divide; NaN, which rings nothing, where the truth has no spread."""
-    some = bottom > 0
-    return np.where(some, top / np.where(some, bottom, 1.0), np.nan)
 
 
 def _leads(low: Valid) -> str:

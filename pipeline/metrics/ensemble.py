@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.metrics.moments import Floats, Valid, checked_valid
+from pipeline.metrics.moments import Floats, Valid, checked_valid, divide
 
 Values = npt.NDArray[Any]
 
@@ -111,17 +111,17 @@ class EnsembleSums:
         Source: Ferro (2014), Fair scores for ensemble forecasts; from sorted members as the
         estimator PWM of Zamo and Naveau (2018), which they show to be equal.
         """
-        return _divide(self.crps_sum, self.n)
+        return divide(self.crps_sum, self.n)
 
     @property
     def spread(self) -> Floats:
         """Root of the mean variance of the members [units]."""
-        return np.sqrt(_divide(self.variance, self.n))
+        return np.sqrt(divide(self.variance, self.n))
 
     @property
     def rmse(self) -> Floats:
         """Root mean squared error of the mean of the members [units]."""
-        return np.sqrt(_divide(self.squared_error, self.n))
+        return np.sqrt(divide(self.squared_error, self.n))
 
     @property
     def spread_skill(self) -> Floats:
@@ -131,7 +131,7 @@ class EnsembleSums:
         mean?, whose factor sqrt((M + 1) / M) for the error of a mean of M members is applied.
         """
         size = np.sqrt((self.n_members + 1) / self.n_members)
-        return _divide(size * self.spread, self.rmse)
+        return divide(size * self.spread, self.rmse)
 
 
 def _sum_lead(members: Floats, truth: Values) -> tuple[float, float, float, float]:
@@ -165,8 +165,3 @@ def _checked(members: Values, truth: Values, valid: Valid | None) -> Valid:
     where = checked_valid(truth, valid)
     checked_valid(members, where)
     return where
-
-
-def _divide(top: Floats, bottom: Floats) -> Floats:
-    some = bottom > 0
-    return np.where(some, top / np.where(some, bottom, 1.0), np.nan)

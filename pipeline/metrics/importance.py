@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.metrics.moments import Floats
+from pipeline.metrics.moments import Floats, divide
 from pipeline.metrics.scores import ErrorSums
 from pipeline.metrics.table import ALL_LEADS
 
@@ -84,5 +84,4 @@ def _block(sums: PermutedSums, leads: Any) -> pd.DataFrame:
 
 def _worse(mse: Floats, plain: Floats) -> Floats:
     """Give the share by which an error grew; NaN where there was none."""
-    some = plain > 0
-    return np.where(some, mse / np.where(some, plain, 1.0) - 1, np.nan)
+    return divide(mse, plain) - 1

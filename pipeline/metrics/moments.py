@@ -56,16 +56,20 @@ class Moments:
         """
         where = checked_valid(values, valid)
         count = where.sum(axis=axis, dtype=np.float64)
-        mean = _ratio(np.where(where, values, 0).sum(axis=axis, dtype=np.float64), count)
+        mean = divide(
+            np.where(where, values, 0).sum(axis=axis, dtype=np.float64), count, empty=0.0
+        )
         center = mean if axis is None else np.expand_dims(mean, axis)
         deviation = np.where(where, np.subtract(values, center, dtype=np.float64), 0.0)
         rest = deviation.sum(axis=axis)
-        m2 = (deviation * deviation).sum(axis=axis) - _ratio(rest * rest, count)
-        return cls(np.asarray(count), mean + _ratio(rest, count), np.maximum(m2, 0.0))
+        m2 = (deviation * deviation).sum(axis=axis) - divide(rest * rest, count, empty=0.0)
+        return cls(
+            np.asarray(count), mean + divide(rest, count, empty=0.0), np.maximum(m2, 0.0)
+        )
 
     def __add__(self, other: Moments) -> Self:
         count = self.count + other.count
-        share = _ratio(other.count, count)
+        share = divide(other.count, count, empty=0.0)
         delta = other.mean - self.mean
         return type(self)(
             np.asarray(count),
@@ -76,7 +80,7 @@ class Moments:
     @property
     def variance(self) -> Floats:
         """Mean squared deviation; NaN where nothing was seen."""
-        return _ratio(self.m2, self.count, empty=np.nan)
+        return divide(self.m2, self.count)
 
     @property
     def std(self) -> Floats:
@@ -103,7 +107,7 @@ def checked_valid(values: npt.NDArray[Any], valid: Valid | None) -> Valid:
     return where
 
 
-def _ratio(top: Any, bottom: Any, *, empty: float = 0.0) -> Floats:
+def divide(top: Any, bottom: Any, *, empty: float = np.nan) -> Floats:
     """Divide, and give ``empty`` where the divisor is zero."""
     safe = np.where(bottom == 0, 1.0, bottom)
     return np.asarray(np.where(bottom == 0, empty, top / safe))
@@ -176,7 +180,7 @@ class SeasonalSums:
 def _climatology(total: Floats, count: Counts, harmonics: int | None) -> Floats:
     """Give the climatology of one block of pixels (season, pixel)."""
     n_seasons = len(total)
-    own = _ratio(total, count, empty=np.nan)
+    own = divide(total, count)
     apart = harmonics is None or 2 * harmonics >= n_seasons  # as many terms as seasons: no fit
     if apart and bool((count > 0).all()):
         return own

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.metrics.moments import Counts, Floats
+from pipeline.metrics.moments import Counts, Floats, divide
 
 Values = npt.NDArray[Any]
 
@@ -78,16 +78,12 @@ class QuantileSums:
         Source: Koenker and Bassett (1978). Twice its mean over all quantiles between 0 and 1 is
         the CRPS (Gneiting and Raftery 2007).
         """
-        return self._mean(self.losses)
+        return divide(self.losses, self.n)
 
     @property
     def share_below(self) -> Floats:
         """Share of truths at or below each quantile (quantile, lead): its level at best."""
-        return self._mean(self.n_below)
-
-    def _mean(self, sums: Floats | Counts) -> Floats:
-        some = self.n > 0
-        return np.where(some, sums / np.where(some, self.n, 1), np.nan)
+        return divide(self.n_below, self.n)
 
 
 def _sum_lead(

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.metrics.moments import Floats, Moments, Valid, checked_valid
+from pipeline.metrics.moments import Floats, Moments, Valid, checked_valid, divide
 
 _logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class ErrorSums:
 
     def __add__(self, other: ErrorSums) -> Self:
         forecast, truth = self.forecast + other.forecast, self.truth + other.truth
-        weight = _divide(self.n * other.n, self.n + other.n, empty=0.0)
+        weight = divide(self.n * other.n, self.n + other.n, empty=0.0)
         apart = (other.forecast.mean - self.forecast.mean) * (
             other.truth.mean - self.truth.mean
         )
@@ -116,12 +116,12 @@ class ErrorSums:
     @property
     def bias(self) -> Floats:
         """Mean of forecast minus truth [units]."""
-        return _divide(self.error, self.n)
+        return divide(self.error, self.n)
 
     @property
     def mse(self) -> Floats:
         """Mean squared error [units squared]."""
-        return _divide(self.squared_error, self.n)
+        return divide(self.squared_error, self.n)
 
     @property
     def rmse(self) -> Floats:
@@ -131,7 +131,7 @@ class ErrorSums:
     @property
     def mae(self) -> Floats:
         """Mean absolute error [units]."""
-        return _divide(self.absolute_error, self.n)
+        return divide(self.absolute_error, self.n)
 
     @property
     def sd_forecast(self) -> Floats:
@@ -149,13 +149,13 @@ class ErrorSums:
 
         Not the squared correlation: bias and wrong spread cost. NaN for a constant truth.
         """
-        return 1 - _divide(self.squared_error, self.truth.m2)
+        return 1 - divide(self.squared_error, self.truth.m2)
 
     @property
     def correlation(self) -> Floats:
         """Pearson correlation; NaN where either is constant."""
         spread = np.sqrt(self.forecast.m2 * self.truth.m2)
-        return np.clip(_divide(self.comoment, spread), -1.0, 1.0)
+        return np.clip(divide(self.comoment, spread), -1.0, 1.0)
 
 
 _PLAIN = tuple(field.name for field in fields(ErrorSums))[3:]  # added as they are
@@ -226,8 +226,3 @@ def _changes(
 
 def _kept(values: npt.NDArray[Any], where: Valid) -> Floats:
     return np.where(where, values, 0).astype(np.float64)
-
-
-def _divide(top: Floats, bottom: Floats, *, empty: float = np.nan) -> Floats:
-    some = bottom != 0
-    return np.where(some, top / np.where(some, bottom, 1.0), empty)

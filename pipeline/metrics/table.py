@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline.metrics.moments import Floats
+from pipeline.metrics.moments import Floats, divide
 from pipeline.metrics.scores import ErrorSums
 
 REFERENCES = ("persistence", "climatology", "seasonal_naive")
@@ -60,8 +60,7 @@ def _block(method: str, sums: Mapping[str, ErrorSums], references: list[str]) ->
 
 def _skill(mse: Floats, reference: Floats) -> Floats:
     """Give the share of the reference's squared error that is gone; NaN if it had none."""
-    some = reference > 0
-    return np.where(some, 1 - mse / np.where(some, reference, 1.0), np.nan)
+    return 1 - divide(mse, reference)
 
 
 def _check_same_pixels(sums: Mapping[str, ErrorSums]) -> None:
