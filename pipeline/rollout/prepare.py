@@ -57,13 +57,13 @@ def build_request(
         precision=rollout.precision,
         mode=rollout.mode,
         taper=rollout.taper,
-        members=_build_members(recipe, bundle),
+        members=_build_members(recipe, bundle, reading),
         quantiles=reading.quantiles,
         calibration=calibration,
     )
 
 
-def _build_members(recipe: Recipe, bundle: Bundle) -> Members:
+def _build_members(recipe: Recipe, bundle: Bundle, reading: Reading) -> Members:
     """Say what makes members differ; one forecast alone is disturbed by nothing.
 
     Raises:
@@ -72,7 +72,7 @@ def _build_members(recipe: Recipe, bundle: Bundle) -> Members:
     n, perturb = recipe.rollout.members, recipe.rollout.perturb
     if n == 1:
         return Members()
-    if Reading(**bundle.description["reading"]).quantiles:
+    if reading.quantiles:
         raise ValueError(
             f"bundle {bundle.path.name!r} forecasts quantiles, and each of rollout.members={n} "
             "would give its own, which no statistic joins; set rollout.members=1 and no "

@@ -96,13 +96,12 @@ class LeadRMSE:
             values[:, at].float().cpu().numpy() for values in (rolled.forecast, rolled.truth)
         )
         valid = rolled.valid[:, at].cpu().numpy()
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore"):  # a forecast that explodes is off by infinity
             forecast, truth = (
                 pair
                 if self.restore is None
                 else [self.restore(values, batch.samples, at) for values in pair]
             )
-        with np.errstate(over="ignore"):  # a forecast that explodes is off by infinity
             errors = np.subtract(forecast, truth, where=valid, out=np.zeros(valid.shape))
             self.squares += float(np.square(errors).sum())
         self.n_pixels += int(valid.sum())
