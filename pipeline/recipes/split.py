@@ -62,7 +62,7 @@ class SplitRecipe(RecipePart):
 
     def stretches(self, part: str, step: Step) -> list[Times]:
         """List the frames of a part, one piece for each stretch without a hole."""
-        if self.folds is None or self.place is not None or part == "test":
+        if not self._cuts_time or part == "test":
             return [step.range(*self.bounds(part))]
         pool, (start, stop) = self._pool(step), self._cut(step)
         if part == "validation":
@@ -86,11 +86,16 @@ class SplitRecipe(RecipePart):
         """Say how parts are made, beyond their dates; empty where there is no more to say."""
         said = [] if self.place is None else [str(self.place)]
         if self.folds is not None:
-            left_out = "" if self.place else f" ({self.label('validation', step)})"
-            said.append(f"fold {self.fold} of 0-{self.folds - 1} validates{left_out}")
-            if self.place is None:
-                said.append(f"{self.gap} frames free around it")
+            said.append(f"fold {self.fold} of 0-{self.folds - 1} validates")
+        if self._cuts_time:
+            said[-1] += f" ({self.label('validation', step)})"
+            said.append(f"{self.gap} frames free around it")
         return ", ".join(said)
+
+    @property
+    def _cuts_time(self) -> bool:
+        """Tell whether folds are stretches of time; with ``place`` they are of its groups."""
+        return self.folds is not None and self.place is None
 
     def _pool(self, step: Step) -> Times:
         """List what is cut into folds: from the first of train to the last of validation."""
@@ -125,7 +130,7 @@ class SplitRecipe(RecipePart):
                     f"gap={self.gap} and no frame may be shared, so {after} would be scored on "
                     f"what was learned; let {after} begin {way_out} or later"
                 )
-        if self.folds is not None and self.place is None and ordered[1] == "test":
+        if self._cuts_time and ordered[1] == "test":
             raise ValueError(
                 f"split.test={list(self.test)} lies between train and validation, so folds cut "
                 "from the first to the last of those would hold it; let test begin after both, "
