@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
 import zarr
 
 from pipeline.recipes import Recipe, load_recipe
 from pipeline.spread import InPlace, Spread
+from pipeline.streams import slabs
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.read import Source
@@ -18,6 +20,7 @@ from pipeline.streams.statistics import fit_stack
 from pipeline.training.plan import plan_training
 from stores.arrays import commit_group
 from stores.cube import Cube
+from stores.windows import Window
 from tests.make import (
     RAIN_FILES,
     make_cube,
@@ -126,3 +129,22 @@ def assert_same(found: list[list[npt.NDArray[np.generic]]], batches: StreamedBat
         for array, expected in zip(one, direct, strict=True):
             assert array.dtype == expected.dtype
             np.testing.assert_array_equal(array, expected)
+
+
+def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut everything so small that nothing lies in one slab, block or buffer."""
+    monkeypatch.setattr(slabs, "SLAB_PX", 6)
+    monkeypatch.setattr(slabs, "SLAB_BYTES", 4 * 8 * 7 * 4)
+
+
+def remember_reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """Remember every read of chunks."""
+    calls: list[tuple[object, ...]] = []
+    read = Cube.read_places
+
+    def remembered(cube: Cube, name: str, window: Window, start: int, stop: int) -> object:
+        calls.append((name, window, start, stop))
+        return read(cube, name, window, start, stop)
+
+    monkeypatch.setattr(Cube, "read_places", remembered)
+    return calls

@@ -8,16 +8,24 @@ import pytest
 import torch
 
 from pipeline.spread import InPlace
-from pipeline.streams import slabs
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.streams.resident import Resident
 from pipeline.streams.samples import batch_loader
 from pipeline.streams.stack import Stack
 from pipeline.tiling.patches import Room
 from pipeline.training.train import Trained, train_model
-from stores.cube import Cube
 from stores.windows import Window
-from tests.make_streams import SPAN, Made, arrays, assert_same, make_source, on_device, stream
+from tests.make_streams import (
+    SPAN,
+    Made,
+    arrays,
+    assert_same,
+    cut_small,
+    make_source,
+    on_device,
+    remember_reads,
+    stream,
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,23 +35,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut everything so small that nothing lies in one slab, block or buffer."""
-    monkeypatch.setattr(slabs, "SLAB_PX", 6)
-    monkeypatch.setattr(slabs, "SLAB_BYTES", 4 * 8 * 7 * 4)
+    cut_small(monkeypatch)
 
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
-    """Remember every read of chunks."""
-    calls: list[tuple[object, ...]] = []
-    read = Cube.read_places
-
-    def remembered(cube: Cube, name: str, window: Window, start: int, stop: int) -> object:
-        calls.append((name, window, start, stop))
-        return read(cube, name, window, start, stop)
-
-    monkeypatch.setattr(Cube, "read_places", remembered)
-    return calls
+    return remember_reads(monkeypatch)
 
 
 def test_batches_cut_on_a_device_are_those_of_a_direct_read(made: Made) -> None:

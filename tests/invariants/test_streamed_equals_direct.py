@@ -15,7 +15,7 @@ from torch import Tensor
 from flows.runtime import spread_on
 from pipeline.recipes import ComputeRecipe, load_recipe
 from pipeline.spread import InPlace, OnThreads, Spread
-from pipeline.streams import dataset, slabs
+from pipeline.streams import dataset
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.streams.layers import Layers
 from pipeline.streams.patchplan import PatchPlan
@@ -32,7 +32,17 @@ from tests.make import (
     make_recipe,
     write_tiff,
 )
-from tests.make_streams import SPAN, Made, arrays, assert_same, make_source, on_device, stream
+from tests.make_streams import (
+    SPAN,
+    Made,
+    arrays,
+    assert_same,
+    cut_small,
+    make_source,
+    on_device,
+    remember_reads,
+    stream,
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut everything so small that nothing lies in one slab, block or buffer."""
-    monkeypatch.setattr(slabs, "SLAB_PX", 6)
-    monkeypatch.setattr(slabs, "SLAB_BYTES", 4 * 8 * 7 * 4)
+    cut_small(monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -148,16 +156,7 @@ def pid_of(_: int) -> int:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
-    """Remember every read of chunks."""
-    calls: list[tuple[object, ...]] = []
-    read = Cube.read_places
-
-    def remembered(cube: Cube, name: str, window: Window, start: int, stop: int) -> object:
-        calls.append((name, window, start, stop))
-        return read(cube, name, window, start, stop)
-
-    monkeypatch.setattr(Cube, "read_places", remembered)
-    return calls
+    return remember_reads(monkeypatch)
 
 
 def test_an_epoch_decodes_every_chunk_once(made: Made, reads: list[tuple[object, ...]]) -> None:
