@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,15 @@ from pipeline.models import ConvLSTM, count_parameters
 from pipeline.recipes import PARTS, Recipe
 from pipeline.rollout.plan import Rollout, plan_rollout
 from pipeline.rollout.prepare import build_rollout
-from pipeline.streams.samples import Span, plan_inits
-from pipeline.streams.stack import build_stack, wanted_transforms
+from pipeline.streams.availability import Availability
+from pipeline.streams.samples import Span
+from pipeline.streams.stack import outline_stack
 from pipeline.training.build import build_shape
+from pipeline.training.plan import plan_part
 from pipeline.training.track import check_track
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.inventory import take_inventory
-from stores.times import parse_time
+from stores.times import Times, parse_time
 from stores.verify import verify as find_damage
 
 Rows = list[dict[str, Any]]
@@ -76,7 +78,7 @@ def _cube_rows(plan: IngestPlan) -> Rows:
 
 
 def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
-    history, training = recipe.rollout.history, recipe.training
+    available = Availability(outline_stack(recipe), plan.dates, plan.step)
     network = build_shape(recipe, len(_channels(recipe)))
     rows = _rows(
         ("computing on", describe(recipe.compute)),
@@ -84,13 +86,35 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
         ("channels", ", ".join(_channels(recipe))),
     )
     for part in PARTS:
-        leads = recipe.rollout.leads if part == "test" else training.leads
-        stretches = recipe.split.stretches(part, recipe.step)
-        inits = plan_inits(stretches, plan.times, Span(history, leads))
-        n_frames, dates = sum(map(len, stretches)), recipe.split.label(part, recipe.step)
-        rows += _rows((f"{part} part", f"{dates}: {n_frames} frames, {len(inits)} inits"))
+        if part == "test":  # what is scored may still be to come
+            stretches = recipe.split.stretches(part, recipe.step)
+            found = available.plan_inits(stretches, _span(recipe))
+        else:
+            found = plan_part(recipe, plan.dates, part)
+        n_frames = len(recipe.split.frames(part, recipe.step))
+        counted = (f"{n_frames} frames, {len(found.inits)} inits", *found.notes)
+        dates = recipe.split.label(part, recipe.step)
+        rows += _rows((f"{part} part", f"{dates}: {', '.join(counted)}"))
     said = recipe.split.words(recipe.step)
     return rows + (_rows(("split", said)) if said else [])
+
+
+def init_rows(recipe: Recipe, dates: Mapping[str, Times]) -> list[tuple[str, str]]:
+    """Say what a forecast from the last frame of the target would know of every covariate.
+
+    Raises:
+        ValueError: it cannot be made.
+    """
+    available = Availability(outline_stack(recipe), dates, recipe.step)
+    init = available.target[-1]
+    available.check(_span(recipe), init)
+    supplies = available.supplies(_span(recipe), init)
+    told = [(supply.name, str(supply)) for supply in supplies]
+    return [("init", recipe.step.label(init)), *told]
+
+
+def _span(recipe: Recipe) -> Span:
+    return Span(recipe.rollout.history, recipe.rollout.leads)
 
 
 def _rollout_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
@@ -104,6 +128,7 @@ def _rollout_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     )
     n_bytes = leads * shape[0] * shape[1] * 4
     return _rows(
+        *((f"forecast, {what}", value) for what, value in init_rows(recipe, plan.dates)),
         *((f"forecast, {what}", value) for what, value in tiles.rows()),
         ("forecast, bytes", f"{n_bytes / 1e6:.1f} MB before compression, {leads} COGs"),
     )
@@ -116,7 +141,7 @@ def describe_rollout(recipe: Recipe, shape: tuple[int, int]) -> Rollout:
 
 
 def _channels(recipe: Recipe) -> tuple[str, ...]:
-    return build_stack(recipe, dict.fromkeys(wanted_transforms(recipe), ())).names
+    return outline_stack(recipe).names
 
 
 def _rows(*pairs: tuple[str, Any]) -> Rows:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flows.asked import grid_of, open_recipe
-from flows.check import describe_rollout
+from flows.check import describe_rollout, init_rows
 from flows.console import console, show_table
 from flows.runtime import describe, worker_share
+from flows.steps.cube import find_dates
 from pipeline.rollout.plan import RolloutPlan, choose_plan, list_plans
 
 _SHOWN = 16
@@ -25,12 +26,15 @@ def plan(
         shape: height and width of another grid than the recipe's [px].
 
     Raises:
-        ValueError: no plan fits a worker's memory; says the smallest change that would do.
+        ValueError: no plan fits a worker's memory, with the smallest change that would do; or
+            a forecast from the last frame cannot be made.
     """
     asked = open_recipe(recipe, overrides, root)
     if shape is None:
         grid = grid_of(asked)
         shape = grid.height, grid.width
+        for what, value in init_rows(asked, find_dates(asked)):
+            console.print(f"{what}: {value}", highlight=False)
     rollout = describe_rollout(asked, shape)
     workers, stated = worker_share(asked.compute), asked.rollout
     plans = list_plans(rollout, workers, core_px=stated.tile_px, block_leads=stated.block_leads)

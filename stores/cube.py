@@ -19,7 +19,7 @@ from stores.archive import Cadence
 from stores.arrays import array_of, open_group
 from stores.errors import CorruptError
 from stores.names import TIME
-from stores.times import Step, Time, Times, parse_time
+from stores.times import Step, Time, Times, parse_time, to_times
 from stores.windows import Window
 
 Values = npt.NDArray[np.float32]
@@ -56,10 +56,12 @@ class Cube:
     grid: GeoBox
     step: Step
     times: Times = field(repr=False)
-    """Dates of the frames, without a hole [s]."""
+    """Dates of the time axis, without a hole: those of all variables together [s]."""
     version: str
     """Equal versions hold equal numbers."""
     variables: Mapping[str, CubeVariable]
+    dates: Mapping[str, Times] = field(repr=False, compare=False)
+    """Of each variable, the dates it has: of its frames, or the first days of its years [s]."""
     _covered: Mapping[str, Mapping[Any, int]] = field(repr=False, compare=False)
     """Of each variable, the dates (years) it has and their place in the array."""
     _arrays: Mapping[str, zarr.Array[Any]] = field(repr=False, compare=False)
@@ -81,6 +83,7 @@ class Cube:
         step = Step.parse(str(written[STEP_KEY]))
         times = step.decode(np.asarray(array_of(group, TIME)[...]))
         arrays = {name: array_of(group, name) for name in written[COVERAGE_KEY]}
+        covered = _covered(group, step, times, written[COVERAGE_KEY])
         return cls(
             path=path,
             grid=grids.from_json(written[GRID_KEY]),
@@ -88,7 +91,8 @@ class Cube:
             times=times,
             version=str(written[VERSION_KEY]),
             variables={name: _variable(name, array) for name, array in arrays.items()},
-            _covered=_covered(group, step, times, written[COVERAGE_KEY]),
+            dates={name: to_times(places) for name, places in covered.items()},
+            _covered=covered,
             _arrays=arrays,
         )
 
@@ -104,7 +108,7 @@ class Cube:
         """List the dates of a variable with a frame per step; not all have every date."""
         if self.variable(name).cadence != "step":
             raise ValueError(f"variable {name!r} has no frame per step, so it has no dates")
-        return np.array(list(self._covered[name]), dtype="datetime64[s]")
+        return self.dates[name]
 
     def variable(self, name: str) -> CubeVariable:
         """Look a variable up.

@@ -14,11 +14,11 @@ from stores.archive import Cadence, SourceVariable
 from stores.cube import Cube
 from stores.errors import ArchiveError
 from stores.growth import Known, PlannedFrame, find_refusals
-from stores.inputs import GAP, Inputs, describe_variable, load_inputs
+from stores.inputs import GAP, Inputs, dates_of, describe_variable, load_inputs
 from stores.inventory import Inventory
 from stores.layout import Layout, plan_layout
-from stores.series import YEAR, ScannedFile, Series
-from stores.times import Step, Times
+from stores.series import ScannedFile, Series
+from stores.times import YEAR, Step, Times
 from stores.warp import check_overlap, is_same, pick_resampling
 
 STATIC = "static"
@@ -46,7 +46,7 @@ class IngestPlan:
     grid: GeoBox
     step: Step
     times: Times
-    """The cube's dates after the commit [s]."""
+    """The time axis of the cube after the commit: dates of all variables together [s]."""
     years: tuple[int, ...]
     layout: Layout
     variables: tuple[PlannedVariable, ...]
@@ -62,6 +62,11 @@ class IngestPlan:
     def version(self) -> str:
         """Name what the cube holds after the commit."""
         return self.inputs.version
+
+    @property
+    def dates(self) -> dict[str, Times]:
+        """Of each variable, the dates that it will have [s]."""
+        return dates_of(self.inputs)
 
     @property
     def is_empty(self) -> bool:

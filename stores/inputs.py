@@ -12,6 +12,7 @@ from typing import Any
 from stores.archive import Cadence, SourceVariable
 from stores.errors import CorruptError
 from stores.files import read_json, write_json
+from stores.times import Times, to_times
 
 GAP = "gap"
 """Stands for the digest of a frame whose file is missing, unreadable or empty."""
@@ -77,6 +78,14 @@ def describe_variable(variable: SourceVariable, cadence: Cadence) -> VariableInp
     }
     words = {"long_name": variable.long_name, "standard_name": variable.standard_name}
     return VariableInputs(numbers, words)
+
+
+def dates_of(inputs: Inputs) -> dict[str, Times]:
+    """Give the dates of every variable: of its frames, or the first days of its years [s]."""
+    return {
+        name: to_times(() if one.numbers["cadence"] == "static" else sorted(one.frames))
+        for name, one in inputs.variables.items()
+    }
 
 
 def inputs_folder(cube: Path) -> Path:

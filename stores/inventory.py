@@ -76,12 +76,7 @@ def take_inventory(
     Raises:
         ArchiveError: there is no archive, or a pattern cannot be understood.
     """
-    if not root.is_dir():
-        raise ArchiveError(
-            f"archive.root {root} is no folder, so it holds no files; correct it"
-        )
-    bounds = tuple(None if time is None else step.floor(time) for time in (start, end))
-    found = [date_files(root, variable, step, bounds) for variable in variables]  # type: ignore[arg-type]
+    found = list_dates(root, variables, step, start=start, end=end)
     for dates in found:
         _check_readers(dates)
     jobs = [(root, dates.variable, file) for dates in found for file in dates.files]
@@ -91,6 +86,27 @@ def take_inventory(
         for dates in found
     }
     return Inventory(root, step, series)
+
+
+def list_dates(
+    root: Path,
+    variables: Iterable[SourceVariable],
+    step: Step,
+    *,
+    start: Time | None = None,
+    end: Time | None = None,
+) -> list[Dates]:
+    """List the files of every variable and when one is due; none is opened.
+
+    Raises:
+        ArchiveError: there is no archive, or a pattern cannot be understood.
+    """
+    if not root.is_dir():
+        raise ArchiveError(
+            f"archive.root {root} is no folder, so it holds no files; correct it"
+        )
+    bounds = tuple(None if time is None else step.floor(time) for time in (start, end))
+    return [date_files(root, variable, step, bounds) for variable in variables]  # type: ignore[arg-type]
 
 
 def _check_readers(dates: Dates) -> None:

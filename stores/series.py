@@ -16,10 +16,8 @@ from stores.archive import Cadence, FoundFile, Pattern, SourceVariable, find_fil
 from stores.errors import ArchiveError
 from stores.geotiff import Counts, Scan
 from stores.names import resolve_under
-from stores.times import Step, Time, Times
+from stores.times import YEAR, Step, Time, Times
 from stores.warp import is_same
-
-YEAR = Step(1, "year")
 
 
 @dataclass(frozen=True, slots=True)

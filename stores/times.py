@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -110,6 +111,15 @@ class Step:
         """Turn whole numbers of ``cf_units`` into times [s]."""
         unit = {"m": "m", "h": "h"}.get(self.code, "D")
         return numbers.astype(f"datetime64[{unit}]").astype("datetime64[s]")
+
+
+YEAR = Step(1, "year")
+"""Distance between two annual maps."""
+
+
+def to_times(dates: Iterable[object]) -> Times:
+    """Turn dates into an array; a year stands for its first day, a month for its [s]."""
+    return np.array([str(date) for date in dates], dtype="datetime64[s]")
 
 
 def parse_time(text: str) -> Time:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,10 +14,12 @@ from pipeline.recipes import Recipe
 from pipeline.spread import Spread
 from stores import ingest, inventory
 from stores.archive import SourceVariable
+from stores.cube import Cube
+from stores.errors import ArchiveError
 from stores.ingest import FrameReceipt
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.inventory import Inventory
-from stores.times import Time, parse_time
+from stores.times import Time, Times, parse_time
 
 Frame = tuple[str, str]
 """Variable and key of a frame."""
@@ -80,6 +82,31 @@ def write_frames(plan: IngestPlan, spread: Spread) -> list[FrameReceipt]:
 def commit(plan: IngestPlan, receipts: Sequence[FrameReceipt]) -> str:
     """Make all new frames visible at once; return the cube's version."""
     return ingest.commit_cube(plan, receipts)
+
+
+def find_dates(recipe: Recipe) -> Mapping[str, Times]:
+    """Give the dates of every variable: those of the cube, or before it is made of the files.
+
+    Raises:
+        ArchiveError: there is neither, or a variable has no file.
+    """
+    if cube_of(recipe).exists():
+        return Cube.open(cube_of(recipe)).dates
+    wanted = recipe.archive
+    found = inventory.list_dates(
+        wanted.root,
+        build_sources(recipe),
+        recipe.step,
+        start=_time(wanted.start),
+        end=_time(wanted.end),
+    )
+    empty = [d.variable.name for d in found if d.cadence != "static" and not len(d.times)]
+    if empty:
+        raise ArchiveError(
+            f"archive {wanted.root} has no file of {', '.join(empty)}, so nothing can be "
+            "forecast; 'cubecast check' says which files are near"
+        )
+    return {dates.variable.name: dates.times for dates in found}
 
 
 def build_sources(recipe: Recipe) -> list[SourceVariable]:

@@ -24,14 +24,15 @@ from pipeline.rollout.calibrate import find_calibration
 from pipeline.rollout.engine import roll_out
 from pipeline.rollout.evaluate import Evaluation
 from pipeline.rollout.forecaster import forecaster_of
-from pipeline.rollout.page import build_report, draw_issue
+from pipeline.rollout.page import LATE, build_report, draw_issue
 from pipeline.rollout.plan import RolloutPlan
 from pipeline.rollout.precision import describe_precision
-from pipeline.rollout.prepare import build_plan, build_request
+from pipeline.rollout.prepare import availability_of, build_plan, build_request, span_of
 from pipeline.rollout.products import list_products
 from pipeline.rollout.publishing import ledger_of
 from pipeline.rollout.request import Request
 from pipeline.spread import Spread
+from pipeline.streams.availability import Supply
 from pipeline.training.bundle import read_curves
 from stores import cog
 from stores.bundle import Bundle, joint_digest, open_bundle
@@ -71,6 +72,12 @@ class Job:
         )
 
     @property
+    def supplies(self) -> list[Supply]:
+        """What the cube has of every covariate, as it was known at the init."""
+        span = span_of(self.bundle, self.request.leads)
+        return availability_of(self.bundle, self.cube).supplies(span, self.request.init)
+
+    @property
     def template(self) -> ForecastTemplate:
         """Everything about the issue but its numbers."""
         name, variable = self.recipe.target.variable, self.recipe.target_variable
@@ -108,15 +115,20 @@ def plan_forecast(
     plan = build_plan(recipe, bundle, cube, request.leads, worker_share(recipe.compute))
     job = Job(recipe, cube, bundle, request, plan)
     label, times = cube.step.label, job.template.times
+    target = cube.dates[recipe.target.variable]
     asked = [
         ("model", bundle.path.name),
-        ("cube", f"version {cube.version}, to {label(cube.times[-1])}"),
+        ("cube", f"version {cube.version}, to {label(target[-1])}"),
         ("last observed", label(request.init)),
         ("forecast", f"{label(times[0])} to {label(times[-1])}"),
+        *((supply.name, str(supply)) for supply in job.supplies),
     ]
     rows = [{"what": what, "value": value} for what, value in [*asked, *plan.rows()]]
     show_table("plan", rows, columns=["what", "value"])
     leave_table("plan", rows, description=f"Plan of {job.key.stage_name}")
+    for supply in job.supplies:
+        if supply.known.n_late:
+            log.warning("%s", supply.lag)
     return job
 
 
@@ -198,10 +210,12 @@ def _forget(stage: Path) -> None:
 
 
 def _how_made(job: Job, stage: Path) -> dict[str, Any]:
-    """Say of a forecast whether its tiles are exact, or how far they disagree."""
+    """Say of a forecast whether its tiles are exact, and what stands for late frames."""
+    late = [supply.lag for supply in job.supplies if supply.known.n_late]
+    said = {LATE: late} if late else {}
     if job.plan.mode == "blend":
-        return describe_blend(job.request, job.plan, stage)
-    return {"rollout": "exact: equals the forecast of the whole grid in one piece"}
+        return describe_blend(job.request, job.plan, stage) | said
+    return {"rollout": "exact: equals the forecast of the whole grid in one piece"} | said
 
 
 def _export(stage: Path, name: str) -> str:

@@ -95,7 +95,10 @@ def plan_part(
     calibration: Calibration | None = None,
 ) -> tuple[Request, RolloutPlan]:
     """Plan the hindcasts of a part; each keeps all its leads in memory."""
-    first = cube.step.label(plan_hindcasts(recipe, cube, part)[0])
+    hindcasts = plan_hindcasts(recipe, bundle, cube, part)
+    for note in hindcasts.notes:
+        log.warning("hindcasts of the %s part: %s", part, note)
+    first = cube.step.label(hindcasts.inits[0])
     request = build_request(
         recipe, bundle, cube, init=first, leads=None, calibration=calibration
     )

@@ -14,6 +14,7 @@ from pipeline.rollout.hindcast import conform, plan_cases
 from pipeline.rollout.request import Request
 from pipeline.spread import Spread
 from pipeline.tiling.plan import Tile
+from stores.bundle import read_bundle
 from stores.cube import Cube
 from stores.files import read_json, write_json
 
@@ -39,7 +40,7 @@ def calibrate(
     cube, level = Cube.open(request.cube), recipe.rollout.interval
     if level is None:
         raise ValueError("rollout.interval is null, so nothing is calibrated; set e.g. 0.8")
-    inits = plan_hindcasts(recipe, cube, part)
+    inits = plan_hindcasts(recipe, read_bundle(request.bundles[0]), cube, part).inits
     cases = plan_cases(request, inits, tiles, part)
     counts = conform(request, cases, level, spread=spread)
     total = merge(counts, partial(tell, total=len(cases)))

@@ -18,15 +18,15 @@ from pipeline.metrics.intervals import ScoreCounts
 from pipeline.metrics.quantiles import QuantileSums
 from pipeline.recipes import Recipe, SplitRecipe
 from pipeline.rollout.hindcast import MODEL, Scored, count_scored, hindcast, plan_cases
+from pipeline.rollout.prepare import availability_of, span_of
 from pipeline.rollout.products import suffix_of
 from pipeline.rollout.request import Request
 from pipeline.spread import Spread
-from pipeline.streams.samples import Span, plan_inits
+from pipeline.streams.availability import Inits
 from pipeline.tiling.plan import Tile
-from stores.bundle import Bundle
+from stores.bundle import Bundle, read_bundle
 from stores.cube import Cube
 from stores.files import read_json, write_json, write_text
-from stores.times import Time
 
 Tell = Callable[..., None]
 """Called with ``done`` and ``total``."""
@@ -78,22 +78,16 @@ class Evaluation:
         return cls(part, table, beside["alarms"], beside["inits"], chances, n_pixels)
 
 
-def plan_hindcasts(recipe: Recipe, cube: Cube, part: str) -> list[Time]:
-    """List the inits of a part: history and all leads lie in it, so no frame is shared.
+def plan_hindcasts(recipe: Recipe, bundle: Bundle, cube: Cube, part: str) -> Inits:
+    """List the inits of a part: what the model reads and all leads lie in it.
+
+    So no frame is shared with another part, not even as history, whatever the recipe says.
 
     Raises:
         ValueError: the cube holds none of them.
     """
-    span = Span(recipe.rollout.history, recipe.rollout.leads)
-    inits = plan_inits(recipe.split.stretches(part, recipe.step), cube.times, span)
-    if not inits:
-        held = " to ".join(cube.step.label(time) for time in cube.times[[0, -1]])
-        raise ValueError(
-            f"the cube holds {held}, in which split.{part} "
-            f"({recipe.split.label(part, recipe.step)}) has no {span.history + span.leads} "
-            "frames in a row, so nothing can be scored; ingest more, or choose another part"
-        )
-    return inits
+    span = span_of(bundle, recipe.rollout.leads)
+    return availability_of(bundle, cube).plan_part(recipe.split, part, span)
 
 
 def check_split(recipe: Recipe, bundle: Bundle) -> None:
@@ -124,7 +118,7 @@ def evaluate_part(
 ) -> Evaluation:
     """Hindcast every init of a part and score all methods on the same pixels."""
     cube = Cube.open(request.cube)
-    inits = plan_hindcasts(recipe, cube, part)
+    inits = plan_hindcasts(recipe, read_bundle(request.bundles[0]), cube, part).inits
     cases = plan_cases(request, inits, tiles, part)
     scored = hindcast(request, cases, spread=spread)
     total = merge(scored, partial(tell, total=len(cases)))

@@ -20,8 +20,10 @@ from pipeline.rollout.request import Request
 from pipeline.spread import Spread
 from pipeline.streams.fields import FIELDS, read_scored
 from pipeline.streams.read import Source
+from pipeline.streams.stack import Stack
 from pipeline.streams.transforms import Values
 from pipeline.tiling.plan import Tile
+from stores.bundle import read_bundle
 from stores.cube import Cube
 from stores.times import Time, Times
 
@@ -70,7 +72,8 @@ def hindcast(request: Request, cases: Sequence[Case], *, spread: Spread) -> Iter
     Sums are merged by the caller in the order given here, which does not depend on workers.
     """
     first = min(case.init for case in cases)
-    methods = possible_baselines(Cube.open(request.cube), first)
+    target = Stack.from_json(read_bundle(request.bundles[0]).description["stack"]).target
+    methods = possible_baselines(Cube.open(request.cube), target.variable, first)
     return spread.with_gpu(request.on_gpu).ordered(partial(_score, request, methods), cases)
 
 
@@ -100,13 +103,13 @@ def count_scored(request: Request, tiles: Iterable[Tile], part: str) -> int:
     return sum(int(read_scored(fields, part, tile.owns).sum()) for tile in tiles)
 
 
-def possible_baselines(cube: Cube, first: Time) -> tuple[str, ...]:
+def possible_baselines(cube: Cube, target: str, first: Time) -> tuple[str, ...]:
     """List the baselines that every init from ``first`` on has, so that all are comparable.
 
     Seasonal naive needs seasons, and a year of observations before the first init.
     """
     seasonal = cube.step.n_seasons > 1
-    if seasonal and _years_before(cube.step.add(first, 1), first) >= cube.times[0]:
+    if seasonal and _years_before(cube.step.add(first, 1), first) >= cube.dates[target][0]:
         return (PERSISTENCE, CLIMATOLOGY, SEASONAL_NAIVE)
     return (PERSISTENCE, CLIMATOLOGY)
 

@@ -43,6 +43,7 @@ from pipeline.rollout.request import Request
 from pipeline.spread import Spread
 from pipeline.streams.transforms import Values
 from pipeline.tiling.plan import Tile
+from stores.bundle import read_bundle
 from stores.cube import Cube
 from stores.files import write_json, write_text
 from stores.times import Time
@@ -121,7 +122,7 @@ def measure_importance(
         ValueError: the part holds one forecast only, so there is no other to take values from.
     """
     cube = Cube.open(request.cube)
-    inits = plan_hindcasts(recipe, cube, trial.part)
+    inits = plan_hindcasts(recipe, read_bundle(request.bundles[0]), cube, trial.part).inits
     planned = plan_permuted(request, inits, tiles, trial)
     _report_alike(len(inits), trial.repeats)
     alone = replace(request, members=replace(request.members, n=1), calibration=None)

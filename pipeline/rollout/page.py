@@ -30,6 +30,9 @@ from pipeline.streams.read import Source
 from stores.forecast import Forecast
 from stores.windows import Window
 
+LATE = "late_covariates"
+"""Attribute of an issue: what stands for frames that came later than they should."""
+
 _DRAWN_PX = 800  # longer sides are thinned before anything is kept in memory
 
 Frames = npt.NDArray[np.float32]
@@ -58,7 +61,7 @@ def draw_issue(forecast: Forecast, source: Source) -> Drawn:
     """Read a forecast frame by frame and keep what pictures need."""
     variable, whole = source.stack.target.variable, Window.whole(_shape(forecast))
     every = max(1, -(-max(whole.shape) // _DRAWN_PX))
-    held = set(source.open().times.tolist())
+    held = set(source.open().dates[variable].tolist())
     maps: list[list[Frames]] = [[], [], []]
     rows = []
     for lead, time in enumerate(forecast.times, start=1):
@@ -100,7 +103,7 @@ def build_report(
         subtitle=f"Forecast of {name} from {label} to {last}",
         facts=_facts(recipe, forecast, description),
         verdict=verdict(evaluation.table) if evaluation else "",
-        warnings=_warnings(evaluation),
+        warnings=_warnings(evaluation, dict(forecast.group.attrs)),
         sections=[
             *_map_sections(recipe, forecast, drawn, name),
             *_skill_sections(evaluation, str(forecast.step)),
@@ -115,13 +118,15 @@ def build_report(
     )
 
 
-def _warnings(evaluation: Evaluation | None) -> list[str]:
+def _warnings(evaluation: Evaluation | None, attributes: Mapping[str, Any]) -> list[str]:
+    late = attributes.get(LATE, [])
     if evaluation is None:
         return [
+            *late,
             "This model has not been scored on its test part yet, so nobody knows how good the "
-            "forecast is; run: cubecast evaluate RECIPE"
+            "forecast is; run: cubecast evaluate RECIPE",
         ]
-    return [*evaluation.alarms, *shortfalls(evaluation.table)]
+    return [*late, *evaluation.alarms, *shortfalls(evaluation.table)]
 
 
 def _facts(

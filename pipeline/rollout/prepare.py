@@ -11,13 +11,14 @@ from pipeline.recipes import Recipe
 from pipeline.rollout.device import pick_device, share_of
 from pipeline.rollout.plan import Rollout, RolloutPlan, Workers, plan_rollout
 from pipeline.rollout.request import Members, Request
+from pipeline.streams.availability import Availability
 from pipeline.streams.samples import Span
 from pipeline.streams.stack import Stack
 from stores import grid as grids
 from stores.bundle import Bundle, check_bundle_fits, open_bundle
 from stores.cube import Cube
 from stores.names import resolve_under
-from stores.times import Time, parse_time
+from stores.times import parse_time
 
 
 def build_request(
@@ -33,18 +34,17 @@ def build_request(
 
     Raises:
         GridError: the bundle was trained on another grid.
-        ValueError: the cube lacks history or known forcings for this init, or further bundles
-            are of another kind.
+        ValueError: the cube lacks history or covariates for this init, or further bundles are
+            of another kind.
     """
     check_bundle_fits(grids.from_json(bundle.description["grid"]), cube.grid)
     _check_target(recipe, bundle)
-    time = cube.times[-1] if init is None else cube.step.floor(parse_time(init))
-    reading = Reading(**bundle.description["reading"])
-    span = Span.of(reading, leads or recipe.rollout.leads)
+    available = availability_of(bundle, cube)
+    time = available.target[-1] if init is None else cube.step.floor(parse_time(init))
+    reading, span = reading_of(bundle), span_of(bundle, leads or recipe.rollout.leads)
     if span.leads < 1:
         raise ValueError(f"leads={span.leads} is not a forecast; ask for 1 or more")
-    _check_history(cube, time, span)
-    _check_forcings(Stack.from_json(bundle.description["stack"]), cube, time, span)
+    available.check(span, time)
     rollout = recipe.rollout
     return Request(
         bundles=(bundle.path, *_further(rollout.bundles, bundle)),
@@ -61,6 +61,22 @@ def build_request(
         quantiles=reading.quantiles,
         calibration=calibration,
     )
+
+
+def reading_of(bundle: Bundle) -> Reading:
+    """Say how a bundle reads, in today's words, whatever wrote it."""
+    return Reading(**bundle.description["reading"])
+
+
+def span_of(bundle: Bundle, leads: int) -> Span:
+    """Give the frames of a rollout of a bundle: the recipe of the moment cannot change them."""
+    return Span.of(reading_of(bundle), leads)
+
+
+def availability_of(bundle: Bundle, cube: Cube) -> Availability:
+    """Say which dates a cube has of what a bundle reads."""
+    stack = Stack.from_json(bundle.description["stack"])
+    return Availability(stack, cube.dates, cube.step)
 
 
 def _build_members(recipe: Recipe, bundle: Bundle, reading: Reading) -> Members:
@@ -101,9 +117,8 @@ def _further(names: Sequence[str], first: Bundle) -> Iterator[Path]:
 
 
 def _known(bundle: Bundle, what: str) -> object:
-    """Look up what a bundle says; a reading in today's words, whatever wrote it."""
-    said = bundle.description[what]
-    return Reading(**said) if what == "reading" else said
+    """Look up what a bundle says."""
+    return reading_of(bundle) if what == "reading" else bundle.description[what]
 
 
 def build_plan(
@@ -154,44 +169,3 @@ def _check_target(recipe: Recipe, bundle: Bundle) -> None:
             f"{recipe.target.variable!r}, so values would stand under a wrong name; "
             "train the recipe, or name a bundle of its own with --bundle"
         )
-
-
-def _check_history(cube: Cube, init: Time, span: Span) -> None:
-    label = cube.step.label
-    first, last = cube.times[0], cube.times[-1]
-    if init not in cube.times:
-        raise ValueError(
-            f"init={label(init)} is not in the cube, which holds {label(first)} to "
-            f"{label(last)}, so nothing is known of it; choose a frame of the cube, or "
-            "ingest the missing months"
-        )
-    needed = span.read_times(cube.step, init)[0]
-    if needed < first:
-        earliest = cube.step.add(first, span.history - 1)
-        raise ValueError(
-            f"init={label(init)} has not enough history: the model reads {span.history} frames "
-            f"from {label(needed)} on, but the cube begins {label(first)}; choose an init from "
-            f"{label(earliest)} on, or ingest earlier months"
-        )
-
-
-def _check_forcings(stack: Stack, cube: Cube, init: Time, span: Span) -> None:
-    """Refuse a forecast whose known forcings are not all there."""
-    needed = span.forcing_times(cube.step, init)[-1]
-    for forcing in stack.forcings:
-        if forcing.series is None or forcing.future != "known":
-            continue
-        have = _last_of(cube, forcing.kind, forcing.series.variable)
-        if have < needed:
-            raise ValueError(
-                f"covariate {forcing.series.variable!r} has future='known' but ends "
-                f"{cube.step.label(have)}, before {cube.step.label(needed)}, so a forecast "
-                "from this init cannot know it; supply its files, or choose 'persist'"
-            )
-
-
-def _last_of(cube: Cube, kind: str, variable: str) -> Time:
-    if kind != "annual":
-        last: Time = cube.times[-1]
-        return last
-    return parse_time(f"{max(cube.years(variable))}-12-31")

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from pipeline.streams.batch import Batch
 from pipeline.streams.kept import Arrays, Kept
-from pipeline.streams.read import Source, known_times, place_maps, season_waves
+from pipeline.streams.known import know
+from pipeline.streams.read import Source, place_maps, season_waves
 from pipeline.streams.slabs import Runs, Shape, Slabs, fill
 from pipeline.streams.stack import Forcing, Series, Static
 from pipeline.streams.transforms import Values
@@ -32,9 +33,8 @@ class Forced:
     """One forcing at the dates of one init: frames of a variable, or waves of the season."""
 
     places: Sequence[int] = ()
+    """Frames that stand for the first dates; for later ones, of which nothing was known, 0."""
     runs: Runs = ()
-    unknown: npt.NDArray[np.bool_] | None = None
-    """Where 0 stands, because nothing was known yet; None where all was."""
     waves: Sequence[Values] = ()
 
 
@@ -79,11 +79,12 @@ class Layers:
 
     def _bound(self, inits: tuple[Time, Time]) -> None:
         """Read nothing beyond what the first and the last init want."""
-        wanted = self.places(inits)
+        first, last = (self.places([init]) for init in inits)
         for slabs in (self.target, *self.forcings):
-            if slabs:
-                places = wanted[slabs.key]
-                slabs.shape = slabs.shape.within(min(places), max(places))
+            if slabs:  # a covariate that has ended, or is not known yet, is not read by all
+                low = min(first[slabs.key], default=slabs.shape.start)
+                high = max(last[slabs.key], default=slabs.shape.stop - 1)
+                slabs.shape = slabs.shape.within(low, high)
         self._dates.clear()  # where frames stand in a slab follows from where it begins
 
     @property
@@ -178,8 +179,7 @@ class Layers:
                 channel += 1
             if slabs:
                 slabs.cut(given.runs, window, (out[:, channel],))
-                if given.unknown is not None:
-                    out[given.unknown, channel] = 0.0
+                out[len(given.places) :, channel] = 0.0
                 channel += 1
 
     def cut_still(self, out: Values, domain: npt.NDArray[np.bool_], window: Window) -> None:
@@ -212,9 +212,10 @@ class Layers:
     ) -> Forced:
         if forcing.series is None or slabs is None:
             return Forced(waves=season_waves(self._cube.step, times))
-        wanted, unknown = known_times(self._cube, forcing, forcing.series, times, init)
-        places = self._cube.places(forcing.series.variable, wanted)
-        return Forced(places, slabs.shape.runs(places), unknown if unknown.any() else None)
+        name, cube = forcing.series.variable, self._cube
+        known = know(forcing, cube.dates[name], cube.step, times, init)
+        places = cube.places(name, known.times)
+        return Forced(places, slabs.shape.runs(places))
 
     def _slabs_of(self, covariate: Forcing | Static) -> Slabs | None:
         return self._slabs(covariate.series) if covariate.series else None

@@ -16,6 +16,7 @@ from pipeline.streams.fields import (
     read_field,
     read_scored,
 )
+from pipeline.streams.known import know
 from pipeline.streams.stack import Forcing, Series, Stack
 from pipeline.streams.transforms import Chain, Values, build_chain
 from stores.cube import Cube
@@ -109,9 +110,11 @@ class Source:
         self, forcing: Forcing, series: Series, window: Window, times: Times, init: Time
     ) -> Values:
         """Read one forcing (t, y, x), following its policy where it was not known yet."""
-        times, unknown = known_times(self.open(), forcing, series, times, init)
-        values = self._normalized(series, window, times)
-        values[unknown] = 0.0
+        cube = self.open()
+        known = know(forcing, cube.dates[series.variable], cube.step, times, init).times
+        values = np.zeros((len(times), *window.shape), dtype=np.float32)
+        if len(known):  # what nobody could know is not even read
+            values[: len(known)] = self._normalized(series, window, known)
         return np.nan_to_num(values)
 
     def _normalized(self, series: Series, window: Window, times: Times) -> Values:
@@ -149,30 +152,3 @@ def place_maps(shape: tuple[int, int], window: Window) -> list[Values]:
         np.broadcast_to(rows[:, None], window.shape),
         np.broadcast_to(cols[None, :], window.shape),
     ]
-
-
-def known_times(
-    cube: Cube, forcing: Forcing, series: Series, times: Times, init: Time
-) -> tuple[Times, npt.NDArray[np.bool_]]:
-    """Give the dates whose frames stand for ``times``, and where 0 stands instead (t,).
-
-    After the anomaly and the z-score, the mean of a season is what 0 stands for.
-    """
-    last = _last_known(cube, forcing, series, init)
-    if forcing.future == "persist":
-        return np.minimum(times, last), np.zeros(len(times), dtype=bool)
-    return times, (times > last) & (forcing.future == "climatology")
-
-
-def _last_known(cube: Cube, forcing: Forcing, series: Series, init: Time) -> Time:
-    """Find the last date of a forcing that was available at ``init``."""
-    if forcing.kind == "annual":
-        year = int(init.astype("datetime64[Y]").astype(int)) + 1970 - forcing.delay
-        known = [y for y in cube.years(series.variable) if y <= year]
-        if not known:
-            raise ValueError(
-                f"covariate {series.variable!r} has no map of {year} or before, so nothing was "
-                f"known at {cube.step.label(init)}; add the map or lower its delay"
-            )
-        return np.datetime64(f"{max(known)}-12-31", "s")
-    return min(cube.step.add(init, -forcing.delay), cube.times[-1])

@@ -74,7 +74,8 @@ class Resident:
         inits = sorted({sample.init for sample in samples})
         self._rows = {init: row for row, init in enumerate(inits)}
         self._places: dict[Hashable, Places] = {
-            key: np.array(sorted(places)) for key, places in layers.places(inits).items()
+            key: np.array(sorted(places), dtype=np.int64)
+            for key, places in layers.places(inits).items()
         }
 
     @property
@@ -148,9 +149,8 @@ class Resident:
         if not slabs:
             return np.stack(given.waves, axis=1)
         places = self._places[slabs.key]
-        numbers = np.searchsorted(places, given.places)
-        if given.unknown is not None:
-            numbers[given.unknown] = len(places)  # the frame that is zero
+        numbers = np.full(self._layers.span.n_forcing_times, len(places))  # a frame of zeros
+        numbers[: len(given.places)] = np.searchsorted(places, given.places)
         return numbers
 
     def _bring_frames(self) -> tuple[dict[Hashable, Tensor], Tensor]:

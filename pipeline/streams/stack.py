@@ -107,6 +107,11 @@ def build_stack(recipe: Recipe, chains: Mapping[str, tuple[Description, ...]]) -
     return Stack(target, tuple(forcings), tuple(statics))
 
 
+def outline_stack(recipe: Recipe) -> Stack:
+    """Order the recipe's channels before anything is fitted."""
+    return build_stack(recipe, dict.fromkeys(wanted_transforms(recipe), ()))
+
+
 def wanted_transforms(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     """List the variables to fit and the transforms each asks for."""
     wanted: dict[str, tuple[str, ...]] = {recipe.target.variable: recipe.target.transform}

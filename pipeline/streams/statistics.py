@@ -30,6 +30,7 @@ from pipeline.streams.fields import (
     read_field,
     write_field,
 )
+from pipeline.streams.known import latest
 from pipeline.streams.parts import fit_parts
 from pipeline.streams.stack import Stack, build_stack, wanted_transforms
 from pipeline.streams.transforms import Description, Seasons, Values, build_chain
@@ -82,9 +83,9 @@ def fit_stack(recipe: Recipe, cube_path: Path, fields: Path, spread: Spread) -> 
     cube = Cube.open(cube_path)
     wanted = wanted_transforms(recipe)
     _create(recipe, cube, fields, wanted)
-    times = training_times(recipe, cube)
     blocks = field_blocks((cube.grid.height, cube.grid.width))
-    target = Fit(cube_path, fields, recipe.target.variable, times)
+    name = recipe.target.variable
+    target = Fit(cube_path, fields, name, training_times(recipe, cube, name))
     domain = partial(_fit_domain, target, recipe.domain.variable, recipe.domain.above)
     n_domain = sum(spread.ordered(domain, blocks))
     if n_domain == 0:
@@ -98,16 +99,22 @@ def fit_stack(recipe: Recipe, cube_path: Path, fields: Path, spread: Spread) -> 
         _level(fields, CLIMATOLOGY, blocks, spread)
     chains = {}
     for variable, transforms in wanted.items():
-        fit = replace(target, variable=variable)
+        times = training_times(recipe, cube, variable)
+        fit = replace(target, variable=variable, times=times)
         harmonics = recipe.target.harmonics if variable == target.variable else None
         chains[variable] = _fit_chain(fit, transforms, harmonics, blocks, spread)
     return build_stack(recipe, chains)
 
 
-def training_times(recipe: Recipe, cube: Cube) -> tuple[np.datetime64, ...]:
-    """List the frames of the training part that the cube holds."""
-    frames = recipe.split.frames("train", recipe.step)
-    return tuple(frames[np.isin(frames, cube.times)])
+def training_times(recipe: Recipe, cube: Cube, variable: str) -> tuple[np.datetime64, ...]:
+    """List the dates of a variable in the training part; of a year's map, once for each step.
+
+    A year without a map has the last one before it.
+    """
+    frames, held = recipe.split.frames("train", recipe.step), cube.dates[variable]
+    if cube.variables[variable].cadence == "annual":
+        frames = latest(held, frames)
+    return tuple(frames[np.isin(frames, held)])
 
 
 def _create(

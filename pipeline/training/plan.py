@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.recipes import Recipe
+from pipeline.streams.availability import Availability, Inits
 from pipeline.streams.read import Source
-from pipeline.streams.samples import Sample, Span, plan_inits
+from pipeline.streams.samples import Sample, Span
+from pipeline.streams.stack import outline_stack
 from pipeline.tiling.patches import plan_patches
+from stores.times import Times
 from stores.windows import Window
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,25 +39,30 @@ def plan_training(recipe: Recipe, source: Source) -> TrainingPlan:
     Raises:
         ValueError: a part is empty.
     """
-    cube, training = source.open(), recipe.training
-    span = Span(recipe.rollout.history, training.leads)
+    training = recipe.training
     patches = {part: _plan_patches(recipe, source, part) for part in ("train", "validation")}
     parts = {}
     for part in patches:
-        inits = plan_inits(recipe.split.stretches(part, recipe.step), cube.times, span)
-        if not inits:
-            raise ValueError(
-                f"split.{part} has no {span.history + span.leads} frames in a row in the cube "
-                f"(which holds {cube.step.label(cube.times[0])} to "
-                f"{cube.step.label(cube.times[-1])}), so there is no sample; "
-                "ingest more or change the split"
-            )
-        parts[part] = [Sample(init, patch) for init in inits for patch in patches[part]]
+        found = plan_part(recipe, source.open().dates, part)
+        for note in found.notes:
+            log.info("%s part: %s", part, note)
+        parts[part] = [Sample(init, patch) for init in found.inits for patch in patches[part]]
     n_samples = min(training.patches_per_epoch or len(parts["train"]), len(parts["train"]))
     steps = math.ceil(math.ceil(n_samples / training.batch) / training.accumulate)
     return TrainingPlan(
         parts["train"], parts["validation"], patches["train"], steps, training.epochs
     )
+
+
+def plan_part(recipe: Recipe, dates: Mapping[str, Times], part: str) -> Inits:
+    """List the inits that a part is learned or validated from, by the dates of each variable.
+
+    Raises:
+        ValueError: there is none.
+    """
+    span = Span(recipe.rollout.history, recipe.training.leads)
+    available = Availability(outline_stack(recipe), dates, recipe.step)
+    return available.plan_part(recipe.split, part, span)
 
 
 def _plan_patches(recipe: Recipe, source: Source, part: str) -> list[Window]:

@@ -102,7 +102,7 @@ def test_tiles_computed_together_equal_tiles_computed_alone(
 
 
 def test_scores_do_not_depend_on_tiles(made: Made) -> None:
-    recipe, cube, _ = made
+    recipe, cube, bundle = made
     tables = [
         evaluate_part(
             recipe,
@@ -114,7 +114,7 @@ def test_scores_do_not_depend_on_tiles(made: Made) -> None:
         ).table.set_index(["method", "lead"])
         for core in (32, 9)
     ]
-    assert len(plan_hindcasts(recipe, cube, "test")) == 17
+    assert len(plan_hindcasts(recipe, bundle, cube, "test").inits) == 17
     assert set(tables[0].index.get_level_values("method")) == {
         MODEL,
         PERSISTENCE,
@@ -138,7 +138,7 @@ def test_baselines_are_what_their_names_say(made: Made) -> None:
     tile = plan(made, 32).tiles[0]
     init = parse_time("2006-06")
     times = made[1].step.range(parse_time("2006-07"), parse_time("2007-08"))
-    methods = possible_baselines(made[1], init)
+    methods = possible_baselines(made[1], "rain", init)
     found = baselines(source, tile, init, times, methods)
     observed = source.truth(tile.owns, made[1].times)
     index = int(np.flatnonzero(made[1].times == init)[0])
@@ -219,8 +219,8 @@ def test_without_a_year_before_the_first_init_there_is_no_seasonal_naive(
     made: Made,
 ) -> None:
     cube = made[1]
-    assert SEASONAL_NAIVE in possible_baselines(cube, parse_time("2000-12"))
-    assert SEASONAL_NAIVE not in possible_baselines(cube, parse_time("2000-11"))
+    assert SEASONAL_NAIVE in possible_baselines(cube, "rain", parse_time("2000-12"))
+    assert SEASONAL_NAIVE not in possible_baselines(cube, "rain", parse_time("2000-11"))
 
 
 def test_bf16_says_how_far_it_is_from_float32(made: Made) -> None:

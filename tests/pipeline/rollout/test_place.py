@@ -48,7 +48,7 @@ def direct(made: Made, part: str) -> dict[str, float]:
     """Score model and climatology over all leads without tiles and without sums."""
     squares: dict[str, list[Values]] = {MODEL: [], CLIMATOLOGY: []}
     tile = plan(made, 32).tiles[0]
-    for init in plan_hindcasts(made.recipe, made.cube, part):
+    for init in plan_hindcasts(made.recipe, made.bundle, made.cube, part).inits:
         request = ask(made, init=made.cube.step.label(init))
         forecaster = forecaster_of(request)
         source = forecaster.source
@@ -101,7 +101,7 @@ def test_tiles_without_a_pixel_of_the_part_are_not_computed(
 def test_margins_and_importances_are_those_of_pixels_that_validate(made: Made) -> None:
     request, tiles = ask(made, init=INIT), plan(made, 32).tiles
     n_pixels = int(forecaster_of(request).source.scored("validation", WHOLE).sum())
-    inits = plan_hindcasts(made.recipe, made.cube, "validation")
+    inits = plan_hindcasts(made.recipe, made.bundle, made.cube, "validation").inits
     margins = calibrate(
         made.recipe, request, tiles, "validation", spread=InPlace(), tell=silent
     )

@@ -1,0 +1,208 @@
+"""Which forecasts can be made from the dates that each variable has, and from which not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.recipes import SplitRecipe
+from pipeline.streams.known import Known, know
+from pipeline.streams.samples import Span, plan_inits
+from pipeline.streams.stack import Forcing, Stack
+from stores.times import YEAR, Step, Time, Times
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Supply:
+    """What there is of one covariate, and what one rollout reads of it."""
+
+    name: str
+    forcing: Forcing
+    held: Times
+    """Dates that it has."""
+    step: Step
+    """Between two of them."""
+    known: Known
+    n_asked: int
+    """Dates that the rollout reads."""
+
+    def __str__(self) -> str:
+        """Say what is known, and what stands for the rest."""
+        if not len(self.known.times):
+            return f"not known yet, {self._stand_in} stands{self._late}"
+        known = f"known to {self.step.label(self.known.times[-1])}"
+        if self.forcing.future == "known":
+            return known
+        then = "that frame" if self.forcing.future == "persist" else self._stand_in
+        return f"{known}, then {then}{self._late}"
+
+    @property
+    def extent(self) -> str:
+        """Name it with its first and last date."""
+        first, last = (self.step.label(time) for time in self.held[[0, -1]])
+        return f"{self.name} ({first} to {last})"
+
+    @property
+    def lag(self) -> str:
+        """Say what stands for the frames that came later than its delay; empty if none."""
+        if not self.known.n_late:
+            return ""
+        return (
+            f"{self.name}: {self.known.n_late} of {self.n_asked} frames came late (it ends "
+            f"{self.step.label(self.held[-1])}); {self._stand_in} stands for them"
+        )
+
+    @property
+    def lack(self) -> str:
+        """Say which frame is wanted and not there, and so what; empty if all are there."""
+        if not self.known.missing.size:
+            return ""
+        first, last = (self.step.label(time) for time in self.known.missing[[0, -1]])
+        if self.known.missing[-1] > self.held[-1]:
+            return (
+                f"covariate {self.name!r} has future='known' but ends "
+                f"{self.step.label(self.held[-1])}, before {last}, so it cannot be known"
+            )
+        return f"covariate {self.extent} has no frame of {first}, so it cannot be read"
+
+    @property
+    def _stand_in(self) -> str:
+        if self.forcing.future == "climatology":
+            return "its season's mean"
+        return f"its frame of {self.step.label(self.known.times[-1])}"
+
+    @property
+    def _late(self) -> str:
+        n = self.known.n_late
+        return f"; {n} of {self.n_asked} frames came late" if n else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inits:
+    """Inits of a part from which a forecast can be made, and what covariates cost it."""
+
+    inits: list[Time]
+    notes: tuple[str, ...] = ()
+    """Which covariates left inits out, and which came late."""
+
+
+@dataclass(frozen=True)
+class Availability:
+    """The channels of a model, and the dates that there are of each variable."""
+
+    stack: Stack
+    dates: Mapping[str, Times]
+    """Of each variable, in order [s]; years are their first days."""
+    step: Step
+
+    @property
+    def target(self) -> Times:
+        """Dates of the target: they decide inits, history and truth."""
+        return self.held(self.stack.target.variable)
+
+    def held(self, name: str) -> Times:
+        """Look up the dates of a variable.
+
+        Raises:
+            ValueError: there is no such variable.
+        """
+        if name not in self.dates:
+            raise ValueError(
+                f"the cube has no variable {name!r}, which the model reads; it has "
+                f"{', '.join(self.dates)}; ingest it"
+            )
+        return self.dates[name]
+
+    def supplies(self, span: Span, init: Time) -> list[Supply]:
+        """Say of every covariate of the cube what a rollout from ``init`` reads of it."""
+        times, found = span.forcing_times(self.step, init), []
+        for forcing in self.stack.forcings:
+            if forcing.series is not None:
+                name = forcing.series.variable
+                held, every = self.held(name), YEAR if forcing.kind == "annual" else self.step
+                known = know(forcing, held, self.step, times, init)
+                found.append(Supply(name, forcing, held, every, known, len(times)))
+        return found
+
+    def check(self, span: Span, init: Time) -> None:
+        """Refuse a forecast that would read a frame which is not there.
+
+        Raises:
+            ValueError: names the variable, the dates it has, and a way out.
+        """
+        self._check_history(span, init)
+        lacks = [supply.lack for supply in self.supplies(span, init) if supply.lack]
+        if lacks:
+            raise ValueError(
+                f"a forecast of {span.leads} leads from {self.step.label(init)} is not "
+                f"possible: {'; '.join(lacks)}; supply the files{self._nearest(span, init)}, "
+                "or train with another 'future'"
+            )
+
+    def plan_part(self, split: SplitRecipe, part: str, span: Span) -> Inits:
+        """List the inits of a part: history, leads and covariates are there.
+
+        Raises:
+            ValueError: there is none; says what is there.
+        """
+        found = self.plan_inits(split.stretches(part, self.step), span)
+        if not found.inits:
+            held = ", ".join([self._held, *found.notes])
+            raise ValueError(
+                f"split.{part} has no {span.history + span.last_lead} frames in a row in the "
+                f"cube ({held}), so there is no sample in "
+                f"{split.label(part, self.step)}; ingest more or change the split"
+            )
+        return found
+
+    def plan_inits(self, stretches: Iterable[Times], span: Span) -> Inits:
+        """List the inits in some stretches, and say what covariates cost them."""
+        inits: list[Time] = []
+        lacking, late = Counter[str](), Counter[str]()
+        for init in plan_inits(stretches, self.target, span):
+            supplies = self.supplies(span, init)
+            lacks = [supply.extent for supply in supplies if supply.known.missing.size]
+            lacking.update(lacks)
+            if not lacks:
+                inits.append(init)
+                late.update(supply.extent for supply in supplies if supply.known.n_late)
+        return Inits(
+            inits,
+            (
+                *(f"{n} inits left out for want of {name}" for name, n in lacking.items()),
+                *(f"{name} late in {n} of {len(inits)} inits" for name, n in late.items()),
+            ),
+        )
+
+    @property
+    def _held(self) -> str:
+        name, label = self.stack.target.variable, self.step.label
+        return f"which holds {name} from {label(self.target[0])} to {label(self.target[-1])}"
+
+    def _check_history(self, span: Span, init: Time) -> None:
+        label, first = self.step.label, self.target[0]
+        name = self.stack.target.variable
+        if init not in self.target:
+            raise ValueError(
+                f"init={label(init)} is not in the cube, {self._held}, so nothing is known of "
+                "it; choose a frame of the target, or ingest the missing ones"
+            )
+        needed = span.read_times(self.step, init)[0]
+        if needed < first:
+            earliest = self.step.add(first, span.history - 1)
+            raise ValueError(
+                f"init={label(init)} has not enough history: the model reads {span.history} "
+                f"frames from {label(needed)} on, but {name} begins {label(first)}; choose an "
+                f"init from {label(earliest)} on, or ingest earlier frames"
+            )
+
+    def _nearest(self, span: Span, init: Time) -> str:
+        """Name the nearest init from which a forecast can be made, if there is one."""
+        reach = self.target[span.history - 1 :]
+        for time in reach[np.argsort(np.abs(reach - init), kind="stable")]:
+            if not any(supply.lack for supply in self.supplies(span, time)):
+                return f", start from {self.step.label(time)}"
+        return ""
