@@ -96,7 +96,7 @@ def test_a_covariate_known_ahead_takes_its_forecast_beyond_the_archive(made: Mak
 
 
 def assert_published(issue: Path, *, late: bool) -> None:
-    assert issue.name == LAST
+    assert issue.name.partition(".")[0] == LAST
     assert verify(issue) == []
     opened = xr.open_zarr(issue / "forecast.zarr")
     assert opened["time"].to_numpy().astype("datetime64[M]").astype(str).tolist() == months(
@@ -135,10 +135,9 @@ def test_a_covariate_that_lags_more_than_it_may_is_counted_wherever_the_forecast
 ) -> None:
     recipe = made(future, "late")
     said = f"ndvi: 2 of 14 frames came late (it ends 2005-03); {stands} stands for them"
-    issue = Path(forecast.fn(recipe, ["rollout.members=1"], leads=12))
+    issue = Path(forecast.fn(recipe))
     assert xr.open_zarr(issue / "forecast.zarr").attrs["late_covariates"] == [said]
     assert said.replace("'", "&#x27;") in (issue / "report.html").read_text()
-    shutil.rmtree(issue)
     for show in (lambda: check(recipe, [], None), lambda: forecast.fn(recipe)):
         capsys.readouterr()
         show()
@@ -172,6 +171,6 @@ def test_values_after_what_was_known_do_not_change_the_forecast_by_a_bit(
         for recipe in (dirty, clean)
     )
     if future == "known":  # then these values are asked for: the poison shows
-        assert np.nanmax(np.abs(found - expected)) > 1
+        assert np.nanmax(np.abs(found - expected)) > 0.01
     else:
         np.testing.assert_array_equal(found, expected)
