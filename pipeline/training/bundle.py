@@ -21,6 +21,7 @@ from pipeline.streams.statistics import fit_stack
 from pipeline.training.finished import making_of, note_finished
 from pipeline.training.fit import Tell
 from pipeline.training.lineage import code_digest, list_inputs, list_versions
+from pipeline.training.plan import plan_part
 from pipeline.training.state import forget_training
 from pipeline.training.train import Trained, train_model
 from stores import grid as grids
@@ -55,6 +56,8 @@ def train_bundle(
     """
     models, logs = folders
     cube = Cube.open(cube_path)  # as it is now: it may grow meanwhile
+    for part in ("train", "validation"):
+        plan_part(recipe, cube.dates, part)  # refuses before anything is fitted
     inputs, making = list_inputs(cube), making_of(recipe, cube)
     with stage_bundle(models, recipe.name) as folder:
         stack = fit_stack(recipe, cube_path, folder / FIELDS, spread)

@@ -2,14 +2,11 @@ import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
 import xarray as xr
-from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from flows.check import check
 from flows.forecast import forecast
@@ -18,47 +15,15 @@ from flows.plan import plan
 from flows.train import train
 from stores.grid import read_grid
 from stores.verify import verify
-from tests.make import make_recipe, make_tiffs, write_tiff
+from tests.make import write_tiff
+from tests.make_beyond import make_beyond
 
-GRID = GeoBox((9, 11), Affine(0.1, 0, 10.0, 0, -0.1, 50.0), "EPSG:4326")
-N_RAIN, LAST = 66, "2005-06"
+LAST = "2005-06"
 LONGER = {"as long": 0, "longer": 12, "shorter": -1, "late": -3}
 """Months by which the covariate ends after the target; it is stated to lag one month."""
 FUTURES = ("known", "climatology", "persist")
 
 Make = Callable[[str, str], str]
-
-
-def make_beyond(folder: Path, future: str, longer: int, **covariate: Any) -> str:
-    """Write an archive whose covariate is some months longer than its target, and a recipe."""
-    archive = folder / "archive"
-    if not archive.exists():
-        make_tiffs(archive, n=N_RAIN, grid=GRID)
-        files = "ndvi/ndvi_{time:%Y.%m}.tif"
-        make_tiffs(archive, n=N_RAIN + longer, files=files, grid=GRID, seed=1)
-    ndvi = {"kind": "step", "variable": "ndvi", "future": future, "delay": 1}
-    recipe = make_recipe(
-        folder,
-        name=future,
-        archive={
-            "variables": {
-                "elevation": None,
-                "land_fraction": None,
-                "ndvi": {"files": "ndvi/ndvi_{time:%Y.%m}.tif", "units": "1"},
-            }
-        },
-        covariates=[ndvi | {"transform": ["anomaly", "zscore"]} | covariate],
-        domain=None,
-        split={
-            "train": ["2000-01", "2002-12"],
-            "validation": ["2003-02", "2003-10"],
-            "test": ["2003-12", "2005-06"],
-        },
-        training={"epochs": 1, "patch_px": 5, "leads": 1},
-        rollout={"history": 3, "leads": 12},
-        outputs={"cog": False},
-    )
-    return str(recipe.rename(folder / f"{future}.yaml"))
 
 
 @pytest.fixture(scope="session")
