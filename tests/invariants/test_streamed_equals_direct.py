@@ -30,6 +30,7 @@ from tests.make import (
     ingest,
     make_archive,
     make_recipe,
+    make_tiffs,
     write_tiff,
 )
 from tests.make_streams import (
@@ -98,6 +99,46 @@ def test_annual_maps_of_other_years_are_streamed_too(tmp_path: Path) -> None:
     made = Made(recipe, source, list(plan_training(recipe, source).train))
     for batches in (stream(made, InPlace(), per_epoch=45), on_device(made, per_epoch=45)):
         assert_same(arrays(batches), batches)
+
+
+DATED = {"ended": ("2000-01", 30), "begun": ("2000-09", 87), "unread": ("2000-01", 96)}
+POLICIES = {"ended": ("climatology", 0), "begun": ("persist", 2), "unread": ("climatology", 3)}
+
+
+def test_covariates_that_begin_and_end_at_dates_of_their_own_are_streamed_too(
+    tmp_path: Path,
+) -> None:
+    archive, variables = make_archive(tmp_path / "archive"), {}
+    for name, (start, n) in DATED.items():
+        files = f"{name}/{{time:%Y.%m}}.tif"
+        make_tiffs(archive, n=n, start=start, files=files, seed=2)
+        variables[name] = {"files": files, "units": "1"}
+    covariates = [
+        {"kind": "step", "variable": name, "future": future, "delay": delay}
+        | {"transform": ["anomaly", "zscore"]}
+        for name, (future, delay) in POLICIES.items()
+    ]
+    path = make_recipe(
+        tmp_path,
+        archive={"variables": variables},
+        covariates=covariates,
+        training={"patch_px": 9},
+    )
+    recipe, cube = load_recipe(path), tmp_path / "run" / "cube.zarr"
+    ingest(recipe, cube)
+    stack = fit_stack(recipe, cube, tmp_path / "fields.zarr", InPlace())
+    source = Source(cube, tmp_path / "fields.zarr", stack)
+    made = Made(recipe, source, list(plan_training(recipe, source).train))
+    inits = sorted({sample.init for sample in made.samples})
+    assert [str(init)[:7] for init in inits[:: len(inits) - 1]] == ["2000-11", "2004-10"]
+    for batches in (stream(made, InPlace(), per_epoch=45), on_device(made, per_epoch=45)):
+        found = arrays(batches)
+        ended, begun, unread = np.concatenate([batch[2] for batch in found]).swapaxes(0, 2)[:3]
+        assert ended.any()
+        assert begun.any()
+        assert not unread.any()
+        assert (ended == 0).all(axis=(0, 2, 3)).any()  # after its end
+        assert_same(found, batches)
 
 
 def test_batches_from_memory_are_those_of_the_stream(made: Made) -> None:
