@@ -89,7 +89,7 @@ def test_the_same_forecast_twice_is_one_issue(store: Path) -> None:
     assert [path.name for path in (store / "run" / "issues").iterdir()] == [INIT]
 
 
-def test_a_forecast_without_init_starts_from_the_last_frame_of_the_cube(store: Path) -> None:
+def test_a_forecast_without_init_starts_from_the_last_frame_of_the_target(store: Path) -> None:
     assert Path(forecast.fn(recipe_of(store), leads=2)).name == "2007-12"
 
 

@@ -178,14 +178,14 @@ def test_an_init_without_enough_history_is_refused_with_one_that_has(
 def test_an_init_outside_the_cube_is_refused_with_what_it_holds(
     made: Made,
 ) -> None:
-    with pytest.raises(ValueError, match="holds 2000-01 to 2007-12"):
+    with pytest.raises(ValueError, match="holds rain from 2000-01 to 2007-12"):
         ask(made, init="2012-01")
 
 
-def test_without_an_init_the_last_frame_of_the_cube_is_taken(
+def test_without_an_init_the_last_frame_of_the_target_is_taken(
     made: Made,
 ) -> None:
-    assert ask(made).init == made[1].times[-1]
+    assert ask(made).init == made[1].times_of("rain")[-1]
 
 
 def test_a_bundle_of_another_grid_is_refused_with_both_grids(

@@ -10,9 +10,7 @@ SERIES = Series("ndvi")
 
 
 def months(first: str, last: str) -> Times:
-    return np.arange(first, np.datetime64(last) + 1, dtype="datetime64[M]").astype(
-        "datetime64[s]"
-    )
+    return MONTH.range(np.datetime64(first), np.datetime64(last))
 
 
 @pytest.mark.parametrize(
