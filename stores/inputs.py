@@ -30,6 +30,12 @@ class VariableInputs:
     """Digest by key: the date in ISO, or 'static'."""
 
     @property
+    def keys(self) -> list[str]:
+        """List the frames that are there, in order; gaps at the end are still to come."""
+        last = max((key for key, digest in self.frames.items() if digest != GAP), default="")
+        return sorted(key for key in self.frames if key <= last)
+
+    @property
     def digest(self) -> str:
         """Name how the variable is read and the bytes of all its files."""
         content = {"numbers": dict(self.numbers), "frames": dict(self.frames)}
@@ -83,7 +89,7 @@ def describe_variable(variable: SourceVariable, cadence: Cadence) -> VariableInp
 def dates_of(inputs: Inputs) -> dict[str, Times]:
     """Give the dates of every variable: of its frames, or the first days of its years [s]."""
     return {
-        name: to_times(() if one.numbers["cadence"] == "static" else sorted(one.frames))
+        name: to_times(() if one.numbers["cadence"] == "static" else one.keys)
         for name, one in inputs.variables.items()
     }
 

@@ -72,7 +72,7 @@ def grow_cube(plan: IngestPlan) -> None:
 def coverage_of(inputs: Inputs) -> dict[str, Any]:
     """Say which frames each variable has, as short as can be."""
     return {
-        name: _coverage(one.numbers["cadence"], sorted(one.frames))
+        name: _coverage(one.numbers["cadence"], one.keys)
         for name, one in inputs.variables.items()
     }
 

@@ -110,6 +110,20 @@ def test_a_new_month_of_the_target_moves_the_init_inside_a_longer_covariate(
         forecast.fn(recipe, PLAIN, init="2005-08")
 
 
+def test_gaps_at_the_end_of_an_archive_are_frames_that_are_still_to_come(
+    tmp_path: Path,
+) -> None:
+    recipe = make_beyond(tmp_path, "persist", -3)
+    ends = ["archive.end=2005-09", "archive.gaps=accept"]
+    ingest.fn(recipe, ends)
+    train.fn(recipe, ends)
+    issue = Path(forecast.fn(recipe, [*ends, *PLAIN]))
+    assert issue.name == "2005-06"
+    assert verify(tmp_path / "run") == []
+    (late,) = xr.open_zarr(issue / "forecast.zarr").attrs["late_covariates"]
+    assert late.startswith("ndvi: 2 of 14 frames came late (it ends 2005-03)")
+
+
 @pytest.mark.parametrize(
     ("years", "said"),
     [
