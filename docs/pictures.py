@@ -1,4 +1,4 @@
-"""Draw the picture of the README: ``python docs/pictures.py demo/issues/2017-12``."""
+"""Draw the picture of the README: ``python docs/pictures.py ISSUE``."""
 
 import sys
 from pathlib import Path

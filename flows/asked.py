@@ -15,7 +15,8 @@ from pipeline.recipes import Recipe, RecipeError, load_recipe
 from stores.bundle import MODELS, Bundle, current_bundle, open_bundle
 from stores.cube import Cube
 from stores.errors import CorruptError
-from stores.grid import build_grid, read_grid
+from stores.grid import build_grid, check_same_grid, read_grid
+from stores.leftovers import DAY_S, KeepPolicy
 from stores.names import resolve_under
 
 _SUFFIXES = {".yaml", ".yml"}
@@ -113,6 +114,18 @@ def scores_of(recipe: Recipe, bundle: Path) -> Path:
     return recipe.root / "scores" / bundle.name
 
 
+def keep_policy(recipe: Recipe) -> KeepPolicy:
+    """Say what stays of a recipe's store when it is cleaned."""
+    keep = recipe.outputs.keep
+    return KeepPolicy(
+        older_than_s=keep.days * DAY_S,
+        revisions=keep.revisions,
+        bundles=keep.bundles,
+        recipe=recipe.name,
+        named=frozenset(recipe.rollout.bundles),
+    )
+
+
 def open_cube(recipe: Recipe) -> Cube:
     """Open the cube of a recipe.
 
@@ -125,7 +138,41 @@ def open_cube(recipe: Recipe) -> Cube:
             f"{path} does not exist, so there is nothing to learn or to forecast from; "
             "ingest the archive first: cubecast ingest RECIPE"
         )
-    return Cube.open(path)
+    cube = Cube.open(path)
+    _check_shared(recipe, cube)
+    return cube
+
+
+def _check_shared(recipe: Recipe, cube: Cube) -> None:
+    """Refuse the cube of another recipe on the same root, unless it is this one's too.
+
+    Raises:
+        GridError: it lies on another grid.
+        ValueError: it has another step, or lacks variables.
+    """
+    if recipe.step != cube.step:
+        raise ValueError(
+            f"cube {cube.path} has a frame every {cube.step}, but the recipe one every "
+            f"{recipe.step}; another recipe made it: choose a root of your own with --root"
+        )
+    lacking = sorted(set(recipe.archive.variables) - set(cube.variables))
+    if lacking:
+        raise ValueError(
+            f"cube {cube.path} lacks {', '.join(lacking)}, so the recipe cannot read them; "
+            "ingest them beside what is there: cubecast ingest RECIPE"
+        )
+    like = recipe.grid.like
+    if like is None or resolve_under(recipe.archive.root, like).exists():
+        way_out = f"another recipe made it: choose another root than {recipe.root} with --root"
+        check_same_grid(grid_of(recipe), cube.grid, what="the recipe's grid", way_out=way_out)
+
+
+def needs_ingest(recipe: Recipe) -> bool:
+    """Tell whether the cube lacks what the recipe names, or is not there."""
+    path = cube_of(recipe)
+    return not path.exists() or not set(recipe.archive.variables) <= set(
+        Cube.open(path).variables
+    )
 
 
 def grid_of(recipe: Recipe) -> GeoBox:

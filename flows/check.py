@@ -127,7 +127,10 @@ def _rollout_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
         block_leads=stated.block_leads,
     )
     n_bytes = leads * shape[0] * shape[1] * 4
+    further = "".join(f", {name}" for name in stated.bundles)
     return _rows(
+        ("forecast, models", f"current bundle of {recipe.name}{further}"),
+        ("forecast, members", stated.members),
         *((f"forecast, {what}", value) for what, value in init_rows(recipe, plan.dates)),
         *((f"forecast, {what}", value) for what, value in tiles.rows()),
         ("forecast, bytes", f"{n_bytes / 1e6:.1f} MB before compression, {leads} COGs"),

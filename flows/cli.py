@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from flows.cli_server import deploy, down, up
+from flows.cli_store import clean, verify
 from flows.console import console, errors, show_logs
 from flows.options import DEFAULT, Init, Overrides, Recipe, Root
 
@@ -236,22 +237,7 @@ def importance(
     )
 
 
-@app.command()
-def verify(
-    issues: Annotated[list[Path], typer.Argument(help="Folders of published issues.")],
-) -> None:
-    """Check every chunk, COG and digest of published issues.
-
-    [dim]cubecast verify demo/issues/2017-12[/]
-    [dim]cubecast verify demo/issues/*[/]
-    """
-    from flows.check import verify as run
-
-    if not run(issues):
-        raise typer.Exit(_REFUSED)
-
-
-for _command in (up, down, deploy):
+for _command in (verify, clean, up, down, deploy):
     app.command()(_command)
 
 

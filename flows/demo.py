@@ -41,7 +41,7 @@ def _a_year_ago(recipe: str, overrides: list[str] | None, root: str | None) -> s
 
 
 def _say_where(issue: Path, scores: Path) -> None:
-    root = issue.parents[1]
+    root = issue.parents[2]
     opened = f"import xarray as xr; print(xr.open_zarr('{issue / 'forecast.zarr'}'))"
     for what, where in (
         ("report", issue / "report.html"),

@@ -6,7 +6,7 @@ import logging
 
 from prefect import flow
 
-from flows.asked import cube_of, find_bundle, models_of, open_cube, open_recipe
+from flows.asked import find_bundle, models_of, needs_ingest, open_cube, open_recipe
 from flows.evaluate import evaluate
 from flows.ingest import ingest
 from flows.naming import run_name
@@ -18,6 +18,7 @@ from pipeline.recipes import Recipe
 from stores.bundle import has_bundle
 from stores.lease import lease
 from stores.publish import already_published
+from stores.published import check_layout
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ def forecast(  # noqa: PLR0913  one parameter an option
         The folder of the issue.
     """
     asked = open_recipe(recipe, overrides, root)
+    check_layout(asked.root)
     if prepare:
         _prepare(asked, recipe, overrides, root)
     cube = open_cube(asked)
@@ -57,12 +59,13 @@ def forecast(  # noqa: PLR0913  one parameter an option
             issue.write_page(job, stage)
             published = issue.publish(job, stage, held)
         issue.show_issue(published)
+    issue.clean_up(asked)
     return str(published.path)
 
 
 def _prepare(asked: Recipe, recipe: str, overrides: list[str] | None, root: str | None) -> None:
     """Ingest, train and evaluate where that was never done."""
-    if not cube_of(asked).exists():
+    if needs_ingest(asked):
         call(ingest, recipe, overrides, root)
     if not has_bundle(models_of(asked), asked.name):
         call(train, recipe, overrides, root)

@@ -42,7 +42,8 @@ def plan(
     console.print(f"computing on {describe(asked.compute)}", highlight=False)
     shown = sorted(fitting, key=lambda other: other.seconds)[:_SHOWN]
     show_table(
-        f"plans for {rollout.shape[0]} x {rollout.shape[1]} px and {rollout.leads} leads",
+        f"plans for {rollout.shape[0]} x {rollout.shape[1]} px, {rollout.leads} leads and "
+        f"{rollout.members} member{'s' if rollout.members > 1 else ''}",
         [_row(other, is_chosen=index == 0) for index, other in enumerate(shown)],
         columns=list(_row(plans[0], is_chosen=False)),
     )

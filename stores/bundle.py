@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +62,7 @@ def stage_bundle(models: Path, name: str) -> Iterator[Path]:
     folder.chmod(0o755)  # mkdtemp's 0700 would hide the bundle from other readers
     handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)  # tells the janitor that somebody lives here
+        fcntl.flock(handle, fcntl.LOCK_EX)  # tells 'clean' that somebody lives here
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -135,13 +135,6 @@ def read_bundle(path: Path) -> Bundle:
     return Bundle(path, content["name"], content["digest"], content["description"])
 
 
-def joint_digest(bundles: Sequence[Bundle]) -> str:
-    """Name several bundles that forecast together; one alone keeps its digest."""
-    if len(bundles) == 1:
-        return bundles[0].digest
-    return hashlib.sha256(" ".join(bundle.digest for bundle in bundles).encode()).hexdigest()
-
-
 def check_bundle(path: Path) -> list[str]:
     """List what is missing from a bundle or altered in it; [] when it is sound."""
     try:
@@ -198,9 +191,13 @@ def check_bundle_fits(bundle_grid: GeoBox, cube_grid: GeoBox) -> None:
         )
 
 
-def sweep_bundles(models: Path) -> list[Path]:
-    """Remove staged bundles whose makers have died, and return what was removed."""
-    removed = []
+def current_names(models: Path) -> set[str]:
+    """List the folders of all bundles that are current under some name."""
+    return {path.read_text(encoding="utf-8").strip() for path in models.glob("*.current")}
+
+
+def abandoned_bundles(models: Path) -> Iterator[Path]:
+    """List staged bundles whose makers have died; each is locked while it is looked at."""
     for folder in sorted((models / STAGING).glob("*/")):
         handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -208,11 +205,9 @@ def sweep_bundles(models: Path) -> list[Path]:
         except BlockingIOError:
             continue
         else:
-            shutil.rmtree(folder)
-            removed.append(folder)
+            yield folder
         finally:
             os.close(handle)
-    return removed
 
 
 def _plain(description: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,79 +1,115 @@
-"""The STAC catalog of a store: which issues there are, and which is the latest."""
+"""The STAC catalogs of a store: which recipes and issues there are, and which is the latest.
+
+The root's catalog leads to one catalog per recipe, and to the latest issue of each.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stores.files import write_text
-from stores.issue import ISSUES, ITEM
+from stores.issue import CATALOG, ISSUES, ITEM
 from stores.item import GEOJSON, JSON, STAC_VERSION, VERSION
 from stores.published import Issue, published_issues
 
-CATALOG = "catalog.json"
+Catalog = dict[str, Any]
 
 
-def build_catalog(root: Path) -> dict[str, Any]:
-    """Describe all published issues; the same issues give the same catalog.
+def build_catalogs(root: Path) -> dict[str, Catalog]:
+    """Describe all published issues by path below the root; the root's catalog comes last.
+
+    The same issues give the same catalogs.
+    """
+    shelves = published_issues(root)
+    found = {f"{ISSUES}/{name}/{CATALOG}": _of_recipe(name, shelves[name]) for name in shelves}
+    return found | {CATALOG: _of_root(shelves)}
+
+
+def write_catalogs(root: Path) -> Path:
+    """Bring all catalogs up to date, each in one rename; return the root's.
+
+    Whoever calls this holds the lease of publications: of two writers the slower would win.
+    """
+    for name, catalog in build_catalogs(root).items():
+        text = json.dumps(catalog, indent=1, sort_keys=True) + "\n"
+        path = root / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
+    return root / CATALOG
+
+
+def check_catalogs(root: Path) -> list[str]:
+    """Compare the catalogs with what is published; [] when they agree."""
+    found = (check_catalog(root, name, wanted) for name, wanted in build_catalogs(root).items())
+    return [finding for finding in found if finding]
+
+
+def check_catalog(root: Path, name: str, wanted: Catalog) -> str:
+    """Say what is wrong with one catalog; nothing when it is as wanted."""
+    try:
+        written = json.loads((root / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return f"{name} cannot be read ({error}), so analysts find nothing; publish again"
+    if written != wanted:
+        holder = Path(name).parent if name != CATALOG else ISSUES
+        return f"{name} does not say what {holder}/ holds; publish again to rewrite it"
+    return ""
+
+
+def _of_root(shelves: Mapping[str, Sequence[Issue]]) -> Catalog:
+    """Lead to the catalog of each recipe, and to its latest issue."""
+    catalog = _catalog("forecasts", "Forecasts", "Published forecasts, by recipe.")
+    links = [_link("root", f"./{CATALOG}")]
+    for name, issues in shelves.items():
+        latest, folder = issues[-1], f"./{ISSUES}/{name}"
+        links += [
+            _link("child", f"{folder}/{CATALOG}") | {"title": latest.title},
+            _link("latest", f"{folder}/{latest.path.name}/{ITEM}", GEOJSON) | {"title": name},
+        ]
+    newest = {name: f"{name}/{issues[-1].path.name}" for name, issues in shelves.items()}
+    return catalog | {"links": links, "cubecast:latest": newest}
+
+
+def _of_recipe(name: str, issues: Sequence[Issue]) -> Catalog:
+    """List the issues of one recipe.
 
     Every issue has one ``item`` link. Of the revisions of one init_time the last is current and
     the others are marked deprecated. The link ``latest`` leads to the current revision of the
     newest init_time, whose name is also in ``cubecast:latest``.
     """
-    issues = published_issues(root)
     current = {issue.key.init: issue for issue in issues}  # revisions are sorted: the last wins
-    links = [_link("root", f"./{CATALOG}", JSON)]
-    catalog: dict[str, Any] = {
+    latest = issues[-1]
+    catalog = _catalog(name, latest.title, "Forecasts of one recipe. 'latest' is the newest.")
+    links = [
+        _link("root", f"../../{CATALOG}"),
+        _link("parent", f"../../{CATALOG}"),
+        _link("latest", f"./{latest.path.name}/{ITEM}", GEOJSON),
+    ]
+    links += [_item_link(issue, current[issue.key.init]) for issue in issues]
+    return catalog | {"links": links, "cubecast:latest": latest.path.name}
+
+
+def _catalog(name: str, title: str, description: str) -> Catalog:
+    return {
         "type": "Catalog",
         "stac_version": STAC_VERSION,
         "stac_extensions": [VERSION],
-        "id": "forecasts",
-        "title": issues[-1].title if issues else "Forecasts",
-        "description": "Published forecasts. Follow the link 'latest' for the newest one.",
-        "links": links,
+        "id": name,
+        "title": title,
+        "description": description,
     }
-    if issues:
-        catalog["cubecast:latest"] = issues[-1].path.name
-        links.append(_link("latest", _href(issues[-1]), GEOJSON))
-    links += [_item_link(issue, current[issue.key.init]) for issue in issues]
-    return catalog
-
-
-def write_catalog(root: Path) -> Path:
-    """Bring ``catalog.json`` up to date in one rename, if it is not.
-
-    Whoever calls this holds the lease of publications: of two writers the slower would win.
-    """
-    path = root / CATALOG
-    text = json.dumps(build_catalog(root), indent=1, sort_keys=True) + "\n"
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)
-    return path
-
-
-def check_catalog(root: Path) -> list[str]:
-    """Compare the catalog with what is published; [] when they agree."""
-    try:
-        written = json.loads((root / CATALOG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        return [f"{CATALOG} cannot be read ({error}), so analysts find nothing; publish again"]
-    if written != build_catalog(root):
-        return [f"{CATALOG} does not say what {ISSUES}/ holds; publish again to rewrite it"]
-    return []
 
 
 def _item_link(issue: Issue, current: Issue) -> dict[str, Any]:
-    link = _link("item", _href(issue), GEOJSON) | {
+    link = _link("item", f"./{issue.path.name}/{ITEM}", GEOJSON) | {
         "title": issue.path.name,
         "version": str(issue.revision),
     }
     return link if issue is current else link | {"deprecated": True}
 
 
-def _href(issue: Issue) -> str:
-    return f"./{ISSUES}/{issue.path.name}/{ITEM}"
-
-
-def _link(rel: str, href: str, media_type: str) -> dict[str, Any]:
+def _link(rel: str, href: str, media_type: str = JSON) -> dict[str, Any]:
     return {"rel": rel, "href": href, "type": media_type}

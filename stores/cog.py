@@ -132,10 +132,9 @@ def export_cog(forecast: Forecast, name: str) -> Path:
     """Write one of ``list_cogs`` beside the forecast; it replaces an earlier one."""
     variable, lead = list_cogs(forecast)[name]
     attributes = array_of(forecast.group, variable).attrs
-    own = {
-        key: str(forecast.group.attrs[key]) for key in ("issue", "recipe", "bundle", "title")
-    }
+    own = {key: str(forecast.group.attrs[key]) for key in ("issue", "recipe", "title")}
     tags = own | {
+        "bundles": ", ".join(one["digest"] for one in forecast.bundles),
         "variable": variable,
         "init_time": forecast.step.label(forecast.init),
         "time": forecast.label(lead),

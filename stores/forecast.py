@@ -33,6 +33,17 @@ from stores.windows import Window
 
 Float32 = npt.NDArray[np.float32]
 
+BUNDLE_ATTRIBUTES = {
+    "folder": "bundles",
+    "digest": "bundle_digests",
+    "family": "bundle_families",
+    "parameters": "bundle_parameters",
+    "best_epoch": "bundle_best_epochs",
+    "epochs": "bundle_epochs",
+}
+"""What is said of a model, and the attribute that lists it for all models of a forecast."""
+MEMBERS = "members"
+
 _TEMPLATE = "template"
 
 
@@ -111,6 +122,18 @@ class Forecast:
     def shape(self) -> tuple[int, int]:
         """Rows and columns [px]."""
         return self.grid.shape[0], self.grid.shape[1]
+
+    @property
+    def bundles(self) -> list[dict[str, Any]]:
+        """List what is said of each model, in the order in which members are dealt to them."""
+        said = self.group.attrs
+        known = {word: said[name] for word, name in BUNDLE_ATTRIBUTES.items() if name in said}
+        return [dict(zip(known, one, strict=True)) for one in zip(*known.values(), strict=True)]
+
+    @property
+    def members(self) -> int:
+        """Forecasts that were joined; 1 is a forecast alone."""
+        return int(str(self.group.attrs.get(MEMBERS, 1)))
 
     def read(self, variable: str, lead: int, window: Window | None = None) -> Float32:
         """Read one frame (y, x), NaN outside the domain."""
@@ -212,7 +235,7 @@ def _coordinates(template: ForecastTemplate) -> list[Coordinate]:
 
 def _attributes(template: ForecastTemplate, key: IssueKey) -> dict[str, Any]:
     maker = f"cubecast {version('cubecast')}"
-    made_of = f"with bundle {key.bundle} on cube {key.cube}"
+    made_of = f"with bundle {' and '.join(key.bundles)} on cube {key.cube}"
     return dict(template.attributes) | {
         "Conventions": "CF-1.11",
         "title": template.title
@@ -220,7 +243,7 @@ def _attributes(template: ForecastTemplate, key: IssueKey) -> dict[str, Any]:
         "source": maker,
         "history": f"{maker}: forecast from {key.init} {made_of}",
         "recipe": key.recipe,
-        "bundle": key.bundle,
+        BUNDLE_ATTRIBUTES["digest"]: list(key.bundles),
         "cube_version": key.cube,
         "issue": key.digest,
         "step": str(template.step),

@@ -157,12 +157,15 @@ def _load_known(path: Path, grid: GeoBox, step: Step) -> Known:
         empty = Inputs(grids.fingerprint(grid), str(step), {})
         return Known(None, empty, np.array([], dtype="datetime64[s]"), ())
     cube = Cube.open(path)
-    way_out = "state the cube's grid in the recipe, or ingest into a new root"
+    way_out = (
+        f"cube {path} serves all recipes of its root, so state its grid in the recipe, or "
+        "ingest into a new root with --root"
+    )
     grids.check_same_grid(grid, cube.grid, what="the recipe's grid", way_out=way_out)
     if cube.step != step:
         raise ArchiveError(
             f"archive.step={step} is not the step of cube {path} ({cube.step}), so its frames "
-            "would not line up; ingest into a new root"
+            "would not line up; ingest into a new root with --root"
         )
     annual = (name for name, one in cube.variables.items() if one.cadence == "annual")
     years = tuple(sorted({year for name in annual for year in cube.years(name)}))

@@ -1,9 +1,15 @@
-"""Issues: the name of a forecast, and the folder in which it grows out of sight."""
+"""Issues: the name of a forecast, and the stage in which it grows out of sight.
+
+A stage is one folder, guarded by one lease: ``issue`` is what will be published; beside it lie
+the key, the ledger of what is done and the scratch store, which end with the stage.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +20,10 @@ from stores.names import check_id
 
 STAGING, ISSUES = ".staging", "issues"
 FORECAST, COGS = "forecast.zarr", "cog"
-ITEM, MANIFEST = "item.json", "manifest.json"
+CATALOG, ITEM, MANIFEST = "catalog.json", "item.json", "manifest.json"
+SCRATCH, LEDGER = "scratch.zarr", "ledger"
 
-_KEY = ".key.json"
+_KEY, _ISSUE = "key.json", "issue"
 _DIGITS = 12
 
 
@@ -24,10 +31,12 @@ _DIGITS = 12
 class IssueKey:
     """What a forecast follows from: the same key is the same forecast."""
 
+    name: str
+    """Name of the recipe: its issues lie in a folder of their own."""
     recipe: str
     """Fingerprint of the recipe."""
-    bundle: str
-    """Digest of the model's bundle."""
+    bundles: tuple[str, ...]
+    """Digests of the models' bundles, in the order in which members are dealt to them."""
     cube: str
     """Version of the cube."""
     init: str
@@ -37,8 +46,12 @@ class IssueKey:
     """Digest of the margins of the intervals; empty where none are published."""
 
     def __post_init__(self) -> None:
-        for field in ("recipe", "bundle", "cube", "init"):
+        for field in ("name", "recipe", "cube", "init"):
             check_id(getattr(self, field), field)
+        for bundle in self.bundles:
+            check_id(bundle, "bundle")
+        if not self.bundles:
+            raise ValueError("a forecast follows from no bundle; name one or more")
         if self.leads < 1:
             raise ValueError(f"leads={self.leads} is not a forecast; ask for 1 or more")
 
@@ -50,8 +63,8 @@ class IssueKey:
 
     @property
     def stage_name(self) -> str:
-        """Name of the staging folder: the same for every rerun."""
-        return f"{self.init}-{self.digest[:_DIGITS]}"
+        """Name of the stage: the same for every rerun."""
+        return f"{self.name}-{self.init}-{self.digest[:_DIGITS]}"
 
     @property
     def lease_name(self) -> str:
@@ -60,40 +73,60 @@ class IssueKey:
 
     def to_json(self) -> dict[str, Any]:
         """Write the key as plain JSON; without intervals it says nothing of them."""
-        return {name: part for name, part in asdict(self).items() if part != ""}
+        written = asdict(self) | {"bundles": list(self.bundles)}
+        return {name: part for name, part in written.items() if part != ""}
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> IssueKey:
+        """Read what ``to_json`` wrote."""
+        return cls(**{**written, "bundles": tuple(written["bundles"])})
 
 
 def open_stage(root: Path, key: IssueKey) -> Path:
     """Give the folder in which the issue ``key`` grows; a rerun finds what was written before.
 
-    Whoever writes into it holds the lease ``key.lease_name``.
+    Whoever writes into it, or beside it, holds the lease ``key.lease_name``.
     """
-    stage = root / STAGING / key.stage_name
-    stage.mkdir(parents=True, exist_ok=True)
-    if not (stage / _KEY).exists():
-        write_json(stage / _KEY, key.to_json())
-    if read_key(stage) != key:
+    issue = root / STAGING / key.stage_name / _ISSUE
+    issue.mkdir(parents=True, exist_ok=True)
+    if not (issue.parent / _KEY).exists():
+        write_json(issue.parent / _KEY, key.to_json())
+    found = read_key(issue)
+    if found != key:
         raise CorruptError(
-            f"{stage} belongs to the request {read_key(stage)}, not to {key}, so two forecasts "
+            f"{issue.parent} belongs to the request {found}, not to {key}, so two forecasts "
             "would be mixed; delete the folder and run again"
         )
-    return stage
+    return issue
+
+
+def stages_of(root: Path) -> list[Path]:
+    """List the folders of all stages, whoever left them there."""
+    return sorted((root / STAGING).glob("[!.]*/"))
+
+
+def staged_keys(root: Path) -> Iterator[IssueKey]:
+    """List the requests for which forecasts are being made, or were begun."""
+    for stage in stages_of(root):
+        with suppress(CorruptError):  # born a moment ago, or dead since its birth
+            yield read_key(stage / _ISSUE)
 
 
 def stage_lease(stage: Path) -> str:
-    """Name the lease under which a staging folder is written."""
+    """Name the lease under which the folder of a stage is written."""
     return f"issue-{stage.name[-_DIGITS:]}"
 
 
-def read_key(stage: Path) -> IssueKey:
-    """Tell for which request a staging folder was opened.
+def read_key(issue: Path) -> IssueKey:
+    """Tell for which request ``open_stage`` gave a folder.
 
     Raises:
         CorruptError: the folder was not opened with ``open_stage``.
     """
+    stage = issue.parent
     try:
-        return IssueKey(**read_json(stage / _KEY))
-    except (OSError, TypeError, ValueError) as error:
+        return IssueKey.from_json(read_json(stage / _KEY))
+    except (OSError, TypeError, ValueError, KeyError) as error:
         raise CorruptError(
             f"{stage} does not say which forecast it holds ({error}), so it cannot be "
             "published; open it with open_stage"

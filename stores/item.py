@@ -16,7 +16,7 @@ from stores.arrays import array_of
 from stores.cog import list_cogs
 from stores.footprint import outline
 from stores.forecast import Forecast
-from stores.issue import COGS, FORECAST, ITEM, MANIFEST, IssueKey
+from stores.issue import CATALOG, COGS, FORECAST, ITEM, MANIFEST, IssueKey
 from stores.manifest import FileDigest
 from stores.times import Step, Time
 
@@ -61,13 +61,13 @@ def build_item(
     Args:
         forecast: the committed store.
         key: what the issue follows from.
-        name: folder of the issue.
+        name: folder of the issue, below that of its recipe.
         revision: 1 for the first issue of its init_time.
         previous: folder of the revision before this one.
         files: digests of all other files of the issue.
     """
     geometry, bbox = outline(forecast.grid)
-    links = [_link("root", "../../catalog.json"), _link("parent", "../../catalog.json")]
+    links = [_link("root", f"../../../{CATALOG}"), _link("parent", f"../{CATALOG}")]
     if previous:
         links.append(_link("predecessor-version", f"../{previous}/{ITEM}", GEOJSON))
     has_cogs = any(path.startswith(f"{COGS}/") for path in files)
@@ -76,7 +76,7 @@ def build_item(
         "type": "Feature",
         "stac_version": STAC_VERSION,
         "stac_extensions": [FILE, FORECASTS, *rasters, VERSION],
-        "id": name,
+        "id": f"{key.name}-{name}",
         "geometry": geometry,
         "bbox": bbox,
         "properties": _properties(forecast, key) | {"version": str(revision)},
@@ -121,7 +121,8 @@ def _properties(forecast: Forecast, key: IssueKey) -> dict[str, Any]:
         "proj:transform": list(forecast.grid.affine)[:6],
         "cubecast:issue": key.digest,
         "cubecast:recipe": key.recipe,
-        "cubecast:bundle": key.bundle,
+        "cubecast:bundles": forecast.bundles,
+        "cubecast:members": forecast.members,
         "cubecast:cube": key.cube,
     }
 

@@ -89,7 +89,7 @@ def lease(
     Raises:
         BusyError: the holder did not finish within ``wait_s``.
     """
-    path = root / _FOLDER / f"{check_id(name, 'lease')}.lock"
+    path = _lock_of(root, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = _acquire(path, name, wait_s, waiting)
     _HELD.add(handle)
@@ -98,6 +98,25 @@ def lease(
     finally:
         _HELD.discard(handle)
         os.close(handle)
+
+
+def is_free(root: Path, name: str) -> bool:
+    """Tell whether nobody holds a lease at this moment; nothing is written."""
+    try:
+        handle = os.open(_lock_of(root, name), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def _lock_of(root: Path, name: str) -> Path:
+    return root / _FOLDER / f"{check_id(name, 'lease')}.lock"
 
 
 def _acquire(

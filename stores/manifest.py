@@ -54,6 +54,8 @@ def write_manifest(
         "key": key.to_json(),
         "revision": revision,
         "title": str(forecast.group.attrs["title"]),
+        "bundles": forecast.bundles,
+        "members": forecast.members,
         "files": dict(files),
         "chunks": chunks,
         "made": {"created": datetime.now(UTC).isoformat(timespec="seconds")} | _software(),

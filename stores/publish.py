@@ -1,24 +1,23 @@
 """Publishing: a verified stage becomes visible in one rename, and the catalog follows.
 
 A crash before the rename leaves readers with what they had; one after it leaves a whole issue
-that the next publication, or the janitor, puts into the catalog.
+that the next publication puts into the catalog, and the rest of a stage that ``clean`` removes.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stores.bundle import MODELS, sweep_bundles
-from stores.catalog import write_catalog
+from stores.catalog import write_catalogs
 from stores.contents import check_contents
 from stores.crash import crash_point
-from stores.errors import BusyError, CorruptError
+from stores.discard import discard
+from stores.errors import CorruptError
 from stores.files import sync_file, write_json
 from stores.forecast import open_forecast
 from stores.issue import (
@@ -26,20 +25,17 @@ from stores.issue import (
     ISSUES,
     ITEM,
     MANIFEST,
-    STAGING,
     IssueKey,
     read_key,
-    stage_lease,
 )
 from stores.item import build_item
 from stores.lease import Lease, lease
 from stores.manifest import FileDigest, digest_files, list_files, write_manifest
-from stores.published import find_issue, published_issues, revision_name, revisions_of
+from stores.published import find_issue, revision_name, revisions_of
 
 logger = logging.getLogger(__name__)
 
 _WAIT_S = 120.0  # the lease of publications is held for seconds
-_DAY_S = 86_400.0
 _LITTER = (".*.tmp", "*.partial")
 
 
@@ -53,7 +49,7 @@ class Published:
 
 
 def publish_issue(root: Path, stage: Path, key: IssueKey, held: Lease) -> Published:
-    """Verify a stage and make it visible.
+    """Verify a staged issue and make it visible; the rest of its stage is removed.
 
     An issue of the same key is kept and returned; of another key, it stays beside the new one,
     which becomes the next revision.
@@ -71,23 +67,25 @@ def publish_issue(root: Path, stage: Path, key: IssueKey, held: Lease) -> Publis
     _check_lease(key, held)
     known = already_published(root, key)
     if known is not None:
-        shutil.rmtree(stage, ignore_errors=True)
+        discard(stage.parent)
         return known
     _sweep(stage)
     _check_stage(stage, key)
     files = digest_files(stage, _own_files(stage))
-    with _publishing(root):
-        revision = max(revisions_of(root, key.init), default=0) + 1
-        target = root / ISSUES / revision_name(key.init, revision)
+    with publishing(root):
+        revision = max(revisions_of(root, key.name, key.init), default=0) + 1
+        target = root / ISSUES / key.name / revision_name(key.init, revision)
         _seal(root, stage, key, revision, files)
         held.check()
         crash_point("publish.rename")
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         stage.rename(target)
-        for folder in (target.parent, stage.parent):
+        for folder in (target.parent, target.parent.parent, stage.parent):
             sync_file(folder)
         crash_point("publish.catalog")
-        write_catalog(root)
+        write_catalogs(root)
+    crash_point("publish.rest")
+    discard(stage.parent)
     logger.info("published %s as revision %d of %s", target, revision, key.init)
     return Published(target, revision, is_new=True)
 
@@ -102,37 +100,14 @@ def already_published(root: Path, key: IssueKey) -> Published | None:
 
 
 def refresh_catalog(root: Path) -> Path:
-    """Bring the catalog up to date with what is published."""
-    with _publishing(root):
-        return write_catalog(root)
-
-
-def janitor(root: Path, *, idle_days: float = 7.0) -> list[Path]:
-    """Remove what dead runs left behind, and return what was removed.
-
-    Stages whose issue is published, or that nobody touched for ``idle_days``, go; younger ones
-    stay for their rerun, without temporary files. What a live lease guards is left alone.
-    """
-    done = {issue.key.stage_name for issue in published_issues(root)}
-    removed = []
-    for stage in sorted((root / STAGING).glob("*-*/")):
-        try:
-            with lease(root, stage_lease(stage), wait_s=0):
-                removed += _clean(stage, is_done=stage.name in done, idle_days=idle_days)
-        except BusyError:
-            continue
-    removed += sweep_bundles(root / MODELS)
-    for folder in (root, root / MODELS):
-        litter = [path for path in folder.glob(".*.tmp") if _idle_s(path) > _DAY_S]
-        removed += _remove(litter)
-    if (root / ISSUES).is_dir():
-        refresh_catalog(root)
-    return removed
+    """Bring the catalogs up to date with what is published."""
+    with publishing(root):
+        return write_catalogs(root)
 
 
 @contextmanager
-def _publishing(root: Path) -> Iterator[None]:
-    """Be the only one who names issues and writes the catalog."""
+def publishing(root: Path) -> Iterator[None]:
+    """Be the only one who names and removes issues, and writes the catalogs."""
     with lease(root, "publish", wait_s=_WAIT_S):
         yield
 
@@ -166,7 +141,7 @@ def _seal(
 ) -> None:
     """Write item and manifest, and force all of the stage to the disk."""
     forecast = open_forecast(stage / FORECAST)
-    before = revisions_of(root, key.init).get(revision - 1)
+    before = revisions_of(root, key.name, key.init).get(revision - 1)
     crash_point("publish.item")
     item = build_item(
         forecast,
@@ -197,28 +172,8 @@ def _drop_work_files(stage: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _sweep(folder: Path) -> list[Path]:
+def _sweep(folder: Path) -> None:
     """Remove temporary files that a killed run left below a folder."""
-    return _remove(
-        path for pattern in _LITTER for path in folder.rglob(pattern) if path.is_file()
-    )
-
-
-def _remove(files: Iterable[Path]) -> list[Path]:
-    removed = list(files)
-    for path in removed:
-        path.unlink(missing_ok=True)
-    return removed
-
-
-def _clean(stage: Path, *, is_done: bool, idle_days: float) -> list[Path]:
-    if is_done or _idle_s(stage) > idle_days * _DAY_S:
-        shutil.rmtree(stage)
-        return [stage]
-    return _sweep(stage)
-
-
-def _idle_s(path: Path) -> float:
-    """Tell how long ago anything below ``path`` was written [s]."""
-    newest = max(found.stat().st_mtime for found in (path, *path.rglob("*")))
-    return time.time() - newest
+    for pattern in _LITTER:
+        for path in folder.rglob(pattern):
+            path.unlink(missing_ok=True)

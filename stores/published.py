@@ -1,4 +1,4 @@
-"""What is on the shelf: the issues that readers can see."""
+"""What is on the shelf: the issues that readers can see, in a folder for each recipe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stores.errors import CorruptError
-from stores.issue import ISSUES, IssueKey
+from stores.issue import FORECAST, ISSUES, MANIFEST, IssueKey
 from stores.manifest import read_manifest
 
 logger = logging.getLogger(__name__)
@@ -27,36 +27,27 @@ class Issue:
     created: str
 
 
-def published_issues(root: Path) -> list[Issue]:
-    """List issues by init_time and revision; damaged ones are left out, with a warning."""
-    issues = []
-    for path in _folders(root):
-        try:
-            manifest = read_manifest(path)
-        except CorruptError as error:
-            logger.warning("%s", error)
-            continue
-        issues.append(
-            Issue(
-                path=path,
-                key=IssueKey(**manifest["key"]),
-                revision=manifest["revision"],
-                title=manifest["title"],
-                created=manifest["made"]["created"],
-            )
-        )
-    return sorted(issues, key=lambda issue: (issue.key.init, issue.revision))
+def published_issues(root: Path) -> dict[str, list[Issue]]:
+    """List the issues of each recipe by init_time and revision; damaged ones are left out.
+
+    Raises:
+        CorruptError: issues lie in the folders of an earlier version.
+    """
+    check_layout(root)
+    found = {folder.name: _read_shelf(folder) for folder in _folders(root / ISSUES)}
+    return {recipe: issues for recipe, issues in found.items() if issues}
 
 
 def find_issue(root: Path, key: IssueKey) -> Issue | None:
     """Find the issue that a request led to, when it was published before."""
-    return next((issue for issue in published_issues(root) if issue.key == key), None)
+    issues = published_issues(root).get(key.name, [])
+    return next((issue for issue in issues if issue.key == key), None)
 
 
-def revisions_of(root: Path, init: str) -> dict[int, Path]:
+def revisions_of(root: Path, recipe: str, init: str) -> dict[int, Path]:
     """Find all revisions of one init_time, damaged ones too, by their number."""
     found = {}
-    for path in _folders(root):
+    for path in _folders(root / ISSUES / recipe):
         match = _REVISION.fullmatch(path.name)
         if match and match["init"] == init:
             found[int(match["number"] or 1)] = path
@@ -68,8 +59,49 @@ def revision_name(init: str, revision: int) -> str:
     return init if revision == 1 else f"{init}.r{revision}"
 
 
-def _folders(root: Path) -> list[Path]:
-    shelf = root / ISSUES
-    if not shelf.is_dir():
-        return []
-    return sorted(path for path in shelf.iterdir() if path.is_dir() and path.name[0] != ".")
+def check_layout(root: Path) -> None:
+    """Refuse a store whose issues lie directly below ``issues/``, as they once did.
+
+    Raises:
+        CorruptError: names them and says what to do.
+    """
+    stray = find_stray_issues(root)
+    if stray:
+        raise CorruptError(
+            f"{root / ISSUES} holds {stray[0].name}{' and more' if stray[1:] else ''} beside "
+            "the folders of recipes, as earlier versions wrote it, so nobody can tell whose "
+            f"forecasts these are; move them away (mv {root / ISSUES} {root}/issues-before) "
+            "and run the forecasts again"
+        )
+
+
+def find_stray_issues(root: Path) -> list[Path]:
+    """List issues that lie in no recipe's folder."""
+    marks = (MANIFEST, FORECAST)
+    return [f for f in _folders(root / ISSUES) if any((f / mark).exists() for mark in marks)]
+
+
+def _read_shelf(shelf: Path) -> list[Issue]:
+    """Read the issues of one recipe; damaged ones are warned of."""
+    issues = []
+    for path in _folders(shelf):
+        try:
+            manifest = read_manifest(path)
+        except CorruptError as error:
+            logger.warning("%s", error)
+            continue
+        issues.append(
+            Issue(
+                path=path,
+                key=IssueKey.from_json(manifest["key"]),
+                revision=manifest["revision"],
+                title=manifest["title"],
+                created=manifest["made"]["created"],
+            )
+        )
+    return sorted(issues, key=lambda issue: (issue.key.init, issue.revision))
+
+
+def _folders(parent: Path) -> list[Path]:
+    """List the folders that are not hidden."""
+    return sorted(path for path in parent.glob("[!.]*/"))

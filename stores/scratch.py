@@ -1,4 +1,4 @@
-"""What a rollout hands from one pass over the tiles to the next, beside the stage.
+"""What a rollout hands from one pass over the tiles to the next, beside the staged issue.
 
 Frames are normalized float32 and go through the store unchanged. Nothing of it is published.
 """
@@ -21,6 +21,7 @@ from stores.arrays import (
     open_group,
     write_block,
 )
+from stores.issue import SCRATCH
 from stores.layout import Layout
 from stores.names import LEAD, X, Y
 from stores.windows import Window
@@ -33,8 +34,8 @@ _MEMBER, _CHANNEL, _TILE = "member", "channel", "tile"
 
 
 def scratch_of(stage: Path) -> Path:
-    """Name the scratch store of a stage; it lies beside it, and is not published."""
-    return stage.with_name(f"{stage.name}.scratch.zarr")
+    """Name the scratch store beside a staged issue; it is not published."""
+    return stage.with_name(SCRATCH)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import Any
 import zarr
 
 from stores.arrays import open_group
-from stores.bundle import BUNDLE, check_bundle
-from stores.catalog import CATALOG, check_catalog
+from stores.bundle import BUNDLE, MODELS, check_bundle
+from stores.catalog import build_catalogs, check_catalog, check_catalogs
 from stores.chunks import (
     ChunkFile,
     describe_chunk_file,
@@ -21,12 +21,13 @@ from stores.chunks import (
 from stores.contents import check_contents
 from stores.errors import CorruptError
 from stores.files import sha256_of
-from stores.issue import FORECAST, ISSUES, MANIFEST
+from stores.issue import CATALOG, FORECAST, ISSUES, MANIFEST
 from stores.manifest import list_files, read_manifest
+from stores.published import check_layout
 
 
 def verify(path: Path) -> list[str]:
-    """List everything that is wrong with an issue, a bundle or a whole store; [] when sound.
+    """List what is wrong with an issue, a bundle, a recipe's issues or a store; [] when sound.
 
     Reads every byte. A missing or altered chunk is named with the times and pixels it covers.
     """
@@ -34,18 +35,44 @@ def verify(path: Path) -> list[str]:
         return verify_issue(path)
     if (path / BUNDLE).exists() or (path / "model.safetensors").exists():
         return check_bundle(path)
+    where = path.absolute()
+    if where.parent.name == ISSUES and path.is_dir():
+        return verify_recipe(where.parent.parent, where.name)
     if (path / CATALOG).exists() or (path / ISSUES).exists():
         return verify_store(path)
     return [f"{path} holds neither an issue nor a bundle nor a store; name a folder that does"]
 
 
 def verify_store(root: Path) -> list[str]:
-    """Verify the catalog, every issue and every bundle of a store."""
-    findings = check_catalog(root)
-    for shelf in (ISSUES, "models"):
-        for path in sorted((root / shelf).glob("[!.]*/")):
-            findings += [f"{shelf}/{path.name}: {finding}" for finding in verify(path)]
+    """Verify the catalogs, every issue and every bundle of a store."""
+    try:
+        check_layout(root)
+    except CorruptError as error:
+        return [str(error)]
+    findings = check_catalogs(root)
+    for folder in (*sorted((root / ISSUES).glob("[!.]*/")), root / MODELS):
+        findings += _verify_all(root, folder)
     return findings
+
+
+def verify_recipe(root: Path, recipe: str) -> list[str]:
+    """Verify the catalog and every issue of one recipe."""
+    name = f"{ISSUES}/{recipe}/{CATALOG}"
+    wanted = build_catalogs(root).get(name)
+    if wanted is None:
+        finding = f"{root / ISSUES / recipe} holds no sound issue; forecast again"
+    else:
+        finding = check_catalog(root, name, wanted)
+    return [*([finding] if finding else []), *_verify_all(root, root / ISSUES / recipe)]
+
+
+def _verify_all(root: Path, folder: Path) -> list[str]:
+    """Verify all that lies in a folder of issues or bundles."""
+    return [
+        f"{path.relative_to(root)}: {finding}"
+        for path in sorted(folder.glob("[!.]*/"))
+        for finding in verify(path)
+    ]
 
 
 def verify_issue(issue: Path) -> list[str]:

@@ -10,6 +10,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from stores.bundle import Bundle, publish_bundle, stage_bundle
+from stores.clean import clean_stages
 from stores.cog import export_cogs
 from stores.forecast import (
     create_forecast,
@@ -21,6 +22,7 @@ from stores.forecast_template import ForecastTemplate, ForecastVariable
 from stores.issue import IssueKey, open_stage
 from stores.layout import Layout
 from stores.lease import lease
+from stores.leftovers import KeepPolicy
 from stores.publish import Published, already_published, publish_issue
 from stores.times import Step, parse_time
 
@@ -35,9 +37,11 @@ RAIN = ForecastVariable(
 INIT, LEADS = "2017-12", 3
 
 
-def make_key(*, init: str = INIT, bundle: str = "b1", leads: int = LEADS) -> IssueKey:
+def make_key(
+    *, name: str = "rain", init: str = INIT, bundle: str = "b1", leads: int = LEADS
+) -> IssueKey:
     """Build the key of a small forecast."""
-    return IssueKey(recipe="r1", bundle=bundle, cube="c1", init=init, leads=leads)
+    return IssueKey(name, recipe="r1", bundles=(bundle,), cube="c1", init=init, leads=leads)
 
 
 def make_template(
@@ -77,13 +81,14 @@ def make_stage(root: Path, key: IssueKey, template: ForecastTemplate | None = No
 
 
 def make_issue(root: Path, key: IssueKey | None = None, *, wait_s: float = 60) -> Published:
-    """Do what a forecast flow does: take the lease, make the forecast once, publish it."""
+    """Do what a forecast flow does: take the lease, make the forecast once, publish, clean."""
     key = key or make_key()
     with lease(root, key.lease_name, wait_s=wait_s) as held:
-        known = already_published(root, key)
-        if known is not None:
-            return known
-        return publish_issue(root, make_stage(root, key), key, held)
+        published = already_published(root, key)
+        if published is None:
+            published = publish_issue(root, make_stage(root, key), key, held)
+    clean_stages(root, KeepPolicy())
+    return published
 
 
 def make_bundle(models: Path, *, seed: int = 0, name: str = "rain") -> Bundle:

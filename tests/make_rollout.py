@@ -73,7 +73,10 @@ def stage(made: Made, root: Path, tiles: RolloutPlan, request: Request | None = 
     recipe, cube, bundle = made
     request = request or ask(made, init=INIT)
     staged = open_stage(
-        root, IssueKey(recipe.fingerprint(), bundle.digest, cube.version, INIT, LEADS)
+        root,
+        IssueKey(
+            recipe.name, recipe.fingerprint(), (bundle.digest,), cube.version, INIT, LEADS
+        ),
     )
     variables = tuple(
         ForecastVariable(f"{recipe.target.variable}{product.suffix}", "mm month-1")

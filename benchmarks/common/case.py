@@ -91,7 +91,8 @@ class Case:
         """Open an empty forecast that only ``name`` writes into."""
         cube, request = Cube.open(self.cube), self.request
         label = cube.step.label(request.init)
-        key = IssueKey(name, request.bundles[0].name[-12:], cube.version, label, self.leads)
+        bundle = request.bundles[0].name[-12:]
+        key = IssueKey(NAME, name, (bundle,), cube.version, label, self.leads)
         stage = open_stage(self.root, key)
         variable = ForecastVariable(VARIABLE, "1")
         create_forecast(

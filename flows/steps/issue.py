@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flows.artifacts import ProgressPage, leave_link, leave_table
-from flows.asked import scores_of
+from flows.asked import keep_policy, scores_of
 from flows.console import progress_bar, show_table
 from flows.runtime import worker_share
 from flows.steps.pace import Pace
@@ -29,20 +28,26 @@ from pipeline.rollout.plan import RolloutPlan
 from pipeline.rollout.precision import describe_precision
 from pipeline.rollout.prepare import availability_of, build_plan, build_request, span_of
 from pipeline.rollout.products import list_products
-from pipeline.rollout.publishing import ledger_of
+from pipeline.rollout.publishing import (
+    describe_bundle,
+    describe_bundles,
+    forget_progress,
+    show_bundle,
+)
 from pipeline.rollout.request import Request
 from pipeline.spread import Spread
 from pipeline.streams.availability import Supply
 from pipeline.training.bundle import read_curves
 from stores import cog
-from stores.bundle import Bundle, joint_digest, open_bundle
+from stores.bundle import Bundle, open_bundle
+from stores.clean import clean_stages
 from stores.cube import Cube
+from stores.errors import BusyError
 from stores.forecast import create_forecast, finish_forecast, has_forecast, open_forecast
 from stores.forecast_template import ForecastTemplate, ForecastVariable
 from stores.issue import FORECAST, IssueKey, open_stage
 from stores.lease import Lease
 from stores.publish import Published, publish_issue
-from stores.scratch import scratch_of
 
 REPORT = "report.html"
 
@@ -55,16 +60,23 @@ class Job:
 
     recipe: Recipe
     cube: Cube
-    bundle: Bundle
+    bundles: tuple[Bundle, ...]
+    """Models of one kind, in the order in which members are dealt to them."""
     request: Request
     plan: RolloutPlan
+
+    @property
+    def bundle(self) -> Bundle:
+        """The first model, or the only one."""
+        return self.bundles[0]
 
     @property
     def key(self) -> IssueKey:
         """What the forecast follows from; equal keys are one issue."""
         return IssueKey(
+            name=self.recipe.name,
             recipe=self.recipe.fingerprint(),
-            bundle=joint_digest([self.bundle, *map(open_bundle, self.request.bundles[1:])]),
+            bundles=tuple(bundle.digest for bundle in self.bundles),
             cube=self.cube.version,
             init=self.cube.step.label(self.request.init),
             leads=self.request.leads,
@@ -98,6 +110,7 @@ class Job:
             init=self.request.init,
             leads=self.request.leads,
             title=self.recipe.title,
+            attributes=describe_bundles(self.bundles, self.request),
             layout=self.plan.layout,
             first_lead=Reading(**self.bundle.description["reading"]).first_lead,
         )
@@ -113,11 +126,12 @@ def plan_forecast(
     )
     request = build_request(recipe, bundle, cube, init=init, leads=leads, calibration=margins)
     plan = build_plan(recipe, bundle, cube, request.leads, worker_share(recipe.compute))
-    job = Job(recipe, cube, bundle, request, plan)
+    further = (open_bundle(path) for path in request.bundles[1:])
+    job = Job(recipe, cube, (bundle, *further), request, plan)
     label, times = cube.step.label, job.template.times
     target = cube.dates[recipe.target.variable]
     asked = [
-        ("model", bundle.path.name),
+        *_model_rows(job),
         ("cube", f"version {cube.version}, to {label(target[-1])}"),
         ("last observed", label(request.init)),
         ("forecast", f"{label(times[0])} to {label(times[-1])}"),
@@ -138,7 +152,7 @@ def stage_forecast(job: Job) -> Path:
     stage = open_stage(job.recipe.root, job.key)
     if not has_forecast(stage, job.template):
         # First, so that no crash leaves tiles marked as done in an empty store.
-        _forget(stage)
+        forget_progress(stage)
     create_forecast(stage, job.template)
     return stage
 
@@ -189,9 +203,7 @@ def write_page(job: Job, stage: Path) -> None:
 @step
 def publish(job: Job, stage: Path, held: Lease) -> Published:
     """Verify the stage and make it visible at once; the catalog follows."""
-    published = publish_issue(job.recipe.root, stage, job.key, held)
-    _forget(stage)
-    return published
+    return publish_issue(job.recipe.root, stage, job.key, held)
 
 
 def show_issue(published: Published) -> None:
@@ -200,13 +212,26 @@ def show_issue(published: Published) -> None:
         log.info("already published: %s (revision %d)", published.path, published.revision)
     for name in (REPORT, FORECAST):
         if (published.path / name).exists():
-            leave_link(name, published.path / name, description=f"Issue {published.path.name}")
+            issue = f"{published.path.parent.name}/{published.path.name}"
+            leave_link(name, published.path / name, description=f"Issue {issue}")
 
 
-def _forget(stage: Path) -> None:
-    """Remove what was kept beside a stage: the ledger first, so that it promises nothing."""
-    shutil.rmtree(ledger_of(stage).folder, ignore_errors=True)
-    shutil.rmtree(scratch_of(stage), ignore_errors=True)
+def clean_up(recipe: Recipe) -> None:
+    """Remove the stages of runs that died, once nobody will go on with them."""
+    try:
+        found = clean_stages(recipe.root, keep_policy(recipe))
+    except (OSError, BusyError) as error:  # what is published stays published
+        log.warning("stages of dead runs were not removed (%s); try: cubecast clean", error)
+        return
+    for one in found:
+        if one.goes:
+            log.info("removed %s: %s", one.path, one.why)
+
+
+def _model_rows(job: Job) -> list[tuple[str, str]]:
+    """Name every model, and how many forecasts are joined."""
+    rows = [("model", show_bundle(describe_bundle(bundle))) for bundle in job.bundles]
+    return [*rows, ("members", str(job.request.members.n))]
 
 
 def _how_made(job: Job, stage: Path) -> dict[str, Any]:

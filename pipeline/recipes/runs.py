@@ -40,10 +40,23 @@ class ComputeRecipe(RecipePart):
         return self
 
 
+class KeepRecipe(RecipePart):
+    """What `cubecast clean` leaves; what is current or referred to always stays."""
+
+    days: float = Field(7, ge=0)
+    """Nothing younger goes: so long, what a dead run began waits for its rerun [days]."""
+    revisions: int | None = Field(None, ge=1)
+    """Revisions of one init that stay, the newest first; null keeps all."""
+    bundles: int | None = Field(None, ge=0)
+    """Bundles to which nobody refers and that stay, the newest first; null keeps all."""
+
+
 class OutputsRecipe(RecipePart):
-    """What is published beside the Zarr store."""
+    """What is published beside the Zarr store, and what stays of it."""
 
     cog: bool = True
     """One Cloud-Optimized GeoTIFF per variable and time."""
     report: bool = True
     """A self-contained report.html."""
+    keep: KeepRecipe = KeepRecipe()
+    """What `cubecast clean` leaves; by default it removes nothing that was published."""

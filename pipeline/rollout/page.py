@@ -25,6 +25,7 @@ from pipeline.recipes import Recipe
 from pipeline.report import Report, Section, score_overview, shortfalls, verdict
 from pipeline.rollout.evaluate import Evaluation
 from pipeline.rollout.hindcast import MODEL
+from pipeline.rollout.publishing import show_bundle
 from pipeline.streams.parts import describe_parts, read_map, read_parts
 from pipeline.streams.read import Source
 from stores.forecast import Forecast
@@ -132,23 +133,29 @@ def _warnings(evaluation: Evaluation | None, attributes: Mapping[str, Any]) -> l
 def _facts(
     recipe: Recipe, forecast: Forecast, description: Mapping[str, Any]
 ) -> dict[str, str]:
-    training, attributes = description["training"], dict(forecast.group.attrs)
+    attributes = dict(forecast.group.attrs)
     height, width = _shape(forecast)
     return {
         "Last observed": forecast.step.label(forecast.init),
         "Leads": f"{len(forecast.times)}, one {forecast.step} each",
         "Grid": f"{height} x {width} px",
         "Units": recipe.target_variable.units,
-        "Model": f"{description['network']['family']}, {training['parameters']} parameters, "
-        f"epoch {training['best_epoch']} of {training['epochs']}",
+        **_model_facts(forecast),
         "Trained on": recipe.split.label("train", recipe.step),
         **_split_facts(recipe),
-        "Bundle": str(attributes["bundle"])[:12],
         "Cube version": str(attributes["cube_version"]),
         "Recipe": str(attributes["recipe"])[:12],
         **_quantile_facts(description["network"]),
         **_rollout_facts(recipe, attributes),
     }
+
+
+def _model_facts(forecast: Forecast) -> dict[str, str]:
+    """Name every model, and how many forecasts were joined where it is more than one."""
+    shown = [show_bundle(one) for one in forecast.bundles]
+    names = ["Model"] if len(shown) == 1 else [f"Model {i}" for i in range(1, len(shown) + 1)]
+    facts = dict(zip(names, shown, strict=True))
+    return facts | ({"Members": str(forecast.members)} if forecast.members > 1 else {})
 
 
 def _quantile_facts(network: Mapping[str, Any]) -> dict[str, str]:
@@ -165,8 +172,6 @@ def _split_facts(recipe: Recipe) -> dict[str, str]:
 def _rollout_facts(recipe: Recipe, attributes: Mapping[str, Any]) -> dict[str, str]:
     """Say how the forecast was rolled out, where that is not plain."""
     facts = {"Rollout": str(attributes["rollout"])} if "rollout" in attributes else {}
-    if recipe.rollout.members > 1:
-        facts["Members"] = str(recipe.rollout.members)
     if "precision" in attributes:
         largest = max(attributes["precision_error_largest"])
         units = recipe.target_variable.units

@@ -20,6 +20,7 @@ COMMANDS = (
     "evaluate",
     "importance",
     "verify",
+    "clean",
     "up",
     "down",
     "deploy",

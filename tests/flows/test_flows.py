@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,16 +26,7 @@ from stores.errors import ArchiveError, CorruptError, GridError
 from stores.manifest import read_manifest
 from stores.verify import verify
 from tests.make import GRID, make_recipe, make_tiffs, write_tiff
-
-INIT = "2006-12"
-
-
-def recipe_of(store: Path) -> str:
-    return str(store / "recipe.yaml")
-
-
-def tree(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+from tests.make_flow import INIT, kill_forecast, recipe_of, tree
 
 
 def zarr_chunks(issue: Path) -> int:
@@ -50,21 +38,12 @@ def is_worker(process: psutil.Process) -> bool:
     return "spawn_main" in " ".join(process.cmdline())
 
 
-def kill_forecast(store: Path, point: str) -> int:
-    """Forecast in another process, which dies at ``point``."""
-    arguments = f"{recipe_of(store)!r}, init={INIT!r}"
-    script = f"from flows.forecast import forecast; forecast.fn({arguments})"
-    environment = os.environ | {"CUBECAST_CRASH_AT": point}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, check=False)
-    return done.returncode
-
-
 def test_the_whole_job_publishes_a_sound_issue_and_says_where(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = str(make_recipe(tmp_path, training={"epochs": 1}))
     issue = Path(demo.fn(recipe, None, str(tmp_path / "root")))
-    assert issue == tmp_path / "root" / "issues" / "2007-08"
+    assert issue == tmp_path / "root" / "issues" / "small-rain" / "2007-08"
     assert verify(tmp_path / "root") == []
     opened = xr.open_zarr(issue / "forecast.zarr")
     assert opened["rain"].dims == ("time", "y", "x")
@@ -86,7 +65,7 @@ def test_the_same_forecast_twice_is_one_issue(store: Path) -> None:
     before = tree(store / "run")
     assert forecast.fn(recipe_of(store), init=INIT) == first
     assert tree(store / "run") == before
-    assert [path.name for path in (store / "run" / "issues").iterdir()] == [INIT]
+    assert [path.name for path in (store / "run/issues/small-rain").glob("*/")] == [INIT]
 
 
 def test_a_forecast_without_init_starts_from_the_last_frame_of_the_target(store: Path) -> None:
@@ -236,7 +215,9 @@ def test_a_forecast_that_was_killed_is_finished_by_the_next_run(store: Path) -> 
     assert verify(issue) == []
     assert read_manifest(issue)["files"] == digests
     assert list((store / "run" / ".staging").iterdir()) == []
-    assert json.loads((store / "run/catalog.json").read_text())["cubecast:latest"] == INIT
+    assert json.loads((store / "run/catalog.json").read_text())["cubecast:latest"] == {
+        "small-rain": f"small-rain/{INIT}"
+    }
 
 
 def test_tiles_marked_as_done_are_forgotten_with_the_store_they_were_in(
@@ -249,7 +230,7 @@ def test_tiles_marked_as_done_are_forgotten_with_the_store_they_were_in(
         patched.setattr(issue_steps, "finish_forecast", fail)  # all tiles are written
         with pytest.raises(InterruptedError):
             forecast.fn(recipe_of(store), init=INIT)
-    (ledger,) = (store / "run" / ".staging").glob("*.ledger")
+    (ledger,) = (store / "run" / ".staging").glob("*/ledger")
     assert any(ledger.iterdir())
     # Another size of tiles is another layout: the store starts anew, and so must its ledger.
     issue = Path(forecast.fn(recipe_of(store), ["rollout.tile_px=48"], init=INIT))

@@ -31,7 +31,7 @@ def plan(made: Made, root: Path) -> Job:
     recipe, cube, bundle = made
     request = build_request(recipe, bundle, cube, init="2006-06", leads=None)
     tiles: RolloutPlan = build_plan(recipe, bundle, cube, request.leads, Workers(2, 10**9))
-    return Job(recipe.with_values(root=root), cube, bundle, request, tiles)
+    return Job(recipe.with_values(root=root), cube, (bundle,), request, tiles)
 
 
 def workers() -> list[int]:

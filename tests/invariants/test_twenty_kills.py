@@ -45,7 +45,7 @@ def start(store: Path) -> subprocess.Popen[bytes]:
 
 
 def n_done(store: Path) -> int:
-    return len(list((store / "run" / ".staging").glob("*.ledger/*.json")))
+    return len(list((store / "run" / ".staging").glob("*/ledger/*.json")))
 
 
 def kill_when(store: Path, tiles: int, victim: str) -> bool:

@@ -16,12 +16,14 @@ from odc.geo.geobox import GeoBox
 from pystac.validation import RegisteredValidator, set_validator
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
-from stores.catalog import build_catalog, check_catalog, write_catalog
+from stores.catalog import build_catalogs, check_catalogs, write_catalogs
+from stores.errors import CorruptError
 from stores.files import sha256_of
 from stores.item import FILE, FORECASTS, PROJECTION, RASTER, VERSION, duration, resolution_m
 from stores.lease import lease
 from stores.publish import publish_issue
 from stores.times import Step
+from stores.verify import verify
 from tests.make_issue import (
     make_issue,
     make_key,
@@ -69,15 +71,54 @@ def test_a_catalog_with_revisions_is_valid_by_pystac(tmp_path: Path) -> None:
     make_issue(tmp_path, make_key(init="2018-01"))
     catalog = pystac.Catalog.from_file(tmp_path / "catalog.json")
     assert catalog.validate_all() == 3
-    items = {item.id: item for item in catalog.get_items()}
-    assert sorted(items) == ["2017-12", "2017-12.r2", "2018-01"]
-    latest = catalog.get_single_link("latest")
-    assert latest is not None
-    assert latest.get_absolute_href() == str(tmp_path / "issues/2018-01/item.json")
-    assert items["2017-12"].get_parent() == catalog
+    (of_rain,) = catalog.get_children()
+    items = {item.id: item for item in of_rain.get_items()}
+    assert sorted(items) == ["rain-2017-12", "rain-2017-12.r2", "rain-2018-01"]
+    for one in (catalog, of_rain):
+        latest = one.get_single_link("latest")
+        assert latest is not None
+        assert latest.get_absolute_href() == str(tmp_path / "issues/rain/2018-01/item.json")
+    assert items["rain-2017-12"].get_parent() == of_rain
+    assert of_rain.get_root() == catalog
     for item in items.values():
+        folder = Path(str(item.get_self_href())).parent
+        links = json.loads((folder / "item.json").read_text())["links"]
+        leads = {link["rel"]: (folder / link["href"]).resolve() for link in links}
+        assert leads["root"] == tmp_path / "catalog.json"
+        assert leads["parent"] == tmp_path / "issues/rain/catalog.json"
+        assert all(path.exists() for path in leads.values())
         for asset in item.assets.values():
             assert Path(asset.get_absolute_href() or "").exists()
+
+
+@pytest.mark.usefixtures("_offline_schemas")
+def test_two_recipes_of_one_store_leave_each_other_alone(tmp_path: Path) -> None:
+    make_issue(tmp_path, make_key(name="rain"))
+    before = build_catalogs(tmp_path)["issues/rain/catalog.json"]
+    dust = make_issue(tmp_path, make_key(name="dust"))
+    assert (dust.path, dust.revision) == (tmp_path / "issues/dust/2017-12", 1)
+    assert build_catalogs(tmp_path)["issues/rain/catalog.json"] == before
+    links = json.loads((tmp_path / "catalog.json").read_text())["links"]
+    assert {link["title"]: link["href"] for link in links if link["rel"] == "latest"} == {
+        "dust": "./issues/dust/2017-12/item.json",
+        "rain": "./issues/rain/2017-12/item.json",
+    }
+    catalog = pystac.Catalog.from_file(tmp_path / "catalog.json")
+    assert catalog.validate_all() == 2
+    assert not [link for link in links if link.get("deprecated")]
+    assert len({item.id for item in catalog.get_items(recursive=True)}) == 2
+    for path in (tmp_path, tmp_path / "issues/dust", dust.path):
+        assert verify(path) == []
+
+
+def test_issues_in_the_folders_of_an_earlier_version_are_not_ignored(tmp_path: Path) -> None:
+    (tmp_path / "issues/2017-12").mkdir(parents=True)
+    (tmp_path / "issues/2017-12/manifest.json").write_text("{}")
+    with pytest.raises(CorruptError, match=r"holds 2017-12 beside .* move them away \(mv "):
+        make_issue(tmp_path)
+    assert not (tmp_path / "catalog.json").exists()
+    (finding,) = verify(tmp_path)
+    assert "as earlier versions wrote it" in finding
 
 
 @pytest.mark.usefixtures("_offline_schemas")
@@ -92,7 +133,7 @@ def test_an_item_on_a_projected_grid_without_a_number_is_valid_by_pystac(
         publish_issue(tmp_path, stage, key, held)
     catalog = pystac.Catalog.from_file(tmp_path / "catalog.json")
     assert catalog.validate_all() == 1
-    (item,) = catalog.get_items()
+    (item,) = catalog.get_items(recursive=True)
     assert item.properties["proj:code"] is None
     assert "Lambert" in item.properties["proj:wkt2"]
     cog = item.assets["rain_2018-01"].extra_fields
@@ -113,7 +154,8 @@ def test_an_item_says_where_when_and_what(tmp_path: Path) -> None:
         "proj:shape": [23, 31],
         "proj:transform": [0.05, 0.0, 105.0, 0.0, -0.05, -5.0],
         "version": "1",
-        "cubecast:bundle": "b1",
+        "cubecast:bundles": [{"digest": "b1"}],
+        "cubecast:members": 1,
     }
     assert {name: item["properties"][name] for name in expected} == expected
 
@@ -149,26 +191,32 @@ def test_the_same_issues_give_the_same_catalog_and_it_is_not_written_twice(
     tmp_path: Path,
 ) -> None:
     make_issue(tmp_path)
-    path = tmp_path / "catalog.json"
-    before = path.stat()
-    assert build_catalog(tmp_path) == json.loads(path.read_text())
-    write_catalog(tmp_path)
-    assert path.stat().st_ino == before.st_ino
+    written = build_catalogs(tmp_path)
+    before = {name: (tmp_path / name).stat().st_ino for name in written}
+    assert sorted(before) == ["catalog.json", "issues/rain/catalog.json"]
+    for name, catalog in written.items():
+        assert catalog == json.loads((tmp_path / name).read_text())
+    write_catalogs(tmp_path)
+    assert {name: (tmp_path / name).stat().st_ino for name in written} == before
 
 
 def test_a_store_without_issues_has_a_catalog_without_latest(tmp_path: Path) -> None:
-    catalog = json.loads(write_catalog(tmp_path).read_text())
+    catalog = json.loads(write_catalogs(tmp_path).read_text())
     assert [link["rel"] for link in catalog["links"]] == ["root"]
-    assert check_catalog(tmp_path) == []
+    assert check_catalogs(tmp_path) == []
 
 
 def test_a_catalog_that_misses_an_issue_is_found(tmp_path: Path) -> None:
-    write_catalog(tmp_path)
-    stale = (tmp_path / "catalog.json").read_text()
     make_issue(tmp_path)
-    (tmp_path / "catalog.json").write_text(stale)
-    assert check_catalog(tmp_path) == [
-        "catalog.json does not say what issues/ holds; publish again to rewrite it"
+    names = ("issues/rain/catalog.json", "catalog.json")
+    stale = {name: (tmp_path / name).read_text() for name in names}
+    make_issue(tmp_path, make_key(init="2018-01"))
+    for name, text in stale.items():
+        (tmp_path / name).write_text(text)
+    assert check_catalogs(tmp_path) == [
+        "issues/rain/catalog.json does not say what issues/rain/ holds; publish again to "
+        "rewrite it",
+        "catalog.json does not say what issues/ holds; publish again to rewrite it",
     ]
 
 

@@ -147,7 +147,7 @@ def test_variables_that_would_replace_arrays_are_refused(names: list[str]) -> No
 def test_a_stage_of_another_request_is_refused(tmp_path: Path) -> None:
     stage = open_stage(tmp_path, make_key())
     assert open_stage(tmp_path, make_key()) == stage
-    (stage / ".key.json").write_text(json.dumps(make_key(bundle="b2").to_json()))
+    (stage.parent / "key.json").write_text(json.dumps(make_key(bundle="b2").to_json()))
     with pytest.raises(CorruptError, match="two forecasts would be mixed"):
         open_stage(tmp_path, make_key())
 

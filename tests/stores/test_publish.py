@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,18 +15,18 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from stores.clean import clean
 from stores.errors import CorruptError, FencedError
 from stores.forecast import write_domain, write_forecast
-from stores.issue import open_stage
 from stores.lease import lease
+from stores.leftovers import KeepPolicy
 from stores.manifest import list_files
-from stores.publish import already_published, janitor, publish_issue
+from stores.publish import already_published, publish_issue
 from stores.published import find_issue, published_issues
 from stores.verify import verify
 from stores.windows import Window
 from tests.make_issue import (
     SHAPE,
-    make_bundle,
     make_issue,
     make_key,
     make_stage,
@@ -42,11 +41,12 @@ from tests.make_issue import make_issue, make_key
 done = make_issue(Path(sys.argv[1]), make_key(init=sys.argv[2]))
 print(done.path.name, done.is_new)
 """
+CATALOGUED = ("publish.rest", "discard.rename")  # the issue is visible, and so found
 POINTS = sorted(
     point
     for file in (ROOM / "stores").glob("*.py")
     for point in re.findall(
-        r'crash_point\("((?:forecast|cog|publish)\.\w+)"\)', file.read_text()
+        r'crash_point\("((?:forecast|cog|publish|discard)\.\w+)"\)', file.read_text()
     )
 )
 
@@ -67,7 +67,9 @@ def read_latest(root: Path) -> str:
     (latest,) = (link["href"] for link in catalog["links"] if link["rel"] == "latest")
     with xr.open_zarr((root / latest).parent / "forecast.zarr") as forecast:
         np.testing.assert_array_equal(forecast.rain.values, make_values())
-        return str(catalog["cubecast:latest"])
+        recipe, issue = catalog["cubecast:latest"]["rain"].split("/")
+        assert latest == f"./issues/{recipe}/{issue}/item.json"
+        return str(issue)
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -87,7 +89,8 @@ def digests(root: Path) -> dict[str, str]:
 
 def test_an_issue_is_published_whole_and_its_stage_is_gone(tmp_path: Path) -> None:
     done = make_issue(tmp_path)
-    assert (done.path, done.revision, done.is_new) == (tmp_path / "issues/2017-12", 1, True)
+    assert done.path == tmp_path / "issues/rain/2017-12"
+    assert (done.revision, done.is_new) == (1, True)
     assert list((tmp_path / ".staging").iterdir()) == []
     assert not [name for name in list_files(done.path) if name.startswith(".")]
     assert verify(done.path) == []
@@ -117,7 +120,7 @@ def test_another_bundle_becomes_a_revision_beside_the_first(tmp_path: Path) -> N
     assert [second.path.name, third.path.name] == ["2017-12.r2", "2017-12.r3"]
     assert digests(first.path) == before
     assert read_latest(tmp_path) == "2017-12.r3"
-    links = json.loads((tmp_path / "catalog.json").read_text())["links"]
+    links = json.loads((tmp_path / "issues/rain/catalog.json").read_text())["links"]
     items = {link["title"]: link.get("deprecated", False) for link in links if "title" in link}
     assert items == {"2017-12": True, "2017-12.r2": True, "2017-12.r3": False}
     item = json.loads((third.path / "item.json").read_text())
@@ -139,7 +142,8 @@ def test_the_latest_is_the_newest_init_whatever_was_published_last(tmp_path: Pat
     make_issue(tmp_path, make_key(init="2018-01"))
     make_issue(tmp_path, make_key(init="2017-12"))
     assert read_latest(tmp_path) == "2018-01"
-    assert [issue.key.init for issue in published_issues(tmp_path)] == ["2017-12", "2018-01"]
+    issues = published_issues(tmp_path)["rain"]
+    assert [issue.key.init for issue in issues] == ["2017-12", "2018-01"]
 
 
 def test_publication_has_points_to_crash_at() -> None:
@@ -164,21 +168,23 @@ def test_a_kill_between_two_writes_shows_the_old_state_and_a_rerun_ends_the_same
     crashed.communicate(timeout=60)
     assert crashed.returncode == -signal.SIGKILL
     after = digests(tmp_path)
-    assert {name: after[name] for name in before} == before
-    assert read_latest(tmp_path) == "2017-11"
-    if point != "publish.catalog":
+    issues = [name for name in before if not name.endswith("catalog.json")]
+    assert {name: after[name] for name in issues} == {name: before[name] for name in issues}
+    assert read_latest(tmp_path) == ("2017-12" if point in CATALOGUED else "2017-11")
+    is_visible = point in ("publish.catalog", *CATALOGUED)
+    if not is_visible:
         assert after == before
     rerun = make_issue(tmp_path)
-    assert rerun.is_new == (point != "publish.catalog")
+    assert rerun.is_new == (not is_visible)
     assert digests(tmp_path) == undisturbed
     assert verify(tmp_path) == []
     assert list((tmp_path / ".staging").iterdir()) == []
 
 
-def test_the_janitor_finishes_a_catalog_that_a_crash_left_behind(tmp_path: Path) -> None:
+def test_cleaning_finishes_a_catalog_that_a_crash_left_behind(tmp_path: Path) -> None:
     start_issue(tmp_path, "2017-12", crash_at="publish.catalog").communicate(timeout=60)
     assert not (tmp_path / "catalog.json").exists()
-    janitor(tmp_path)
+    clean(tmp_path, KeepPolicy())
     assert read_latest(tmp_path) == "2017-12"
 
 
@@ -187,7 +193,7 @@ def test_two_processes_at_once_publish_one_issue(tmp_path: Path) -> None:
     said = sorted(run.communicate(timeout=60)[0].strip() for run in runs)
     assert [run.returncode for run in runs] == [0, 0]
     assert said == ["2017-12 False", "2017-12 True"]
-    assert [path.name for path in (tmp_path / "issues").iterdir()] == ["2017-12"]
+    assert [path.name for path in (tmp_path / "issues/rain").glob("*/")] == ["2017-12"]
     assert verify(tmp_path) == []
 
 
@@ -279,40 +285,14 @@ def test_litter_and_notes_of_the_run_are_not_published(tmp_path: Path) -> None:
     key = make_key()
     with lease(tmp_path, key.lease_name, wait_s=0) as held:
         stage = make_stage(tmp_path, key)
-        (stage / ".ledger").mkdir()
-        (stage / ".ledger" / "tiles.json").write_text("{}")
+        (stage.parent / "ledger").mkdir()
+        (stage.parent / "ledger" / "tiles.json").write_text("{}")
         (stage / "forecast.zarr/rain/c/0/0/1.abc.partial").write_bytes(b"half")
         (stage / "cog/.rain_2018-01.tif.abc.tmp").write_bytes(b"half")
         done = publish_issue(tmp_path, stage, key, held)
     assert not [name for name in list_files(done.path) if "abc" in name or "ledger" in name]
+    assert list((tmp_path / ".staging").iterdir()) == []
     assert verify(done.path) == []
-
-
-def test_the_janitor_keeps_young_and_living_stages_and_removes_the_others(
-    tmp_path: Path,
-) -> None:
-    living, young, old, done = (make_key(bundle=name) for name in ("b1", "b2", "b3", "b4"))
-    make_issue(tmp_path, done)
-    stages = {key.bundle: open_stage(tmp_path, key) for key in (living, young, old, done)}
-    for name in ("b1", "b3"):
-        for path in (*stages[name].rglob("*"), stages[name]):
-            os.utime(path, (time.time() - 30 * 86400,) * 2)
-    litter = stages["b2"] / ".rain.tif.abc.tmp"
-    litter.touch()
-    with lease(tmp_path, living.lease_name, wait_s=0):
-        removed = janitor(tmp_path)
-    assert sorted(removed) == sorted([stages["b3"], stages["b4"], litter])
-    assert stages["b1"].exists()
-    assert (stages["b2"] / ".key.json").exists()
-    assert not litter.exists()
-
-
-def test_the_janitor_removes_bundles_that_were_never_published(tmp_path: Path) -> None:
-    make_bundle(tmp_path / "models")
-    left = tmp_path / "models/.staging/rain-xyz"
-    left.mkdir()
-    assert janitor(tmp_path) == [left]
-    assert not left.exists()
 
 
 def test_a_damaged_issue_is_left_out_and_never_overwritten(tmp_path: Path) -> None:
@@ -328,17 +308,18 @@ def test_every_byte_is_on_the_disk_before_the_issue_becomes_visible(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: dict[Path, bool] = {}
-    visible = tmp_path / "issues/2017-12"
+    visible = tmp_path / "issues/rain/2017-12"
     monkeypatch.setattr(
         "stores.publish.sync_file", lambda path: synced.setdefault(path, visible.exists())
     )
     issue = make_issue(tmp_path).path
-    stage = tmp_path / ".staging" / make_key().stage_name
+    stage = tmp_path / ".staging" / make_key().stage_name / "issue"
     moved = [stage / path.relative_to(issue) for path in (issue, *issue.rglob("*"))]
     assert len(moved) > 30
     assert [path for path in moved if synced.get(path) is not False] == []
     assert synced[tmp_path / "issues"]
-    assert synced[tmp_path / ".staging"]
+    assert synced[tmp_path / "issues/rain"]
+    assert synced[stage.parent]
 
 
 def test_a_reader_that_polls_while_revisions_appear_never_sees_half(tmp_path: Path) -> None:

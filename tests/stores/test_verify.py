@@ -134,7 +134,7 @@ def test_a_store_names_the_issue_the_bundle_and_the_catalog(tmp_path: Path) -> N
     (tmp_path / "catalog.json").write_text("{}")
     catalog, chunk, weights = verify(tmp_path)
     assert catalog.startswith("catalog.json does not say what issues/ holds")
-    assert chunk.startswith(f"issues/2017-12: {CHUNK} is missing")
+    assert chunk.startswith(f"issues/rain/2017-12: {CHUNK} is missing")
     assert weights == f"models/{bundle.name}: model.safetensors was altered"
 
 

@@ -68,7 +68,9 @@ def roll(
     made: Made, request: Request, network: Reads, tiles: RolloutPlan, root: Path
 ) -> Forecast:
     cube = made.cube
-    stage = open_stage(root, IssueKey("recipe", "bundle", cube.version, INIT, LEADS))
+    stage = open_stage(
+        root, IssueKey("kinds", "recipe", ("bundle",), cube.version, INIT, LEADS)
+    )
     template = ForecastTemplate(
         cube.grid,
         tuple(

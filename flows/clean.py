@@ -1,0 +1,106 @@
+"""Clean a store, and show what went, what stays, and why."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from flows.asked import keep_policy, open_recipe
+from flows.console import console, show_table
+from stores.clean import clean as clean_store
+from stores.leftovers import DAY_S, KeepPolicy, Leftover
+
+_AGE = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<unit>[hd])")
+_UNITS = {"h": 3600.0, "d": DAY_S}
+
+
+def clean(
+    what: str,
+    *,
+    dry_run: bool,
+    older_than: str | None,
+    keep_revisions: int | None,
+    keep_bundles: int | None,
+) -> None:
+    """Remove what runs that died left behind, and what the policy does not keep.
+
+    Args:
+        what: folder of a store, or a recipe, whose ``outputs.keep`` then is the policy.
+        dry_run: write nothing.
+        older_than: age that things must have to go, such as ``7d``.
+        keep_revisions: revisions of one init that stay.
+        keep_bundles: bundles that nobody refers to and that stay.
+    """
+    root, policy = _find(what)
+    policy = replace(
+        policy,
+        older_than_s=policy.older_than_s if older_than is None else parse_age(older_than),
+        revisions=keep_revisions or policy.revisions,
+        bundles=policy.bundles if keep_bundles is None else keep_bundles,
+    )
+    found = clean_store(root, policy, dry_run=dry_run)
+    show_cleaning(root, found, dry_run=dry_run)
+
+
+def parse_age(text: str) -> float:
+    """Read an age such as ``7d`` or ``12h`` [s].
+
+    Raises:
+        ValueError: it is none.
+    """
+    match = _AGE.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            f"older-than={text!r} is no age, so nothing can be compared with it; write e.g. 7d "
+            "or 12h"
+        )
+    return float(match["number"]) * _UNITS[match["unit"]]
+
+
+def show_cleaning(root: Path, found: Iterable[Leftover], *, dry_run: bool) -> None:
+    """Print what went, one line each, and what stays, one line for each reason."""
+    gone = [one for one in found if one.goes]
+    kept: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    for one in found:
+        if not one.goes:
+            kept[one.what, one.why].append(one.n_bytes)
+    if gone:
+        title = f"{'would go from' if dry_run else 'removed from'} {root}"
+        removed = [_row(root, one) for one in gone]
+        show_table(title, removed, columns=list(removed[0]))
+    if kept:
+        rows = [
+            {"what": what, "count": len(sizes), "size": _size(sum(sizes)), "why": why}
+            for (what, why), sizes in sorted(kept.items())
+        ]
+        show_table(f"stays in {root}", rows, columns=list(rows[0]))
+    size = _size(sum(one.n_bytes for one in gone))
+    console.print(
+        f"{len(gone)} would go, {size}; nothing was removed"
+        if dry_run
+        else f"{len(gone)} removed, {size}",
+        highlight=False,
+    )
+
+
+def _row(root: Path, one: Leftover) -> dict[str, str]:
+    path = str(one.path.relative_to(root))
+    return {"what": one.what, "path": path, "size": _size(one.n_bytes), "why": one.why}
+
+
+def _find(what: str) -> tuple[Path, KeepPolicy]:
+    """Find the store that is meant, and what stays of it."""
+    if Path(what).is_dir():
+        return Path(what), KeepPolicy()
+    recipe = open_recipe(what, None, None)
+    return recipe.root, keep_policy(recipe)
+
+
+def _size(n_bytes: int) -> str:
+    """Write bytes for people."""
+    if n_bytes < 1e6:
+        return f"{n_bytes / 1e3:.1f} kB"
+    return f"{n_bytes / 1e6:.1f} MB" if n_bytes < 1e9 else f"{n_bytes / 1e9:.2f} GB"

@@ -1,0 +1,64 @@
+"""Commands that look after a store; heavy libraries come inside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.options import DEFAULT
+
+_DAMAGED = 1
+
+
+def verify(
+    issues: Annotated[
+        list[Path], typer.Argument(help="Folders of issues, recipes, bundles or whole stores.")
+    ],
+) -> None:
+    """Check every chunk, COG and digest of what is published.
+
+    [dim]cubecast verify demo/issues/rainfall-java/2017-12[/]
+    [dim]cubecast verify demo[/]
+    """
+    from flows.check import verify as run
+
+    if not run(issues):
+        raise typer.Exit(_DAMAGED)
+
+
+def clean(
+    store: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE_OR_ROOT", help="A recipe, whose outputs.keep counts, or a folder."
+        ),
+    ] = DEFAULT,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would go; nothing is written.")
+    ] = False,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Nothing younger goes, e.g. 7d or 12h.")
+    ] = None,
+    keep_revisions: Annotated[
+        int | None, typer.Option(min=1, help="Revisions of one init that stay.")
+    ] = None,
+    keep_bundles: Annotated[
+        int | None, typer.Option(min=0, help="Bundles that stay though nobody refers to them.")
+    ] = None,
+) -> None:
+    """Remove what runs that died left behind; published things go only when you say so.
+
+    [dim]cubecast clean demo --dry-run[/]
+    [dim]cubecast clean my.yaml --older-than 30d --keep-revisions 2 --keep-bundles 3[/]
+    """
+    from flows.clean import clean as run
+
+    run(
+        store,
+        dry_run=dry_run,
+        older_than=older_than,
+        keep_revisions=keep_revisions,
+        keep_bundles=keep_bundles,
+    )
