@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.asked import cube_of, grid_of, open_recipe
 from flows.console import console, show_sheet, show_table
-from flows.runtime import describe, worker_share
+from flows.runtime import describe, own_threads, worker_share
 from flows.steps.cube import build_sources, check_archive
 from pipeline.models import ConvLSTM, count_parameters
 from pipeline.recipes import PARTS, Recipe
@@ -16,6 +16,7 @@ from pipeline.rollout.plan import Rollout, plan_rollout
 from pipeline.rollout.prepare import build_rollout
 from pipeline.streams.samples import Span, plan_inits
 from pipeline.streams.stack import build_stack, wanted_transforms
+from pipeline.training.arithmetic import expect_arithmetic
 from pipeline.training.build import build_shape
 from pipeline.training.track import check_track
 from stores.ingest_plan import IngestPlan, plan_ingest
@@ -80,6 +81,7 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     network = build_shape(recipe, len(_channels(recipe)))
     rows = _rows(
         ("computing on", describe(recipe.compute)),
+        ("training on", expect_arithmetic(recipe, own_threads(recipe.compute))),
         ("network", f"{count_parameters(ConvLSTM(network))} parameters"),
         ("channels", ", ".join(_channels(recipe))),
     )

@@ -32,6 +32,7 @@ from pipeline.rollout.products import list_products
 from pipeline.rollout.publishing import ledger_of
 from pipeline.rollout.request import Request
 from pipeline.spread import Spread
+from pipeline.training.arithmetic import describe_arithmetic
 from pipeline.training.bundle import read_curves
 from stores import cog
 from stores.bundle import Bundle, joint_digest, open_bundle
@@ -110,6 +111,7 @@ def plan_forecast(
     label, times = cube.step.label, job.template.times
     asked = [
         ("model", bundle.path.name),
+        ("trained on", describe_arithmetic(bundle)),
         ("cube", f"version {cube.version}, to {label(cube.times[-1])}"),
         ("last observed", label(request.init)),
         ("forecast", f"{label(times[0])} to {label(times[-1])}"),

@@ -18,7 +18,7 @@ from pipeline.streams.parts import describe_parts, read_map, read_parts
 from pipeline.streams.read import Source
 from pipeline.streams.stack import Stack
 from pipeline.streams.statistics import fit_stack
-from pipeline.training.finished import making_of, note_finished
+from pipeline.training.finished import computed_with, making_of, note_finished
 from pipeline.training.fit import Tell
 from pipeline.training.lineage import code_digest, list_inputs, list_versions
 from pipeline.training.state import forget_training
@@ -66,7 +66,7 @@ def train_bundle(
         description = describe(recipe, cube, stack, trained) | {"inputs": inputs}
         weights = trained.weights
         bundle = publish_bundle(folder, models, recipe.name, weights, description, aside=aside)
-    note_finished(logs, making, bundle)
+    note_finished(logs, making | computed_with(trained.arithmetic), bundle)
     forget_training(logs)  # asked for again, the same training is done again
     return bundle
 
@@ -116,7 +116,7 @@ def _describe_training(recipe: Recipe, trained: Trained) -> dict[str, Any]:
     best = rows[trained.best_epoch]
     return {
         "parameters": trained.n_parameters,
-        "device": trained.device,
+        **computed_with(trained.arithmetic),
         "best_epoch": trained.best_epoch,
         "epochs": len(trained.curves),
         "validation_loss": float(best["validation_loss"]),
