@@ -11,7 +11,7 @@ from flows.console import console, show_sheet, show_table
 from flows.runtime import describe, own_threads, worker_share
 from flows.steps.cube import build_sources, check_archive
 from pipeline.models import ConvLSTM, count_parameters
-from pipeline.recipes import PARTS, Recipe
+from pipeline.recipes import PARTS, Recipe, date_recipe
 from pipeline.rollout.plan import Rollout, plan_rollout
 from pipeline.rollout.prepare import build_rollout
 from pipeline.streams.samples import Span, plan_inits
@@ -48,6 +48,8 @@ def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
     show_sheet(f"archive {wanted.root}", found.rows(), key="variable")
     check_archive(asked, found)
     plan = plan_ingest(found, grid_of(asked), cube_of(asked))
+    newest = max(plan.inputs.variables[asked.target.variable].frames)
+    asked = date_recipe(asked, parse_time(newest))
     show_sheet(f"cube {plan.path}", plan.rows(), key="variable")
     rows = [*_cube_rows(plan), *_training_rows(asked, plan), *_rollout_rows(asked, plan)]
     show_table("plan", rows, columns=["what", "value"])

@@ -17,7 +17,7 @@ from flows.steps.pace import Pace
 from flows.steps.scores import PART
 from flows.steps.step import step
 from pipeline.models import Reading
-from pipeline.recipes import Recipe
+from pipeline.recipes import Recipe, SplitRecipe
 from pipeline.report import write_report
 from pipeline.rollout.blend import describe_blend
 from pipeline.rollout.calibrate import find_calibration
@@ -31,6 +31,7 @@ from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.rollout.products import list_products
 from pipeline.rollout.publishing import ledger_of
 from pipeline.rollout.request import Request
+from pipeline.rollout.trained import list_differences
 from pipeline.spread import Spread
 from pipeline.training.arithmetic import describe_arithmetic
 from pipeline.training.bundle import read_curves
@@ -200,10 +201,14 @@ def _forget(stage: Path) -> None:
 
 
 def _how_made(job: Job, stage: Path) -> dict[str, Any]:
-    """Say of a forecast whether its tiles are exact, or how far they disagree."""
+    """Say what the model learned from, and whether tiles are exact or how far they disagree."""
+    written = SplitRecipe.model_validate(job.bundle.description["recipe"]["split"])
+    made = {"trained_on": written.label("train", job.recipe.step)}
+    if differences := list_differences(job.recipe, job.bundle):
+        made["model_differs_from_recipe"] = ", ".join(differences)
     if job.plan.mode == "blend":
-        return describe_blend(job.request, job.plan, stage)
-    return {"rollout": "exact: equals the forecast of the whole grid in one piece"}
+        return made | describe_blend(job.request, job.plan, stage)
+    return made | {"rollout": "exact: equals the forecast of the whole grid in one piece"}
 
 
 def _export(stage: Path, name: str) -> str:

@@ -16,22 +16,19 @@ from pipeline.metrics.calibration import Calibration
 from pipeline.metrics.importance import PermutedSums
 from pipeline.metrics.intervals import ScoreCounts
 from pipeline.metrics.quantiles import QuantileSums
-from pipeline.recipes import Recipe, SplitRecipe
+from pipeline.recipes import Recipe
 from pipeline.rollout.hindcast import MODEL, Scored, count_scored, hindcast, plan_cases
 from pipeline.rollout.products import suffix_of
 from pipeline.rollout.request import Request
 from pipeline.spread import Spread
 from pipeline.streams.samples import Span, plan_inits
 from pipeline.tiling.plan import Tile
-from stores.bundle import Bundle
 from stores.cube import Cube
 from stores.files import read_json, write_json, write_text
 from stores.times import Time
 
 Tell = Callable[..., None]
 """Called with ``done`` and ``total``."""
-_LEARNED = ("train", "validation", "folds", "fold", "place")
-"""Keys of the split that say what was learned from."""
 Part = TypeVar("Part", Scored, ScoreCounts, PermutedSums)
 
 
@@ -94,23 +91,6 @@ def plan_hindcasts(recipe: Recipe, cube: Cube, part: str) -> list[Time]:
             "frames in a row, so nothing can be scored; ingest more, or choose another part"
         )
     return inits
-
-
-def check_split(recipe: Recipe, bundle: Bundle) -> None:
-    """Refuse to score a model on what it may have learned.
-
-    Raises:
-        ValueError: it was trained on other frames or pixels than the recipe says.
-    """
-    written = SplitRecipe.model_validate(bundle.description["recipe"]["split"])
-    trained, now = (split.model_dump(mode="json") for split in (written, recipe.split))
-    changed = [f"split.{key}={trained[key]}" for key in _LEARNED if trained[key] != now[key]]
-    if changed:
-        raise ValueError(
-            f"{bundle.path.name} was trained with {', '.join(changed)}, and the recipe says "
-            "otherwise, so it could be scored on what it learned; --set the recipe to these or "
-            "train again"
-        )
 
 
 def evaluate_part(

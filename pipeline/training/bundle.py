@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipeline.models import ConvLSTM, describe_network
 from pipeline.plots import Extent, plot_curves, plot_parts, to_png
-from pipeline.recipes import Recipe
+from pipeline.recipes import Recipe, date_recipe
 from pipeline.spread import Spread
 from pipeline.streams.fields import FIELDS
 from pipeline.streams.parts import describe_parts, read_map, read_parts
@@ -51,10 +51,13 @@ def train_bundle(
         folders: where bundles are published, and where curves and the training's state go.
         spread: workers that read.
         tell: told after every batch how far it is.
-        aside: leave the bundle current that is, as one of several trainings does.
+        aside: leave the bundle current that is, as one of several trainings does; folds
+            always do, for they judge a recipe and are no model of it.
     """
     models, logs = folders
+    aside = aside or recipe.split.folds is not None
     cube = Cube.open(cube_path)  # as it is now: it may grow meanwhile
+    recipe = date_recipe(recipe, cube.times_of(recipe.target.variable)[-1])
     inputs, making = list_inputs(cube), making_of(recipe, cube)
     with stage_bundle(models, recipe.name) as folder:
         stack = fit_stack(recipe, cube_path, folder / FIELDS, spread)
@@ -96,6 +99,7 @@ def describe(recipe: Recipe, cube: Cube, stack: Stack, trained: Trained) -> dict
     science["archive"].pop("root")  # where files lie changes no number
     return {
         "recipe": science,
+        "split": recipe.split.written.model_dump(mode="json"),
         "fingerprint": recipe.fingerprint(),
         "network": describe_network(trained.shape),
         "stack": stack.to_json(),
