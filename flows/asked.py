@@ -12,6 +12,7 @@ from pathlib import Path
 from odc.geo.geobox import GeoBox
 
 from pipeline.recipes import Recipe, RecipeError, load_recipe
+from pipeline.rollout.trained import check_known
 from stores.bundle import MODELS, Bundle, current_bundle, open_bundle
 from stores.cube import Cube
 from stores.errors import CorruptError
@@ -84,10 +85,19 @@ def models_of(recipe: Recipe) -> Path:
 
 
 def find_bundle(recipe: Recipe, name: str | None) -> Bundle:
-    """Open a bundle by the name of its folder, or the one that was trained last."""
-    if name is None:
-        return current_bundle(models_of(recipe), recipe.name)
-    return open_bundle(resolve_under(models_of(recipe), name))
+    """Open a bundle by the name of its folder, or the one that was trained last.
+
+    Raises:
+        UnknownWordError: another version wrote it, and says more than this one knows.
+    """
+    models = models_of(recipe)
+    bundle = (
+        current_bundle(models, recipe.name)
+        if name is None
+        else open_bundle(resolve_under(models, name))
+    )
+    check_known(bundle)
+    return bundle
 
 
 def logs_of(recipe: Recipe, label: str = "") -> Path:

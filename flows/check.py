@@ -8,15 +8,16 @@ from typing import Any
 
 from flows.asked import cube_of, grid_of, open_recipe
 from flows.console import console, show_sheet, show_table
-from flows.runtime import describe, worker_share
+from flows.runtime import describe, own_threads, worker_share
 from flows.steps.cube import build_sources, check_archive
 from pipeline.models import ConvLSTM, count_parameters
-from pipeline.recipes import PARTS, Recipe
+from pipeline.recipes import PARTS, Recipe, date_recipe
 from pipeline.rollout.plan import Rollout, plan_rollout
 from pipeline.rollout.prepare import build_rollout
 from pipeline.streams.availability import Availability
 from pipeline.streams.samples import Span
 from pipeline.streams.stack import outline_stack
+from pipeline.training.arithmetic import expect_arithmetic
 from pipeline.training.build import build_shape
 from pipeline.training.plan import plan_part
 from pipeline.training.track import check_track
@@ -49,6 +50,8 @@ def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
     show_sheet(f"archive {wanted.root}", found.rows(), key="variable")
     check_archive(asked, found)
     plan = plan_ingest(found, grid_of(asked), cube_of(asked))
+    newest = max(plan.inputs.variables[asked.target.variable].frames)
+    asked = date_recipe(asked, parse_time(newest))
     show_sheet(f"cube {plan.path}", plan.rows(), key="variable")
     rows = [*_cube_rows(plan), *_training_rows(asked, plan), *_rollout_rows(asked, plan)]
     show_table("plan", rows, columns=["what", "value"])
@@ -82,6 +85,7 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     network = build_shape(recipe, len(_channels(recipe)))
     rows = _rows(
         ("computing on", describe(recipe.compute)),
+        ("training on", expect_arithmetic(recipe, own_threads(recipe.compute))),
         ("network", f"{count_parameters(ConvLSTM(network))} parameters"),
         ("channels", ", ".join(_channels(recipe))),
     )

@@ -10,7 +10,7 @@ from flows.asked import find_bundle, open_cube, open_recipe
 from flows.naming import run_name
 from flows.runtime import spread_on
 from flows.steps import scores
-from pipeline.rollout.evaluate import check_split
+from pipeline.rollout.trained import check_split, date_as_trained
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ def evaluate(
     asked = open_recipe(recipe, overrides, root)
     cube = open_cube(asked)
     model = find_bundle(asked, bundle)
+    asked = date_as_trained(asked, model, cube)
     check_split(asked, model)
     with spread_on(asked.compute) as spread:
         margins = scores.calibrate(asked, cube, model, spread)

@@ -15,6 +15,7 @@ from flows.steps import issue
 from flows.steps.step import call
 from flows.train import train
 from pipeline.recipes import Recipe
+from pipeline.rollout.trained import check_as_written, date_as_trained
 from stores.bundle import has_bundle
 from stores.lease import lease
 from stores.publish import already_published
@@ -48,6 +49,9 @@ def forecast(  # noqa: PLR0913  one parameter an option
         _prepare(asked, recipe, overrides, root)
     cube = open_cube(asked)
     model = find_bundle(asked, bundle)
+    asked = date_as_trained(asked, model, cube)
+    if bundle is None:  # chosen by its name, it is what was asked for
+        check_as_written(asked, model)
     job = issue.plan_forecast(asked, cube, model, init=init, leads=leads)
     with lease(asked.root, job.key.lease_name, wait_s=_WAIT_S) as held:
         published = already_published(asked.root, job.key)

@@ -11,8 +11,8 @@ from flows.naming import run_name
 from flows.runtime import spread_on
 from flows.steps import importance as steps
 from flows.steps.scores import LEARNING_PART
-from pipeline.rollout.evaluate import check_split
 from pipeline.rollout.importance import Trial
+from pipeline.rollout.trained import check_split, date_as_trained
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ def importance(
     asked = open_recipe(recipe, overrides, root)
     cube = open_cube(asked)
     model = find_bundle(asked, bundle)
+    asked = date_as_trained(asked, model, cube)
     check_split(asked, model)
     trial = Trial(LEARNING_PART, repeats, seed)
     with spread_on(asked.compute) as spread:

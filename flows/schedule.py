@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
@@ -38,16 +38,17 @@ class Request:
     overrides: tuple[str, ...] = ()
     root: Path | None = None
 
-    def parameters(self) -> dict[str, Any]:
-        """Spell the request for runs that start in another folder: every path is absolute."""
-        changed: dict[str, Any] = {}
+    def change(self, stated: Mapping[str, Any]) -> dict[str, Any]:
+        """Put the request on the parameters of a deployment, whose overrides are of its recipe.
+
+        Runs start in another folder, so every path is absolute.
+        """
+        changed, overrides = dict(stated), [_absolute_override(text) for text in self.overrides]
         if self.recipe is not None:
-            changed["recipe"] = _absolute_recipe(self.recipe)
-        if self.overrides:
-            changed["overrides"] = [_absolute_override(text) for text in self.overrides]
+            changed |= {"recipe": _absolute_recipe(self.recipe), "overrides": []}
         if self.root is not None:
             changed["root"] = str(self.root.absolute())
-        return changed
+        return changed | {"overrides": [*changed["overrides"], *overrides]}
 
     def arguments(self) -> list[str]:
         """Spell the request as it is given to ``cubecast up``."""
@@ -68,7 +69,7 @@ def write_deployments(request: Request, target: Path) -> None:
     """Write deploy/prefect.yaml for one request."""
     written = yaml.safe_load(files("deploy").joinpath("prefect.yaml").read_text())
     for deployment in written["deployments"]:
-        deployment["parameters"] = deployment["parameters"] | request.parameters()
+        deployment["parameters"] = request.change(deployment["parameters"])
     write_text(target, yaml.safe_dump(written, sort_keys=False))
 
 

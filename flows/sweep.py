@@ -13,7 +13,7 @@ from flows.steps import ranking
 from flows.steps.outlook import Outlook
 from flows.steps.ranking import Ranked
 from flows.trainings import do_training, find_trained
-from pipeline.recipes import Recipe
+from pipeline.recipes import Recipe, date_recipe
 from pipeline.recipes.sweep import Combination, group_folds, plan_sweep
 from pipeline.training.compare import check_comparable, find_other_samples
 from pipeline.training.track import check_track
@@ -66,7 +66,9 @@ def _check(asked: Training, combinations: Sequence[Combination]) -> list[Recipe]
     first, *_ = opened = list(recipes.values())
     check_track(first.training.track)
     check_comparable(recipes)
-    open_cube(first)
+    newest = open_cube(first).times_of(first.target.variable)[-1]
+    for one in opened:
+        date_recipe(one, newest)  # refuses parts that leak
     for key in find_other_samples(opened):
         log.warning("%s decides which samples validate: small differences mean little", key)
     return opened

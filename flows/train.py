@@ -11,7 +11,7 @@ from flows.naming import run_name
 from flows.runtime import spread_on
 from flows.steps import model, runs
 from flows.trainings import do_training, find_trained
-from pipeline.recipes import Recipe
+from pipeline.recipes import Recipe, date_recipe
 from pipeline.training.compare import pick_best
 from pipeline.training.track import check_track
 from stores.bundle import Bundle, make_current
@@ -34,7 +34,8 @@ def train(recipe: str, overrides: list[str] | None = None, root: str | None = No
     """
     asked = open_recipe(recipe, overrides, root)
     check_track(asked.training.track)
-    open_cube(asked)  # refuses before anything is written
+    cube = open_cube(asked)  # refuses before anything is written
+    date_recipe(asked, cube.times_of(asked.target.variable)[-1])
     with lease(asked.root, f"train-{asked.name}", wait_s=_WAIT_S):
         if asked.training.runs == 1:
             bundle = _train_alone(asked)
@@ -49,18 +50,34 @@ def _train_alone(asked: Recipe) -> Bundle:
     known = find_trained(asked)
     if known is not None:
         log.info("trained already as one of several, as %s", known.path.name)
-        make_current(known)
+        _make_current(asked, known)
         return known
     with spread_on(asked.compute) as spread:
         bundle = model.train_model(asked, spread)
     model.show_model(bundle)
+    _make_current(asked, bundle)
     return bundle
+
+
+def _make_current(asked: Recipe, bundle: Bundle) -> None:
+    """Let forecasts use a bundle, unless it is of a fold: that judges the recipe."""
+    if asked.split.folds is None:
+        make_current(bundle)
+        return
+    log.warning(
+        "fold %d of %d validates, so %s does not become current; train without split.folds for "
+        "a model to forecast with, or name this one: --bundle %s",
+        asked.split.fold,
+        asked.split.folds,
+        bundle.path.name,
+        bundle.path.name,
+    )
 
 
 def _train_several(asked: Training) -> Bundle:
     """Train with every seed; the current bundle stays until all are done."""
     bundles = [do_training(one) for one in asked.with_seeds()]
     best = pick_best(bundles)
-    make_current(best)
+    _make_current(asked.open(), best)
     runs.show_runs(asked, bundles, best)
     return best

@@ -9,11 +9,12 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.asked import Training, cube_of, find_logs, models_of, open_recipe
-from flows.runtime import spread_on
+from flows.runtime import own_threads, spread_on
 from flows.steps import model
 from flows.steps.step import call
 from pipeline.recipes import Recipe
-from pipeline.training.finished import find_finished, making_of
+from pipeline.training.arithmetic import expect_arithmetic
+from pipeline.training.finished import computed_with, find_finished, making_of
 from stores.bundle import Bundle, open_bundle
 from stores.cube import Cube
 from stores.lease import lease
@@ -34,7 +35,7 @@ def train_one(recipe: str, overrides: list[str], root: str | None, label: str) -
     """Train one of several models and keep its bundle, without making it the current one.
 
     One that was killed goes on where it was; one that is finished is not trained again, unless
-    the cube, the code or a library has changed.
+    the cube, the code, a library or the arithmetic of this machine has changed.
 
     Returns:
         The folder of the bundle.
@@ -53,11 +54,16 @@ def train_one(recipe: str, overrides: list[str], root: str | None, label: str) -
 
 
 def find_trained(asked: Recipe) -> Bundle | None:
-    """Find the bundle of a recipe that was trained as one of several, on this very cube."""
+    """Find the bundle of a recipe that was trained as one of several, on this very cube.
+
+    One that was computed on another device, in another precision or with other threads is
+    another bundle, and is not found.
+    """
     logs = find_logs(asked)
     if logs is None:
         return None
-    making = making_of(asked, Cube.open(cube_of(asked)))
+    expected = expect_arithmetic(asked, own_threads(asked.compute))
+    making = making_of(asked, Cube.open(cube_of(asked))) | computed_with([expected])
     return find_finished(logs, making, models_of(asked))
 
 

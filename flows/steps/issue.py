@@ -16,7 +16,7 @@ from flows.steps.pace import Pace
 from flows.steps.scores import PART
 from flows.steps.step import step
 from pipeline.models import Reading
-from pipeline.recipes import Recipe
+from pipeline.recipes import Recipe, SplitRecipe
 from pipeline.report import write_report
 from pipeline.rollout.blend import describe_blend
 from pipeline.rollout.calibrate import find_calibration
@@ -35,8 +35,10 @@ from pipeline.rollout.publishing import (
     show_bundle,
 )
 from pipeline.rollout.request import Request
+from pipeline.rollout.trained import list_differences
 from pipeline.spread import Spread
 from pipeline.streams.availability import Supply
+from pipeline.training.arithmetic import describe_arithmetic
 from pipeline.training.bundle import read_curves
 from stores import cog
 from stores.bundle import Bundle, open_bundle
@@ -132,6 +134,7 @@ def plan_forecast(
     target = cube.dates[recipe.target.variable]
     asked = [
         *_model_rows(job),
+        ("trained on", describe_arithmetic(bundle)),
         ("cube", f"version {cube.version}, to {label(target[-1])}"),
         ("last observed", label(request.init)),
         ("forecast", f"{label(times[0])} to {label(times[-1])}"),
@@ -235,12 +238,16 @@ def _model_rows(job: Job) -> list[tuple[str, str]]:
 
 
 def _how_made(job: Job, stage: Path) -> dict[str, Any]:
-    """Say of a forecast whether its tiles are exact, and what stands for late frames."""
-    late = [supply.lag for supply in job.supplies if supply.known.n_late]
-    said = {LATE: late} if late else {}
+    """Say what the model learned from, what stands for late frames, and how tiles agree."""
+    written = SplitRecipe.model_validate(job.bundle.description["recipe"]["split"])
+    made: dict[str, Any] = {"trained_on": written.label("train", job.recipe.step)}
+    if differences := list_differences(job.recipe, job.bundle):
+        made["model_differs_from_recipe"] = ", ".join(differences)
+    if late := [supply.lag for supply in job.supplies if supply.known.n_late]:
+        made[LATE] = late
     if job.plan.mode == "blend":
-        return describe_blend(job.request, job.plan, stage) | said
-    return {"rollout": "exact: equals the forecast of the whole grid in one piece"} | said
+        return made | describe_blend(job.request, job.plan, stage)
+    return made | {"rollout": "exact: equals the forecast of the whole grid in one piece"}
 
 
 def _export(stage: Path, name: str) -> str:

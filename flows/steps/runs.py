@@ -15,11 +15,14 @@ from stores.bundle import Bundle
 def show_runs(asked: Training, bundles: Sequence[Bundle], best: Bundle) -> None:
     """Print the scores of all seeds, their mean and spread, and how to forecast with all.
 
-    Quantiles of several networks are joined by nothing, so there the best one forecasts.
+    Quantiles of several networks are joined by nothing, so there the best one forecasts; models
+    of a fold do not forecast.
     """
     tell_scores(bundles, f"{len(bundles)} trainings, scores on the validation part", key="runs")
-    if asked.open().training.quantiles:
-        say(f"current is {best.path.name}")
+    recipe = asked.open()
+    word = "current" if recipe.split.folds is None else "best"
+    if recipe.training.quantiles or recipe.split.folds is not None:
+        say(f"{word} is {best.path.name}")
         return
     say(f"current is {best.path.name}; to forecast with all of them:")
     say(f"  {ensemble_line(asked, bundles, best)}")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.losses.counts import count
+from pipeline.words import look_up
 
 Error = Callable[[Tensor], Tensor]
 
@@ -23,9 +24,7 @@ def pointwise(kind: str, *, delta: float = 1.0) -> Error:
         "mae": torch.abs,
         "huber": lambda error: huber(error, delta),
     }
-    if kind not in errors:
-        raise ValueError(f"loss kind={kind!r} is unknown; choose one of {', '.join(errors)}")
-    return errors[kind]
+    return look_up(errors, kind, "loss")
 
 
 def huber(error: Tensor, delta: float) -> Tensor:

@@ -12,6 +12,9 @@ import torch
 
 from pipeline.models.convlstm import ConvLSTM, ConvLSTMShape
 from pipeline.models.exact import check_tile_exact
+from pipeline.words import look_up
+
+_FAMILIES = {"convlstm": ConvLSTMShape}
 
 
 def describe_network(shape: ConvLSTMShape) -> dict[str, Any]:
@@ -23,16 +26,11 @@ def read_shape(description: Mapping[str, Any]) -> ConvLSTMShape:
     """Read what ``describe_network`` wrote.
 
     Raises:
-        ValueError: the family is unknown.
+        UnknownWordError: the family or what it is made of is unknown.
     """
     sizes = dict(description)
     family = sizes.pop("family")
-    if family != "convlstm":
-        raise ValueError(
-            f"model family {family!r} is unknown here, so its weights cannot be used; "
-            "install the version of cubecast that wrote the bundle"
-        )
-    return ConvLSTMShape(**sizes)
+    return look_up(_FAMILIES, family, "model.family")(**sizes)
 
 
 def build_network(

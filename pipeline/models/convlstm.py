@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from pipeline.models.look import Look
 from pipeline.models.quantiles import start_of_outputs, without_crossing
 from pipeline.models.reach import Reach, measure_reach
 from pipeline.models.reading import Reading
+from pipeline.words import check_word, look_up
 
 _HEAD_KERNEL = 3
 _GROUPS = 8  # at most
@@ -44,11 +45,9 @@ class ConvLSTMShape:
     """Which quantiles are forecast, rising; without them there is one value a pixel."""
 
     def __post_init__(self) -> None:
-        if self.memory not in ("window", "carried"):
-            raise ValueError(
-                f"memory={self.memory!r} is neither 'window' nor 'carried', so it is not known "
-                "what the network reads; choose one of them"
-            )
+        check_word(_NORMS, self.norm, "model.norm")
+        check_word(("none", "persistence"), self.residual, "model.residual")
+        check_word(("window", "carried"), self.memory, "model.memory")
 
     @property
     def outputs(self) -> int:
@@ -205,11 +204,14 @@ def _build_head(shape: ConvLSTMShape) -> nn.Sequential:
 
 def _norm(kind: str, channels: int) -> list[nn.Module]:
     """Build the normalization before a convolution; groups of channels see the whole tile."""
-    if kind == "batch":
-        return [nn.BatchNorm2d(channels)]
-    if kind == "group":
-        return [nn.GroupNorm(math.gcd(channels, _GROUPS), channels)]
-    return []
+    return look_up(_NORMS, kind, "model.norm")(channels)
+
+
+_NORMS: Mapping[str, Callable[[int], list[nn.Module]]] = {
+    "none": lambda channels: [],
+    "batch": lambda channels: [nn.BatchNorm2d(channels)],
+    "group": lambda channels: [nn.GroupNorm(math.gcd(channels, _GROUPS), channels)],
+}
 
 
 def count_parameters(network: nn.Module) -> int:

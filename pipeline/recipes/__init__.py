@@ -9,7 +9,7 @@ from pipeline.recipes.channels import (
     StepCovariate,
     TargetRecipe,
 )
-from pipeline.recipes.load import RecipeError, load_recipe, recipe_schema
+from pipeline.recipes.load import RecipeError, date_recipe, load_recipe, recipe_schema
 from pipeline.recipes.loss import LossRecipe
 from pipeline.recipes.model import ModelRecipe
 from pipeline.recipes.patches import PatchesRecipe
@@ -17,7 +17,7 @@ from pipeline.recipes.place import PlaceRecipe
 from pipeline.recipes.recipe import Recipe
 from pipeline.recipes.rollout import PerturbRecipe, RolloutRecipe
 from pipeline.recipes.runs import ComputeRecipe, OutputsRecipe
-from pipeline.recipes.split import PARTS, SplitRecipe
+from pipeline.recipes.split import PARTS, SplitRecipe, resolve_split
 from pipeline.recipes.training import TrainingRecipe
 
 __all__ = [
@@ -43,6 +43,8 @@ __all__ = [
     "TargetRecipe",
     "TrainingRecipe",
     "VariableRecipe",
+    "date_recipe",
     "load_recipe",
     "recipe_schema",
+    "resolve_split",
 ]

@@ -11,6 +11,8 @@ import yaml
 from pydantic import ValidationError
 
 from pipeline.recipes.recipe import Recipe
+from pipeline.recipes.split import resolve_split
+from stores.times import Time
 
 _MAX_BYTES = 1_000_000
 _FOLDERS = (("root",), ("archive", "root"))
@@ -46,8 +48,30 @@ def load_recipe(
     try:
         return Recipe.model_validate(written)
     except ValidationError as error:
-        lines = [f"  {_place(line, written)}: {_message(line)}" for line in error.errors()]
-        raise RecipeError("\n".join([f"{path.name} is refused:", *lines])) from None
+        raise _refusal(f"{path.name} is refused:", error, written) from None
+
+
+def date_recipe(recipe: Recipe, newest: Time) -> Recipe:
+    """Return the recipe with dates in its split, counted from the target's newest frame.
+
+    Its fingerprint stays that of what was written.
+
+    Raises:
+        RecipeError: with these dates parts leak, or hold no sample.
+    """
+    if recipe.split.is_dated:
+        return recipe
+    label = recipe.step.label(newest)
+    try:
+        return recipe.with_values(split=resolve_split(recipe.split, recipe.step, newest))
+    except ValidationError as error:
+        title = f"recipe {recipe.name} is refused, with the newest frame {label}:"
+        raise _refusal(title, error, recipe.model_dump()) from None
+
+
+def _refusal(title: str, error: ValidationError, written: Mapping[str, Any]) -> RecipeError:
+    lines = [f"  {_place(line, written)}: {_message(line)}" for line in error.errors()]
+    return RecipeError("\n".join([title, *lines]))
 
 
 def recipe_schema() -> str:

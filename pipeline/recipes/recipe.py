@@ -104,12 +104,13 @@ class Recipe(RecipePart):
 
     @model_validator(mode="after")
     def _parts_share_no_frame(self) -> Self:
-        self.split.check(self.step)
+        if self.split.is_dated:
+            self.split.check(self.step)
         return self
 
     @model_validator(mode="after")
     def _every_part_holds_a_sample(self) -> Self:
-        for part in PARTS:
+        for part in PARTS if self.split.is_dated else ():
             have = max(map(len, self.split.stretches(part, self.step)), default=0)
             need = self.rollout.history + (
                 self.rollout.leads if part == "test" else self.training.leads
@@ -228,7 +229,12 @@ class Recipe(RecipePart):
         return self.archive.variables[self.target.variable]
 
     def fingerprint(self) -> str:
-        """Hash what can change a number; folders and machines cannot."""
-        science = self.model_copy(update={"archive": self.archive.with_values(root=Path())})
+        """Hash what can change a number; folders and machines cannot.
+
+        Ends of the split count as they are written: dates that move on with the cube stand in
+        its version, and in the bundle.
+        """
+        archive = self.archive.with_values(root=Path())
+        science = self.model_copy(update={"archive": archive, "split": self.split.written})
         parts = {"training": self.training.no_science, "rollout": self.rollout.no_science}
         return digest(science, exclude=_NOT_SCIENCE | parts)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from pipeline.recipes.base import RecipePart
+from pipeline.recipes.offsets import check_bound, is_offset, resolve_bound
 from pipeline.recipes.place import PlaceRecipe
 from stores.times import Step, Time, Times, parse_time
 
@@ -16,7 +18,11 @@ PARTS = ("train", "validation", "test")
 
 
 class SplitRecipe(RecipePart):
-    """First and last frame of each part; a sample lies in one part with all its frames."""
+    """First and last frame of each part; a sample lies in one part with all its frames.
+
+    Each is a date, or counts from the newest frame of the target: ``-4 years``,
+    ``-18 months``, ``-30 days``, ``-2 steps``, ``newest``.
+    """
 
     train: tuple[str, str]
     """First and last frame that is learned from."""
@@ -32,10 +38,18 @@ class SplitRecipe(RecipePart):
     """The fold that validates, from 0; the others train."""
     place: PlaceRecipe | None = None
     """Pixels of each part; parts may share frames then."""
+    _written: SplitRecipe | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _every_bound_can_be_read(self) -> Self:
+        for name in PARTS:
+            for bound in getattr(self, name):
+                check_bound(bound)
+        return self
 
     @model_validator(mode="after")
     def _every_part_begins_before_it_ends(self) -> Self:
-        for name in PARTS:
+        for name in PARTS if self.is_dated else ():
             start, end = self.bounds(name)
             if end < start:
                 raise ValueError(f"split.{name} ends before it begins: {getattr(self, name)}")
@@ -54,6 +68,22 @@ class SplitRecipe(RecipePart):
                 f"validate; choose one from 0 to {self.folds - 1}"
             )
         return self
+
+    @property
+    def is_dated(self) -> bool:
+        """Tell whether every bound is a date, so that parts can be listed."""
+        return not any(is_offset(bound) for name in PARTS for bound in getattr(self, name))
+
+    @property
+    def written(self) -> SplitRecipe:
+        """The split as it was written, with offsets where dates stand in their place."""
+        return self._written or self
+
+    def with_dates(self, dates: Mapping[str, tuple[str, str]]) -> SplitRecipe:
+        """Return the split with dates for its parts; it knows how it was written."""
+        dated = self.with_values(**dates)
+        dated._written = self.written
+        return dated
 
     def bounds(self, part: str) -> tuple[Time, Time]:
         """Give the first and last frame of a part as they are written."""
@@ -136,3 +166,20 @@ class SplitRecipe(RecipePart):
                 "from the first to the last of those would hold it; let test begin after both, "
                 "or end before both"
             )
+
+
+def resolve_split(split: SplitRecipe, step: Step, newest: Time) -> SplitRecipe:
+    """Return the split with dates in place of offsets from ``newest``, the target's last frame.
+
+    Raises:
+        ValueError: a part ends before it begins.
+    """
+    if split.is_dated:
+        return split
+    parts = {name: getattr(split, name) for name in PARTS}
+    return split.with_dates(
+        {
+            name: (resolve_bound(start, newest, step), resolve_bound(end, newest, step))
+            for name, (start, end) in parts.items()
+        }
+    )

@@ -24,6 +24,7 @@ from pipeline.rollout.publishing import ledger_of, write_owned
 from pipeline.rollout.request import Request
 from pipeline.streams.transforms import Values
 from pipeline.tiling.plan import Tile
+from pipeline.words import look_up
 from stores.cube import Cube
 from stores.scratch import create_parts, read_part, write_part
 from stores.windows import Window
@@ -35,10 +36,18 @@ Weights = npt.NDArray[np.float64]
 
 def taper(length: int, kind: str) -> Weights:
     """Give the weight of each pixel along one axis of a tile's window; positive everywhere."""
-    place = (np.arange(length) + 0.5) / length
-    if kind == "hann":
-        return _FLOOR + (1 - _FLOOR) * np.sin(np.pi * place) ** 2
+    return look_up(_TAPERS, kind, "rollout.taper")((np.arange(length) + 0.5) / length)
+
+
+def _hann(place: Weights) -> Weights:
+    return _FLOOR + (1 - _FLOOR) * np.sin(np.pi * place) ** 2
+
+
+def _linear(place: Weights) -> Weights:
     return 2 * np.minimum(place, 1 - place)
+
+
+_TAPERS = {"hann": _hann, "linear": _linear}
 
 
 def blend_weights(tiles: Sequence[Tile], window: Window, kind: str) -> Weights:

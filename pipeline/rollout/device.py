@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.rollout.plan import Workers
+from pipeline.words import look_up
 
 _SHARE = 0.8  # of a GPU's free memory; the rest is for kernels' workspaces and fragments
 
@@ -27,9 +29,8 @@ def pick_device(wanted: str) -> str:
             "compute.device='cuda', but torch sees no GPU, so nothing could run there; "
             "set compute.device=cpu, or install torch with CUDA (see README)"
         )
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return wanted
+    found = {"auto": "cuda" if torch.cuda.is_available() else "cpu"}
+    return look_up(found | {"cpu": "cpu", "cuda": "cuda"}, wanted, "compute.device")
 
 
 def share_of(workers: Workers, device: str) -> Workers:
@@ -54,6 +55,8 @@ def host_tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
 
 def arithmetic(precision: str, device: torch.device) -> AbstractContextManager[Any]:
     """Compute convolutions in bf16 where it is asked for; sums and memories stay float32."""
-    if precision == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
+    contexts: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+        "32": nullcontext,
+        "bf16": lambda: torch.autocast(device.type, dtype=torch.bfloat16),
+    }
+    return look_up(contexts, precision, "rollout.precision")()

@@ -14,6 +14,7 @@ from pipeline.rollout.publishing import ledger_of
 from pipeline.rollout.request import Request
 from pipeline.spread import Spread
 from pipeline.tiling.plan import Tile
+from pipeline.words import look_up
 
 _GROUPS = 8  # groups a task at most: enough to overlap reading and writing with computing
 
@@ -52,9 +53,8 @@ def roll_out(
 
 def plan_passes(request: Request, plan: RolloutPlan, stage: Path) -> list[Pass]:
     """List the passes of a rollout, and make the room they need beside the stage."""
-    if request.mode == "blend":
-        return plan_blend(request, plan, stage)
-    return plan_blocks(request, plan, stage)
+    planned = look_up({"exact": plan_blocks, "blend": plan_blend}, request.mode, "rollout.mode")
+    return planned(request, plan, stage)
 
 
 def _cut(tiles: Sequence[Tile], batch: int, n_workers: int) -> list[tuple[Group, ...]]:

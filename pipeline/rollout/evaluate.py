@@ -16,7 +16,7 @@ from pipeline.metrics.calibration import Calibration
 from pipeline.metrics.importance import PermutedSums
 from pipeline.metrics.intervals import ScoreCounts
 from pipeline.metrics.quantiles import QuantileSums
-from pipeline.recipes import Recipe, SplitRecipe
+from pipeline.recipes import Recipe
 from pipeline.rollout.hindcast import MODEL, Scored, count_scored, hindcast, plan_cases
 from pipeline.rollout.prepare import availability_of, span_of
 from pipeline.rollout.products import suffix_of
@@ -30,8 +30,6 @@ from stores.files import read_json, write_json, write_text
 
 Tell = Callable[..., None]
 """Called with ``done`` and ``total``."""
-_LEARNED = ("train", "validation", "folds", "fold", "place")
-"""Keys of the split that say what was learned from."""
 Part = TypeVar("Part", Scored, ScoreCounts, PermutedSums)
 
 
@@ -88,23 +86,6 @@ def plan_hindcasts(recipe: Recipe, bundle: Bundle, cube: Cube, part: str) -> Ini
     """
     span = span_of(bundle, recipe.rollout.leads)
     return availability_of(bundle, cube).plan_part(recipe.split, part, span)
-
-
-def check_split(recipe: Recipe, bundle: Bundle) -> None:
-    """Refuse to score a model on what it may have learned.
-
-    Raises:
-        ValueError: it was trained on other frames or pixels than the recipe says.
-    """
-    written = SplitRecipe.model_validate(bundle.description["recipe"]["split"])
-    trained, now = (split.model_dump(mode="json") for split in (written, recipe.split))
-    changed = [f"split.{key}={trained[key]}" for key in _LEARNED if trained[key] != now[key]]
-    if changed:
-        raise ValueError(
-            f"{bundle.path.name} was trained with {', '.join(changed)}, and the recipe says "
-            "otherwise, so it could be scored on what it learned; --set the recipe to these or "
-            "train again"
-        )
 
 
 def evaluate_part(

@@ -12,6 +12,7 @@ from pipeline.rollout.device import pick_device, share_of
 from pipeline.rollout.plan import Rollout, RolloutPlan, Workers, plan_rollout
 from pipeline.rollout.request import Members, Request
 from pipeline.streams.availability import Availability
+from pipeline.rollout.trained import check_known
 from pipeline.streams.samples import Span
 from pipeline.streams.stack import Stack
 from stores import grid as grids
@@ -106,6 +107,7 @@ def _further(names: Sequence[str], first: Bundle) -> Iterator[Path]:
     """
     for name in names:
         bundle = open_bundle(resolve_under(first.path.parent, name))
+        check_known(bundle)
         for what in ("stack", "reading", "grid", "step"):
             if _known(bundle, what) != _known(first, what):
                 raise ValueError(

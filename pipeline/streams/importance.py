@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Literal
@@ -15,6 +15,7 @@ from pipeline.streams.patchplan import Chances
 from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample, Span
 from pipeline.streams.transforms import Values
+from pipeline.words import look_up
 from stores.times import Time, Times
 from stores.windows import Window
 
@@ -46,7 +47,7 @@ def measure_chances(
     place = {window: index for index, window in enumerate(windows)}
     rows = {init: np.searchsorted(frames, times) for init, times in leads.items()}
     found = np.array([activity[rows[s.init], place[s.window]].mean() for s in samples])
-    return balance_strata(found) if kind == "quantiles" else found + _floor(found)
+    return look_up(_CHANCES, kind, "training.patches.draw")(found)
 
 
 def balance_strata(means: Activity, edges: Sequence[float] = _EDGES) -> Chances:
@@ -60,9 +61,15 @@ def balance_strata(means: Activity, edges: Sequence[float] = _EDGES) -> Chances:
     return chances
 
 
-def _floor(found: Activity) -> float:
-    """Give the chance of samples in which nothing changes; one where nothing ever does."""
-    return _FLOOR * float(found.mean()) or 1.0
+def _above_floor(found: Activity) -> Chances:
+    """Draw what changes more often, and now and then samples in which nothing does."""
+    return found + (_FLOOR * float(found.mean()) or 1.0)
+
+
+_CHANCES: Mapping[str, Callable[[Activity], Chances]] = {
+    "quantiles": balance_strata,
+    "changes": _above_floor,
+}
 
 
 def _scan(

@@ -12,7 +12,8 @@ from pipeline.recipes import (
     StaticCovariate,
     StepCovariate,
 )
-from pipeline.streams.transforms import Description
+from pipeline.streams.transforms import TRANSFORMS, Description
+from pipeline.words import check_word, look_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,10 @@ class Series:
 
     variable: str
     chain: tuple[Description, ...] = ()
+
+    def __post_init__(self) -> None:
+        for description in self.chain:
+            check_word(TRANSFORMS, description["kind"], "transform")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,10 @@ class Forcing:
     series: Series | None = None
     future: str = "known"
     delay: int = 0
+
+    def __post_init__(self) -> None:
+        check_word(("step", "annual", "season"), self.kind, "kind of covariate")
+        check_word(("known", "climatology", "persist"), self.future, "future of a covariate")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -76,15 +85,21 @@ class Stack:
         return cls(
             target=_series(written["target"]) or Series(""),
             forcings=tuple(
-                Forcing(f["kind"], _series(f["series"]), f["future"], f["delay"])
-                for f in written["forcings"]
+                Forcing(**{**forcing, "series": _series(forcing["series"])})
+                for forcing in written["forcings"]
             ),
-            statics=tuple(Static(_series(s["series"])) for s in written["statics"]),
+            statics=tuple(
+                Static(**{**static, "series": _series(static["series"])})
+                for static in written["statics"]
+            ),
         )
 
 
 def _series(written: Mapping[str, Any] | None) -> Series | None:
-    return Series(written["variable"], tuple(written["chain"])) if written else None
+    return Series(**{**written, "chain": tuple(written["chain"])}) if written else None
+
+
+_DERIVED: Mapping[str, Forcing | Static] = {"season": Forcing("season"), "lonlat": Static()}
 
 
 def build_stack(recipe: Recipe, chains: Mapping[str, tuple[Description, ...]]) -> Stack:
@@ -93,10 +108,9 @@ def build_stack(recipe: Recipe, chains: Mapping[str, tuple[Description, ...]]) -
     statics: list[Static] = []
     for covariate in recipe.covariates:
         if isinstance(covariate, DerivedCovariate):
-            if covariate.of == "season":
-                forcings.append(Forcing("season"))
-            else:
-                statics.append(Static())
+            derived = look_up(_DERIVED, covariate.of, "derived covariate")
+            forcings += [derived] if isinstance(derived, Forcing) else []
+            statics += [derived] if isinstance(derived, Static) else []
             continue
         series = Series(covariate.variable, chains[covariate.variable])
         if isinstance(covariate, StaticCovariate):

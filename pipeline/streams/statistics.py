@@ -34,6 +34,7 @@ from pipeline.streams.known import latest
 from pipeline.streams.parts import fit_parts
 from pipeline.streams.stack import Stack, build_stack, wanted_transforms
 from pipeline.streams.transforms import Description, Seasons, Values, build_chain
+from pipeline.words import look_up
 from stores.cube import Cube
 from stores.times import Times
 from stores.windows import Window
@@ -222,9 +223,11 @@ def _fit_scale(fit: Fit, kind: str, blocks: list[Window], spread: Spread) -> Des
             f"variable {fit.variable!r} has no valid pixel in the training part, so it cannot "
             "be scaled; check split and the archive"
         )
-    offset, scale = (
-        (float(moments.mean), float(moments.std)) if kind == "zscore" else (low, high - low)
-    )
+    scales = {
+        "zscore": (float(moments.mean), float(moments.std)),
+        "minmax": (low, high - low),
+    }
+    offset, scale = look_up(scales, kind, "transform")
     # A constant channel carries nothing; it becomes zero instead of a division by zero.
     return {"kind": kind, "offset": offset, "scale": scale if scale > 0 else 1.0}
 

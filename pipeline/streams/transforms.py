@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.words import look_up
+
 Values = npt.NDArray[np.float32]
 Seasons = npt.NDArray[np.int64]
 Description = Mapping[str, Any]
@@ -101,15 +103,29 @@ class Chain:
         return values
 
 
+def _build_anomaly(description: Description, read_field: ReadField) -> Anomaly:
+    return Anomaly(read_field(description["field"]))
+
+
+def _build_scale(description: Description, read_field: ReadField) -> Scale:
+    return Scale(description["offset"], description["scale"])
+
+
+TRANSFORMS: Mapping[str, Callable[[Description, ReadField], Transform]] = {
+    "log1p": lambda *_: Log1p(),
+    "sqrt": lambda *_: Sqrt(),
+    "anomaly": _build_anomaly,
+    "zscore": _build_scale,
+    "minmax": _build_scale,
+}
+"""Every transform by its name in recipes and bundles."""
+
+
 def build_chain(descriptions: Sequence[Description], read_field: ReadField) -> Chain:
-    """Build a chain from what a bundle says, reading per-pixel fields of one window."""
-    return Chain([_build(description, read_field) for description in descriptions])
+    """Build a chain from what a bundle says, reading per-pixel fields of one window.
 
-
-def _build(description: Description, read_field: ReadField) -> Transform:
-    kind = description["kind"]
-    if kind == "anomaly":
-        return Anomaly(read_field(description["field"]))
-    if kind in ("zscore", "minmax"):
-        return Scale(description["offset"], description["scale"])
-    return Log1p() if kind == "log1p" else Sqrt()
+    Raises:
+        UnknownWordError: a transform is not known.
+    """
+    builders = [(look_up(TRANSFORMS, one["kind"], "transform"), one) for one in descriptions]
+    return Chain([build(one, read_field) for build, one in builders])

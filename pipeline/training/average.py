@@ -24,12 +24,16 @@ class Average:
         self.weights = copy_weights(network)
         self._averaged = [name for name, _ in network.named_parameters()]
 
+    @property
+    def decay(self) -> float:
+        """Decay of the last step."""
+        return min(self._decay, (1 + self._n_steps) / (10 + self._n_steps))
+
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Take in the weights after one step."""
         self._n_steps += 1
-        decay = min(self._decay, (1 + self._n_steps) / (10 + self._n_steps))
-        now = network.state_dict()
+        decay, now = self.decay, network.state_dict()
         for name, kept in self.weights.items():
             if name in self._averaged:
                 kept.lerp_(now[name], 1 - decay)

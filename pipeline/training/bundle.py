@@ -11,14 +11,14 @@ import pandas as pd
 
 from pipeline.models import ConvLSTM, describe_network
 from pipeline.plots import Extent, plot_curves, plot_parts, to_png
-from pipeline.recipes import Recipe
+from pipeline.recipes import Recipe, date_recipe
 from pipeline.spread import Spread
 from pipeline.streams.fields import FIELDS
 from pipeline.streams.parts import describe_parts, read_map, read_parts
 from pipeline.streams.read import Source
 from pipeline.streams.stack import Stack
 from pipeline.streams.statistics import fit_stack
-from pipeline.training.finished import making_of, note_finished
+from pipeline.training.finished import computed_with, making_of, note_finished
 from pipeline.training.fit import Tell
 from pipeline.training.lineage import code_digest, list_inputs, list_versions
 from pipeline.training.plan import plan_part
@@ -52,10 +52,13 @@ def train_bundle(
         folders: where bundles are published, and where curves and the training's state go.
         spread: workers that read.
         tell: told after every batch how far it is.
-        aside: leave the bundle current that is, as one of several trainings does.
+        aside: leave the bundle current that is, as one of several trainings does; folds
+            always do, for they judge a recipe and are no model of it.
     """
     models, logs = folders
+    aside = aside or recipe.split.folds is not None
     cube = Cube.open(cube_path)  # as it is now: it may grow meanwhile
+    recipe = date_recipe(recipe, cube.times_of(recipe.target.variable)[-1])
     for part in ("train", "validation"):
         plan_part(recipe, cube.dates, part)  # refuses before anything is fitted
     inputs, making = list_inputs(cube), making_of(recipe, cube)
@@ -69,7 +72,7 @@ def train_bundle(
         description = describe(recipe, cube, stack, trained) | {"inputs": inputs}
         weights = trained.weights
         bundle = publish_bundle(folder, models, recipe.name, weights, description, aside=aside)
-    note_finished(logs, making, bundle)
+    note_finished(logs, making | computed_with(trained.arithmetic), bundle)
     forget_training(logs)  # asked for again, the same training is done again
     return bundle
 
@@ -99,6 +102,7 @@ def describe(recipe: Recipe, cube: Cube, stack: Stack, trained: Trained) -> dict
     science["archive"].pop("root")  # where files lie changes no number
     return {
         "recipe": science,
+        "split": recipe.split.written.model_dump(mode="json"),
         "fingerprint": recipe.fingerprint(),
         "network": describe_network(trained.shape),
         "stack": stack.to_json(),
@@ -119,7 +123,7 @@ def _describe_training(recipe: Recipe, trained: Trained) -> dict[str, Any]:
     best = rows[trained.best_epoch]
     return {
         "parameters": trained.n_parameters,
-        "device": trained.device,
+        **computed_with(trained.arithmetic),
         "best_epoch": trained.best_epoch,
         "epochs": len(trained.curves),
         "validation_loss": float(best["validation_loss"]),

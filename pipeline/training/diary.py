@@ -89,15 +89,15 @@ class Diary:
         score = learner.scores[-1]
         self.note = f"{score.name.replace('_', ' ')} {score.value:.4g}"
         log.info(
-            "epoch %d/%d: %s; %.1f patches/s, %.1f %% of the time waiting for them; %s; %s",
+            "epoch %d/%d: %s; %s; %.1f patches/s, %.1f %% of the time waiting for them; %s",
             epoch,
             learner.plan.curriculum.epochs,
             ", ".join(
                 _tell(learner, name, value) for name, value in row.items() if name != "epoch"
             ),
+            "best so far, kept" if is_best else _stand(learner),
             self._n_patches / max(_UNKNOWN_S, self._learned_s),
             100 * self._waited_s / max(_UNKNOWN_S, self._learned_s),
-            "best so far, kept" if is_best else f"best was epoch {learner.judge.best_epoch}",
             self._outlook(learner),
         )
 
@@ -108,11 +108,19 @@ class Diary:
 
     def _outlook(self, learner: Learner) -> str:
         """Say how long it will take at most."""
-        if learner.judge.is_done:
-            return f"stops: no better in {learner.plan.patience} epochs"
         left = learner.plan.curriculum.epochs - learner.at.epoch
         seconds = left * (time.monotonic() - self._began_s)
-        return f"at most {seconds / 60:.1f} min left" if left else "done"
+        return "done" if learner.is_done else f"at most {seconds / 60:.1f} min left"
+
+
+def _stand(learner: Learner) -> str:
+    """Say how much of the patience is used up."""
+    judge, said = learner.judge, f"best was epoch {learner.judge.best_epoch}"
+    if judge.is_done:
+        return f"{said}, stops: no better in {judge.patience} epochs"
+    if not judge.n_worse:
+        return f"{said}, rollouts grow"
+    return f"{said}, no better in {judge.n_worse} of {judge.patience} epochs"
 
 
 def _tell(learner: Learner, name: str, value: float) -> str:

@@ -7,12 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import psutil
-import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.strategies.ddp import DDPStrategy
 
 from pipeline.together import Seat
+from pipeline.training.arithmetic import resolve_precision
 
 # The last resort: who started the ranks notices within a second when a worker dies.
 _PATIENCE = timedelta(minutes=10)
@@ -67,7 +67,7 @@ class Seated(ClusterEnvironment):
 
 def build_fabric(device: str, wanted: str, seat: Seat | None = None) -> Fabric:
     """Build what knows devices and precision; with a seat, meet the other ranks."""
-    precision: Any = _precision(wanted, device)
+    precision: Any = resolve_precision(wanted, device)
     accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[device]
     if seat is None:
         return Fabric(accelerator=accelerator, devices=1, precision=precision)
@@ -88,20 +88,3 @@ def _speak_at(host: str) -> None:
     for name, addresses in psutil.net_if_addrs().items():
         if any(address.address == host for address in addresses):
             os.environ.update(GLOO_SOCKET_IFNAME=name, NCCL_SOCKET_IFNAME=name)
-
-
-def _precision(wanted: str, device: str) -> str:
-    """Choose arithmetic: bf16 where the device computes it fast.
-
-    Raises:
-        ValueError: the device cannot compute what is wanted.
-    """
-    has_cuda = device != "cpu" and torch.cuda.is_available()
-    if wanted == "16" and not has_cuda:
-        raise ValueError(
-            f"training.precision=16 needs a CUDA device but compute.device={device} gives "
-            "none, so its scaler of gradients would do nothing; take bf16, or auto"
-        )
-    if wanted != "auto":
-        return {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[wanted]
-    return "bf16-mixed" if has_cuda and torch.cuda.is_bf16_supported() else "32-true"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.recipes import Recipe
+from pipeline.training.arithmetic import Arithmetic
 from pipeline.training.lineage import code_digest, list_versions
 from stores.bundle import Bundle, open_bundle
 from stores.cube import Cube
@@ -27,6 +28,14 @@ def making_of(recipe: Recipe, cube: Cube) -> dict[str, Any]:
         "code": code_digest(),
         "versions": list_versions(),
     }
+
+
+def computed_with(arithmetic: Sequence[Arithmetic]) -> dict[str, Any]:
+    """Say how a training computed, in what it is made of and in its bundle.
+
+    One that went on elsewhere names several, and so is never found as the same one.
+    """
+    return {"arithmetic": [one.to_json() for one in arithmetic]}
 
 
 def note_finished(folder: Path, making: Mapping[str, Any], bundle: Bundle) -> None:

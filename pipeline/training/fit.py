@@ -84,10 +84,7 @@ class Fit:
         due, asked = self.learner.ranks.any(due, self._ending.asked)
         if due or asked:
             self._save()
-            at = self.learner.at
-            log.info(
-                "kept epoch %d, batch %d in %s", at.epoch + 1, at.batch, self.checkpoint.path
-            )
+            log.info("kept %s in %s", self.learner.at, self.checkpoint.path)
         if asked:
             self._end()
 

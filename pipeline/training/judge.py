@@ -141,7 +141,11 @@ class Restore:
 
 @dataclass
 class Judge:
-    """Remember the best epoch and its weights; stop when ``patience`` epochs were no better."""
+    """Remember the best epoch and its weights; stop when ``patience`` epochs were no better.
+
+    Epochs in which rollouts still grow may be the best, but use up no patience: what is learned
+    gets harder from one to the next, so none of them says that further ones are in vain.
+    """
 
     patience: int
     best: float = math.inf
@@ -150,13 +154,20 @@ class Judge:
     n_worse: int = 0
     weights: Weights = field(default_factory=dict)
 
-    def look(self, epoch: int, score: float, weights: Weights) -> bool:
-        """Look at one epoch; tell whether it is the best so far."""
+    def look(self, epoch: int, score: float, weights: Weights, *, grows: bool = False) -> bool:
+        """Look at one epoch; tell whether it is the best so far.
+
+        Args:
+            epoch: which one, counted from 1.
+            score: lower is better; of all leads, whatever the epoch rolled out.
+            weights: with which it was scored.
+            grows: whether the rollouts of this epoch were shorter than they will be.
+        """
         if score < self.best:
             self.best, self.best_epoch, self.n_worse = score, epoch, 0
             self.weights = weights
             return True
-        self.n_worse += 1
+        self.n_worse += not grows
         return False
 
     @property

@@ -6,16 +6,19 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from pipeline.losses import counted_by
 from pipeline.streams.samples import Sample
+from pipeline.training.arithmetic import Arithmetic, arithmetic_on
 from pipeline.training.average import Average
+from pipeline.training.finished import computed_with
 from pipeline.training.judge import Judge, Score
 from pipeline.training.norm import norm_over_ranks
+from pipeline.training.position import Position
 from pipeline.training.ranks import Ranks
 from pipeline.training.safety import check_gradient, check_loss, memory_explained
 from pipeline.training.schedule import Curriculum, Plateau, rate_at
@@ -43,24 +46,6 @@ class LearningPlan:
     noise: float = 0.0
     ema: float = 0.0
     patience: int = 10
-
-
-@dataclass
-class Position:
-    """How far a training is."""
-
-    epoch: int = 0
-    """Epochs that are finished."""
-    batch: int = 0
-    """Batches of this epoch that were learned from."""
-    step: int = 0
-    """Steps of the optimizer so far."""
-    loss: float = 0.0
-    """Sum of the losses of this epoch; each batch counts by its samples."""
-    n_samples: int = 0
-    """Samples of this epoch that were learned from."""
-    rate: float = 0.0
-    """Learning rate with which this epoch began."""
 
 
 @dataclass
@@ -97,6 +82,14 @@ class Learner:
         self._optimizer = optimizer
         self._average = Average(network, self.plan.ema) if self.plan.ema else None
         self.judge = Judge(self.plan.patience)
+        self.arithmetic = [
+            arithmetic_on(
+                self.fabric.device,
+                str(self.fabric.strategy.precision.precision),
+                threads=torch.get_num_threads(),
+                ranks=self.ranks.n,
+            )
+        ]
 
     @property
     def is_done(self) -> bool:
@@ -220,12 +213,14 @@ class Learner:
             )
         row = {"epoch": self.at.epoch + 1, "train_loss": self.at.loss / self.at.n_samples}
         row |= {score.name: score.value for score in self.scores} | {"lr": self.at.rate}
-        if self.plan.curriculum.leads_start < self.plan.curriculum.leads:
-            row["leads"] = self.leads
+        row |= self.plan.curriculum.row_at(self.at.epoch)
+        if self._average is not None:
+            row["ema"] = self._average.decay
         self.curves.append(row)
         weights = self._average.weights if self._average else self.task.network.state_dict()
         kept = {name: value.detach().cpu().clone() for name, value in weights.items()}
-        is_best = self.judge.look(self.at.epoch + 1, score, kept)
+        grows = self.plan.curriculum.grows_at(self.at.epoch)
+        is_best = self.judge.look(self.at.epoch + 1, score, kept, grows=grows)
         if self.plan.schedule == "plateau":
             self.plateau.note(score)
         self.at = Position(epoch=self.at.epoch + 1, step=self.at.step)
@@ -245,7 +240,7 @@ class Learner:
             "curves": self.curves,
             "random": first,
             "random_of_others": others,
-            "made_on": self.made_on,
+            **computed_with(self.arithmetic),
         }
 
     def restore(self, state: State) -> None:
@@ -259,20 +254,12 @@ class Learner:
         self.judge.restore(state["judge"])
         self.plateau = Plateau(**state["plateau"])
         self.curves = list(state["curves"])
+        (now,), before = self.arithmetic, [Arithmetic(**one) for one in state["arithmetic"]]
+        learns = [] if self.is_done else [now]
+        self.arithmetic = [*(one for one in before if one not in learns), *learns]
         kept = [state["random"], *state.get("random_of_others", [])]
         if self.ranks.rank < len(kept):
             set_random_states(kept[self.ranks.rank])
-
-    @property
-    def made_on(self) -> dict[str, Any]:
-        """Say what the last bits of a number depend on, beside the recipe and the cube."""
-        return {
-            "device": self.fabric.device.type,
-            "precision": str(self.fabric.strategy.precision.precision),
-            "threads": torch.get_num_threads(),
-            "torch": str(torch.__version__),
-            "ranks": self.ranks.n,
-        }
 
     def _counting(self) -> AbstractContextManager[None]:
         """Let losses divide by what is valid on all ranks."""

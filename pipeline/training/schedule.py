@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipeline.words import look_up
+
 _FACTOR, _PATIENCE = 0.5, 5  # plateau, as the XCO2 and precipitation systems used it
 _BETTER = 1e-4  # a plateau is a fall by less than this share
 _STEEPNESS = 10.0  # of the inverse sigmoid: flat at both ends of the training
@@ -18,10 +20,20 @@ def rate_at(step: int, *, kind: str, warmup_steps: int, total_steps: int) -> flo
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
-    if kind != "cosine":
-        return 1.0
     done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return look_up(_SCHEDULES, kind, "training.schedule")(done)
+
+
+def _cosine(done: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def _flat(done: float) -> float:
+    return 1.0
+
+
+_SCHEDULES = {"cosine": _cosine, "plateau": _flat, "constant": _flat}
+"""Share of the largest rate behind the warm-up; a plateau is found by the scores."""
 
 
 @dataclass
@@ -65,6 +77,19 @@ class Curriculum:
         """Count the leads rolled out in ``epoch``, counted from 0."""
         return min(self.leads, self.leads_start + epoch // self.leads_every)
 
+    def grows_at(self, epoch: int) -> bool:
+        """Tell whether ``epoch`` rolls out fewer leads than later ones."""
+        return self.leads_at(epoch) < self.leads
+
+    def row_at(self, epoch: int) -> dict[str, float]:
+        """Give what this epoch was asked, where that changes from epoch to epoch."""
+        row: dict[str, float] = {}
+        if self.leads_start < self.leads:
+            row["leads"] = self.leads_at(epoch)
+        if any(self.teacher):
+            row["teacher"] = self.teacher_at(epoch)
+        return row
+
     def teacher_at(self, epoch: int) -> float:
         """Give the chance that a rolled-out frame is replaced by the truth.
 
@@ -74,8 +99,7 @@ class Curriculum:
         """
         start, end = self.teacher
         done = min(1.0, epoch / max(1, self.epochs - 1))
-        if self.teacher_decay == "inverse-sigmoid":
-            done = _sigmoid_way(done)
+        done = look_up(_DECAYS, self.teacher_decay, "training.teacher_decay")(done)
         return start + (end - start) * done
 
 
@@ -86,3 +110,10 @@ def _sigmoid_way(done: float) -> float:
         return 1 / (1 + math.exp(-_STEEPNESS * (at - 0.5)))
 
     return (sigmoid(done) - sigmoid(0.0)) / (sigmoid(1.0) - sigmoid(0.0))
+
+
+def _straight_way(done: float) -> float:
+    return done
+
+
+_DECAYS = {"linear": _straight_way, "inverse-sigmoid": _sigmoid_way}

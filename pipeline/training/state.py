@@ -20,7 +20,7 @@ from stores.files import replacing
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Version of what a state holds and of how batches are drawn; another one is not resumed."""
 FILE = "state.ckpt"
 _BROKEN = (

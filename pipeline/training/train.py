@@ -23,6 +23,7 @@ from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample, Span, batch_loader
 from pipeline.together import Seat
+from pipeline.training.arithmetic import Arithmetic
 from pipeline.training.build import build_shape, build_task
 from pipeline.training.company import SilentDiary, learn_in_company
 from pipeline.training.diary import Diary
@@ -57,7 +58,8 @@ class Trained:
     best_epoch: int
     """Counted from 1."""
     n_parameters: int
-    device: str
+    arithmetic: tuple[Arithmetic, ...]
+    """How it was computed; several where it went on elsewhere."""
 
 
 def train_model(
@@ -219,15 +221,11 @@ def _describe(recipe: Recipe, learner: Learner, plan: TrainingPlan) -> None:
         split.label("validation", step),
         f"; {split.words(step)}" if split.words(step) else "",
     )
-    made_on, n = learner.made_on, learner.ranks.n
     log.info(
-        "training %d parameters on %s (%d threads%s), precision %s; %d samples of %d patches, "
+        "training %d parameters on %s; %d samples of %d patches, "
         "%d steps an epoch of up to %d patches, up to %d epochs; %d samples validate",
         count_parameters(learner.task.network),
-        learner.fabric.device,
-        made_on["threads"],
-        f", {n} ranks" if n > 1 else "",
-        made_on["precision"],
+        learner.arithmetic[-1],
         len(plan.train),
         len(plan.patches),
         plan.steps_per_epoch,
@@ -243,18 +241,15 @@ def _resume(learner: Learner, checkpoint: Checkpoint) -> None:
     if state is None:
         return
     learner.restore(state)
-    before, now = {"ranks": 1} | state["made_on"], learner.made_on
-    changed = [
-        f"{key}={before[key]} (now {now[key]})" for key in now if now[key] != before[key]
-    ]
-    if changed:
+    *before, now = learner.arithmetic
+    if before and not learner.is_done:
         log.warning(
-            "this training began with %s, so its last bits will differ from those of an "
-            "undisturbed one",
-            " and ".join(changed),
+            "this training computed on %s and goes on on %s, so its weights will differ from "
+            "those of an undisturbed one; the bundle names all of them",
+            " and on ".join(map(str, before)),
+            now,
         )
-    at = learner.at
-    log.info("going on behind epoch %d, batch %d of %s", at.epoch, at.batch, checkpoint.path)
+    log.info("going on after %s, kept in %s", learner.at, checkpoint.path)
 
 
 def _best(recipe: Recipe, source: Source, state: State) -> Trained:
@@ -267,5 +262,5 @@ def _best(recipe: Recipe, source: Source, state: State) -> Trained:
         curves=pd.DataFrame(state["curves"]).astype({"epoch": int}),
         best_epoch=judge["best_epoch"],
         n_parameters=count_parameters(ConvLSTM(shape)),
-        device=state["made_on"]["device"],
+        arithmetic=tuple(Arithmetic(**one) for one in state["arithmetic"]),
     )

@@ -7,7 +7,10 @@ import pytest
 import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows.asked import open_recipe
 from flows.schedule import Request, deploy_to_active, write_deployments
+from pipeline.recipes import PARTS, date_recipe
+from stores.times import parse_time
 
 
 def parameters(request: Request, folder: Path) -> list[dict[str, Any]]:
@@ -17,8 +20,31 @@ def parameters(request: Request, folder: Path) -> list[dict[str, Any]]:
 
 
 def test_deployments_run_the_recipe_of_the_house_by_default(tmp_path: Path) -> None:
-    plain: dict[str, Any] = {"recipe": "rainfall-java", "overrides": [], "root": None}
-    assert parameters(Request(), tmp_path) == [plain, plain, plain | {"prepare": True}, plain]
+    first, *others = parameters(Request(), tmp_path)
+    assert first["recipe"] == "rainfall-java"
+    assert first["root"] is None
+    assert others == [first, first | {"prepare": True}, first]
+
+
+def test_the_parts_of_the_deployed_recipe_move_on_and_are_those_of_the_demo_today(
+    tmp_path: Path,
+) -> None:
+    first, *_ = parameters(Request(), tmp_path)
+    fixed = open_recipe("rainfall-java", [], None)
+    moving = open_recipe("rainfall-java", first["overrides"], None)
+    today, later = (date_recipe(moving, parse_time(date)) for date in ("2018-12", "2019-03"))
+    assert [today.split.bounds(part) for part in PARTS] == [
+        fixed.split.bounds(part) for part in PARTS
+    ]
+    assert later.split.train == ("2003-01", "2013-03")
+    assert later.split.test == ("2016-05", "2019-03")
+
+
+def test_overrides_are_added_to_those_of_the_recipe_of_the_house_alone(tmp_path: Path) -> None:
+    stated = parameters(Request(), tmp_path)[0]["overrides"]
+    added = parameters(Request(overrides=("training.epochs=2",)), tmp_path)[0]["overrides"]
+    assert added == [*stated, "training.epochs=2"]
+    assert parameters(Request("my.yaml"), tmp_path)[0]["overrides"] == []
 
 
 def test_paths_of_a_request_are_absolute_since_runs_start_elsewhere(

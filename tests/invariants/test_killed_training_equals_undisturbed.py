@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -116,6 +117,16 @@ def start(cube: Path, folder: Path, workers: int = 0, **environment: str) -> Any
         return subprocess.Popen(command, stderr=said, env=os.environ | environment)
 
 
+def epochs_told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """List what the log says of every epoch, but for the time it took."""
+    told = [record.getMessage() for record in caplog.records]
+    return [
+        line.partition(" patches/s")[0].rpartition("; ")[0]
+        for line in told
+        if " patches/s" in line
+    ]
+
+
 def assert_equal(bundle: Bundle, calm: Bundle) -> None:
     for name in ("curves.csv", "model.safetensors"):
         assert (bundle.path / name).read_bytes() == (calm.path / name).read_bytes()
@@ -124,14 +135,19 @@ def assert_equal(bundle: Bundle, calm: Bundle) -> None:
 
 def test_the_undisturbed_training_is_no_trivial_one(calm: Bundle) -> None:
     curves = (calm.path / "curves.csv").read_text().splitlines()
-    assert curves[0] == "epoch,train_loss,validation_loss,validation_rmse,lr,leads"
-    assert [line.rpartition(",")[2] for line in curves[1:]] == ["1", "2", "3", "3"]
+    named = "epoch,train_loss,validation_loss,validation_rmse,lr,leads,teacher,ema"
+    assert curves[0] == named
+    rows = [dict(zip(named.split(","), line.split(","), strict=True)) for line in curves[1:]]
+    assert [float(row["leads"]) for row in rows] == [1, 2, 3, 3]
+    assert len({row["teacher"] for row in rows}) == 4
+    assert all(0 < float(row["ema"]) <= 0.9 for row in rows)
     assert all(weight.any() for weight in calm.load_weights().values())
 
 
-def test_a_training_that_is_stopped_at_many_batches_ends_equal(
-    cube: Path, calm: Bundle, here: Spread, tmp_path: Path
+def test_a_training_that_is_stopped_at_many_batches_ends_equal_and_logs_the_same_epochs(
+    cube: Path, calm: Bundle, here: Spread, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     n_stops = 0
     for n_batches in (1, 2, 5, 12, 7, 13, 4):
         try:
@@ -141,6 +157,17 @@ def test_a_training_that_is_stopped_at_many_batches_ends_equal(
             torch.rand(n_stops)  # what follows must not depend on what this process drew
     assert n_stops == 7
     assert_equal(train(cube, tmp_path, here), calm)
+    resumed = re.findall(r"going on after (.+?), kept", caplog.text)
+    kept = re.findall(r"kept (epoch \d+, batch \d+) in", caplog.text)
+    within = [place for place in resumed if "batch" in place]
+    assert len(within) == 4  # the first stop came before a step, two between two epochs
+    assert set(within) <= set(kept)
+    assert [place for place in resumed if place not in within] == ["epoch 2", "epoch 3"]
+    disturbed = epochs_told(caplog)
+    caplog.clear()
+    train(cube, tmp_path / "calm", here)
+    assert disturbed == epochs_told(caplog)
+    assert re.search(r"leads 2, teacher 0\.\d+, ema 0\.\d+; best", caplog.text)
 
 
 def test_a_training_that_is_killed_in_an_epoch_ends_equal(

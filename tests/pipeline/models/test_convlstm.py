@@ -104,7 +104,7 @@ def test_weights_of_another_network_are_refused() -> None:
 
 
 def test_a_memory_of_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="memory='endless' is neither"):
+    with pytest.raises(ValueError, match=r"model.memory 'endless' is unknown"):
         ConvLSTMShape(channels=3, history=2, memory="endless")
 
 

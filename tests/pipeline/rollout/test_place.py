@@ -6,11 +6,12 @@ import pytest
 
 from pipeline.rollout import hindcast
 from pipeline.rollout.calibrate import calibrate
-from pipeline.rollout.evaluate import Evaluation, check_split, evaluate_part, plan_hindcasts
+from pipeline.rollout.evaluate import Evaluation, evaluate_part, plan_hindcasts
 from pipeline.rollout.forecaster import forecaster_of
 from pipeline.rollout.hindcast import CLIMATOLOGY, MODEL
 from pipeline.rollout.importance import Trial, measure_importance
 from pipeline.rollout.page import _part_sections, draw_issue
+from pipeline.rollout.trained import check_split
 from pipeline.spread import InPlace
 from pipeline.streams.transforms import Values
 from pipeline.training.bundle import read_curves

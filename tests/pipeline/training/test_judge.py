@@ -41,3 +41,13 @@ def test_a_judge_goes_on_from_what_was_kept() -> None:
     other.restore(judge.state())
     assert other == judge
     assert other.best < math.inf
+
+
+def test_epochs_whose_rollouts_still_grow_use_up_no_patience_but_may_be_the_best() -> None:
+    judge = Judge(patience=2)
+    scores = (2.0, 1.0, 3.0, 3.0, 3.0, 3.0)
+    for epoch, score in enumerate(scores, start=1):
+        assert not judge.is_done
+        judge.look(epoch, score, weights(epoch), grows=epoch < 5)
+    assert judge.is_done
+    assert judge.best_epoch == 2

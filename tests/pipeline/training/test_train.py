@@ -77,6 +77,16 @@ def test_training_stops_when_the_validation_loss_stops_falling(tmp_path: Path) -
     assert len(trained.curves) < 9
 
 
+def test_patience_begins_when_rollouts_have_all_their_leads(tmp_path: Path) -> None:
+    training = {"epochs": 6, "patience": 1, "lr": 0.3, "leads": 4, "leads_start": 1}
+    few = {"patches_per_epoch": 12, "warmup_steps": 0}
+    trained = train(tmp_path, training=training | few)
+    losses = list(trained.curves["validation_loss"])
+    assert losses[1] > losses[0]  # with one epoch of patience it would have stopped here
+    assert len(losses) >= 4
+    assert trained.best_epoch >= 4
+
+
 @pytest.mark.parametrize("units", ["physical", "normalized"])
 def test_the_score_that_was_chosen_decides(tmp_path: Path, units: str) -> None:
     score = {"kind": "rmse", "lead": 1, "units": units}
@@ -154,32 +164,34 @@ def test_the_log_tells_where_how_fast_and_how_well(
     train(tmp_path)
     said = "\n".join(record.getMessage() for record in caplog.records)
     for expected in (
-        r"training 1753 parameters on cpu \(\d+ threads\), precision 32-true; 224 samples of 4 "
-        "patches, 56 steps an epoch of up to 4 patches, up to 2 epochs; 28 samples validate",
+        r"training 1753 parameters on cpu \(\w+ \w+\), \d+ threads?, precision 32-true, "
+        r"torch [\d.]+\S*; 224 samples of 4 patches, 56 steps an epoch of up to 4 patches, "
+        "up to 2 epochs; 28 samples validate",
         r"patches are cut from memory: all samples take [\d.]+ GB decoded",
         r"epoch 1 of cube \w{12}, seed \d: 224 patches \(224 different\) of 224, 56 inits from",
         r"time +y +x\n2\d{3}-\d\d-\d\dT.* \d+:\d+ +\d+:\d+\n(.*\n){2}and 221 more",
         r"epoch 1/2: train_loss [\d.]+, validation_rmse [\d.]+ mm month-1, "
-        r"validation_loss [\d.]+, lr 0.0005; [\d.]+ patches/s, "
-        r"[\d.]+ % of the time waiting for them; "
-        r"best so far, kept; at most [\d.]+ min left",
+        r"validation_loss [\d.]+, lr 0.0005; best so far, kept; [\d.]+ patches/s, "
+        r"[\d.]+ % of the time waiting for them; at most [\d.]+ min left",
         "epoch 2/2: .*; done",
     ):
         assert re.search(expected, said), expected
 
 
-def test_a_training_that_resumes_elsewhere_says_that_its_bits_may_differ(
+def test_a_training_that_has_ended_is_not_said_to_have_computed_where_it_is_published(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     recipe, source = prepare(tmp_path)
-    train_model(recipe, source, tmp_path / "logs", spread=InPlace())
+    first = train_model(recipe, source, tmp_path / "logs", spread=InPlace())
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
     try:
-        train_model(recipe, source, tmp_path / "logs", spread=InPlace())
+        again = train_model(recipe, source, tmp_path / "logs", spread=InPlace())
     finally:
         torch.set_num_threads(threads)
-    assert f"began with threads={threads} (now {threads + 1})" in caplog.text
+    assert again.arithmetic == first.arithmetic
+    assert "will differ" not in caplog.text
+    assert (again.best_epoch, len(again.curves)) == (first.best_epoch, len(first.curves))
 
 
 def test_samples_of_both_parts_share_no_frame(tmp_path: Path) -> None:
