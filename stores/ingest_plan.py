@@ -185,21 +185,31 @@ def _due_frames(series: Series, times: Times, years: tuple[int, ...]) -> Iterato
     """List the frames that a variable should have, in order; place -1 is off the axis."""
     name = series.variable.name
     if series.cadence == "static":
-        file = series.files[0]
-        yield PlannedFrame(name, STATIC, None, file.name, file.digest)
+        yield _frame(name, STATIC, None, series.files[0])
     elif series.cadence == "annual":
         for file in series.files:
             if file.is_usable:
                 year = _year_of(file)
                 index = years.index(year) if year in years else -1
-                yield PlannedFrame(name, str(year), index, file.name, file.digest)
+                yield _frame(name, str(year), index, file)
     else:
         place = {time: index for index, time in enumerate(times)}
         for time in series.times:
             key = str(time.astype(f"datetime64[{series.step.code}]"))
             usable = [file for file in series.by_time.get(time, []) if file.is_usable]
-            origin = (usable[0].name, usable[0].digest) if usable else (None, GAP)
-            yield PlannedFrame(name, key, place.get(time, -1), *origin)
+            yield _frame(name, key, place.get(time, -1), *usable[:1])
+
+
+def _frame(
+    name: str, key: str, index: int | None, file: ScannedFile | None = None
+) -> PlannedFrame:
+    """Plan a frame that is made of a file, or a gap."""
+    if file is None or file.scan is None:
+        return PlannedFrame(name, key, index, None, GAP)
+    counts = file.scan.counts
+    return PlannedFrame(
+        name, key, index, file.name, file.digest, counts.outside, counts.infinite
+    )
 
 
 def _made_of(series: tuple[Series, ...], due: list[PlannedFrame], known: Known) -> Inputs:

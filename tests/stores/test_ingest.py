@@ -9,7 +9,7 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from stores import geotiff, ingest_plan
+from stores import ingest_plan
 from stores.cube import Cube
 from stores.errors import ArchiveError, CorruptError, GridError
 from stores.ingest import commit_cube, prepare_cube, write_frame
@@ -31,6 +31,7 @@ from tests.make_ingest import (
     WHOLE,
     ingest_variables,
     make_plan,
+    read_whole,
     write_plan,
 )
 
@@ -42,7 +43,7 @@ def test_a_cube_holds_what_the_files_hold(tmp_path: Path) -> None:
     assert read.shape == (5, *SHAPE)
     assert 0 < np.isnan(read).mean() < 1
     for frame, path in zip(read, paths, strict=True):
-        np.testing.assert_array_equal(frame, geotiff.read_values(path, RAIN)[0])
+        np.testing.assert_array_equal(frame, read_whole(path, RAIN)[0])
 
 
 def test_other_grids_are_warped_onto_the_one_of_the_cube(tmp_path: Path) -> None:
@@ -128,6 +129,6 @@ def test_frames_larger_than_a_shard_are_written_by_their_owner_whole(
     cube = Cube.open(tmp_path / "cube.zarr")
     whole = cube.read("rain", Window.whole((71, 97)))
     for frame, path in zip(whole, paths, strict=True):
-        np.testing.assert_array_equal(frame, geotiff.read_values(path, RAIN)[0])
+        np.testing.assert_array_equal(frame, read_whole(path, RAIN)[0])
     for window in (Window(5, 19, 7, 30), Window(31, 33, 0, 97), Window(70, 71, 96, 97)):
         np.testing.assert_array_equal(cube.read("rain", window), whole[:, *window.slices])
