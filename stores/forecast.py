@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -32,8 +32,11 @@ from stores.times import Step, Time, Times
 from stores.windows import Window
 
 Float32 = npt.NDArray[np.float32]
+Block = tuple[Window, Float32]
+"""A window of the grid and its values (y, x)."""
 
 _TEMPLATE = "template"
+_WINDOW_PX = 2048  # side of what is read at a time: 16 MiB
 
 
 def create_forecast(stage: Path, template: ForecastTemplate) -> Path:
@@ -123,6 +126,17 @@ class Forecast:
         """Read where a forecast is made (y, x)."""
         rows, cols = (window or Window.whole(self.shape)).slices
         return np.asarray(array_of(self.group, DOMAIN)[rows, cols], dtype=np.bool_)
+
+    def windows(self, name: str) -> Iterator[Window]:
+        """Cut the grid into windows of whole chunks of an array, each decoded once."""
+        sides = array_of(self.group, name).chunks[-2:]
+        rows, cols = (side * max(1, _WINDOW_PX // side) for side in sides)
+        return Window.whole(self.shape).blocks(rows, cols)
+
+    def read_blocks(self, variable: str, lead: int) -> Iterator[Block]:
+        """Read one frame window by window."""
+        for window in self.windows(variable):
+            yield window, self.read(variable, lead, window)
 
     def label(self, lead: int) -> str:
         """Name the valid time of a lead."""

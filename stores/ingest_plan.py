@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +14,18 @@ from stores import grid as grids
 from stores.archive import Cadence, SourceVariable
 from stores.cube import Cube
 from stores.errors import ArchiveError
+from stores.gdal import CACHE_BYTES
 from stores.growth import Known, PlannedFrame, find_refusals
 from stores.inputs import GAP, Inputs, describe_variable, load_inputs
 from stores.inventory import Inventory
 from stores.layout import Layout, plan_layout
+from stores.regrid import BLOCK_PX
 from stores.series import YEAR, ScannedFile, Series
 from stores.times import Step, Times
 from stores.warp import check_overlap, is_same, pick_resampling
+
+_ITEM_BYTES = 4  # float32
+_BYTES_PER_PX = 16  # of a block that is read and warped: as stored, as float32, and its flags
 
 STATIC = "static"
 """Key of the one frame of a static variable."""
@@ -109,6 +115,17 @@ class IngestPlan:
             "shard": f"{self.layout.shard[1]} x {self.layout.shard[2]} px",
             "bytes": str(len(new) * self.frame_bytes),
         }
+
+
+def task_bytes(layout: Layout) -> int:
+    """Say how much memory the task that writes one frame takes at most, beside libraries [B].
+
+    It holds one shard as values, and as chunks that are being compressed, pieces of the source
+    and what GDAL has decoded; none of it grows with the raster. A file whose own blocks are
+    larger than ``PIECE_PX`` (one block for all rows, say) takes what GDAL needs for one more.
+    """
+    shard = math.prod(layout.shard) * _ITEM_BYTES
+    return CACHE_BYTES + 3 * shard + BLOCK_PX * _BYTES_PER_PX
 
 
 def plan_ingest(

@@ -25,10 +25,10 @@ Values = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 ReadWindow = Callable[[Window], Values]
 
-BLOCK_PX = 1 << 22
+BLOCK_PX = 1 << 21
 """Pixels of a block of the lattice, and about as many of the source as one is warped from."""
 
-_LARGEST_SIDE, _SMALLEST_SIDE = 2048, 16
+_LARGEST_SIDE, _SMALLEST_SIDE = 1024, 16
 _PROBES = 16  # places along each side of a block where the mapping is looked at
 _RADIUS = {"nearest": 1, "bilinear": 1, "cubic": 2, "average": 1, "mode": 1}
 _KERNELS = ("bilinear", "cubic")  # widened by GDAL where the target is coarser
