@@ -65,8 +65,8 @@ def _check_frames(
             findings = list(_check_frame(forecast, variable, lead))
             if is_served:
                 findings += _check_cog(folder / COGS / name, forecast, variable, lead)
-        except READ_ERRORS:
-            findings = list(_name_unreadable(forecast, files))
+        except READ_ERRORS as error:
+            findings = list(_name_unreadable(forecast, files)) or [str(error)]
         yield from findings
 
 
