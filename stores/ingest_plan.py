@@ -25,7 +25,7 @@ from stores.times import Step, Times
 from stores.warp import check_overlap, is_same, pick_resampling
 
 _ITEM_BYTES = 4  # float32
-_BYTES_PER_PX = 16  # of a block that is read and warped: as stored, as float32, and its flags
+_BYTES_PER_PX = 64  # of a block: as stored, as float32, its flags, and the warper's copies
 
 STATIC = "static"
 """Key of the one frame of a static variable."""
