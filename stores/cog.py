@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -21,16 +21,18 @@ from stores.arrays import array_of
 from stores.crash import crash_point
 from stores.errors import CorruptError
 from stores.files import replacing
-from stores.forecast import Float32, Forecast, open_forecast
+from stores.forecast import Block, Float32, Forecast, open_forecast
 from stores.issue import COGS, FORECAST
+from stores.statistics import Statistics
 from stores.times import Time
+from stores.windows import Window
 
 _BLOCK = 512
 _FAILURES = (
     RasterioError,
     CPLE_BaseError,
 )  # a full disk raises the second, no child of the first
-_ENV = {"GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": 64}  # no .aux.xml beside; cache in MB
+_ENV = {"GDAL_PAM_ENABLED": "NO"}  # no .aux.xml beside
 _OPTIONS = {
     "COMPRESS": "DEFLATE",  # every GDAL reads it
     "PREDICTOR": "FLOATING_POINT",
@@ -52,40 +54,42 @@ class CogLabel:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_cog(path: Path, values: Float32, grid: GeoBox, label: CogLabel) -> None:
-    """Write one frame (y, x) with NaN as nodata, overviews and statistics, in one rename.
+def write_cog(path: Path, blocks: Iterable[Block], grid: GeoBox, label: CogLabel) -> None:
+    """Write one frame with NaN as nodata, overviews and statistics, in one rename.
 
     Overviews are averages of the valid pixels, through GDAL's COG driver.
+
+    Args:
+        path: of the file.
+        blocks: windows and their values (y, x), which together cover the grid once.
+        grid: of the frame.
+        label: what the file says of it.
 
     Raises:
         OSError: it could not be written; nothing is left under ``path``.
     """
-    if values.dtype != np.float32 or values.shape != tuple(grid.shape):
-        raise ValueError(
-            f"values are {values.dtype} of shape {values.shape}, but a frame of this grid is "
-            f"float32 of shape {tuple(grid.shape)}; convert them first"
-        )
     with replacing(path) as temporary:
         plain = temporary.with_suffix(".plain.tmp")
         try:
             with _explained(path), rasterio.Env(**_ENV):
-                _write_plain(plain, values, grid, label)
+                _write_plain(plain, blocks, grid, label)
                 rasterio.shutil.copy(plain, temporary, driver="COG", **_OPTIONS)
         finally:
             plain.unlink(missing_ok=True)
         crash_point("cog.rename")
 
 
-def check_cog(path: Path) -> None:
-    """Prove that a COG is valid and that every block of every level can be read.
+def check_cog(path: Path) -> tuple[int, int]:
+    """Prove that a COG is valid and all its blocks can be read; give its shape (y, x).
 
     Raises:
         CorruptError: it is not; says what is wrong.
     """
+    shape = (0, 0)
     try:
         with rasterio.Env(**_ENV):
             is_valid, errors, warnings = cog_validate(path, strict=True, quiet=True)
-            _read_all(path)
+            shape = _read_all(path)
     except _FAILURES as error:
         is_valid, errors, warnings = False, [f"unreadable: {error}"], []
     if not is_valid:
@@ -93,30 +97,21 @@ def check_cog(path: Path) -> None:
             f"{path} is not a valid COG ({'; '.join(map(str, [*errors, *warnings]))}), so it "
             "cannot be served; export it again from the forecast's Zarr store"
         )
+    return shape
 
 
-def read_cog(path: Path) -> Float32:
-    """Read the pixels of a COG (y, x).
+def read_cog(path: Path, window: Window) -> Float32:
+    """Read pixels of a COG (y, x).
 
     Raises:
         CorruptError: the file is damaged.
     """
     try:
         with rasterio.Env(**_ENV), rasterio.open(path, driver="GTiff") as raster:
-            return np.asarray(raster.read(1), dtype=np.float32)
+            pixels = raster.read(1, window=window.slices)
+            return np.asarray(pixels, dtype=np.float32)
     except _FAILURES as error:
         raise CorruptError(f"{path} cannot be read ({error}); export it again") from None
-
-
-def statistics_of(values: Float32) -> dict[str, float]:
-    """Summarize the valid pixels as STAC does; without any, by ``valid_percent`` alone."""
-    valid = values[np.isfinite(values)].astype(np.float64)
-    percent = {"valid_percent": round(100 * valid.size / values.size, 4)}
-    if not valid.size:
-        return percent
-    spread = {"minimum": valid.min(), "maximum": valid.max()}
-    middle = {"mean": valid.mean(), "stddev": valid.std()}
-    return {name: float(value) for name, value in (spread | middle).items()} | percent
 
 
 def list_cogs(forecast: Forecast) -> dict[str, tuple[str, int]]:
@@ -147,17 +142,17 @@ def export_cog(forecast: Forecast, name: str) -> Path:
         tags=tags,
     )
     path = forecast.path.parent / COGS / name
-    write_cog(path, forecast.read(variable, lead), forecast.grid, label)
+    write_cog(path, forecast.read_blocks(variable, lead), forecast.grid, label)
     return path
 
 
 def export_cogs(stage: Path) -> list[Path]:
-    """Write every frame of a finished forecast as a COG, one in memory at a time."""
+    """Write every frame of a finished forecast as a COG, block by block."""
     forecast = open_forecast(stage / FORECAST)
     return [export_cog(forecast, name) for name in list_cogs(forecast)]
 
 
-def _write_plain(path: Path, values: Float32, grid: GeoBox, label: CogLabel) -> None:
+def _write_plain(path: Path, blocks: Iterable[Block], grid: GeoBox, label: CogLabel) -> None:
     """Write the tiled GeoTIFF that the COG driver copies."""
     rows, cols = grid.shape
     profile = {
@@ -174,11 +169,20 @@ def _write_plain(path: Path, values: Float32, grid: GeoBox, label: CogLabel) -> 
         "BIGTIFF": "IF_SAFER",
     }
     with rasterio.open(path, "w", driver="GTiff", **profile) as raster:
-        raster.write(values, 1)
+        statistics = Statistics()
+        for window, values in blocks:
+            _check_block(window, values)
+            raster.write(values, 1, window=window.slices)
+            statistics += Statistics.of(values)
+        if statistics.size != rows * cols:
+            raise ValueError(
+                f"the blocks hold {statistics.size} px of a grid of {rows} x {cols} px, so "
+                "others would be zero; give windows that cover it once"
+            )
         raster.set_band_description(1, label.description)
         raster.set_band_unit(1, label.units)
         raster.update_tags(**_file_tags(label))
-        raster.update_tags(1, **_statistics_tags(values))
+        raster.update_tags(1, **_statistics_tags(statistics))
 
 
 def _file_tags(label: CogLabel) -> dict[str, str]:
@@ -193,23 +197,32 @@ def _file_tags(label: CogLabel) -> dict[str, str]:
     return tags
 
 
-def _statistics_tags(values: Float32) -> dict[str, str]:
+def _check_block(window: Window, values: Float32) -> None:
+    if values.dtype != np.float32 or values.shape != window.shape:
+        raise ValueError(
+            f"values are {values.dtype} of shape {values.shape}, but {window} of a frame is "
+            f"float32 of shape {window.shape}; convert them first"
+        )
+
+
+def _statistics_tags(statistics: Statistics) -> dict[str, str]:
     """Name the statistics as GDAL does, so that ``gdalinfo -stats`` need not compute them."""
     return {
-        f"STATISTICS_{name.upper()}": repr(value)
-        for name, value in statistics_of(values).items()
+        f"STATISTICS_{name.upper()}": repr(value) for name, value in statistics.stac().items()
     }
 
 
-def _read_all(path: Path) -> None:
+def _read_all(path: Path) -> tuple[int, int]:
     """Read every block: opening a file that was cut short raises nothing."""
     with rasterio.open(path, driver="GTiff") as raster:
-        levels = len(raster.overviews(1))
+        shape, levels = raster.shape, len(raster.overviews(1))
     for level in [None, *range(levels)]:
         options = {} if level is None else {"overview_level": level}
         with rasterio.open(path, driver="GTiff", **options) as raster:
             for _, window in raster.block_windows(1):
                 raster.read(1, window=window)
+    rows, cols = shape
+    return rows, cols
 
 
 @contextmanager

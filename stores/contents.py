@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ from stores.chunks import (
 )
 from stores.cog import check_cog, list_cogs, read_cog
 from stores.errors import CorruptError
-from stores.forecast import Float32, Forecast, open_forecast
+from stores.forecast import Forecast, open_forecast
 from stores.forecast_template import DOMAIN
 from stores.issue import COGS, FORECAST
+from stores.windows import Window
 
 Bools = npt.NDArray[np.bool_]
 
@@ -28,7 +30,7 @@ def check_contents(folder: Path, *, damaged: Collection[str] = ()) -> list[str]:
     """Read all of a forecast and list what is wrong with it.
 
     Every chunk file is there and readable, values are finite in the domain and NaN outside,
-    every COG is valid and holds the pixels of the Zarr store. One frame is in memory at a time.
+    every COG is valid and holds the pixels of the Zarr store. Memory holds a window at a time.
 
     Args:
         folder: a stage or a published issue.
@@ -49,8 +51,7 @@ def _check_frames(
     forecast: Forecast, *, damaged: Collection[str], bad: Collection[str]
 ) -> Iterator[str]:
     """Check values and COG of every frame that reads from no file known to be bad."""
-    inside = forecast.read_domain()
-    if not inside.any():
+    if not any(forecast.read_domain(window).any() for window in forecast.windows(DOMAIN)):
         yield f"{DOMAIN!r} holds no pixel, so nothing is forecast; write it with write_domain"
         return
     folder, chunks = forecast.path.parent, list_chunk_files(forecast.group).values()
@@ -59,14 +60,14 @@ def _check_frames(
         files = [f for f in chunks if f.array == variable and f.start[0] < lead <= f.stop[0]]
         if any(f"{variable}/{file.key}" in bad for file in files):
             continue
+        is_served = has_cogs and f"{COGS}/{name}" not in damaged
         try:
-            frame = forecast.read(variable, lead)
-        except READ_ERRORS:
-            yield from _name_unreadable(forecast, files)
-            continue
-        yield from _check_frame(frame, inside, f"{variable!r} at {forecast.label(lead)}")
-        if has_cogs and f"{COGS}/{name}" not in damaged:
-            yield from _check_cog(folder / COGS / name, frame)
+            findings = list(_check_frame(forecast, variable, lead))
+            if is_served:
+                findings += _check_cog(folder / COGS / name, forecast, variable, lead)
+        except READ_ERRORS as error:
+            findings = list(_name_unreadable(forecast, files)) or [str(error)]
+        yield from findings
 
 
 def _check_chunk_files(forecast: Forecast, bad: Collection[str]) -> Iterator[str]:
@@ -88,28 +89,57 @@ def _name_unreadable(forecast: Forecast, files: Iterable[ChunkFile]) -> Iterator
             yield f"{FORECAST}/{file.array}/{file.key} cannot be read: {what} is damaged"
 
 
-def _check_frame(frame: Float32, inside: Bools, what: str) -> Iterator[str]:
-    yield from _report(
-        inside & ~np.isfinite(frame), f"{what} has no finite value in the domain"
-    )
-    yield from _report(~inside & ~np.isnan(frame), f"{what} has values outside the domain")
+def _check_frame(forecast: Forecast, variable: str, lead: int) -> Iterator[str]:
+    """Check that values are finite in the domain, and NaN outside."""
+    what = f"{variable!r} at {forecast.label(lead)}"
+    holes, strays = _Pixels(), _Pixels()
+    for window, frame in forecast.read_blocks(variable, lead):
+        inside = forecast.read_domain(window)
+        holes += _Pixels.of(inside & ~np.isfinite(frame), window)
+        strays += _Pixels.of(~inside & ~np.isnan(frame), window)
+    yield from holes.report(f"{what} has no finite value in the domain")
+    yield from strays.report(f"{what} has values outside the domain")
 
 
-def _check_cog(path: Path, frame: Float32) -> Iterator[str]:
+def _check_cog(path: Path, forecast: Forecast, variable: str, lead: int) -> Iterator[str]:
+    """Check that a COG is valid and holds what the store holds."""
+    name, others = f"{COGS}/{path.name}", _Pixels()
     try:
-        check_cog(path)
-        pixels = read_cog(path)
+        shape = check_cog(path)
+        if shape != forecast.shape:
+            yield f"{name} has {shape} px where the Zarr store has {forecast.shape}"
+            return
+        for window, frame in forecast.read_blocks(variable, lead):
+            pixels = read_cog(path, window)
+            same = (pixels == frame) | (np.isnan(pixels) & np.isnan(frame))
+            others += _Pixels.of(~same, window)
     except CorruptError as error:
         yield str(error)
         return
-    if pixels.shape != frame.shape:
-        yield f"{COGS}/{path.name} has {pixels.shape} px where the Zarr store has {frame.shape}"
-        return
-    same = (pixels == frame) | (np.isnan(pixels) & np.isnan(frame))
-    yield from _report(~same, f"{COGS}/{path.name} differs from the Zarr store")
+    yield from others.report(f"{name} differs from the Zarr store")
 
 
-def _report(wrong: Bools, what: str) -> Iterator[str]:
-    if wrong.any():
-        y, x = np.argwhere(wrong)[0]
-        yield f"{what} in {np.count_nonzero(wrong)} px, the first at y={y} x={x}"
+@dataclass(frozen=True, slots=True)
+class _Pixels:
+    """Pixels that are wrong; a sum over windows."""
+
+    count: int = 0
+    first: tuple[int, int] | None = None
+    """Row and column of the uppermost, and of these the leftmost."""
+
+    @classmethod
+    def of(cls, wrong: Bools, window: Window) -> _Pixels:
+        """Count those of one window."""
+        if not wrong.any():
+            return cls()
+        y, x = np.argwhere(wrong)[0].tolist()
+        return cls(int(np.count_nonzero(wrong)), (window.y0 + y, window.x0 + x))
+
+    def __add__(self, other: _Pixels) -> _Pixels:
+        firsts = [first for first in (self.first, other.first) if first is not None]
+        return _Pixels(self.count + other.count, min(firsts, default=None))
+
+    def report(self, what: str) -> Iterator[str]:
+        """Say what is wrong with them, if there are any."""
+        if self.first is not None:
+            yield f"{what} in {self.count} px, the first at y={self.first[0]} x={self.first[1]}"

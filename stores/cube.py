@@ -19,6 +19,7 @@ from stores.archive import Cadence
 from stores.arrays import array_of, open_group
 from stores.errors import CorruptError
 from stores.names import TIME
+from stores.reading import is_there, read_again
 from stores.times import Step, Time, Times, parse_time, to_times
 from stores.windows import Window
 
@@ -133,6 +134,7 @@ class Cube:
         Raises:
             ValueError: the cube has no frame of a date, or the window leaves the grid.
             CorruptError: bytes are missing or altered.
+            OSError: the system cannot read them, also when asked again.
         """
         cadence = self.variable(name).cadence
         shape = (self.grid.height, self.grid.width)
@@ -188,14 +190,13 @@ class Cube:
         self, array: zarr.Array[Any], frames: tuple[slice, ...], window: Window
     ) -> Values:
         index = (*frames, *window.slices)
-        self._check_present(array, index)
-        try:
+
+        def read() -> Values:
+            self._check_present(array, index)
             return np.asarray(array[index], dtype=np.float32)
-        except (ValueError, RuntimeError, OSError) as error:
-            raise CorruptError(
-                f"{array.basename} of cube {self.path} cannot be read at {window} "
-                f"({error}), so its bytes were altered; ingest into a new root"
-            ) from error
+
+        what = f"{array.basename} of cube {self.path} at {window}"
+        return read_again(read, what=what, way_out="ingest into a new root")
 
     def _check_present(self, array: zarr.Array[Any], index: Sequence[slice]) -> None:
         """Refuse missing files: Zarr would take them for NaN."""
@@ -206,7 +207,7 @@ class Cube:
         )
         for place in itertools.product(*touched):
             file = chunk_file(self.path, array, place)
-            if not file.exists():
+            if not is_there(file):
                 raise CorruptError(
                     f"cube {self.path} lacks {file.relative_to(self.path)}, so what it held "
                     "would read as invalid pixels; ingest into a new root"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -28,10 +28,13 @@ from stores.crash import crash_point
 from stores.forecast_template import DOMAIN, ForecastTemplate
 from stores.issue import FORECAST, IssueKey, read_key
 from stores.names import INIT_TIME, LEAD, SPATIAL_REF, TIME, X, Y
+from stores.reading import read_again
 from stores.times import Step, Time, Times
 from stores.windows import Window
 
 Float32 = npt.NDArray[np.float32]
+Block = tuple[Window, Float32]
+"""A window of the grid and its values (y, x)."""
 
 BUNDLE_ATTRIBUTES = {
     "folder": "bundles",
@@ -45,6 +48,7 @@ BUNDLE_ATTRIBUTES = {
 MEMBERS = "members"
 
 _TEMPLATE = "template"
+_WINDOW_PX = 2048  # side of what is read at a time: 16 MiB
 
 
 def create_forecast(stage: Path, template: ForecastTemplate) -> Path:
@@ -137,15 +141,36 @@ class Forecast:
 
     def read(self, variable: str, lead: int, window: Window | None = None) -> Float32:
         """Read one frame (y, x), NaN outside the domain."""
-        rows, cols = (window or Window.whole(self.shape)).slices
-        return np.asarray(
-            array_of(self.group, variable)[lead - 1, rows, cols], dtype=np.float32
-        )
+        frame = self._read(variable, (lead - 1,), window)
+        return np.asarray(frame, dtype=np.float32)
 
     def read_domain(self, window: Window | None = None) -> npt.NDArray[np.bool_]:
         """Read where a forecast is made (y, x)."""
-        rows, cols = (window or Window.whole(self.shape)).slices
-        return np.asarray(array_of(self.group, DOMAIN)[rows, cols], dtype=np.bool_)
+        return np.asarray(self._read(DOMAIN, (), window), dtype=np.bool_)
+
+    def _read(self, name: str, lead: tuple[int, ...], window: Window | None) -> Any:
+        """Read part of an array.
+
+        Raises:
+            CorruptError: its bytes were altered.
+            OSError: the system cannot read them, also when asked again.
+        """
+        array, part = array_of(self.group, name), window or Window.whole(self.shape)
+        what = f"{name} of {self.path} at {part}"
+        way_out = "forecast it again"
+        index: tuple[int | slice, ...] = (*lead, *part.slices)
+        return read_again(lambda: array[index], what=what, way_out=way_out)
+
+    def windows(self, name: str) -> Iterator[Window]:
+        """Cut the grid into windows of whole chunks of an array, each decoded once."""
+        sides = array_of(self.group, name).chunks[-2:]
+        rows, cols = (side * max(1, _WINDOW_PX // side) for side in sides)
+        return Window.whole(self.shape).blocks(rows, cols)
+
+    def read_blocks(self, variable: str, lead: int) -> Iterator[Block]:
+        """Read one frame window by window."""
+        for window in self.windows(variable):
+            yield window, self.read(variable, lead, window)
 
     def label(self, lead: int) -> str:
         """Name the valid time of a lead."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,16 @@ from stores.archive import SourceVariable
 from stores.errors import ArchiveError, GridError
 from stores.files import sha256_of
 from stores.grid import grid_of
+from stores.windows import Window
 
 Values = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
 
 SUFFIXES = (".tif", ".tiff", ".gtiff")
 
 _SENTINEL = 1e30  # larger than any quantity, smaller than the -3.4e38 and 9.97e36 of old tools
-_PIECE_BYTES = 16 << 20
+PIECE_PX = 1 << 21
+"""Pixels that are decoded and judged at a time."""
 _SIDECARS = (".msk", ".aux.xml")  # GDAL reads masks, nodata and scales from them
 _MARKER = re.compile(r"(band(\d+))?(gdal|netcdf)?(nodata|nodatavalue|fillvalue|missingvalue)")
 _UNREADABLE = (RasterioError, OSError, ValueError, GridError, NotGeoreferencedWarning)
@@ -47,6 +50,8 @@ class Header:
     scale: float
     offset: float
     has_mask: bool
+    block: tuple[int, int] = (1, 1)
+    """What the file decodes together (y, x) [px]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +91,70 @@ class Scan:
     counts: Counts
 
 
+@dataclass(frozen=True, slots=True)
+class Band:
+    """One band of an open file, read by windows; for one thread, while the file is open."""
+
+    header: Header
+    _raster: Any
+    _variable: SourceVariable
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns [px]."""
+        return self._raster.height, self._raster.width
+
+    def read(self, window: Window) -> Values:
+        """Read a window (y, x), NaN where invalid.
+
+        Raises:
+            ArchiveError: something cannot be read.
+        """
+        values = np.empty(window.shape, dtype=np.float32)
+        for piece in plan_pieces(window, self.header.block):
+            values[piece.within(window).slices] = self._judge(piece)[0]
+        return values
+
+    def count(self) -> Counts:
+        """Read every block once and count its pixels.
+
+        Raises:
+            ArchiveError: something cannot be read.
+        """
+        counts = Counts()
+        for piece in plan_pieces(Window.whole(self.shape), self.header.block):
+            counts += _count(*self._judge(piece))
+        return counts
+
+    def _judge(self, piece: Window) -> tuple[Values, Bools, Bools, Bools]:
+        """Read a piece: values, and which of them are missing, infinite, or out of range."""
+        header, band, limits = self.header, self._variable.band, self._variable.valid_range
+        (y0, x0), (rows, cols) = (piece.y0, piece.x0), piece.shape
+        window = RasterWindow(x0, y0, cols, rows)
+        with _explained(Path(self._raster.name)):
+            stored = self._raster.read(band, window=window)
+            missing = _missing(stored, header)
+            if header.has_mask:
+                missing |= self._raster.read_masks(band, window=window) == 0
+        with np.errstate(over="ignore", invalid="ignore"):  # markers such as -1.8e308
+            values = stored.astype(np.float32)
+            if header.scale != 1 or header.offset != 0:
+                values = (stored * header.scale + header.offset).astype(np.float32)
+        infinite = ~np.isfinite(values) & ~missing
+        low, high = limits or (-np.inf, np.inf)
+        outside = ~missing & ~infinite & ((values < low) | (values > high))
+        values[missing | infinite | outside] = np.nan
+        return values, missing, infinite, outside
+
+
 def read_header(path: Path, variable: SourceVariable) -> Header:
     """Read what the variable's band declares; proves nothing about its blocks.
 
     Raises:
         ArchiveError: the file is no GeoTIFF, lies nowhere, or has no such band.
     """
-    with _opened(path) as raster:
-        return _header(raster, variable)
+    with open_band(path, variable) as band:
+        return band.header
 
 
 def scan(path: Path, variable: SourceVariable) -> Scan:
@@ -102,24 +163,37 @@ def scan(path: Path, variable: SourceVariable) -> Scan:
     Raises:
         ArchiveError: something cannot be read.
     """
-    with _opened(path) as raster:
-        header = _header(raster, variable)
-        counts = Counts()
-        for window in _pieces(raster, variable.band):
-            counts += _read(raster, variable, header, window)[1]
-        return Scan(header, counts)
+    with open_band(path, variable) as band:
+        return Scan(band.header, band.count())
 
 
-def read_values(path: Path, variable: SourceVariable) -> tuple[Values, GeoBox, Counts]:
-    """Read a whole band: values with NaN where invalid (y, x), their grid, and what was what.
+@contextmanager
+def open_band(path: Path, variable: SourceVariable) -> Iterator[Band]:
+    """Open the variable's band for one thread.
 
     Raises:
-        ArchiveError: something cannot be read.
+        ArchiveError: the file is no GeoTIFF, lies nowhere, or has no such band.
     """
-    with _opened(path) as raster:
-        header = _header(raster, variable)
-        values, counts = _read(raster, variable, header, None)
-        return values, header.grid, counts
+    with ExitStack() as stack:
+        with _explained(path):  # the driver is named, because a VRT may call itself .tif
+            raster = stack.enter_context(rasterio.open(path, driver="GTiff"))
+            header = _header(raster, variable)
+        yield Band(header, raster, variable)
+
+
+def plan_pieces(window: Window, block: tuple[int, int]) -> Iterator[Window]:
+    """Cut a window along the blocks of its file, so that each is decoded once.
+
+    A piece holds ``PIECE_PX`` pixels at most; blocks that are larger are cut by rows.
+    """
+    rows, cols = block
+    width = cols * max(1, PIECE_PX // (rows * cols))
+    whole = max(1, PIECE_PX // (min(width, window.x1) * rows))
+    height = rows * whole if rows * cols <= PIECE_PX else max(1, PIECE_PX // cols)
+    first = Window(
+        window.y0 // height * height, window.y1, window.x0 // width * width, window.x1
+    )
+    return (piece.clip(window) for piece in first.blocks(height, width))
 
 
 def digest_of(path: Path) -> str:
@@ -132,11 +206,9 @@ def digest_of(path: Path) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[rasterio.DatasetReader]:
-    """Open for one thread; the driver is named, because a VRT may call itself .tif."""
+def _explained(path: Path) -> Iterator[None]:
     try:
-        with rasterio.open(path, driver="GTiff") as raster:
-            yield raster
+        yield
     except ArchiveError:
         raise
     except _UNREADABLE as error:
@@ -164,6 +236,7 @@ def _header(raster: Any, variable: SourceVariable) -> Header:
         scale=float(raster.scales[index]),
         offset=float(raster.offsets[index]),
         has_mask=has_mask,
+        block=raster.block_shapes[index],
     )
     return header if header.scale else replace(header, scale=1.0)
 
@@ -194,29 +267,6 @@ def _numbers(text: str) -> list[float]:
         return []
 
 
-def _pieces(raster: Any, band: int) -> Iterator[RasterWindow]:
-    """Cut a raster into stripes of whole blocks, so that every block is decoded once."""
-    height = raster.block_shapes[band - 1][0]
-    row_bytes = raster.width * np.dtype(raster.dtypes[band - 1]).itemsize
-    rows = height * max(1, _PIECE_BYTES // (row_bytes * height))
-    for start in range(0, raster.height, rows):
-        yield RasterWindow(0, start, raster.width, min(rows, raster.height - start))
-
-
-def _read(
-    raster: Any, variable: SourceVariable, header: Header, window: RasterWindow | None
-) -> tuple[Values, Counts]:
-    stored = raster.read(variable.band, window=window)
-    missing = _missing(stored, header)
-    if header.has_mask:
-        missing |= raster.read_masks(variable.band, window=window) == 0
-    with np.errstate(over="ignore", invalid="ignore"):  # markers such as -1.8e308
-        values = stored.astype(np.float32)
-        if header.scale != 1 or header.offset != 0:
-            values = (stored * header.scale + header.offset).astype(np.float32)
-    return _judge(values, missing, variable.valid_range)
-
-
 def _missing(stored: npt.NDArray[Any], header: Header) -> npt.NDArray[np.bool_]:
     """Find the markers among numbers as the file holds them; -9999 is none of a uint8."""
     missing = np.zeros(stored.shape, dtype=bool)
@@ -236,21 +286,13 @@ def _fits(marker: float, dtype: np.dtype[Any]) -> bool:
     return bool(float(marker).is_integer() and limits.min <= marker <= limits.max)
 
 
-def _judge(
-    values: Values, missing: npt.NDArray[np.bool_], valid_range: tuple[float, float] | None
-) -> tuple[Values, Counts]:
-    """Turn everything that is no value into NaN, and count it by its kind."""
-    infinite = ~np.isfinite(values) & ~missing
-    low, high = valid_range or (-np.inf, np.inf)
-    outside = ~missing & ~infinite & ((values < low) | (values > high))
-    values[missing | infinite | outside] = np.nan
-    valid = np.isfinite(values)
-    counts = Counts(
-        valid=int(valid.sum()),
+def _count(values: Values, missing: Bools, infinite: Bools, outside: Bools) -> Counts:
+    valid = values[np.isfinite(values)]
+    return Counts(
+        valid=valid.size,
         nodata=int(missing.sum()),
         infinite=int(infinite.sum()),
         outside=int(outside.sum()),
-        minimum=float(values[valid].min()) if valid.any() else np.inf,
-        maximum=float(values[valid].max()) if valid.any() else -np.inf,
+        minimum=float(valid.min()) if valid.size else np.inf,
+        maximum=float(valid.max()) if valid.size else -np.inf,
     )
-    return values, counts

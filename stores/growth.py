@@ -22,6 +22,9 @@ class PlannedFrame:
     file: str | None
     """File below the archive's root; a gap has none and becomes invalid."""
     digest: str
+    outside: int = 0
+    """Pixels of the file that valid_range refused, as the inventory counted them."""
+    infinite: int = 0
 
 
 @dataclass(frozen=True, slots=True)

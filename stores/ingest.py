@@ -8,8 +8,9 @@ last. After a crash at any write the same three calls go on where the last ones 
 from __future__ import annotations
 
 import logging
+import math
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -20,24 +21,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
-from odc.geo.geobox import GeoBox
 
-from stores import geotiff
 from stores import grid as grids
 from stores.archive import SourceVariable
-from stores.arrays import array_of, commit_group, open_group, write_block
+from stores.arrays import array_of, commit_group, open_group
 from stores.cube import COVERAGE_KEY, VERSION_KEY, chunk_file
-from stores.errors import ArchiveError
 from stores.files import read_json, sync_file, write_json
 from stores.growth import PlannedFrame
+from stores.ingest_frame import Job, blocks_of, copy_frame, naming
 from stores.ingest_plan import IngestPlan
 from stores.inputs import sweep_inputs, write_inputs
 from stores.ledger import Ledger
-from stores.names import resolve_under
 from stores.problems import listed
 from stores.template import coverage_of, create_cube, grow_cube
-from stores.warp import pick_resampling, warp_onto
-from stores.windows import Window
 
 Values = npt.NDArray[np.float32]
 
@@ -109,13 +105,13 @@ def write_frame(plan_or_path: IngestPlan | Path, variable: str, key: str) -> Fra
     shards = _shards(_work(path), array, frame)
     if done and done["digest"] == frame.digest and all(file.exists() for file in shards):
         return FrameReceipt(**done)
-    values, counts = _read_frame(job, frame)
-    _write_values(array, frame.index, values)
-    for file in shards:
-        sync_file(file)  # before the ledger says so; the folders follow at the commit
-    valid = int(np.isfinite(values).sum())
+    with naming(frame):
+        valid = copy_frame(job, frame, array)
+        for file in shards:
+            sync_file(file)  # before the ledger says so; the folders follow at the commit
+    invalid = math.prod(job.grid.shape) - valid
     receipt = FrameReceipt(
-        variable, key, valid, values.size - valid, counts.outside, counts.infinite, frame.digest
+        variable, key, valid, invalid, frame.outside, frame.infinite, frame.digest
     )
     ledger.mark(entry, asdict(receipt))
     return receipt
@@ -151,16 +147,6 @@ def commit_cube(plan: IngestPlan, receipts: Iterable[FrameReceipt]) -> str:
     return plan.version
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """What a writer needs to know of a plan: one variable and its frames."""
-
-    root: Path
-    grid: GeoBox
-    source: SourceVariable
-    frames: dict[str, PlannedFrame]
-
-
 def _request(plan: IngestPlan) -> dict[str, Any]:
     """Write down a plan for writers that only know the cube's path."""
     frames: dict[str, list[dict[str, Any]]] = {v.source.name: [] for v in plan.variables}
@@ -175,7 +161,7 @@ def _request(plan: IngestPlan) -> dict[str, Any]:
     }
 
 
-def _load_job(path: Path, variable: str) -> _Job:
+def _load_job(path: Path, variable: str) -> Job:
     request = _pending(path) / "plan.json"
     if not request.exists():
         raise ValueError(f"cube {path} expects no frames; call prepare_cube before write_frame")
@@ -183,11 +169,11 @@ def _load_job(path: Path, variable: str) -> _Job:
 
 
 @lru_cache(maxsize=64)
-def _parse_job(request: Path, _changed_ns: int, variable: str) -> _Job:
+def _parse_job(request: Path, _changed_ns: int, variable: str) -> Job:
     written = read_json(request)
     source = written["variables"][variable]
     limits = source.pop("valid_range")
-    return _Job(
+    return Job(
         root=Path(written["root"]),
         grid=grids.from_json(written["grid"]),
         source=SourceVariable(**source, valid_range=tuple(limits) if limits else None),
@@ -195,45 +181,11 @@ def _parse_job(request: Path, _changed_ns: int, variable: str) -> _Job:
     )
 
 
-def _read_frame(job: _Job, frame: PlannedFrame) -> tuple[Values, geotiff.Counts]:
-    """Read a file onto the cube's grid; a gap is a frame without a valid pixel."""
-    if frame.file is None:
-        empty = np.full((job.grid.height, job.grid.width), np.nan, dtype=np.float32)
-        return empty, geotiff.Counts()
-    path, source = resolve_under(job.root, frame.file), job.source
-    values, grid, counts = geotiff.read_values(path, source)
-    if geotiff.digest_of(path) != frame.digest:
-        raise ArchiveError(
-            f"{frame.file} has changed since the inventory, so what was checked is not what "
-            "was read; run the ingest again"
-        )
-    method = pick_resampling(source.resampling, grid, job.grid, is_classes=source.is_classes)
-    values = warp_onto(values, grid, job.grid, resampling=method)
-    if source.valid_range:  # cubic overshoots
-        values = np.clip(values, *source.valid_range)
-    return values, counts
-
-
-def _write_values(array: zarr.Array[Any], index: int | None, values: Values) -> None:
-    """Write a frame shard by shard."""
-    for window in _blocks(array):
-        block = values[window.slices]
-        if index is None:
-            write_block(array, (window.y0, window.x0), block)
-        else:
-            write_block(array, (index, window.y0, window.x0), block[None])
-
-
-def _blocks(array: zarr.Array[Any]) -> Iterator[Window]:
-    rows, cols = (array.shards or array.chunks)[-2:]
-    return Window.whole((array.shape[-2], array.shape[-1])).blocks(rows, cols)
-
-
 def _shards(work: Path, array: zarr.Array[Any], frame: PlannedFrame) -> list[Path]:
     """Name the files of a frame."""
     rows, cols = (array.shards or array.chunks)[-2:]
     leading = () if frame.index is None else (frame.index,)
-    places = [(*leading, window.y0 // rows, window.x0 // cols) for window in _blocks(array)]
+    places = [(*leading, window.y0 // rows, window.x0 // cols) for window in blocks_of(array)]
     return [chunk_file(work, array, place) for place in places]
 
 

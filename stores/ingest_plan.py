@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +14,18 @@ from stores import grid as grids
 from stores.archive import Cadence, SourceVariable
 from stores.cube import Cube
 from stores.errors import ArchiveError
+from stores.gdal import CACHE_BYTES
 from stores.growth import Known, PlannedFrame, find_refusals
 from stores.inputs import GAP, Inputs, dates_of, describe_variable, load_inputs
 from stores.inventory import Inventory
 from stores.layout import Layout, plan_layout
+from stores.regrid import BLOCK_PX
 from stores.series import ScannedFile, Series
 from stores.times import YEAR, Step, Times
 from stores.warp import check_overlap, is_same, pick_resampling
+
+_ITEM_BYTES = 4  # float32
+_BYTES_PER_PX = 64  # of a block: as stored, as float32, its flags, and the warper's copies
 
 STATIC = "static"
 """Key of the one frame of a static variable."""
@@ -116,6 +122,17 @@ class IngestPlan:
         }
 
 
+def task_bytes(layout: Layout) -> int:
+    """Say how much memory the task that writes one frame takes at most, beside libraries [B].
+
+    It holds one shard as values, and as chunks that are being compressed, pieces of the source
+    and what GDAL has decoded; none of it grows with the raster. A file whose own blocks are
+    larger than ``PIECE_PX`` (one block for all rows, say) takes what GDAL needs for one more.
+    """
+    shard = math.prod(layout.shard) * _ITEM_BYTES
+    return CACHE_BYTES + 3 * shard + BLOCK_PX * _BYTES_PER_PX
+
+
 def plan_ingest(
     inventory: Inventory, grid: GeoBox, path: Path, *, title: str = ""
 ) -> IngestPlan:
@@ -193,21 +210,31 @@ def _due_frames(series: Series, times: Times, years: tuple[int, ...]) -> Iterato
     """List the frames that a variable should have, in order; place -1 is off the axis."""
     name = series.variable.name
     if series.cadence == "static":
-        file = series.files[0]
-        yield PlannedFrame(name, STATIC, None, file.name, file.digest)
+        yield _frame(name, STATIC, None, series.files[0])
     elif series.cadence == "annual":
         for file in series.files:
             if file.is_usable:
                 year = _year_of(file)
                 index = years.index(year) if year in years else -1
-                yield PlannedFrame(name, str(year), index, file.name, file.digest)
+                yield _frame(name, str(year), index, file)
     else:
         place = {time: index for index, time in enumerate(times)}
         for time in series.times:
             key = str(time.astype(f"datetime64[{series.step.code}]"))
             usable = [file for file in series.by_time.get(time, []) if file.is_usable]
-            origin = (usable[0].name, usable[0].digest) if usable else (None, GAP)
-            yield PlannedFrame(name, key, place.get(time, -1), *origin)
+            yield _frame(name, key, place.get(time, -1), *usable[:1])
+
+
+def _frame(
+    name: str, key: str, index: int | None, file: ScannedFile | None = None
+) -> PlannedFrame:
+    """Plan a frame that is made of a file, or a gap."""
+    if file is None or file.scan is None:
+        return PlannedFrame(name, key, index, None, GAP)
+    counts = file.scan.counts
+    return PlannedFrame(
+        name, key, index, file.name, file.digest, counts.outside, counts.infinite
+    )
 
 
 def _made_of(series: tuple[Series, ...], due: list[PlannedFrame], known: Known) -> Inputs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from stores.errors import GridError
 from stores.grid import crs_of, describe
 
 Values = npt.NDArray[np.float32]
+Place = TypeVar("Place", float, npt.NDArray[np.float64])
 
 ROUNDING_PX = 1e-9
 """Grids whose corners lie closer together differ by the rounding of floats only [px]."""
@@ -29,10 +31,25 @@ _METHODS = {
 _AVERAGES = ("average", "bilinear", "cubic")
 
 
-def warp_onto(values: Values, source: GeoBox, target: GeoBox, *, resampling: str) -> Values:
+def warp_onto(
+    values: Values,
+    source: GeoBox,
+    target: GeoBox,
+    *,
+    resampling: str,
+    scale: tuple[float, float] | None = None,
+) -> Values:
     """Bring ``values`` (y, x) from their grid onto another; NaN stays apart from values.
 
     The same grid gives the same values. Pixels outside the source become NaN.
+
+    Args:
+        values: on the grid ``source``.
+        source: grid of the values.
+        target: grid of what is given back.
+        resampling: method.
+        scale: target pixels per source pixel along y and x, at most 1, by which kernels are
+            widened; GDAL estimates it from the shapes by default.
     """
     if is_same(source, target):
         return values
@@ -47,6 +64,7 @@ def warp_onto(values: Values, source: GeoBox, target: GeoBox, *, resampling: str
         dst_crs=str(crs_of(target)),
         dst_nodata=np.nan,
         resampling=_METHODS[resampling],
+        **({} if scale is None else {"YSCALE": scale[0], "XSCALE": scale[1]}),
     )
     return warped
 
@@ -81,8 +99,8 @@ def shift_px(grid: GeoBox, other: GeoBox) -> float:
     return max(math.dist(there, here) for there, here in moved)
 
 
-def place(affine: Affine, point: tuple[float, float]) -> tuple[float, float]:
-    """Map a point; the operator for it differs between versions of the affine package."""
+def place(affine: Affine, point: tuple[Place, Place]) -> tuple[Place, Place]:
+    """Map a point, or many; its operator differs between versions of the affine package."""
     a, b, c, d, e, f = list(affine)[:6]
     x, y = point
     return a * x + b * y + c, d * x + e * y + f

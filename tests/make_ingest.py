@@ -8,6 +8,7 @@ from odc.geo.geobox import GeoBox
 
 from stores.archive import SourceVariable
 from stores.cube import Cube
+from stores.geotiff import Counts, Values, open_band
 from stores.ingest import FrameReceipt, commit_cube, prepare_cube, write_frame
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.inventory import take_inventory
@@ -40,3 +41,9 @@ def ingest_variables(archive: Path, cube: Path, *sources: SourceVariable) -> Cub
     plan = make_plan(archive, cube, *sources)
     assert commit_cube(plan, write_plan(plan)) == plan.version
     return Cube.open(cube)
+
+
+def read_whole(path: Path, source: SourceVariable) -> tuple[Values, GeoBox, Counts]:
+    """Read a band at once: values with NaN where invalid (y, x), grid, and what was what."""
+    with open_band(path, source) as band:
+        return band.read(Window.whole(band.shape)), band.header.grid, band.count()

@@ -11,7 +11,6 @@ import pytest
 import xarray as xr
 
 from pipeline.recipes import load_recipe
-from stores import geotiff
 from stores.archive import SourceVariable
 from stores.cube import Cube
 from stores.errors import CorruptError
@@ -21,6 +20,7 @@ from stores.inventory import take_inventory
 from stores.times import Step, parse_time
 from stores.windows import Window
 from tests.make import GRID, RAIN_FILES, SHAPE, make_archive, make_cube, make_land, sources_of
+from tests.make_ingest import read_whole
 
 WHOLE = Window.whole(SHAPE)
 SAMPLE = Path(__file__).parents[2] / "deploy" / "recipes" / "rainfall-java.yaml"
@@ -156,7 +156,7 @@ def test_the_sample_archive_becomes_a_cube(tmp_path: Path) -> None:
     whole = Window.whole((75, 224))
     rain = cube.read("precipitation", whole)
     first = recipe.archive.root / "rainfall" / "java_chirps-v2.0.2003.01.tif"
-    np.testing.assert_array_equal(rain[0], geotiff.read_values(first, sources[0])[0])
+    np.testing.assert_array_equal(rain[0], read_whole(first, sources[0])[0])
     assert rain.shape == (12, 75, 224)
     assert np.isnan(rain).mean() == pytest.approx(0.7079, abs=1e-3)
     land = cube.read("land_fraction", whole)

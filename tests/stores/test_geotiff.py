@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from stores.archive import SourceVariable
 from stores.errors import ArchiveError
-from stores.geotiff import digest_of, read_header, read_values, scan
+from stores.geotiff import digest_of, read_header, scan
 from tests.make import GRID, SHAPE, make_land, write_tiff
+from tests.make_ingest import read_whole
 
 LAND = make_land()
 
@@ -46,7 +47,7 @@ def test_invalid_pixels_are_found_wherever_they_are_declared(
     path = tmp_path_factory.mktemp("zoo") / "v.tif"
     _declare(path, numbers, marker, where, valid)
     source = _source(nodata=marker if where == "recipe" else None)
-    values, grid, counts = read_values(path, source)
+    values, grid, counts = read_whole(path, source)
     np.testing.assert_array_equal(np.isfinite(values), valid)
     np.testing.assert_allclose(values[valid], numbers[valid])
     assert grid == GRID
@@ -84,7 +85,7 @@ def test_scale_and_offset_apply_to_values_and_not_to_markers(tmp_path: Path) -> 
     path = write_tiff(tmp_path / "v.tif", stored, nodata=0)
     with rasterio.open(path, "r+") as raster:
         raster.scales, raster.offsets = (0.5,), (-32.0,)
-    values, _, _ = read_values(path, _source())
+    values, _, _ = read_whole(path, _source())
     assert np.unique(values[LAND]).tolist() == [28.0]
     assert np.isnan(values[~LAND]).all()
 
@@ -96,7 +97,7 @@ def test_infinities_and_values_out_of_range_are_counted_and_become_invalid(
     numbers[0, :3] = np.inf, -np.inf, np.nan
     numbers[1, :4] = -5, 101, 1e31, 5000
     path = write_tiff(tmp_path / "v.tif", numbers)
-    values, _, counts = read_values(path, _source(valid_range=(0, 100)))
+    values, _, counts = read_whole(path, _source(valid_range=(0, 100)))
     assert (counts.infinite, counts.outside, counts.nodata) == (2, 3, 2)
     assert counts.valid == values.size - 7 == np.isfinite(values).sum()
     assert counts.size == values.size
@@ -154,7 +155,7 @@ def test_a_file_without_a_crs_or_band_says_what_it_lacks(tmp_path: Path) -> None
 def test_the_band_that_is_asked_for_is_read(tmp_path: Path) -> None:
     bands = np.stack([_numbers("uint8", 1), _numbers("uint8", 2)])
     path = write_tiff(tmp_path / "v.tif", bands)
-    np.testing.assert_array_equal(read_values(path, _source(band=2))[0], bands[1])
+    np.testing.assert_array_equal(read_whole(path, _source(band=2))[0], bands[1])
 
 
 def test_a_digest_covers_the_sidecars_that_change_pixels(tmp_path: Path) -> None:

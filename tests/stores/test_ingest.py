@@ -1,19 +1,26 @@
 from __future__ import annotations
 
+import errno
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from stores import geotiff, ingest_plan
+from stores import ingest_plan
+from stores.archive import SourceVariable
 from stores.cube import Cube
 from stores.errors import ArchiveError, CorruptError, GridError
+from stores.gdal import CACHE_BYTES
 from stores.ingest import commit_cube, prepare_cube, write_frame
-from stores.layout import plan_layout
+from stores.ingest_plan import task_bytes
+from stores.layout import Layout, plan_layout
+from stores.warp import pick_resampling, warp_onto
 from stores.windows import Window
 from tests.make import (
     GRID,
@@ -31,6 +38,7 @@ from tests.make_ingest import (
     WHOLE,
     ingest_variables,
     make_plan,
+    read_whole,
     write_plan,
 )
 
@@ -42,7 +50,7 @@ def test_a_cube_holds_what_the_files_hold(tmp_path: Path) -> None:
     assert read.shape == (5, *SHAPE)
     assert 0 < np.isnan(read).mean() < 1
     for frame, path in zip(read, paths, strict=True):
-        np.testing.assert_array_equal(frame, geotiff.read_values(path, RAIN)[0])
+        np.testing.assert_array_equal(frame, read_whole(path, RAIN)[0])
 
 
 def test_other_grids_are_warped_onto_the_one_of_the_cube(tmp_path: Path) -> None:
@@ -128,6 +136,62 @@ def test_frames_larger_than_a_shard_are_written_by_their_owner_whole(
     cube = Cube.open(tmp_path / "cube.zarr")
     whole = cube.read("rain", Window.whole((71, 97)))
     for frame, path in zip(whole, paths, strict=True):
-        np.testing.assert_array_equal(frame, geotiff.read_values(path, RAIN)[0])
+        np.testing.assert_array_equal(frame, read_whole(path, RAIN)[0])
     for window in (Window(5, 19, 7, 30), Window(31, 33, 0, 97), Window(70, 71, 96, 97)):
         np.testing.assert_array_equal(cube.read("rain", window), whole[:, *window.slices])
+
+
+def test_a_frame_that_cannot_be_read_names_its_file_and_date(tmp_path: Path) -> None:
+    paths = make_tiffs(tmp_path / "a", n=3)
+    plan = make_plan(tmp_path / "a", tmp_path / "cube.zarr")
+    prepare_cube(plan)
+    content = paths[1].read_bytes()
+    paths[1].write_bytes(content[: len(content) // 2])
+    with pytest.raises(ArchiveError, match=r"rain 2000-02 of rain/rain_2000\.02\.tif: "):
+        write_frame(plan.path, "rain", "2000-02")
+
+
+def test_a_disk_that_fails_names_file_and_date_and_stays_an_error_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:  # injected: a full disk cannot be had in a test
+        raise OSError(errno.ENOSPC, "No space left on device", "c/0/0/0")
+
+    make_tiffs(tmp_path / "a", n=1)
+    plan = make_plan(tmp_path / "a", tmp_path / "cube.zarr")
+    prepare_cube(plan)
+    monkeypatch.setattr("stores.ingest_frame.write_block", full)
+    with pytest.raises(OSError, match=r"rain 2000-01 of rain/.*: No space left") as raised:
+        write_frame(plan.path, "rain", "2000-01")
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, "c/0/0/0")
+
+
+def test_a_task_holds_a_shard_whatever_the_raster() -> None:
+    small, large = (task_bytes(plan_layout((side, side))) for side in (4096, 40_960))
+    assert small == large
+    assert task_bytes(plan_layout((75, 224))) < small
+    shard = 4 * 4096**2
+    assert 2 * shard < small - CACHE_BYTES < 5 * shard
+
+
+@pytest.mark.parametrize("source", [RAIN, ELEVATION, LAND])
+def test_windows_write_the_bytes_that_a_whole_frame_writes(
+    source: SourceVariable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stores.geotiff.PIECE_PX", 100)
+    archive = make_archive(tmp_path / "a", n=1)
+    variables = {RAIN, source}
+    planned = make_plan(archive, tmp_path / "cube.zarr", *variables)
+    plan = replace(planned, layout=Layout((1, 4, 4), (1, 8, 12)))
+    assert plan.n_shards > 2 * len(plan.frames)
+    commit_cube(plan, write_plan(plan))
+    frame = next(f for f in plan.frames if f.variable == source.name)
+    values, grid, _ = read_whole(archive / str(frame.file), source)
+    method = pick_resampling(source.resampling, grid, GRID, is_classes=False)
+    whole = warp_onto(values, grid, GRID, resampling=method)
+    folder = plan.path / source.name
+    before = {file: file.read_bytes() for file in (folder / "c").rglob("*") if file.is_file()}
+    array = zarr.open_array(folder, mode="r+").with_config({"write_empty_chunks": True})
+    array[...] = whole if frame.index is None else whole[None]
+    assert len(before) == 9
+    assert {file: file.read_bytes() for file in before} == before

@@ -18,6 +18,7 @@ from stores.archive import SourceVariable
 from stores.cube import Cube
 from stores.errors import CorruptError
 from stores.growth import PlannedFrame
+from stores.ingest_frame import copy_frame
 from stores.ingest_plan import plan_ingest
 from stores.inventory import Inventory, take_inventory
 from stores.times import Step
@@ -151,13 +152,12 @@ def test_a_rerun_writes_only_the_frames_that_are_not_written(
     ingest.prepare_cube(plan)
     first = [ingest.write_frame(path, f.variable, f.key) for f in plan.frames[:3]]
     read: list[str] = []
-    read_frame = ingest._read_frame
 
-    def watched(job: Any, frame: PlannedFrame) -> Any:
+    def watched(job: Any, frame: PlannedFrame, array: Any) -> Any:
         read.append(frame.key)
-        return read_frame(job, frame)
+        return copy_frame(job, frame, array)
 
-    monkeypatch.setattr(ingest, "_read_frame", watched)
+    monkeypatch.setattr("stores.ingest.copy_frame", watched)
     plan = plan_ingest(inventory, GRID, path)
     ingest.prepare_cube(plan)
     again = [ingest.write_frame(path, f.variable, f.key) for f in plan.frames]

@@ -1,0 +1,188 @@
+"""Peak memory of each step that reads or writes frames, as the raster grows 1 x, 4 x and 16 x.
+
+Every step is run in a process of its own. What it took is its peak less what it held before
+its first frame, so that libraries do not hide the growth.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from benchmarks.common.measure import (
+    MIB,
+    build_parser,
+    held_bytes,
+    in_child,
+    peak_bytes,
+    print_setting,
+    print_table,
+    scratch_folder,
+    stopwatch,
+    verdict,
+)
+from stores.archive import SourceVariable
+from stores.cog import export_cogs
+from stores.contents import check_contents
+from stores.forecast import create_forecast, finish_forecast, write_domain, write_forecast
+from stores.forecast_template import ForecastTemplate, ForecastVariable
+from stores.ingest import prepare_cube, write_frame
+from stores.ingest_plan import plan_ingest, task_bytes
+from stores.inventory import take_inventory
+from stores.issue import IssueKey, open_stage
+from stores.layout import plan_layout
+from stores.times import Step, parse_time
+
+GROWTH = (1, 2, 4)
+"""Sides of the rasters, in sides of the smallest."""
+
+_MONTH = Step(1, "month")
+_SOURCE = SourceVariable("v", "{time:%Y.%m}.tif", "1")
+_PIECE_PX = 1024
+_KEY = IssueKey("recipe", "bundle", "cube", init="2000-01", leads=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one step took for one raster."""
+
+    side: int
+    seconds: float
+    n_bytes: int
+
+
+def main() -> None:
+    """Measure every step for every raster and print the growth."""
+    asked = _options()
+    side = asked.side or (4096 if asked.full else 2048)
+    planned = task_bytes(plan_layout((side * GROWTH[-1],) * 2))
+    print_setting(raster=f"int16, blocks of 512 px, {side} px a side and larger")
+    print(f"planned for one ingest task: {planned / MIB:.0f} MiB\n")
+    found: dict[str, list[Taken]] = {}
+    for factor in GROWTH:
+        with scratch_folder(asked.scratch) as root:
+            for name, taken in measure_all(root, side * factor).items():
+                found.setdefault(name, []).append(taken)
+                print(f"{name}, {taken.side} px: {taken.n_bytes / MIB:.0f} MiB", flush=True)
+    print()
+    _report(found)
+
+
+def measure_all(root: Path, side: int) -> dict[str, Taken]:
+    """Run every step for a raster of one size."""
+    in_child(_make_archive, root, side)
+    taken = {"inventory": in_child(_measure, _scan, root, side)}
+    for name, target in (("ingest, same grid", _grid(side)), ("ingest, warped", _warped(side))):
+        folder = root / name.replace(", ", "-")
+        in_child(_prepare, root, folder, target)
+        taken[name] = in_child(_measure, _ingest, folder, side)
+    in_child(_make_forecast, root, side)
+    taken["COG"] = in_child(_measure, _export, root, side)
+    taken["verify"] = in_child(_measure, _verify, root, side)
+    return taken
+
+
+def _options() -> argparse.Namespace:
+    parser = build_parser(str(__doc__))
+    parser.add_argument(
+        "--side", type=int, help="of the smallest raster; 2048, --full 4096 [px]"
+    )
+    return parser.parse_args()
+
+
+def _measure(step: Callable[[Path], object], folder: Path, side: int) -> Taken:
+    before = held_bytes()
+    with stopwatch() as seconds:
+        step(folder)
+    return Taken(side, seconds(), peak_bytes() - before)
+
+
+def _grid(side: int) -> GeoBox:
+    return GeoBox((side, side), Affine(100, 0, 4_000_000, 0, -100, 3_500_000), "EPSG:3035")
+
+
+def _warped(side: int) -> GeoBox:
+    """Give a grid of as many pixels of another CRS, most of which meet the archive."""
+    pixel = Affine(0.0013, 0, 5.5, 0, -0.0009, 54.5)
+    return GeoBox((side, side), pixel, "EPSG:4326")
+
+
+def _make_archive(root: Path, side: int) -> None:
+    """Write one frame of noise, which no codec makes small."""
+    noise = np.random.default_rng(0).integers(0, 9999, (_PIECE_PX, _PIECE_PX), dtype=np.int16)
+    (root / "archive").mkdir()
+    profile = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate"}
+    placed = {"crs": "EPSG:3035", "transform": _grid(side).affine, "nodata": -1}
+    sides = {"height": side, "width": side, "count": 1, "dtype": "int16"}
+    path = root / "archive" / "2000.01.tif"
+    with rasterio.open(path, "w", driver="GTiff", **sides, **placed, **profile) as raster:
+        for piece in plan_layout((side, side)).blocks((side, side)):
+            for window in piece.blocks(_PIECE_PX, _PIECE_PX):
+                rows, cols = window.shape
+                raster.write(noise[:rows, :cols], 1, window=window.slices)
+
+
+def _scan(root: Path) -> None:
+    take_inventory(root / "archive", [_SOURCE], _MONTH)
+
+
+def _prepare(root: Path, folder: Path, target: GeoBox) -> None:
+    inventory = take_inventory(root / "archive", [_SOURCE], _MONTH)
+    prepare_cube(plan_ingest(inventory, target, folder / "cube.zarr"))
+
+
+def _ingest(folder: Path) -> None:
+    write_frame(folder / "cube.zarr", _SOURCE.name, "2000-01")
+
+
+def _make_forecast(root: Path, side: int) -> None:
+    variables = (ForecastVariable("v", "1"),)
+    init = parse_time("2000-01")
+    template = ForecastTemplate(_grid(side), variables, _MONTH, init, leads=1)
+    stage, rng = open_stage(root, _KEY), np.random.default_rng(0)
+    create_forecast(stage, template)
+    for window in template.planned.blocks(template.shape):
+        write_domain(stage, window, np.ones(window.shape, dtype=bool))
+        frame = rng.random(window.shape, dtype=np.float32)
+        write_forecast(stage, "v", window, frame[None])
+    finish_forecast(stage)
+
+
+def _export(root: Path) -> None:
+    export_cogs(open_stage(root, _KEY))
+
+
+def _verify(root: Path) -> None:
+    findings = check_contents(open_stage(root, _KEY))
+    if findings:
+        raise ValueError(f"the forecast is not sound ({findings}), so nothing was measured")
+
+
+def _report(found: dict[str, list[Taken]]) -> None:
+    sides = [taken.side for taken in next(iter(found.values()))]
+    header = ["step", *(f"{side} px: MiB (s)" for side in sides), "last / middle"]
+    rows = [[name, *map(_told, each), f"{_growth(each):.2f}"] for name, each in found.items()]
+    print_table(header, rows)
+    worst = max(map(_growth, found.values()))
+    told = f"{100 * (worst - 1):+.0f} %"
+    verdict("flat within 15 % from 4 x to 16 x", told, met=worst <= 1.15)
+
+
+def _told(taken: Taken) -> str:
+    return f"{taken.n_bytes / MIB:.0f} ({taken.seconds:.0f})"
+
+
+def _growth(each: list[Taken]) -> float:
+    """Compare the largest raster with the one before: the smallest fits into the caches."""
+    return each[-1].n_bytes / each[-2].n_bytes
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Statistics of the valid pixels of a frame, summed block by block."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Moments and range of what is valid; a sum over blocks.
+
+    Source: Chan, Golub and LeVeque (1979), eq. 2.1, for the sum of squares.
+    """
+
+    size: int = 0
+    """Pixels."""
+    valid: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    """Sum of the squared distances from the mean."""
+    minimum: float = np.inf
+    maximum: float = -np.inf
+
+    @classmethod
+    def of(cls, values: npt.NDArray[np.float32]) -> Statistics:
+        """Summarize one block; NaN and infinities are invalid."""
+        valid = values[np.isfinite(values)].astype(np.float64)
+        if not valid.size:
+            return cls(size=values.size)
+        mean = float(valid.mean())
+        return cls(
+            size=values.size,
+            valid=valid.size,
+            mean=mean,
+            squares=float(((valid - mean) ** 2).sum()),
+            minimum=float(valid.min()),
+            maximum=float(valid.max()),
+        )
+
+    def __add__(self, other: Statistics) -> Statistics:
+        valid = self.valid + other.valid
+        share = other.valid / valid if valid else 0.0
+        apart = other.mean - self.mean
+        return Statistics(
+            self.size + other.size,
+            valid,
+            self.mean + apart * share,
+            self.squares + other.squares + apart**2 * self.valid * share,
+            min(self.minimum, other.minimum),
+            max(self.maximum, other.maximum),
+        )
+
+    def stac(self) -> dict[str, float]:
+        """Name them as STAC does; without a valid pixel ``valid_percent`` stands alone."""
+        percent = {"valid_percent": round(100 * self.valid / self.size, 4)}
+        if not self.valid:
+            return percent
+        spread = {"minimum": self.minimum, "maximum": self.maximum}
+        middle = {"mean": self.mean, "stddev": math.sqrt(self.squares / self.valid)}
+        return spread | middle | percent
