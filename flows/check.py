@@ -8,8 +8,9 @@ from typing import Any
 
 from flows.asked import cube_of, grid_of, open_recipe
 from flows.console import console, show_sheet, show_table
-from flows.runtime import describe, worker_share
+from flows.runtime import describe
 from flows.steps.cube import build_sources, check_archive
+from flows.workers import worker_share
 from pipeline.models import ConvLSTM, count_parameters
 from pipeline.recipes import PARTS, Recipe
 from pipeline.rollout.plan import Rollout, plan_rollout

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from flows.asked import grid_of, open_recipe
 from flows.check import describe_rollout
 from flows.console import console, show_table
-from flows.runtime import describe, worker_share
+from flows.runtime import describe
+from flows.workers import worker_share
 from pipeline.rollout.plan import RolloutPlan, choose_plan, list_plans
 
 _SHOWN = 16

@@ -12,10 +12,11 @@ from typing import Any
 from flows.artifacts import ProgressPage, leave_link, leave_table
 from flows.asked import scores_of
 from flows.console import progress_bar, show_table
-from flows.runtime import worker_share
+from flows.steps.memory import measuring
 from flows.steps.pace import Pace
 from flows.steps.scores import PART
 from flows.steps.step import step
+from flows.workers import worker_share
 from pipeline.models import Reading
 from pipeline.recipes import Recipe
 from pipeline.report import write_report
@@ -136,7 +137,10 @@ def roll_tiles(job: Job, stage: Path, spread: Spread) -> None:
     """Forecast tile by tile, each with exactly the context that the network reads."""
     page, pace = ProgressPage("rollout", f"Tiles of {stage.name}"), Pace()
     batch = job.recipe.rollout.batch
-    with progress_bar("forecasting tiles") as tell:
+    with (
+        measuring("rollout", job.plan.memory, spread),
+        progress_bar("forecasting tiles") as tell,
+    ):
         for progress in roll_out(job.request, job.plan, stage, spread=spread, batch=batch):
             pace.add(progress)
             tell(progress.done, progress.total, str(pace))

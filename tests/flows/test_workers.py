@@ -1,0 +1,174 @@
+"""Who computes: local workers, and those of a scheduler that is asked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows import workers
+from flows.ingest import ingest
+from flows.plan import plan
+from flows.runtime import _local_cluster, spread_on
+from flows.supervise import Reviver
+from flows.workers import ask_scheduler, connect, worker_share
+from pipeline import on_dask
+from pipeline.budget import OWN_BYTES, USABLE, MemoryPlan, Workers
+from pipeline.on_dask import OnDask
+from pipeline.recipes import ComputeRecipe
+from tests.make import make_recipe
+
+_START_S = 60.0
+
+
+def start(what: str, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", f"distributed.cli.{what}", *options]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A scheduler with six workers of 2 GB, one of which offers a GPU, has two threads and 1 GB."""
+    file = tmp_path_factory.mktemp("cluster") / "scheduler.json"
+    here = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
+    processes = [start("dask_scheduler", "--port", "0", *here)]
+    few = ["--nworkers", "5", "--nthreads", "1", "--memory-limit", "2GB"]
+    weak = ["--nthreads", "2", "--memory-limit", "1.2GB", "--resources", "GPU=1"]
+    try:
+        end = time.monotonic() + _START_S
+        while not file.exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        address = json.loads(file.read_text())["address"]
+        processes += [start("dask_worker", *few, *here), start("dask_worker", *weak, *here)]
+        with connect(address) as client:
+            client.wait_for_workers(6, timeout=_START_S)
+        yield address
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            process.wait()
+
+
+def test_a_scheduler_is_asked_for_its_workers_and_the_weakest_of_them_decides(
+    scheduler: str,
+) -> None:
+    found = worker_share(ComputeRecipe(scheduler=scheduler, workers=2))
+    assert found == Workers(6, 1_200_000_000, OWN_BYTES, 2, scheduler, gpus=1)
+    assert str(found) == f"6 workers of {scheduler}, 1.20 GB each, 2 threads"
+    assert found.room == (int(USABLE * 1.2e9) - OWN_BYTES) // 2
+
+
+def test_a_recipe_may_take_less_of_a_cluster_than_there_is(scheduler: str) -> None:
+    capped = worker_share(ComputeRecipe(scheduler=scheduler, memory_gb=1.1))
+    assert capped.n_bytes == 1_100_000_000
+
+
+def test_a_plan_for_a_cluster_says_whose_memory_it_was_made_for(
+    scheduler: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = str(make_recipe(tmp_path, compute={"scheduler": scheduler, "workers": 2}))
+    plan(recipe, [], None, (900, 900))
+    said = capsys.readouterr().out
+    assert f"6 workers of {scheduler}, 1.20 GB each, 2 threads" in said
+    with pytest.raises(ValueError, match=r"start them with 'dask worker --memory-limit"):
+        plan(recipe, ["compute.memory_gb=0.5"], None, None)
+
+
+def test_a_scheduler_without_workers_is_refused_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_JOIN_S", 0.3)
+    file = tmp_path / "scheduler.json"
+    here = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
+    process = start("dask_scheduler", "--port", "0", *here)
+    try:
+        end = time.monotonic() + _START_S
+        while not file.exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        compute = ComputeRecipe(scheduler=json.loads(file.read_text())["address"])
+        with pytest.raises(ConnectionError, match=r"has no worker after 0\.3 s.*dask worker"):
+            worker_share(compute)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+class Asked:
+    """What a scheduler says of its workers."""
+
+    def __init__(self, **worker: object) -> None:
+        known = {"memory_limit": 0, "nthreads": 1, "resources": {}}
+        self._workers = {"tcp://a": known | worker}
+
+    def scheduler_info(self, n_workers: int) -> dict[str, object]:
+        assert n_workers == -1
+        return {"workers": self._workers}
+
+
+def test_a_worker_without_a_limit_needs_one_from_the_recipe() -> None:
+    client = Asked()
+    with pytest.raises(ValueError, match=r"has no memory limit.*compute\.memory_gb"):
+        ask_scheduler(client, ComputeRecipe(scheduler="tcp://s"))  # type: ignore[arg-type]
+    stated = ComputeRecipe(scheduler="tcp://s", memory_gb=4)
+    assert ask_scheduler(client, stated).n_bytes == 4_000_000_000  # type: ignore[arg-type]
+
+
+def test_workers_too_small_for_themselves_are_refused_before_any_starts(
+    tmp_path: Path,
+) -> None:
+    small = ["compute.workers=2", "compute.memory_gb=0.3"]
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=r"never take a task; set compute\.memory_gb=0\.7"):
+        ingest.fn(str(make_recipe(tmp_path)), small)
+    assert time.monotonic() - began < _START_S
+    assert not (tmp_path / "run" / "cube.zarr").exists()
+
+
+def test_a_refusal_names_the_memory_or_the_number_of_workers_that_would_do() -> None:
+    four = Workers(4, 10**9, own_bytes=4 * 10**8)
+    tile = MemoryPlan("a tile of 64 px", 10**9, 4 * 10**8)
+    with pytest.raises(ValueError, match=r"memory_gb=1\.8 or compute\.workers=2") as refused:
+        tile.check(four)
+    assert "needs 1.00 GB beside the 0.40 GB of a worker itself" in str(refused.value)
+    tile.check(Workers(1, int(1.8e9), own_bytes=4 * 10**8))
+
+
+def test_workers_that_hold_too_much_for_another_task_end_the_run_with_a_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(on_dask, "_PULSE_S", 0.3)
+    compute = ComputeRecipe(workers=1, threads=1, memory_gb=0.3, device="cpu")
+    with _local_cluster(compute, 1) as cluster, connect(cluster.scheduler_address) as client:
+        end = time.monotonic() + _START_S
+        while _status(client.scheduler_info(n_workers=-1)["workers"]) != {"paused"}:
+            assert time.monotonic() < end, "a worker of 300 MB should be full"
+            time.sleep(0.1)
+        spread = OnDask(client, Reviver(cluster, 1, stuck_s=1.0))
+        with pytest.raises(RuntimeError, match=r"all 1 workers hold.*wait for ever"):
+            list(spread.ordered(abs, [-1]))
+
+
+def _status(workers: dict[str, dict[str, str]]) -> set[str]:
+    return {worker["status"] for worker in workers.values()}
+
+
+def fill(n_bytes: int) -> int:
+    return len(b"x" * n_bytes)
+
+
+def test_the_most_that_a_worker_held_comes_with_its_results() -> None:
+    compute = ComputeRecipe(workers=1, threads=1, memory_gb=2, device="cpu")
+    with spread_on(compute) as spread:
+        assert list(spread.ordered(fill, [1])) == [1]
+        idle = spread.take_peak()
+        assert 0 < idle < OWN_BYTES
+        assert list(spread.each(fill, [3 * 10**8])) == [(3 * 10**8, 3 * 10**8)]
+        assert spread.take_peak() - idle == pytest.approx(3 * 10**8, rel=0.1)
+        assert spread.take_peak() == 0
