@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ from flows.asked import cube_of, grid_of, open_recipe
 from flows.console import console, show_sheet, show_table
 from flows.runtime import describe
 from flows.steps.cube import build_sources, check_archive
+from flows.steps.memory import channels_of, ingest_memory, training_memory
 from flows.workers import worker_share
+from pipeline.budget import Workers
 from pipeline.models import ConvLSTM, count_parameters
 from pipeline.recipes import PARTS, Recipe
-from pipeline.rollout.plan import Rollout, plan_rollout
+from pipeline.rollout.plan import Rollout, RolloutPlan, plan_rollout
 from pipeline.rollout.prepare import build_rollout
 from pipeline.streams.samples import Span, plan_inits
-from pipeline.streams.stack import build_stack, wanted_transforms
 from pipeline.training.build import build_shape
 from pipeline.training.track import check_track
 from stores.ingest_plan import IngestPlan, plan_ingest
@@ -49,7 +51,13 @@ def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
     check_archive(asked, found)
     plan = plan_ingest(found, grid_of(asked), cube_of(asked))
     show_sheet(f"cube {plan.path}", plan.rows(), key="variable")
-    rows = [*_cube_rows(plan), *_training_rows(asked, plan), *_rollout_rows(asked, plan)]
+    workers = worker_share(asked.compute)
+    rows = [
+        *_cube_rows(plan),
+        *_training_rows(asked, plan),
+        *_rollout_rows(asked, plan, workers),
+        *_memory_rows(asked, plan, workers),
+    ]
     show_table("plan", rows, columns=["what", "value"])
     console.print("nothing was written")
 
@@ -78,11 +86,11 @@ def _cube_rows(plan: IngestPlan) -> Rows:
 
 def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     history, training = recipe.rollout.history, recipe.training
-    network = build_shape(recipe, len(_channels(recipe)))
+    network = build_shape(recipe, len(channels_of(recipe)))
     rows = _rows(
         ("computing on", describe(recipe.compute)),
         ("network", f"{count_parameters(ConvLSTM(network))} parameters"),
-        ("channels", ", ".join(_channels(recipe))),
+        ("channels", ", ".join(channels_of(recipe))),
     )
     for part in PARTS:
         leads = recipe.rollout.leads if part == "test" else training.leads
@@ -94,15 +102,9 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     return rows + (_rows(("split", said)) if said else [])
 
 
-def _rollout_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
+def _rollout_rows(recipe: Recipe, plan: IngestPlan, workers: Workers) -> Rows:
     leads, shape = recipe.rollout.leads, (plan.grid.height, plan.grid.width)
-    rollout, stated = describe_rollout(recipe, shape), recipe.rollout
-    tiles = plan_rollout(
-        rollout,
-        worker_share(recipe.compute),
-        core_px=stated.tile_px,
-        block_leads=stated.block_leads,
-    )
+    tiles = _plan_tiles(recipe, shape, workers)
     n_bytes = leads * shape[0] * shape[1] * 4
     return _rows(
         *((f"forecast, {what}", value) for what, value in tiles.rows()),
@@ -110,14 +112,39 @@ def _rollout_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     )
 
 
+def _memory_rows(recipe: Recipe, plan: IngestPlan, workers: Workers) -> Rows:
+    """Say what the processes of every step need, and refuse what no worker has.
+
+    Raises:
+        ValueError: says the smallest change that would do.
+    """
+    shape = plan.grid.height, plan.grid.width
+    training = training_memory(recipe, shape, workers)
+    hindcasts = _plan_tiles(recipe, shape, workers, is_scored=True)
+    planned = {"ingest": ingest_memory(plan, workers), "train, reading": training.reader}
+    for one in planned.values():
+        one.check(workers)
+    planned |= {"train, learning": training.trainer, "evaluate": hindcasts.memory}
+    rows = ((f"memory, {what}", one) for what, one in planned.items())
+    return _rows(("workers", workers), *rows)
+
+
+def _plan_tiles(
+    recipe: Recipe, shape: tuple[int, int], workers: Workers, *, is_scored: bool = False
+) -> RolloutPlan:
+    rollout, stated = describe_rollout(recipe, shape), recipe.rollout
+    return plan_rollout(
+        replace(rollout, is_scored=is_scored),
+        workers,
+        core_px=stated.tile_px,
+        block_leads=rollout.leads if is_scored else stated.block_leads,
+    )
+
+
 def describe_rollout(recipe: Recipe, shape: tuple[int, int]) -> Rollout:
     """Describe the recipe's rollout on a grid of ``shape`` (y, x); no model is needed."""
-    network = build_shape(recipe, len(_channels(recipe)))
+    network = build_shape(recipe, len(channels_of(recipe)))
     return build_rollout(recipe, shape, ConvLSTM(network).reach, network, recipe.rollout.leads)
-
-
-def _channels(recipe: Recipe) -> tuple[str, ...]:
-    return build_stack(recipe, dict.fromkeys(wanted_transforms(recipe), ())).names
 
 
 def _rows(*pairs: tuple[str, Any]) -> Rows:

@@ -78,7 +78,12 @@ def describe(compute: ComputeRecipe) -> str:
 
 
 def n_threads(compute: ComputeRecipe) -> int:
-    """Count the threads of one worker's arithmetic, so that all workers share the cores."""
+    """Count the threads of one worker's arithmetic, so that all workers share the cores.
+
+    The cores of this machine say nothing of workers elsewhere, which get one thread.
+    """
+    if compute.scheduler is not None:
+        return compute.threads or 1
     return compute.threads or max(1, CPU_COUNT // max(1, compute.workers))
 
 
@@ -88,7 +93,7 @@ def own_threads(compute: ComputeRecipe) -> int:
     It trains while workers read. Threads that wait for a busy core slow all others down, so
     it takes a worker's share and leaves the rest of the cores to the workers.
     """
-    return n_threads(compute)
+    return compute.threads or max(1, CPU_COUNT // max(1, compute.workers))
 
 
 def fix_threads(threads: int) -> None:

@@ -13,7 +13,7 @@ from flows.workers import find_stuck
 log = logging.getLogger(__name__)
 
 _PATIENCE_S = 10.0  # a nanny restarts a worker in 1 to 3 s
-_STUCK_S = 20.0  # a worker that frees memory goes on within a second
+_STUCK_S = 10.0  # a worker that frees memory goes on within a second
 _ABSENT_S = 60.0  # workers elsewhere may be started anew by somebody
 _REBUILDS = 3
 
@@ -29,10 +29,9 @@ class Reviver:
     cluster: LocalCluster
     n_workers: int
     patience_s: float = _PATIENCE_S
-    stuck_s: float = _STUCK_S
     rebuilds: int = 0
     _missing_since: float | None = field(default=None, init=False)
-    _stuck: Stuck | None = field(default=None, init=False)
+    _stuck: Stuck = field(default_factory=lambda: Stuck(_STUCK_S), init=False)
 
     def __call__(self) -> None:
         """Look after the workers once.
@@ -44,7 +43,6 @@ class Reviver:
         alive = len(workers)
         if alive >= self.n_workers:
             self._missing_since = None
-            self._stuck = self._stuck or Stuck(self.stuck_s)
             self._stuck.look(find_stuck(workers))
             return
         now = time.monotonic()

@@ -111,8 +111,8 @@ class MemoryPlan:
 
     def __str__(self) -> str:
         return (
-            f"{to_gb(self.n_bytes)} {self.process}: {to_gb(self.own_bytes)} itself, "
-            f"{to_gb(self.task_bytes)} {self.task}"
+            f"{to_gb(self.n_bytes)} for {self.process}: {to_gb(self.own_bytes)} itself, "
+            f"{to_gb(self.task_bytes)} for {self.task}"
         )
 
     def check(self, workers: Workers) -> None:

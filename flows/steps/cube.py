@@ -9,7 +9,9 @@ from pathlib import Path
 from flows.artifacts import ProgressPage, leave_table
 from flows.asked import cube_of, grid_of
 from flows.console import progress_bar, show_sheet
+from flows.steps.memory import ingest_memory, measuring
 from flows.steps.step import step
+from pipeline.budget import Workers
 from pipeline.recipes import Recipe
 from pipeline.spread import Spread
 from stores import ingest, inventory
@@ -62,13 +64,15 @@ def plan_cube(recipe: Recipe, found: Inventory) -> IngestPlan:
 
 
 @step
-def write_frames(plan: IngestPlan, spread: Spread) -> list[FrameReceipt]:
+def write_frames(plan: IngestPlan, workers: Workers, spread: Spread) -> list[FrameReceipt]:
     """Write the frames that are new; a rerun skips those that are written."""
+    memory = ingest_memory(plan, workers)
+    memory.check(workers)
     ingest.prepare_cube(plan)
     frames = [(frame.variable, frame.key) for frame in plan.frames]
     page = ProgressPage("ingest", f"Frames of {plan.path}")
     receipts = []
-    with progress_bar("writing frames") as tell:
+    with measuring("ingest", memory, spread), progress_bar("writing frames") as tell:
         for _, receipt in spread.each(partial(_write, plan.path), frames):
             receipts.append(receipt)
             tell(len(receipts), len(frames))

@@ -106,7 +106,8 @@ def plan_forecast(
         scores_of(recipe, bundle.path), recipe, leads or recipe.rollout.leads
     )
     request = build_request(recipe, bundle, cube, init=init, leads=leads, calibration=margins)
-    plan = build_plan(recipe, bundle, cube, request.leads, worker_share(recipe.compute))
+    workers = worker_share(recipe.compute)
+    plan = build_plan(recipe, bundle, cube, request.leads, workers)
     job = Job(recipe, cube, bundle, request, plan)
     label, times = cube.step.label, job.template.times
     asked = [
@@ -115,7 +116,8 @@ def plan_forecast(
         ("last observed", label(request.init)),
         ("forecast", f"{label(times[0])} to {label(times[-1])}"),
     ]
-    rows = [{"what": what, "value": value} for what, value in [*asked, *plan.rows()]]
+    said = [*asked, *plan.rows(), ("workers", str(workers))]
+    rows = [{"what": what, "value": value} for what, value in said]
     show_table("plan", rows, columns=["what", "value"])
     leave_table("plan", rows, description=f"Plan of {job.key.stage_name}")
     return job

@@ -113,6 +113,8 @@ def test_workers_share_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None
     assert worker_bytes(shared) == 20 * 10**9
     assert n_threads(ComputeRecipe(workers=0)) == 8
     assert n_threads(ComputeRecipe(workers=16)) == 1
+    elsewhere = ComputeRecipe(workers=1, scheduler="tcp://127.0.0.1:1")
+    assert n_threads(elsewhere) == 1  # whose cores nobody here knows
     stated = ComputeRecipe(workers=4, threads=3, memory_gb=1.5)
     assert (n_threads(stated), worker_bytes(stated)) == (3, 1_500_000_000)
     assert describe(stated) == (

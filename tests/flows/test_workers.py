@@ -6,24 +6,25 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from distributed import get_worker
 
-from flows import workers
+from flows import supervise, workers
 from flows.ingest import ingest
 from flows.plan import plan
-from flows.runtime import _local_cluster, spread_on
-from flows.supervise import Reviver
+from flows.runtime import spread_on
 from flows.workers import ask_scheduler, connect, worker_share
 from pipeline import on_dask
-from pipeline.budget import OWN_BYTES, USABLE, MemoryPlan, Workers
-from pipeline.on_dask import OnDask
+from pipeline.budget import OWN_BYTES, USABLE, MemoryPlan, Workers, held_bytes
 from pipeline.recipes import ComputeRecipe
 from tests.make import make_recipe
 
 _START_S = 60.0
+_KEPT: list[bytes] = []
 
 
 def start(what: str, *options: str) -> subprocess.Popen[bytes]:
@@ -31,28 +32,41 @@ def start(what: str, *options: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
-@pytest.fixture(scope="module")
-def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A scheduler with six workers of 2 GB, one of which offers a GPU, has two threads and 1 GB."""
-    file = tmp_path_factory.mktemp("cluster") / "scheduler.json"
+@contextmanager
+def scheduler_in(folder: Path, *workers: Sequence[str]) -> Iterator[str]:
+    """Start a scheduler and workers as processes of their own; give the address."""
+    file = folder / "scheduler.json"
     here = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
     processes = [start("dask_scheduler", "--port", "0", *here)]
-    few = ["--nworkers", "5", "--nthreads", "1", "--memory-limit", "2GB"]
-    weak = ["--nthreads", "2", "--memory-limit", "1.2GB", "--resources", "GPU=1"]
     try:
-        end = time.monotonic() + _START_S
-        while not file.exists():
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        address = json.loads(file.read_text())["address"]
-        processes += [start("dask_worker", *few, *here), start("dask_worker", *weak, *here)]
-        with connect(address) as client:
-            client.wait_for_workers(6, timeout=_START_S)
+        address = _read_address(file)
+        processes += [start("dask_worker", *options, *here) for options in workers]
         yield address
     finally:
         for process in reversed(processes):
             process.terminate()
             process.wait()
+
+
+def _read_address(file: Path) -> str:
+    """Wait until the file is there, and whole."""
+    end = time.monotonic() + _START_S
+    while True:
+        with suppress(FileNotFoundError, json.JSONDecodeError):
+            return str(json.loads(file.read_text())["address"])
+        assert time.monotonic() < end, "the scheduler did not start"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A scheduler with five workers of 2 GB, and one of 1.2 GB with two threads and a GPU."""
+    few = ["--nworkers", "5", "--nthreads", "1", "--memory-limit", "2GB"]
+    weak = ["--nthreads", "2", "--memory-limit", "1.2GB", "--resources", "GPU=1"]
+    with scheduler_in(tmp_path_factory.mktemp("cluster"), few, weak) as address:
+        with connect(address) as client:
+            client.wait_for_workers(6, timeout=_START_S)
+        yield address
 
 
 def test_a_scheduler_is_asked_for_its_workers_and_the_weakest_of_them_decides(
@@ -84,20 +98,10 @@ def test_a_scheduler_without_workers_is_refused_after_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "_JOIN_S", 0.3)
-    file = tmp_path / "scheduler.json"
-    here = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
-    process = start("dask_scheduler", "--port", "0", *here)
-    try:
-        end = time.monotonic() + _START_S
-        while not file.exists():
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        compute = ComputeRecipe(scheduler=json.loads(file.read_text())["address"])
+    with scheduler_in(tmp_path) as address:
+        compute = ComputeRecipe(scheduler=address)
         with pytest.raises(ConnectionError, match=r"has no worker after 0\.3 s.*dask worker"):
             worker_share(compute)
-    finally:
-        process.terminate()
-        process.wait()
 
 
 class Asked:
@@ -140,23 +144,36 @@ def test_a_refusal_names_the_memory_or_the_number_of_workers_that_would_do() -> 
     tile.check(Workers(1, int(1.8e9), own_bytes=4 * 10**8))
 
 
+def fill_up(_: int) -> int:
+    """Keep so much of the worker's limit that Dask hands it nothing more."""
+    limit = int(get_worker().memory_manager.memory_limit or 0)
+    _KEPT.append(b"x" * int(0.87 * limit - held_bytes()))
+    return limit
+
+
 def test_workers_that_hold_too_much_for_another_task_end_the_run_with_a_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(on_dask, "_PULSE_S", 0.3)
-    compute = ComputeRecipe(workers=1, threads=1, memory_gb=0.3, device="cpu")
-    with _local_cluster(compute, 1) as cluster, connect(cluster.scheduler_address) as client:
-        end = time.monotonic() + _START_S
-        while _status(client.scheduler_info(n_workers=-1)["workers"]) != {"paused"}:
-            assert time.monotonic() < end, "a worker of 300 MB should be full"
-            time.sleep(0.1)
-        spread = OnDask(client, Reviver(cluster, 1, stuck_s=1.0))
+    monkeypatch.setattr(supervise, "_STUCK_S", 1.0)
+    compute = ComputeRecipe(workers=1, threads=1, memory_gb=0.8, device="cpu")
+    with spread_on(compute) as spread:
+        assert list(spread.ordered(fill_up, [0])) == [800_000_000]
         with pytest.raises(RuntimeError, match=r"all 1 workers hold.*wait for ever"):
-            list(spread.ordered(abs, [-1]))
+            list(spread.ordered(abs, range(-1000, 0)))
 
 
-def _status(workers: dict[str, dict[str, str]]) -> set[str]:
-    return {worker["status"] for worker in workers.values()}
+@pytest.mark.slow
+def test_workers_that_are_killed_as_they_start_end_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers, "OWN_BYTES", 0)  # else it would be refused
+    compute = ComputeRecipe(workers=1, threads=1, memory_gb=0.15, device="cpu")
+    with (
+        spread_on(compute) as spread,
+        pytest.raises(RuntimeError, match=r"gone after 3 restarts|died 3 times.*memory_gb"),
+    ):
+        list(spread.ordered(abs, range(-4, 0)))
 
 
 def fill(n_bytes: int) -> int:
