@@ -10,8 +10,7 @@ from typing import Any
 from flows.asked import cube_of, grid_of, open_recipe
 from flows.console import console, show_sheet, show_table
 from flows.runtime import describe
-from flows.steps.cube import build_sources, check_archive
-from flows.steps.memory import channels_of, ingest_memory, training_memory
+from flows.steps.cube import build_sources, check_archive, ingest_memory
 from flows.workers import worker_share
 from pipeline.budget import Workers
 from pipeline.models import ConvLSTM, count_parameters
@@ -19,7 +18,9 @@ from pipeline.recipes import PARTS, Recipe
 from pipeline.rollout.plan import Rollout, RolloutPlan, plan_rollout
 from pipeline.rollout.prepare import build_rollout
 from pipeline.streams.samples import Span, plan_inits
+from pipeline.streams.stack import build_stack, wanted_transforms
 from pipeline.training.build import build_shape
+from pipeline.training.cost import plan_memory
 from pipeline.training.track import check_track
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.inventory import take_inventory
@@ -86,11 +87,11 @@ def _cube_rows(plan: IngestPlan) -> Rows:
 
 def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     history, training = recipe.rollout.history, recipe.training
-    network = build_shape(recipe, len(channels_of(recipe)))
+    network = build_shape(recipe, len(_channels(recipe)))
     rows = _rows(
         ("computing on", describe(recipe.compute)),
         ("network", f"{count_parameters(ConvLSTM(network))} parameters"),
-        ("channels", ", ".join(channels_of(recipe))),
+        ("channels", ", ".join(_channels(recipe))),
     )
     for part in PARTS:
         leads = recipe.rollout.leads if part == "test" else training.leads
@@ -119,7 +120,7 @@ def _memory_rows(recipe: Recipe, plan: IngestPlan, workers: Workers) -> Rows:
         ValueError: says the smallest change that would do.
     """
     shape = plan.grid.height, plan.grid.width
-    training = training_memory(recipe, shape, workers)
+    training = plan_memory(recipe, shape, workers)
     hindcasts = _plan_tiles(recipe, shape, workers, is_scored=True)
     planned = {"ingest": ingest_memory(plan, workers), "train, reading": training.reader}
     for one in planned.values():
@@ -143,8 +144,12 @@ def _plan_tiles(
 
 def describe_rollout(recipe: Recipe, shape: tuple[int, int]) -> Rollout:
     """Describe the recipe's rollout on a grid of ``shape`` (y, x); no model is needed."""
-    network = build_shape(recipe, len(channels_of(recipe)))
+    network = build_shape(recipe, len(_channels(recipe)))
     return build_rollout(recipe, shape, ConvLSTM(network).reach, network, recipe.rollout.leads)
+
+
+def _channels(recipe: Recipe) -> tuple[str, ...]:
+    return build_stack(recipe, dict.fromkeys(wanted_transforms(recipe), ())).names
 
 
 def _rows(*pairs: tuple[str, Any]) -> Rows:

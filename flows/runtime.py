@@ -14,7 +14,7 @@ import dask.config
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, Worker, WorkerPlugin
 
-from flows.supervise import Reviver, Watch
+from flows.supervise import ABSENT_S, STUCK_S, Reviver, Watch
 from flows.workers import ask_scheduler, connect, worker_bytes, worker_share
 from pipeline.on_dask import OnDask
 from pipeline.recipes import ComputeRecipe
@@ -48,7 +48,7 @@ def spread_on(compute: ComputeRecipe) -> Iterator[Spread]:
             log.info("%s", ask_scheduler(client, compute))
             fix_threads(own_threads(compute))
             client.register_plugin(FixedThreads(threads))
-            yield OnDask(client, Watch(client))
+            yield OnDask(client, Watch(client, ABSENT_S))
     elif compute.workers == 0:
         fix_threads(own_threads(compute))
         yield InPlace()
@@ -63,7 +63,8 @@ def spread_on(compute: ComputeRecipe) -> Iterator[Spread]:
             client.register_plugin(FixedThreads(threads))
             if compute.device != "cpu":
                 client.register_plugin(OffersGpu(compute.workers))
-            yield OnDask(client, Reviver(cluster, compute.workers))
+            watch = Watch(client, STUCK_S)
+            yield OnDask(client, Reviver(cluster, compute.workers, watch))
 
 
 def describe(compute: ComputeRecipe) -> str:

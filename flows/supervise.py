@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from distributed import Client, LocalCluster
@@ -13,8 +14,10 @@ from flows.workers import find_stuck
 log = logging.getLogger(__name__)
 
 _PATIENCE_S = 10.0  # a nanny restarts a worker in 1 to 3 s
-_STUCK_S = 10.0  # a worker that frees memory goes on within a second
-_ABSENT_S = 60.0  # workers elsewhere may be started anew by somebody
+STUCK_S = 10.0
+"""Patience with full workers here: one that frees memory goes on within a second [s]."""
+ABSENT_S = 60.0
+"""Patience with workers elsewhere, which somebody may start anew [s]."""
 _REBUILDS = 3
 
 
@@ -28,22 +31,23 @@ class Reviver:
 
     cluster: LocalCluster
     n_workers: int
+    watch: Callable[[], None] | None = None
+    """Looks after the workers while all are alive."""
     patience_s: float = _PATIENCE_S
     rebuilds: int = 0
     _missing_since: float | None = field(default=None, init=False)
-    _stuck: Stuck = field(default_factory=lambda: Stuck(_STUCK_S), init=False)
 
     def __call__(self) -> None:
         """Look after the workers once.
 
         Raises:
-            RuntimeError: they were brought back too often, or none of them takes tasks.
+            RuntimeError: they were brought back too often.
         """
-        workers = self.cluster.scheduler_info["workers"]
-        alive = len(workers)
+        alive = len(self.cluster.scheduler_info["workers"])
         if alive >= self.n_workers:
             self._missing_since = None
-            self._stuck.look(find_stuck(workers))
+            if self.watch is not None:
+                self.watch()
             return
         now = time.monotonic()
         self._missing_since = self._missing_since or now
@@ -64,46 +68,17 @@ class Reviver:
         self.cluster.scale(self.n_workers)
 
 
-@dataclass
-class Stuck:
-    """End what waits for workers that will never go on.
-
-    Args:
-        patience_s: how long a reason has to last [s].
-    """
-
-    patience_s: float
-    _since: float | None = field(default=None, init=False)
-
-    def look(self, reason: str) -> None:
-        """Take note of why nothing goes on; an empty reason is none.
-
-        Raises:
-            RuntimeError: it has lasted too long.
-        """
-        if not reason:
-            self._since = None
-            return
-        now = time.monotonic()
-        self._since = self._since or now
-        if now - self._since >= self.patience_s:
-            raise RuntimeError(
-                f"{reason}, for {now - self._since:.0f} s, so the work would wait for ever; "
-                "give each more memory (compute.memory_gb, or 'dask worker --memory-limit') or "
-                "start fewer; what is done is kept"
-            )
-
-
 class Watch:
-    """Look after the workers of a scheduler elsewhere, which nobody here can restart.
+    """End what waits for workers that will never take another task.
 
     Args:
         client: connected client.
-        patience_s: how long nothing may go on [s].
+        patience_s: how long that has to last [s].
     """
 
-    def __init__(self, client: Client, patience_s: float = _ABSENT_S) -> None:
-        self._client, self._stuck = client, Stuck(patience_s)
+    def __init__(self, client: Client, patience_s: float) -> None:
+        self._client, self._patience_s = client, patience_s
+        self._since: float | None = None
 
     def __call__(self) -> None:
         """Look after the workers once.
@@ -111,4 +86,15 @@ class Watch:
         Raises:
             RuntimeError: none of them takes tasks, and has not for long.
         """
-        self._stuck.look(find_stuck(self._client.scheduler_info(n_workers=-1)["workers"]))
+        reason = find_stuck(self._client.scheduler_info(n_workers=-1)["workers"])
+        if not reason:
+            self._since = None
+            return
+        now = time.monotonic()
+        self._since = self._since or now
+        if now - self._since >= self._patience_s:
+            raise RuntimeError(
+                f"{reason}, for {now - self._since:.0f} s, so the work would wait for ever; "
+                "give each more memory (compute.memory_gb, or 'dask worker --memory-limit') or "
+                "start fewer; what is done is kept"
+            )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from flows.artifacts import ProgressPage, leave_table
 from flows.asked import cube_of, grid_of
 from flows.console import progress_bar, show_sheet
-from flows.steps.memory import ingest_memory, measuring
+from flows.steps import work
+from flows.steps.memory import measuring
 from flows.steps.step import step
-from pipeline.budget import Workers
+from pipeline.budget import MemoryPlan, Workers
 from pipeline.recipes import Recipe
 from pipeline.spread import Spread
 from stores import ingest, inventory
@@ -21,8 +21,8 @@ from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.inventory import Inventory
 from stores.times import Time, parse_time
 
-Frame = tuple[str, str]
-"""Variable and key of a frame."""
+_FRAME_COPIES = 6
+"""Frames that the writing of one takes: read, warped, clipped, encoded; measured."""
 
 
 @step
@@ -73,7 +73,7 @@ def write_frames(plan: IngestPlan, workers: Workers, spread: Spread) -> list[Fra
     page = ProgressPage("ingest", f"Frames of {plan.path}")
     receipts = []
     with measuring("ingest", memory, spread), progress_bar("writing frames") as tell:
-        for _, receipt in spread.each(partial(_write, plan.path), frames):
+        for _, receipt in spread.each(partial(work.write_frame, plan.path), frames):
             receipts.append(receipt)
             tell(len(receipts), len(frames))
             page.tell(len(receipts), len(frames))
@@ -84,6 +84,11 @@ def write_frames(plan: IngestPlan, workers: Workers, spread: Spread) -> list[Fra
 def commit(plan: IngestPlan, receipts: Sequence[FrameReceipt]) -> str:
     """Make all new frames visible at once; return the cube's version."""
     return ingest.commit_cube(plan, receipts)
+
+
+def ingest_memory(plan: IngestPlan, workers: Workers) -> MemoryPlan:
+    """Plan the memory of an ingest, which brings whole frames onto the cube's grid."""
+    return MemoryPlan("a frame", _FRAME_COPIES * plan.frame_bytes, workers.own_bytes)
 
 
 def build_sources(recipe: Recipe) -> list[SourceVariable]:
@@ -103,10 +108,6 @@ def build_sources(recipe: Recipe) -> list[SourceVariable]:
         )
         for name, variable in recipe.archive.variables.items()
     ]
-
-
-def _write(cube: Path, frame: Frame) -> FrameReceipt:
-    return ingest.write_frame(cube, *frame)
 
 
 def _time(text: str | None) -> Time | None:

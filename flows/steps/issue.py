@@ -12,6 +12,7 @@ from typing import Any
 from flows.artifacts import ProgressPage, leave_link, leave_table
 from flows.asked import scores_of
 from flows.console import progress_bar, show_table
+from flows.steps import work
 from flows.steps.memory import measuring
 from flows.steps.pace import Pace
 from flows.steps.scores import PART
@@ -159,7 +160,7 @@ def export_cogs(job: Job, stage: Path, spread: Spread) -> None:
         return
     names = list(cog.list_cogs(open_forecast(stage / FORECAST)))
     with progress_bar("writing COGs") as tell:
-        for done, _ in enumerate(spread.each(partial(_export, stage), names), start=1):
+        for done, _ in enumerate(spread.each(partial(work.export_cog, stage), names), start=1):
             tell(done, len(names))
 
 
@@ -208,7 +209,3 @@ def _how_made(job: Job, stage: Path) -> dict[str, Any]:
     if job.plan.mode == "blend":
         return describe_blend(job.request, job.plan, stage)
     return {"rollout": "exact: equals the forecast of the whole grid in one piece"}
-
-
-def _export(stage: Path, name: str) -> str:
-    return cog.export_cog(open_forecast(stage / FORECAST), name).name

@@ -7,16 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flows.artifacts import leave_table
-from pipeline.budget import MemoryPlan, Workers, peak_bytes, reset_peak, to_gb
-from pipeline.recipes import Recipe
+from pipeline.budget import MemoryPlan, peak_bytes, reset_peak, to_gb
 from pipeline.spread import Spread
-from pipeline.streams.stack import build_stack, wanted_transforms
-from pipeline.training.build import build_shape
-from pipeline.training.cost import TrainingMemory, plan_memory
-from stores.ingest_plan import IngestPlan
-
-_FRAME_COPIES = 6
-"""Frames that the writing of one takes: read, warped, clipped, encoded; measured."""
 
 log = logging.getLogger(__name__)
 
@@ -68,19 +60,3 @@ def _row(planned: MemoryPlan, measured: int) -> dict[str, str]:
         "planned": to_gb(planned.n_bytes),
         "measured": to_gb(measured),
     }
-
-
-def ingest_memory(plan: IngestPlan, workers: Workers) -> MemoryPlan:
-    """Plan the memory of an ingest, which brings whole frames onto the cube's grid."""
-    return MemoryPlan("a frame", _FRAME_COPIES * plan.frame_bytes, workers.own_bytes)
-
-
-def training_memory(recipe: Recipe, shape: tuple[int, int], workers: Workers) -> TrainingMemory:
-    """Plan the memory of a training on a grid of ``shape`` (y, x); no cube is needed."""
-    network = build_shape(recipe, len(channels_of(recipe)))
-    return plan_memory(recipe, network, shape, workers)
-
-
-def channels_of(recipe: Recipe) -> tuple[str, ...]:
-    """Name the channels that a recipe asks for."""
-    return build_stack(recipe, dict.fromkeys(wanted_transforms(recipe), ())).names

@@ -5,12 +5,13 @@ from __future__ import annotations
 from flows.artifacts import ProgressPage, leave_link
 from flows.asked import cube_of, logs_of, models_of
 from flows.console import progress_bar
-from flows.steps.memory import measuring, training_memory
+from flows.steps.memory import measuring
 from flows.steps.step import step
 from flows.workers import worker_share
 from pipeline.recipes import Recipe
 from pipeline.spread import Spread
 from pipeline.training.bundle import CURVES, PARTS_MAP, train_bundle
+from pipeline.training.cost import plan_memory
 from stores.bundle import Bundle
 from stores.cube import Cube
 
@@ -25,7 +26,7 @@ def train_model(recipe: Recipe, spread: Spread, label: str = "") -> Bundle:
     folders = models_of(recipe), logs_of(recipe, label)
     page = ProgressPage("training", f"Epochs of {recipe.name} {label}".strip())
     workers, grid = worker_share(recipe.compute), Cube.open(cube_of(recipe)).grid
-    memory = training_memory(recipe, (grid.height, grid.width), workers)
+    memory = plan_memory(recipe, (grid.height, grid.width), workers)
     memory.reader.check(workers)
     with (
         measuring("training", memory.reader, spread, here=memory.trainer),

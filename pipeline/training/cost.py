@@ -10,7 +10,9 @@ from pipeline.recipes import Recipe
 from pipeline.spread import free_bytes
 from pipeline.streams.fields import field_blocks
 from pipeline.streams.loader import READ_BYTES, WORKER_BYTES
+from pipeline.streams.stack import build_stack, wanted_transforms
 from pipeline.streams.statistics import FRAMES_AT_ONCE
+from pipeline.training.build import build_shape
 
 _FLOAT, _PIXEL_BYTES = 4, 5  # a decoded pixel is float32 and whether it is valid
 _COPIES = 3  # of samples on their way: cut, sent, joined
@@ -28,10 +30,10 @@ class TrainingMemory:
     trainer: MemoryPlan
 
 
-def plan_memory(
-    recipe: Recipe, network: ConvLSTMShape, shape: tuple[int, int], workers: Workers
-) -> TrainingMemory:
-    """Plan the memory of a training on a grid of ``shape`` (y, x)."""
+def plan_memory(recipe: Recipe, shape: tuple[int, int], workers: Workers) -> TrainingMemory:
+    """Plan the memory of a training on a grid of ``shape`` (y, x); no cube is needed."""
+    stack = build_stack(recipe, dict.fromkeys(wanted_transforms(recipe), ()))
+    network = build_shape(recipe, len(stack.names))
     task = max(_fit_bytes(recipe, shape), _COPIES * READ_BYTES)
     decoded = _decoded_bytes(recipe, network, shape)
     # Slabs are kept in half of what a worker has left, see ``streams/loader.py``.

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from distributed import get_worker
 
-from flows import supervise, workers
+from flows import runtime, workers
 from flows.ingest import ingest
 from flows.plan import plan
 from flows.runtime import spread_on
@@ -60,12 +60,12 @@ def _read_address(file: Path) -> str:
 
 @pytest.fixture(scope="module")
 def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A scheduler with five workers of 2 GB, and one of 1.2 GB with two threads and a GPU."""
-    few = ["--nworkers", "5", "--nthreads", "1", "--memory-limit", "2GB"]
-    weak = ["--nthreads", "2", "--memory-limit", "1.2GB", "--resources", "GPU=1"]
-    with scheduler_in(tmp_path_factory.mktemp("cluster"), few, weak) as address:
+    """A scheduler with a worker of 2 GB, and one of 1.2 GB with two threads and a GPU."""
+    strong = ["--no-nanny", "--nthreads", "1", "--memory-limit", "2GB"]
+    weak = [*strong[:1], "--nthreads", "2", "--memory-limit", "1.2GB", "--resources", "GPU=1"]
+    with scheduler_in(tmp_path_factory.mktemp("cluster"), strong, weak) as address:
         with connect(address) as client:
-            client.wait_for_workers(6, timeout=_START_S)
+            client.wait_for_workers(2, timeout=_START_S)
         yield address
 
 
@@ -73,8 +73,8 @@ def test_a_scheduler_is_asked_for_its_workers_and_the_weakest_of_them_decides(
     scheduler: str,
 ) -> None:
     found = worker_share(ComputeRecipe(scheduler=scheduler, workers=2))
-    assert found == Workers(6, 1_200_000_000, OWN_BYTES, 2, scheduler, gpus=1)
-    assert str(found) == f"6 workers of {scheduler}, 1.20 GB each, 2 threads"
+    assert found == Workers(2, 1_200_000_000, OWN_BYTES, 2, scheduler, gpus=1)
+    assert str(found) == f"2 workers of {scheduler}, 1.20 GB each, 2 threads"
     assert found.room == (int(USABLE * 1.2e9) - OWN_BYTES) // 2
 
 
@@ -89,7 +89,7 @@ def test_a_plan_for_a_cluster_says_whose_memory_it_was_made_for(
     recipe = str(make_recipe(tmp_path, compute={"scheduler": scheduler, "workers": 2}))
     plan(recipe, [], None, (900, 900))
     said = capsys.readouterr().out
-    assert f"6 workers of {scheduler}, 1.20 GB each, 2 threads" in said
+    assert f"2 workers of {scheduler}, 1.20 GB each, 2 threads" in said
     with pytest.raises(ValueError, match=r"start them with 'dask worker --memory-limit"):
         plan(recipe, ["compute.memory_gb=0.5"], None, None)
 
@@ -155,7 +155,7 @@ def test_workers_that_hold_too_much_for_another_task_end_the_run_with_a_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(on_dask, "_PULSE_S", 0.3)
-    monkeypatch.setattr(supervise, "_STUCK_S", 1.0)
+    monkeypatch.setattr(runtime, "STUCK_S", 1.0)
     compute = ComputeRecipe(workers=1, threads=1, memory_gb=0.8, device="cpu")
     with spread_on(compute) as spread:
         assert list(spread.ordered(fill_up, [0])) == [800_000_000]
