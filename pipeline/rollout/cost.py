@@ -9,6 +9,7 @@ from pipeline.streams.fields import KEPT_BYTES
 
 _FLOAT = 4  # bytes
 _HEAD_TAPS = 9
+_WORKSPACE = 110  # percent: what libraries hold beside arrays; measured
 _SCORED_FRAMES = 24  # float32 maps of one lead; measured
 
 
@@ -48,7 +49,7 @@ def rollout_bytes(n_px: int, network: ConvLSTMShape, *, leads: int, members: int
     layer = history * (network.channels + 6 * widest) + 12 * widest
     carried = 2 * sum(network.hidden) if network.memory == "carried" else 0
     kept = members * (3 * leads * network.outputs + carried)
-    return _FLOAT * n_px * (inputs + encoded + layer + kept)
+    return _FLOAT * n_px * (inputs + encoded + layer + kept) * _WORKSPACE // 100
 
 
 def kept_bytes(n_px: int, n_fields: int, n_tiles: int) -> int:
