@@ -45,7 +45,7 @@ def spread_on(compute: ComputeRecipe) -> Iterator[Spread]:
     keep_memory()
     if compute.scheduler is not None:
         with connect(compute.scheduler) as client:
-            log.info("%s", ask_scheduler(client, compute))
+            log.info("planned for %s", ask_scheduler(client, compute))
             fix_threads(own_threads(compute))
             client.register_plugin(FixedThreads(threads))
             yield OnDask(client, Watch(client, ABSENT_S))

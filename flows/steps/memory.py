@@ -46,8 +46,8 @@ def _say(planned: MemoryPlan, measured: int) -> None:
         log.info("%s", planned.compare(measured))
         return
     log.warning(
-        "%s: more than was planned, so a worker with less memory would have been killed; "
-        "lower rollout.tile_px or training.patch_px, or leave room in compute.memory_gb",
+        "%s: more than was planned, so a worker whose memory just holds the plan would be "
+        "killed; leave room in compute.memory_gb, or take smaller tiles or patches",
         planned.compare(measured),
     )
 
