@@ -32,9 +32,10 @@ from benchmarks.common.measure import (
 )
 from benchmarks.common.rollout import describe_plan, plan_case, run_plan
 from flows.runtime import spread_on
+from pipeline.budget import Workers
 from pipeline.models import ConvLSTM, ConvLSTMShape
 from pipeline.recipes import ComputeRecipe
-from pipeline.rollout.plan import Rollout, RolloutPlan, Workers, plan_rollout
+from pipeline.rollout.plan import Rollout, RolloutPlan, plan_rollout
 from pipeline.tiling.plan import Tile
 
 NATION = (17_111, 40_000)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from flows.asked import cube_of, grid_of, open_recipe
 from flows.console import console, show_sheet, show_table
-from flows.runtime import describe, own_threads, worker_share
-from flows.steps.cube import build_sources, check_archive
+from flows.runtime import describe, own_threads
+from flows.steps.cube import build_sources, check_archive, ingest_memory
+from flows.workers import worker_share
+from pipeline.budget import Workers
 from pipeline.models import ConvLSTM, count_parameters
 from pipeline.recipes import PARTS, Recipe, date_recipe
-from pipeline.rollout.plan import Rollout, plan_rollout
+from pipeline.rollout.plan import Rollout, RolloutPlan, plan_rollout
 from pipeline.rollout.prepare import build_rollout
 from pipeline.streams.availability import Availability
 from pipeline.streams.samples import Span
 from pipeline.streams.stack import outline_stack
 from pipeline.training.arithmetic import expect_arithmetic
 from pipeline.training.build import build_shape
+from pipeline.training.cost import plan_memory
 from pipeline.training.plan import plan_part
 from pipeline.training.track import check_track
 from stores.ingest_plan import IngestPlan, plan_ingest
@@ -53,7 +57,13 @@ def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
     newest = max(plan.inputs.variables[asked.target.variable].frames)
     asked = date_recipe(asked, parse_time(newest))
     show_sheet(f"cube {plan.path}", plan.rows(), key="variable")
-    rows = [*_cube_rows(plan), *_training_rows(asked, plan), *_rollout_rows(asked, plan)]
+    workers = worker_share(asked.compute)
+    rows = [
+        *_cube_rows(plan),
+        *_training_rows(asked, plan),
+        *_rollout_rows(asked, plan, workers),
+        *_memory_rows(asked, plan, workers),
+    ]
     show_table("plan", rows, columns=["what", "value"])
     console.print("nothing was written")
 
@@ -121,23 +131,46 @@ def _span(recipe: Recipe) -> Span:
     return Span(recipe.rollout.history, recipe.rollout.leads)
 
 
-def _rollout_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
+def _rollout_rows(recipe: Recipe, plan: IngestPlan, workers: Workers) -> Rows:
     leads, shape = recipe.rollout.leads, (plan.grid.height, plan.grid.width)
-    rollout, stated = describe_rollout(recipe, shape), recipe.rollout
-    tiles = plan_rollout(
-        rollout,
-        worker_share(recipe.compute),
-        core_px=stated.tile_px,
-        block_leads=stated.block_leads,
-    )
+    tiles = _plan_tiles(recipe, shape, workers)
     n_bytes = leads * shape[0] * shape[1] * 4
-    further = "".join(f", {name}" for name in stated.bundles)
+    further = "".join(f", {name}" for name in recipe.rollout.bundles)
     return _rows(
         ("forecast, models", f"current bundle of {recipe.name}{further}"),
-        ("forecast, members", stated.members),
+        ("forecast, members", recipe.rollout.members),
         *((f"forecast, {what}", value) for what, value in init_rows(recipe, plan.dates)),
         *((f"forecast, {what}", value) for what, value in tiles.rows()),
         ("forecast, bytes", f"{n_bytes / 1e6:.1f} MB before compression, {leads} COGs"),
+    )
+
+
+def _memory_rows(recipe: Recipe, plan: IngestPlan, workers: Workers) -> Rows:
+    """Say what the processes of every step need, and refuse what no worker has.
+
+    Raises:
+        ValueError: says the smallest change that would do.
+    """
+    shape = plan.grid.height, plan.grid.width
+    training = plan_memory(recipe, shape, workers)
+    hindcasts = _plan_tiles(recipe, shape, workers, is_scored=True)
+    planned = {"ingest": ingest_memory(plan, workers), "train, reading": training.reader}
+    for one in planned.values():
+        one.check(workers)
+    planned |= {"train, learning": training.trainer, "evaluate": hindcasts.memory}
+    rows = ((f"memory, {what}", one) for what, one in planned.items())
+    return _rows(("workers", workers), *rows)
+
+
+def _plan_tiles(
+    recipe: Recipe, shape: tuple[int, int], workers: Workers, *, is_scored: bool = False
+) -> RolloutPlan:
+    rollout, stated = describe_rollout(recipe, shape), recipe.rollout
+    return plan_rollout(
+        replace(rollout, is_scored=is_scored),
+        workers,
+        core_px=stated.tile_px,
+        block_leads=rollout.leads if is_scored else stated.block_leads,
     )
 
 

@@ -10,6 +10,7 @@ from flows.asked import open_recipe
 from flows.naming import run_name
 from flows.runtime import spread_on
 from flows.steps import cube
+from flows.workers import worker_share
 from stores.lease import lease
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def ingest(recipe: str, overrides: list[str] | None = None, root: str | None = N
     cube.check_archive(asked, found)
     with lease(asked.root, "cube", wait_s=_WAIT_S), spread_on(asked.compute) as spread:
         plan = cube.plan_cube(asked, found)
-        receipts = cube.write_frames(plan, spread)
+        receipts = cube.write_frames(plan, worker_share(asked.compute), spread)
         version = cube.commit(plan, receipts)
     if plan.is_empty:
         log.info("nothing new: cube %s has version %s", plan.path, version)

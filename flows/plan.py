@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from flows.asked import grid_of, open_recipe
 from flows.check import describe_rollout, init_rows
 from flows.console import console, show_table
-from flows.runtime import describe, worker_share
+from flows.runtime import describe
 from flows.steps.cube import find_dates
+from flows.workers import worker_share
+from pipeline.budget import to_gb
 from pipeline.rollout.plan import RolloutPlan, choose_plan, list_plans
 
 _SHOWN = 16
@@ -40,6 +42,7 @@ def plan(
     plans = list_plans(rollout, workers, core_px=stated.tile_px, block_leads=stated.block_leads)
     fitting = [other for other in plans if other.fits(workers)]
     console.print(f"computing on {describe(asked.compute)}", highlight=False)
+    console.print(f"planned for {workers}", highlight=False)
     shown = sorted(fitting, key=lambda other: other.seconds)[:_SHOWN]
     show_table(
         f"plans for {rollout.shape[0]} x {rollout.shape[1]} px, {rollout.leads} leads and "
@@ -51,7 +54,8 @@ def plan(
         most = max(other.tile_bytes for other in plans)
         console.print(
             f"{len(plans) - len(fitting)} of {len(plans)} plans need more than the "
-            f"{workers.n_bytes / 1e9:.3g} GB of a worker (up to {most / 1e9:.3g} GB)",
+            f"{to_gb(max(0, workers.room))} that a worker has beside itself (up to "
+            f"{to_gb(most)})",
             highlight=False,
         )
     choose_plan(plans, workers)  # the first one shown; refuses when none fits
@@ -79,7 +83,7 @@ def _row(plan: RolloutPlan, *, is_chosen: bool) -> dict[str, str]:
         "halo [px]": str(plan.halo_px),
         "redundant work": f"{plan.redundancy:.2f} x",
         "reads [GB]": f"{plan.read_bytes / 1e9:.3g}",
-        "memory [MiB]": f"{plan.tile_bytes / 2**20:.0f}",
+        "memory of a worker": to_gb(plan.memory.n_bytes),
         "tasks": str(plan.n_tasks),
         "estimate [s]": f"{plan.seconds:.3g}",
         "": "chosen: least estimated time" if is_chosen else "",

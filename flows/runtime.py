@@ -7,29 +7,23 @@ import importlib.util
 import logging
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 
 import dask.config
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, Worker, WorkerPlugin
-from distributed.system import MEMORY_LIMIT
 
+from flows.supervise import ABSENT_S, STUCK_S, Reviver, Watch
+from flows.workers import ask_scheduler, connect, worker_bytes, worker_share
 from pipeline.on_dask import OnDask
 from pipeline.recipes import ComputeRecipe
 from pipeline.rollout.device import count_gpus
-from pipeline.rollout.plan import Workers
 from pipeline.spread import InPlace, Spread
 from pipeline.together import GPU
 
 log = logging.getLogger(__name__)
 
-_WORKERS_SHARE = 0.8  # of the memory; the rest stays for the flow itself
-_PATIENCE_S = 10.0  # a nanny restarts a worker in 1 to 3 s
-_REBUILDS = 3
-_CONNECT_S = 30
 # By default glibc gives every large array back to the kernel and asks for it anew: half of the
 # processor time of a network in a worker. Kept, its forward and backward pass took 0.47 of it.
 # By the numbers of malloc.h: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_ARENA_MAX, else every
@@ -50,14 +44,16 @@ def spread_on(compute: ComputeRecipe) -> Iterator[Spread]:
     log.info("computing on %s", describe(compute))
     keep_memory()
     if compute.scheduler is not None:
-        with _connect(compute.scheduler) as client:
+        with connect(compute.scheduler) as client:
+            log.info("planned for %s", ask_scheduler(client, compute))
             fix_threads(own_threads(compute))
             client.register_plugin(FixedThreads(threads))
-            yield OnDask(client)
+            yield OnDask(client, Watch(client, ABSENT_S))
     elif compute.workers == 0:
         fix_threads(own_threads(compute))
         yield InPlace()
     else:
+        worker_share(compute)  # refuses before anything starts
         # Else batches would pass through the scheduler: streams were up to half as fast.
         with (
             _local_cluster(compute, threads) as cluster,
@@ -67,7 +63,8 @@ def spread_on(compute: ComputeRecipe) -> Iterator[Spread]:
             client.register_plugin(FixedThreads(threads))
             if compute.device != "cpu":
                 client.register_plugin(OffersGpu(compute.workers))
-            yield OnDask(client, Reviver(cluster, compute.workers))
+            watch = Watch(client, STUCK_S)
+            yield OnDask(client, Reviver(cluster, compute.workers, watch))
 
 
 def describe(compute: ComputeRecipe) -> str:
@@ -82,7 +79,12 @@ def describe(compute: ComputeRecipe) -> str:
 
 
 def n_threads(compute: ComputeRecipe) -> int:
-    """Count the threads of one worker's arithmetic, so that all workers share the cores."""
+    """Count the threads of one worker's arithmetic, so that all workers share the cores.
+
+    The cores of this machine say nothing of workers elsewhere, which get one thread.
+    """
+    if compute.scheduler is not None:
+        return compute.threads or 1
     return compute.threads or max(1, CPU_COUNT // max(1, compute.workers))
 
 
@@ -92,19 +94,7 @@ def own_threads(compute: ComputeRecipe) -> int:
     It trains while workers read. Threads that wait for a busy core slow all others down, so
     it takes a worker's share and leaves the rest of the cores to the workers.
     """
-    return n_threads(compute)
-
-
-def worker_bytes(compute: ComputeRecipe) -> int:
-    """Give the memory of one worker [bytes]."""
-    if compute.memory_gb is not None:
-        return int(compute.memory_gb * 1e9)
-    return int(MEMORY_LIMIT * _WORKERS_SHARE / max(1, compute.workers))
-
-
-def worker_share(compute: ComputeRecipe) -> Workers:
-    """Give the number of workers and the memory of each [bytes]: what tiles are planned for."""
-    return Workers(max(1, compute.workers), worker_bytes(compute))
+    return compute.threads or max(1, CPU_COUNT // max(1, compute.workers))
 
 
 def fix_threads(threads: int) -> None:
@@ -173,49 +163,6 @@ def _is_no_goodbye(record: logging.LogRecord) -> bool:
     return "during heartbeat" not in record.getMessage()
 
 
-@dataclass
-class Reviver:
-    """Bring back workers that a local cluster has given up.
-
-    A worker that dies faster than it restarts is never started again, and the work would wait
-    for ever. Called now and then while nothing finishes.
-    """
-
-    cluster: LocalCluster
-    n_workers: int
-    patience_s: float = _PATIENCE_S
-    rebuilds: int = 0
-    _missing_since: float | None = field(default=None, init=False)
-
-    def __call__(self) -> None:
-        """Look after the workers once.
-
-        Raises:
-            RuntimeError: they were brought back too often.
-        """
-        alive = len(self.cluster.scheduler_info["workers"])
-        if alive >= self.n_workers:
-            self._missing_since = None
-            return
-        now = time.monotonic()
-        self._missing_since = self._missing_since or now
-        if now - self._missing_since >= self.patience_s:
-            self._rebuild(alive)
-
-    def _rebuild(self, alive: int) -> None:
-        if self.rebuilds >= _REBUILDS:
-            raise RuntimeError(
-                f"{self.n_workers - alive} of {self.n_workers} workers are gone after "
-                f"{self.rebuilds} restarts, so the work cannot go on; give each more memory "
-                "(compute.memory_gb) or start fewer (compute.workers)"
-            )
-        self.rebuilds += 1
-        self._missing_since = None
-        log.warning("%d of %d workers are alive; starting all anew", alive, self.n_workers)
-        self.cluster.scale(0)
-        self.cluster.scale(self.n_workers)
-
-
 @contextmanager
 def _local_cluster(compute: ComputeRecipe, threads: int) -> Iterator[LocalCluster]:
     has_dashboard = importlib.util.find_spec("bokeh") is not None
@@ -235,17 +182,6 @@ def _local_cluster(compute: ComputeRecipe, threads: int) -> Iterator[LocalCluste
         if has_dashboard:
             log.info("Dask dashboard: %s", cluster.dashboard_link)
         yield cluster
-
-
-def _connect(address: str) -> Client:
-    try:
-        return Client(address, timeout=_CONNECT_S)
-    except (OSError, TimeoutError) as error:
-        raise ConnectionError(
-            f"compute.scheduler={address!r} did not answer within {_CONNECT_S} s ({error}), so "
-            "there is nowhere to compute; start it, or leave compute.scheduler out for local "
-            "workers"
-        ) from None
 
 
 def _worker_settings(threads: int) -> dict[str, str]:

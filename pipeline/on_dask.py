@@ -10,9 +10,12 @@ from concurrent.futures import CancelledError
 from functools import partial
 from itertools import islice
 from typing import Any, Generic
+from uuid import uuid4
 
+from dask.utils import funcname
 from distributed import Client, Future, KilledWorker, wait
 
+from pipeline.budget import Answer, Peak, measured
 from pipeline.spread import IN_FLIGHT, Item, Result
 from pipeline.together import GPU, Line, Seat, Together
 
@@ -29,20 +32,30 @@ class OnDask:
         client: connected client.
         revive: called when workers are missing; brings them back.
         on_gpu: whether only workers that have a GPU take items.
+        peak: notes the most that a worker held.
     """
 
     shares_memory = False
 
     def __init__(
-        self, client: Client, revive: Callable[[], None] | None = None, on_gpu: bool = False
+        self,
+        client: Client,
+        revive: Callable[[], None] | None = None,
+        on_gpu: bool = False,
+        peak: Peak | None = None,
     ) -> None:
         self._client = client
         self._revive = revive
         self._on_gpu = on_gpu
+        self._peak = peak or Peak()
 
     def with_gpu(self, needed: bool) -> OnDask:
         """Give this place, or where a GPU is ``needed`` the workers that have one."""
-        return OnDask(self._client, self._revive, on_gpu=True) if needed else self
+        return OnDask(self._client, self._revive, True, self._peak) if needed else self
+
+    def take_peak(self) -> int:
+        """Give the most that a worker held while it computed, since the last call [B]."""
+        return self._peak.take()
 
     @property
     def n_workers(self) -> int:
@@ -56,7 +69,7 @@ class OnDask:
         start, rest = partial(self._start, function), iter(items)
         window = deque(map(start, islice(rest, self._width())))
         while window:
-            yield window[0].result()
+            yield self._peak.note(window[0].result())
             window.popleft()
             window.extend(map(start, islice(rest, 1)))
 
@@ -69,7 +82,7 @@ class OnDask:
         while running:
             for future in self._finished(list(running)):
                 item = running.pop(future)
-                yield item.item, item.result()
+                yield item.item, self._peak.note(item.result())
                 for following in islice(rest, 1):
                     started = start(following)
                     running[started.future] = started
@@ -106,7 +119,11 @@ class OnDask:
 
     def _start(self, function: Callable[[Item], Result], item: Item) -> _Running[Item, Result]:
         resources = {GPU: 1} if self._on_gpu else None
-        submit = partial(self._client.submit, function, item, pure=False, resources=resources)
+
+        def submit() -> Future[Any]:
+            key = f"{funcname(function)}-{uuid4()}"  # what the dashboard shows
+            return self._client.submit(measured, function, item, key=key, resources=resources)
+
         return _Running(submit, item, self._finished)
 
     def _finished(self, futures: list[Future[Any]]) -> set[Future[Any]]:
@@ -148,8 +165,8 @@ class _Running(Generic[Item, Result]):
         self._submit, self._finished = submit, finished
         self.future: Future[Any] = submit()
 
-    def result(self) -> Result:
-        """Wait for the result.
+    def result(self) -> Answer[Result]:
+        """Wait for the result, and for what its worker held.
 
         Raises:
             RuntimeError: workers died again and again over this item.

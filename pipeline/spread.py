@@ -16,6 +16,7 @@ import psutil
 from distributed import get_worker
 from distributed.system import MEMORY_LIMIT
 
+from pipeline.budget import held_bytes, peak_bytes, reset_peak
 from pipeline.together import Line, Seat
 
 Item = TypeVar("Item")
@@ -35,6 +36,9 @@ class Spread(Protocol):
     @property
     def n_workers(self) -> int:
         """How many items run at the same time."""
+
+    def take_peak(self) -> int:
+        """Give the most that a process held that computed here since the last call [B]."""
 
     def with_gpu(self, needed: bool) -> Spread:
         """Give this place, or where a GPU is ``needed`` the part of it that has one.
@@ -77,8 +81,7 @@ def free_bytes() -> int:
     A Dask worker has a limit of its own, beyond which it is killed; others may have that of
     their container.
     """
-    own = int(psutil.Process().memory_info().rss)
-    return max(0, min(int(psutil.virtual_memory().available), _limit() - own))
+    return max(0, min(int(psutil.virtual_memory().available), _limit() - held_bytes()))
 
 
 def _limit() -> int:
@@ -91,6 +94,12 @@ def _limit() -> int:
 
 class Alone:
     """A place with one process: nothing runs there at the same time."""
+
+    def take_peak(self) -> int:
+        """Give the most that this process held since the last call [B]."""
+        n_bytes = peak_bytes()
+        reset_peak()
+        return n_bytes
 
     def with_gpu(self, needed: bool) -> Self:
         """Give this place: a process computes on the GPU that it sees."""

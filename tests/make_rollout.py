@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline.budget import Workers
 from pipeline.metrics.calibration import Calibration
 from pipeline.recipes import Recipe, load_recipe
 from pipeline.rollout.engine import roll_out
-from pipeline.rollout.plan import RolloutPlan, Workers
+from pipeline.rollout.plan import RolloutPlan
 from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.rollout.products import list_products
 from pipeline.rollout.request import Request

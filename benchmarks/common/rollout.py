@@ -6,9 +6,10 @@ from pathlib import Path
 
 from benchmarks.common.case import Case
 from benchmarks.common.measure import stopwatch
+from pipeline.budget import Workers
 from pipeline.models import ConvLSTM
 from pipeline.rollout.engine import roll_out
-from pipeline.rollout.plan import Rollout, RolloutPlan, Workers, plan_rollout
+from pipeline.rollout.plan import Rollout, RolloutPlan, plan_rollout
 from pipeline.spread import Spread
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 from flows.artifacts import ProgressPage, leave_table
 from flows.asked import cube_of, grid_of
 from flows.console import progress_bar, show_sheet
+from flows.steps import work
+from flows.steps.memory import measuring
 from flows.steps.step import step
+from pipeline.budget import MemoryPlan, Workers
 from pipeline.recipes import Recipe
 from pipeline.spread import Spread
 from stores import ingest, inventory
@@ -17,12 +19,9 @@ from stores.archive import SourceVariable
 from stores.cube import Cube
 from stores.errors import ArchiveError
 from stores.ingest import FrameReceipt
-from stores.ingest_plan import IngestPlan, plan_ingest
+from stores.ingest_plan import IngestPlan, plan_ingest, task_bytes
 from stores.inventory import Inventory
 from stores.times import Time, Times, parse_time
-
-Frame = tuple[str, str]
-"""Variable and key of a frame."""
 
 
 @step
@@ -64,14 +63,16 @@ def plan_cube(recipe: Recipe, found: Inventory) -> IngestPlan:
 
 
 @step
-def write_frames(plan: IngestPlan, spread: Spread) -> list[FrameReceipt]:
+def write_frames(plan: IngestPlan, workers: Workers, spread: Spread) -> list[FrameReceipt]:
     """Write the frames that are new; a rerun skips those that are written."""
+    memory = ingest_memory(plan, workers)
+    memory.check(workers)
     ingest.prepare_cube(plan)
     frames = [(frame.variable, frame.key) for frame in plan.frames]
     page = ProgressPage("ingest", f"Frames of {plan.path}")
     receipts = []
-    with progress_bar("writing frames") as tell:
-        for _, receipt in spread.each(partial(_write, plan.path), frames):
+    with measuring("ingest", memory, spread), progress_bar("writing frames") as tell:
+        for _, receipt in spread.each(partial(work.write_frame, plan.path), frames):
             receipts.append(receipt)
             tell(len(receipts), len(frames))
             page.tell(len(receipts), len(frames))
@@ -109,6 +110,11 @@ def find_dates(recipe: Recipe) -> Mapping[str, Times]:
     return {dates.variable.name: dates.times for dates in found}
 
 
+def ingest_memory(plan: IngestPlan, workers: Workers) -> MemoryPlan:
+    """Plan the memory of an ingest, which writes a frame shard by shard."""
+    return MemoryPlan("a frame", task_bytes(plan.layout), workers.own_bytes)
+
+
 def build_sources(recipe: Recipe) -> list[SourceVariable]:
     """Turn the variables of a recipe into plain values."""
     return [
@@ -126,10 +132,6 @@ def build_sources(recipe: Recipe) -> list[SourceVariable]:
         )
         for name, variable in recipe.archive.variables.items()
     ]
-
-
-def _write(cube: Path, frame: Frame) -> FrameReceipt:
-    return ingest.write_frame(cube, *frame)
 
 
 def _time(text: str | None) -> Time | None:

@@ -11,10 +11,12 @@ from typing import Any
 from flows.artifacts import ProgressPage, leave_link, leave_table
 from flows.asked import keep_policy, scores_of
 from flows.console import progress_bar, show_table
-from flows.runtime import worker_share
+from flows.steps import work
+from flows.steps.memory import measuring
 from flows.steps.pace import Pace
 from flows.steps.scores import PART
 from flows.steps.step import step
+from flows.workers import worker_share
 from pipeline.models import Reading
 from pipeline.recipes import Recipe, SplitRecipe
 from pipeline.report import write_report
@@ -127,7 +129,8 @@ def plan_forecast(
         scores_of(recipe, bundle.path), recipe, leads or recipe.rollout.leads
     )
     request = build_request(recipe, bundle, cube, init=init, leads=leads, calibration=margins)
-    plan = build_plan(recipe, bundle, cube, request.leads, worker_share(recipe.compute))
+    workers = worker_share(recipe.compute)
+    plan = build_plan(recipe, bundle, cube, request.leads, workers)
     further = (open_bundle(path) for path in request.bundles[1:])
     job = Job(recipe, cube, (bundle, *further), request, plan)
     label, times = cube.step.label, job.template.times
@@ -140,7 +143,8 @@ def plan_forecast(
         ("forecast", f"{label(times[0])} to {label(times[-1])}"),
         *((supply.name, str(supply)) for supply in job.supplies),
     ]
-    rows = [{"what": what, "value": value} for what, value in [*asked, *plan.rows()]]
+    said = [*asked, *plan.rows(), ("workers", str(workers))]
+    rows = [{"what": what, "value": value} for what, value in said]
     show_table("plan", rows, columns=["what", "value"])
     leave_table("plan", rows, description=f"Plan of {job.key.stage_name}")
     for supply in job.supplies:
@@ -165,7 +169,10 @@ def roll_tiles(job: Job, stage: Path, spread: Spread) -> None:
     """Forecast tile by tile, each with exactly the context that the network reads."""
     page, pace = ProgressPage("rollout", f"Tiles of {stage.name}"), Pace()
     batch = job.recipe.rollout.batch
-    with progress_bar("forecasting tiles") as tell:
+    with (
+        measuring("rollout", job.plan.memory, spread),
+        progress_bar("forecasting tiles") as tell,
+    ):
         for progress in roll_out(job.request, job.plan, stage, spread=spread, batch=batch):
             pace.add(progress)
             tell(progress.done, progress.total, str(pace))
@@ -182,7 +189,7 @@ def export_cogs(job: Job, stage: Path, spread: Spread) -> None:
         return
     names = list(cog.list_cogs(open_forecast(stage / FORECAST)))
     with progress_bar("writing COGs") as tell:
-        for done, _ in enumerate(spread.each(partial(_export, stage), names), start=1):
+        for done, _ in enumerate(spread.each(partial(work.export_cog, stage), names), start=1):
             tell(done, len(names))
 
 
@@ -248,7 +255,3 @@ def _how_made(job: Job, stage: Path) -> dict[str, Any]:
     if job.plan.mode == "blend":
         return made | describe_blend(job.request, job.plan, stage)
     return made | {"rollout": "exact: equals the forecast of the whole grid in one piece"}
-
-
-def _export(stage: Path, name: str) -> str:
-    return cog.export_cog(open_forecast(stage / FORECAST), name).name

@@ -5,11 +5,15 @@ from __future__ import annotations
 from flows.artifacts import ProgressPage, leave_link
 from flows.asked import cube_of, logs_of, models_of
 from flows.console import progress_bar
+from flows.steps.memory import measuring
 from flows.steps.step import step
+from flows.workers import worker_share
 from pipeline.recipes import Recipe
 from pipeline.spread import Spread
 from pipeline.training.bundle import CURVES, PARTS_MAP, train_bundle
+from pipeline.training.cost import plan_memory
 from stores.bundle import Bundle
+from stores.cube import Cube
 
 
 @step
@@ -21,7 +25,13 @@ def train_model(recipe: Recipe, spread: Spread, label: str = "") -> Bundle:
     """
     folders = models_of(recipe), logs_of(recipe, label)
     page = ProgressPage("training", f"Epochs of {recipe.name} {label}".strip())
-    with progress_bar("training") as bar:
+    workers, grid = worker_share(recipe.compute), Cube.open(cube_of(recipe)).grid
+    memory = plan_memory(recipe, (grid.height, grid.width), workers)
+    memory.reader.check(workers)
+    with (
+        measuring("training", memory.reader, spread, here=memory.trainer),
+        progress_bar("training") as bar,
+    ):
 
         def tell(done: float, total: float, note: str) -> None:
             bar(done, total, note)

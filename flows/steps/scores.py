@@ -10,8 +10,9 @@ import pandas as pd
 from flows.artifacts import ProgressPage, leave_link, leave_table, leave_text
 from flows.asked import scores_of
 from flows.console import console, progress_bar, show_table
-from flows.runtime import worker_share
+from flows.steps.memory import measuring
 from flows.steps.step import step
+from flows.workers import worker_share
 from pipeline.metrics import REFERENCES
 from pipeline.metrics.calibration import Calibration
 from pipeline.plots import name_of, plot_skill, show_units, to_png
@@ -72,7 +73,8 @@ def score(
             bar(done, total)
             page.tell(done, total)
 
-        return evaluate_part(recipe, request, plan.tiles, PART, spread=spread, tell=tell)
+        with measuring("evaluation", plan.memory, spread):
+            return evaluate_part(recipe, request, plan.tiles, PART, spread=spread, tell=tell)
 
 
 @step

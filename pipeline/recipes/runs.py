@@ -13,13 +13,14 @@ class ComputeRecipe(RecipePart):
     """Workers that read patches, train together and roll tiles."""
 
     scheduler: str | None = None
-    """Address of a Dask scheduler; a local cluster by default."""
+    """Address of a Dask scheduler that is asked for its workers; a local cluster by default."""
     workers: int = Field(2, ge=0, le=1024)
     """Worker processes of the local cluster; 0 computes in this process."""
     threads: int | None = Field(None, ge=1)
-    """Threads of each worker's arithmetic; cores divided by workers by default."""
+    """Threads of each worker's arithmetic; cores divided by workers by default, 1 elsewhere."""
     memory_gb: float | None = Field(None, gt=0)
-    """Memory of each worker; an equal share of this machine's by default [GB]."""
+    """Memory of each worker, which itself takes 0.4 GB of it; an equal share of this machine's
+    by default. Of workers elsewhere, no more than this is used [GB]."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the network runs."""
     ranks: int = Field(1, ge=1, le=1024)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 from pipeline.models import ConvLSTMShape
+from pipeline.streams.fields import KEPT_BYTES
 
 _FLOAT = 4  # bytes
 _HEAD_TAPS = 9
+_WORKSPACE = 110  # percent: what libraries hold beside arrays; measured
+_SCORED_FRAMES = 24  # float32 maps of one lead; measured
 
 
 def flops_per_px(network: ConvLSTMShape) -> int:
@@ -46,7 +49,27 @@ def rollout_bytes(n_px: int, network: ConvLSTMShape, *, leads: int, members: int
     layer = history * (network.channels + 6 * widest) + 12 * widest
     carried = 2 * sum(network.hidden) if network.memory == "carried" else 0
     kept = members * (3 * leads * network.outputs + carried)
-    return _FLOAT * n_px * (inputs + encoded + layer + kept)
+    return _FLOAT * n_px * (inputs + encoded + layer + kept) * _WORKSPACE // 100
+
+
+def kept_bytes(n_px: int, n_fields: int, n_tiles: int) -> int:
+    """Bound the maps of a model that a process keeps for its next tiles [B].
+
+    Args:
+        n_px: pixels of the windows of one tile.
+        n_fields: climatologies, beside the domain.
+        n_tiles: tiles that one process may compute.
+    """
+    tile = n_px * (_FLOAT * n_fields + 1)
+    return max(tile, min(KEPT_BYTES, n_tiles * tile))
+
+
+def score_bytes(n_px: int, leads: int, *, members: int) -> int:
+    """Bound the memory of scoring ``leads`` over ``n_px`` pixels [B].
+
+    The truth, three baselines and the products, and sums in double precision.
+    """
+    return n_px * leads * (_SCORED_FRAMES + 3 * members) * _FLOAT
 
 
 def _step_flops(network: ConvLSTMShape) -> int:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.rollout.plan import Workers
+from pipeline.budget import Workers
 from pipeline.words import look_up
 
 _SHARE = 0.8  # of a GPU's free memory; the rest is for kernels' workspaces and fragments
@@ -38,8 +38,9 @@ def share_of(workers: Workers, device: str) -> Workers:
     if device != "cuda":
         return workers
     free, _ = torch.cuda.mem_get_info()
-    n_bytes = min(int(_SHARE * free), workers.n_bytes)
-    return replace(workers, n=max(1, min(workers.n, count_gpus())), n_bytes=n_bytes)
+    n_gpus = count_gpus() if workers.gpus is None else workers.gpus
+    n_bytes = min(workers.limit_for(int(_SHARE * free)), workers.n_bytes)
+    return replace(workers, n=max(1, min(workers.n, n_gpus)), n_bytes=n_bytes)
 
 
 def count_gpus() -> int:

@@ -14,8 +14,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
+from pipeline.budget import MemoryPlan, Workers
 from pipeline.models import ConvLSTMShape, Reach
-from pipeline.rollout.cost import read_bytes_per_px, rollout_bytes, rollout_flops_per_px
+from pipeline.rollout.cost import (
+    kept_bytes,
+    read_bytes_per_px,
+    rollout_bytes,
+    rollout_flops_per_px,
+    score_bytes,
+)
 from pipeline.tiling.plan import Tile, count_tiles, plan_tiles, read_shape
 from stores.layout import Layout
 
@@ -40,14 +47,6 @@ class Block:
         return f"leads {self.first + 1}-{self.first + self.leads}"
 
 
-@dataclass(frozen=True, slots=True)
-class Workers:
-    """Who computes: how many, and the memory of each [B]."""
-
-    n: int
-    n_bytes: int
-
-
 @dataclass(frozen=True)
 class RolloutPlan:
     """Which tiles are computed in which blocks, and what that costs."""
@@ -67,6 +66,13 @@ class RolloutPlan:
     """Rough estimate of the time [s]."""
     mode: str = "exact"
     """``blend``: tiles overlap by the halo and are averaged, which is approximate."""
+    own_bytes: int = 0
+    """What a worker holds beside its tile [B]."""
+
+    @property
+    def memory(self) -> MemoryPlan:
+        """What a worker needs."""
+        return MemoryPlan(f"a tile of {self.core_px} px", self.tile_bytes, self.own_bytes)
 
     @cached_property
     def tiles(self) -> list[Tile]:
@@ -117,8 +123,8 @@ class RolloutPlan:
         return Layout((1, cy, cx), (1, sy, sx))
 
     def fits(self, workers: Workers) -> bool:
-        """Tell whether one worker's memory holds a tile."""
-        return self.tile_bytes <= workers.n_bytes
+        """Tell whether one worker's memory holds a tile beside the worker itself."""
+        return self.tile_bytes <= workers.room
 
     def rows(self) -> list[tuple[str, str]]:
         """Say the plan in words and numbers."""
@@ -133,7 +139,7 @@ class RolloutPlan:
             ("blocks", f"{blocks} of {self.block_leads} leads"),
             ("redundant work", f"{self.redundancy:.2f} x"),
             ("reads", f"{self.read_bytes / 1e6:.1f} MB"),
-            ("memory of a task", f"{self.tile_bytes / 2**20:.0f} MiB"),
+            ("memory", str(self.memory)),
             ("tasks", f"{self.n_tasks}"),
         ]
 
@@ -151,6 +157,12 @@ class Rollout:
     mode: str = "exact"
     taper_px: int | None = None
     """What blended tiles read beyond what they own; a quarter of a tile by default [px]."""
+    batch: int = 1
+    """Tiles computed together."""
+    n_fields: int = 0
+    """Maps of climatologies that a tile reads: seasons of all variables that want one."""
+    is_scored: bool = False
+    """Whether tiles are hindcasts, compared with the truth instead of written."""
 
 
 def plan_rollout(
@@ -183,13 +195,7 @@ def choose_plan(plans: Sequence[RolloutPlan], workers: Workers) -> RolloutPlan:
     """
     fitting = [plan for plan in plans if plan.fits(workers)]
     if not fitting:
-        least = min(plans, key=lambda plan: plan.tile_bytes)
-        enough = math.ceil(least.tile_bytes / 1e8) / 10
-        raise ValueError(
-            f"a tile of {least.core_px} px with its halo of {least.halo_px} px needs "
-            f"{least.tile_bytes / 1e9:.3g} GB but a worker has {workers.n_bytes / 1e9:.3g} GB, "
-            f"so it would be killed; set compute.memory_gb={enough} or use fewer workers"
-        )
+        min(plans, key=lambda plan: plan.tile_bytes).memory.check(workers)
     return min(fitting, key=lambda plan: plan.seconds)
 
 
@@ -245,11 +251,21 @@ def _plan(rollout: Rollout, workers: Workers, core: int, block: int) -> RolloutP
         halo_px=halo,
         stride=stride,
         block_leads=block,
-        tile_bytes=rollout_bytes(n_px, rollout.network, leads=block, members=members),
+        tile_bytes=_tile_bytes(rollout, n_px, core, block, n_tiles),
         read_bytes=bytes_read * n_tiles * n_blocks,
         seconds=math.ceil(n_tiles / workers.n) * n_blocks * tile_s,
         mode=rollout.mode,
+        own_bytes=workers.own_bytes,
     )
+
+
+def _tile_bytes(rollout: Rollout, n_px: int, core: int, block: int, n_tiles: int) -> int:
+    """Bound what a task holds at a time: a batch of tiles, and fields that stay for others."""
+    network, members = rollout.network, rollout.members
+    n_owned = min(core, rollout.shape[0]) * min(core, rollout.shape[1])
+    rolled = rollout_bytes(n_px * rollout.batch, network, leads=block, members=members)
+    scored = score_bytes(n_owned, block, members=members) if rollout.is_scored else 0
+    return rolled + scored + kept_bytes(n_px + n_owned, rollout.n_fields, n_tiles)
 
 
 def _halo(rollout: Rollout, core: int, block: int) -> int:

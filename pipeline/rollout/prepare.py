@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from pipeline.budget import Workers
 from pipeline.metrics.calibration import Calibration
 from pipeline.models import ConvLSTMShape, Reach, Reading, read_shape
 from pipeline.recipes import Recipe
 from pipeline.rollout.device import pick_device, share_of
-from pipeline.rollout.plan import Rollout, RolloutPlan, Workers, plan_rollout
+from pipeline.rollout.plan import Rollout, RolloutPlan, plan_rollout
 from pipeline.rollout.request import Members, Request
 from pipeline.streams.availability import Availability
 from pipeline.rollout.trained import check_known
 from pipeline.streams.samples import Span
-from pipeline.streams.stack import Stack
+from pipeline.streams.stack import Stack, wanted_transforms
 from stores import grid as grids
 from stores.bundle import Bundle, check_bundle_fits, open_bundle
 from stores.cube import Cube
@@ -136,6 +138,7 @@ def build_plan(
     shape = (cube.grid.height, cube.grid.width)
     reach, network = Reach(**bundle.description["reach"]), bundle.description["network"]
     rollout = build_rollout(recipe, shape, reach, read_shape(network), leads)
+    rollout = replace(rollout, is_scored=one_block)
     workers = share_of(workers, pick_device(recipe.compute.device))
     block_leads = leads if one_block else recipe.rollout.block_leads
     return plan_rollout(
@@ -160,7 +163,16 @@ def build_rollout(
         members=stated.members,
         mode=stated.mode,
         taper_px=stated.taper_px,
+        batch=stated.batch,
+        n_fields=count_fields(recipe),
     )
+
+
+def count_fields(recipe: Recipe) -> int:
+    """Count the maps of climatologies that a tile may read: one a season and variable."""
+    wanted = wanted_transforms(recipe).values()
+    n_variables = 1 + sum("anomaly" in transforms for transforms in wanted)  # and the baseline
+    return n_variables * recipe.step.n_seasons
 
 
 def _check_target(recipe: Recipe, bundle: Bundle) -> None:

@@ -29,7 +29,9 @@ PART = "part"
 CLIMATOLOGY = "climatology"
 _PART_NUMBERS = {part: number for number, part in enumerate(PARTS, start=1)}
 _SIDE = 512  # one block: a few tens of MB at twelve seasons
-_KEPT = Kept(256 << 20)  # per process; a number of windows would be no bound in bytes
+KEPT_BYTES = 256 << 20
+"""Fields that a process keeps; a number of windows would be no bound in bytes."""
+_KEPT = Kept(KEPT_BYTES)
 
 
 def create_fields(

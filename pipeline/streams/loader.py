@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.spread import free_bytes
 from pipeline.streams.batch import Batch
 from pipeline.streams.kept import Kept
 from pipeline.streams.layers import Layers
@@ -20,7 +21,9 @@ if TYPE_CHECKING:  # samples name this loader
     from pipeline.streams.samples import Sample, Span
 
 WORKER_BYTES = 512 << 20
-_READ_BYTES = 32 << 20  # of samples that one task sends: many in flight, few calls
+"""Decoded slabs that a process keeps, if half of what it may still take holds them."""
+READ_BYTES = 32 << 20
+"""Samples that one task sends: many in flight, few calls."""
 _AROUND = 4  # slabs that a patch at a corner touches
 _OPEN = 2  # sources whose slabs a process keeps: one to learn from, one to spare
 
@@ -85,7 +88,7 @@ class BlockLoader:
 
     def per_read(self, window: Window) -> int:
         """Say how many samples of a window's shape one task loads at most."""
-        return max(1, _READ_BYTES // self.sample_bytes(window))
+        return max(1, READ_BYTES // self.sample_bytes(window))
 
     def sample_bytes(self, window: Window) -> int:
         """Say how much the arrays of one sample hold [B]."""
@@ -107,7 +110,10 @@ class BlockLoader:
         stack = json.dumps(source.stack.to_json(), sort_keys=True)
         committed = (source.cube / "zarr.json").stat().st_mtime_ns
         key = (source.cube, committed, source.fields, stack, *self._asked)
-        return _SHARED.open(key, lambda: self.own_layers(self.worker_bytes))
+        # Looked at once: a worker that keeps more than it has room for is killed.
+        return _SHARED.open(
+            key, lambda: self.own_layers(min(self.worker_bytes, free_bytes() // 2))
+        )
 
     @property
     def _asked(self) -> tuple[object, ...]:

@@ -39,7 +39,8 @@ from stores.cube import Cube
 from stores.times import Times
 from stores.windows import Window
 
-_FRAMES = 32  # frames in memory at once
+FRAMES_AT_ONCE = 32
+"""Frames of a block in memory at a time."""
 _PIXEL = ("anomaly",)
 _SCALAR = ("zscore", "minmax")
 
@@ -64,8 +65,8 @@ class Fit:
             seasons = np.zeros(1, dtype=np.int64)
             yield chain.forward(cube.read(self.variable, window)[None], seasons), seasons
             return
-        for start in range(0, len(self.times), _FRAMES):
-            times: Times = np.array(self.times[start : start + _FRAMES])
+        for start in range(0, len(self.times), FRAMES_AT_ONCE):
+            times: Times = np.array(self.times[start : start + FRAMES_AT_ONCE])
             seasons = cube.step.season(times)
             yield chain.forward(cube.read(self.variable, window, times), seasons), seasons
 

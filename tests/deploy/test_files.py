@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from flows.check import describe_rollout
+from pipeline.budget import OWN_BYTES, USABLE, Workers
 from pipeline.recipes import load_recipe, recipe_schema
+from pipeline.rollout.plan import plan_rollout
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOYED = ["ingest/nightly", "train/quarterly", "forecast/monthly", "evaluate/monthly"]
@@ -74,6 +77,23 @@ def test_compose_opens_ports_on_this_machine_only_and_holds_no_password() -> Non
     secrets = re.findall(r"(?:PASSWORD|AUTH\w*): (.+)", text)
     assert secrets
     assert all(secret.startswith("${") for secret in secrets)
+
+
+def test_the_workers_of_compose_are_planned_for_what_they_are_started_with() -> None:
+    services = read_yaml("compose.yaml")["services"]
+    worker, deployed = services["dask-worker"], services["deployments"]["command"]
+    command = worker["command"]
+    started = dict(zip(command[3::2], command[4::2], strict=False))
+    assert (started["--nworkers"], started["--nthreads"]) == ("1", "1")
+    limit = worker["deploy"]["resources"]["limits"]["memory"]
+    assert started["--memory-limit"] == limit == "${DASK_MEMORY:-4GB}"
+    threads = worker["environment"]["OMP_NUM_THREADS"]
+    assert f"compute.threads={threads}" in deployed
+    four = Workers(2, 4 * 10**9, OWN_BYTES, gpus=0)
+    rainfall = describe_rollout(
+        load_recipe(ROOT / "deploy/recipes/rainfall-java.yaml"), (75, 224)
+    )
+    assert plan_rollout(rollout=rainfall, workers=four).memory.n_bytes < USABLE * four.n_bytes
 
 
 def test_every_service_that_others_wait_for_says_when_it_is_healthy() -> None:

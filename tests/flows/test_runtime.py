@@ -14,15 +14,15 @@ from typing import Any
 import psutil
 import pytest
 
-from flows import runtime
+from flows import runtime, workers
 from flows.runtime import (
     OffersGpu,
-    Reviver,
     describe,
     n_threads,
     spread_on,
-    worker_bytes,
 )
+from flows.supervise import Reviver
+from flows.workers import worker_bytes
 from pipeline.on_dask import OnDask
 from pipeline.recipes import ComputeRecipe
 from pipeline.spread import InPlace
@@ -107,12 +107,14 @@ def test_work_for_a_gpu_goes_to_the_workers_that_offer_one(two: OnDask) -> None:
 
 def test_workers_share_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "CPU_COUNT", 8)
-    monkeypatch.setattr(runtime, "MEMORY_LIMIT", 100 * 10**9)
+    monkeypatch.setattr(workers, "MEMORY_LIMIT", 100 * 10**9)
     shared = ComputeRecipe(workers=4)
     assert n_threads(shared) == 2
     assert worker_bytes(shared) == 20 * 10**9
     assert n_threads(ComputeRecipe(workers=0)) == 8
     assert n_threads(ComputeRecipe(workers=16)) == 1
+    elsewhere = ComputeRecipe(workers=1, scheduler="tcp://127.0.0.1:1")
+    assert n_threads(elsewhere) == 1  # whose cores nobody here knows
     stated = ComputeRecipe(workers=4, threads=3, memory_gb=1.5)
     assert (n_threads(stated), worker_bytes(stated)) == (3, 1_500_000_000)
     assert describe(stated) == (
@@ -122,7 +124,7 @@ def test_workers_share_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "_CONNECT_S", 0.3)
+    monkeypatch.setattr(workers, "_CONNECT_S", 0.3)
     compute = ComputeRecipe(scheduler="tcp://127.0.0.1:9")
     message = (
         r"compute.scheduler='tcp://127.0.0.1:9' did not answer.*leave compute.scheduler out"
@@ -146,7 +148,7 @@ class LostCluster:
     """A cluster in which one of two workers is gone for good."""
 
     def __init__(self) -> None:
-        self.scheduler_info: dict[str, dict[str, None]] = {"workers": {"a": None}}
+        self.scheduler_info = {"workers": {"a": {"status": "running"}}}
         self.scaled: list[int] = []
 
     def scale(self, n_workers: int) -> None:
@@ -167,7 +169,7 @@ def test_a_worker_that_is_back_in_time_is_not_restarted() -> None:
     cluster = LostCluster()
     revive = Reviver(cluster, 2, patience_s=0.05)  # type: ignore[arg-type]
     revive()
-    cluster.scheduler_info["workers"]["b"] = None
+    cluster.scheduler_info["workers"]["b"] = {"status": "running"}
     time.sleep(0.06)
     revive()
     del cluster.scheduler_info["workers"]["b"]

@@ -11,9 +11,10 @@ import pytest
 from flows.runtime import spread_on
 from flows.steps import issue
 from flows.steps.issue import Job
+from pipeline.budget import Workers
 from pipeline.recipes import ComputeRecipe
 from pipeline.rollout.engine import roll_out
-from pipeline.rollout.plan import RolloutPlan, Workers
+from pipeline.rollout.plan import RolloutPlan
 from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.spread import InPlace, Spread
 from stores.forecast import finish_forecast

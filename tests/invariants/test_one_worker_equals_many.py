@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from flows.runtime import spread_on
+from pipeline.budget import Workers
 from pipeline.recipes import ComputeRecipe, Recipe, load_recipe
 from pipeline.rollout.forecaster import open_forecaster
 from pipeline.rollout.hindcast import hindcast, plan_cases
 from pipeline.rollout.importance import Trial, measure_importance
-from pipeline.rollout.plan import Workers
 from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.spread import InPlace, Spread
 from pipeline.streams.samples import Batch, Span, batch_loader

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
+from pipeline.budget import Workers
 from pipeline.recipes import load_recipe
 from pipeline.rollout.forecaster import open_forecaster
-from pipeline.rollout.plan import Workers
 from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.spread import InPlace
 from pipeline.streams.transforms import Values

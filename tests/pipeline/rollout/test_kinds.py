@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.budget import Workers
 from pipeline.models.reading import Reads
 from pipeline.rollout import blocks
 from pipeline.rollout.engine import roll_out
 from pipeline.rollout.forecaster import Forecaster, forecaster_of
-from pipeline.rollout.plan import Rollout, RolloutPlan, Workers, plan_rollout
+from pipeline.rollout.plan import Rollout, RolloutPlan, plan_rollout
 from pipeline.rollout.products import list_products
 from pipeline.rollout.request import Request
 from pipeline.spread import InPlace

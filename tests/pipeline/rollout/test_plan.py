@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.budget import Workers
 from pipeline.models import ConvLSTM, ConvLSTMShape, Reach
-from pipeline.rollout.cost import flops_per_px, rollout_bytes
-from pipeline.rollout.plan import Rollout, RolloutPlan, Workers, list_plans, plan_rollout
+from pipeline.rollout.cost import flops_per_px, kept_bytes, rollout_bytes
+from pipeline.rollout.plan import Rollout, RolloutPlan, list_plans, plan_rollout
+from pipeline.streams.fields import KEPT_BYTES
 from stores.layout import check_owned
 
 REACH, NETWORK = Reach(5, 3), ConvLSTMShape(channels=4, history=3, hidden=(4,))
@@ -74,7 +78,7 @@ def test_less_memory_means_smaller_tiles_with_more_redundant_work() -> None:
 
 
 def test_a_plan_that_fits_no_worker_is_refused_with_the_memory_that_would_do() -> None:
-    with pytest.raises(ValueError, match=r"set compute\.memory_gb=0\.1 or use fewer workers"):
+    with pytest.raises(ValueError, match=r"a tile of 32 px needs.*set compute\.memory_gb=0\.1"):
         plan((900, 900), workers=Workers(1, 10**5))
 
 
@@ -82,7 +86,7 @@ def test_the_chosen_plan_is_the_fastest_of_those_that_fit() -> None:
     rollout, workers = Rollout((500, 700), REACH, NETWORK, 12), Workers(2, 50 * 10**6)
     listed = list_plans(rollout, workers)
     chosen = plan_rollout(rollout, workers)
-    fitting = [other for other in listed if other.tile_bytes <= workers.n_bytes]
+    fitting = [other for other in listed if other.tile_bytes <= workers.room]
     assert 1 < len(fitting) < len(listed)
     assert chosen.seconds == min(other.seconds for other in fitting)
 
@@ -130,3 +134,23 @@ def test_members_cost_time_and_little_memory() -> None:
     )
     assert eight.seconds > one.seconds
     assert one.tile_bytes < eight.tile_bytes < 4 * one.tile_bytes
+
+
+def test_a_worker_itself_a_batch_and_its_climatologies_are_part_of_the_memory() -> None:
+    plain = Rollout((500, 700), REACH, NETWORK, 12)
+    one = plan_rollout(plain, Workers(1, GB, own_bytes=10**8), core_px=64)
+    assert one.memory.n_bytes == one.tile_bytes + 10**8
+    batched, seasonal = replace(plain, batch=4), replace(plain, n_fields=24)
+    four = plan_rollout(batched, ONE, core_px=64, block_leads=one.block_leads)
+    fields = plan_rollout(seasonal, ONE, core_px=64, block_leads=one.block_leads)
+    assert four.tile_bytes > 3 * one.tile_bytes
+    # 24 maps of every window that is read and written, up to what a process keeps
+    n_px = one.reads[0] * one.reads[1] + 64**2
+    assert fields.tile_bytes - one.tile_bytes == 4 * 24 * n_px * one.n_tiles
+    assert plan_rollout(replace(plain, is_scored=True), ONE).tile_bytes > one.tile_bytes
+
+
+def test_fields_that_are_kept_are_bounded_but_never_less_than_one_tile_needs() -> None:
+    assert kept_bytes(1000, 12, n_tiles=2) == 2 * 1000 * 49
+    assert kept_bytes(1000, 12, n_tiles=10**6) == KEPT_BYTES
+    assert kept_bytes(10**7, 12, n_tiles=3) == 10**7 * 49

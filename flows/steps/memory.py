@@ -1,0 +1,62 @@
+"""Planned memory beside what was measured."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flows.artifacts import leave_table
+from pipeline.budget import MemoryPlan, peak_bytes, reset_peak, to_gb
+from pipeline.spread import Spread
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def measuring(
+    key: str, plan: MemoryPlan, spread: Spread, *, here: MemoryPlan | None = None
+) -> Iterator[None]:
+    """Measure those who compute while the body runs, and say it beside the plan.
+
+    Args:
+        key: names the table that the run leaves.
+        plan: what a worker was planned to hold.
+        spread: the workers.
+        here: what this process was planned to hold, where it works as well.
+
+    Without workers, this process does what they would.
+    """
+    spread.take_peak()  # what was before does not count
+    reset_peak()
+    yield
+    own, found = peak_bytes(), [(plan, spread.take_peak())]
+    if here is not None:
+        found = [*found, (here, own)] if not spread.shares_memory else [(here, own)]
+    told = [pair for pair in found if pair[1]]  # nothing was left to do, or others did it
+    for planned, measured in told:
+        _say(planned, measured)
+    if told:
+        rows = [_row(*pair) for pair in told]
+        leave_table(f"{key}-memory", rows, description=f"Memory of {key}")
+
+
+def _say(planned: MemoryPlan, measured: int) -> None:
+    if measured <= planned.n_bytes:
+        log.info("%s", planned.compare(measured))
+        return
+    log.warning(
+        "%s: more than was planned, so a worker whose memory just holds the plan would be "
+        "killed; leave room in compute.memory_gb, or take smaller tiles or patches",
+        planned.compare(measured),
+    )
+
+
+def _row(planned: MemoryPlan, measured: int) -> dict[str, str]:
+    return {
+        "process": planned.process,
+        "task": planned.task,
+        "itself": to_gb(planned.own_bytes),
+        "planned": to_gb(planned.n_bytes),
+        "measured": to_gb(measured),
+    }

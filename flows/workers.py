@@ -1,0 +1,138 @@
+"""Who will compute: workers of this machine as a recipe states them, or of a scheduler."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from distributed import Client
+from distributed.system import MEMORY_LIMIT
+
+from pipeline.budget import OWN_BYTES, USABLE, Workers, held_bytes, to_gb
+from pipeline.recipes import ComputeRecipe
+from pipeline.together import GPU
+
+log = logging.getLogger(__name__)
+
+_WORKERS_SHARE = 0.8  # of the memory; the rest stays for the flow itself
+_CONNECT_S = 30
+_JOIN_S = 30.0  # workers that are started with their scheduler join within seconds
+_PULSE_S = 0.2
+
+
+def worker_bytes(compute: ComputeRecipe) -> int:
+    """Give the memory limit of one local worker [B]."""
+    if compute.memory_gb is not None:
+        return int(compute.memory_gb * 1e9)
+    return int(MEMORY_LIMIT * _WORKERS_SHARE / max(1, compute.workers))
+
+
+def worker_share(compute: ComputeRecipe) -> Workers:
+    """Say who will compute, and with how much memory: what work is planned for.
+
+    A scheduler is asked which workers it has.
+
+    Raises:
+        ConnectionError: the scheduler does not answer, or has no worker.
+        ValueError: a worker is full before it has done anything.
+    """
+    if compute.scheduler is not None:
+        with connect(compute.scheduler) as client:
+            return ask_scheduler(client, compute)
+    if compute.workers == 0:  # nobody watches this process, which holds what it holds
+        own = max(OWN_BYTES, held_bytes())
+        workers = Workers(1, worker_bytes(compute), own, source="this process")
+    else:
+        workers = Workers(compute.workers, worker_bytes(compute), OWN_BYTES)
+    workers.check()
+    return workers
+
+
+def connect(address: str) -> Client:
+    """Connect to a scheduler that runs already.
+
+    Raises:
+        ConnectionError: it does not answer.
+    """
+    try:
+        return Client(address, timeout=_CONNECT_S)
+    except (OSError, TimeoutError) as error:
+        raise ConnectionError(
+            f"compute.scheduler={address!r} did not answer within {_CONNECT_S} s ({error}), so "
+            "there is nowhere to compute; start it, or leave compute.scheduler out for local "
+            "workers"
+        ) from None
+
+
+def ask_scheduler(client: Client, compute: ComputeRecipe) -> Workers:
+    """Ask a scheduler for its workers: the weakest of them says what each may take.
+
+    Raises:
+        ConnectionError: it has none.
+        ValueError: a worker states no limit, and neither does the recipe.
+    """
+    found = _wait_for_workers(client, str(compute.scheduler))
+    limits = [_limit_of(address, worker, compute) for address, worker in found.items()]
+    workers = Workers(
+        n=len(found),
+        n_bytes=min(limits),
+        own_bytes=OWN_BYTES,
+        threads=max(int(worker["nthreads"]) for worker in found.values()),
+        source=str(compute.scheduler),
+        gpus=sum(bool(worker["resources"].get(GPU)) for worker in found.values()),
+    )
+    workers.check()
+    return workers
+
+
+def _wait_for_workers(client: Client, address: str) -> Mapping[str, Any]:
+    """Wait for the first worker."""
+    end = time.monotonic() + _JOIN_S
+    while time.monotonic() < end:
+        # without n_workers it tells of the first five alone
+        workers: Mapping[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+        if workers:
+            return workers
+        time.sleep(_PULSE_S)
+    raise ConnectionError(
+        f"compute.scheduler={address!r} has no worker after {_JOIN_S:g} s, so "
+        "nothing would ever be computed; start some with 'dask worker ADDRESS --nthreads 1 "
+        "--memory-limit 4GB'"
+    )
+
+
+def _limit_of(address: str, worker: Mapping[str, Any], compute: ComputeRecipe) -> int:
+    """Give the memory of a worker: its own limit, or a lower one that the recipe states [B]."""
+    limit = int(worker["memory_limit"] or 0)
+    stated = worker_bytes(compute) if compute.memory_gb is not None else 0
+    if not limit and not stated:
+        raise ValueError(
+            f"worker {address} has no memory limit, so nobody knows what a task may take; "
+            "start it with --memory-limit, or set compute.memory_gb"
+        )
+    return min(filter(None, (limit, stated)))
+
+
+def find_stuck(workers: Mapping[str, Any]) -> str:
+    """Say why workers will never do another task; empty where one may.
+
+    A worker that holds too much of its limit takes no task until it holds less. When it
+    computes nothing, it never will.
+    """
+    if not workers:
+        return "no worker is left"
+    waiting = [
+        worker
+        for worker in workers.values()
+        if worker["status"] == "paused" and not worker["metrics"].get("executing")
+    ]
+    if len(waiting) < len(workers):
+        return ""
+    held = max(int(worker["metrics"]["memory"]) for worker in waiting)
+    limit = min(int(worker["memory_limit"]) for worker in waiting)
+    return (
+        f"all {len(workers)} workers hold up to {to_gb(held)}, more than the {USABLE:.0%} of "
+        f"their limit of {to_gb(limit)} up to which Dask hands out tasks"
+    )

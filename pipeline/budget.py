@@ -1,0 +1,206 @@
+"""What a worker's memory must hold: planned before anything runs, measured while it does.
+
+A worker that is out of memory does not say so: Dask hands it no more work, or it is killed and
+its work begins again elsewhere. So plans count what a process holds of itself and what its
+task takes, and every task tells the most that its process held.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+import psutil
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+OWN_BYTES = 400 << 20
+"""What a worker holds beside its task: libraries, and buffers of reading and writing.
+
+Measured on Linux: 251 MiB idle, 338 MiB after the imports of its first tile; see
+docs/planning.md.
+"""
+USABLE = 0.8
+"""Part of a worker's limit; beyond it Dask hands a worker no more tasks (its ``pause``)."""
+_MOST_HELD, _RESET_PEAK = "VmHWM:", "5"
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Who computes: how many, and the memory of each [B]."""
+
+    n: int
+    n_bytes: int
+    """Limit of each: beyond it a worker is killed."""
+    own_bytes: int = 0
+    """What a worker holds beside its tasks."""
+    threads: int = 1
+    """Tasks that a worker computes at the same time."""
+    source: str = "this machine"
+    """Where these numbers come from."""
+    gpus: int | None = None
+    """Workers that offer a GPU; None where this machine is to be asked."""
+
+    @property
+    def room(self) -> int:
+        """What one task may take [B]."""
+        return (int(USABLE * self.n_bytes) - self.own_bytes) // self.threads
+
+    @property
+    def is_local(self) -> bool:
+        """Tell whether a recipe decides what they have."""
+        return self.gpus is None
+
+    def limit_for(self, task_bytes: int) -> int:
+        """Give the limit of a worker whose tasks take so much [B]."""
+        return math.ceil((self.own_bytes + self.threads * task_bytes) / USABLE)
+
+    def way_out(self, task_bytes: int) -> str:
+        """Say the smallest change that gives every task so much memory."""
+        needed = self.limit_for(task_bytes)
+        gigabytes = f"{math.ceil(needed / 1e8) / 10:g}"
+        if not self.is_local:
+            return f"start them with 'dask worker --memory-limit {gigabytes}GB'"
+        fewer = self.n * self.n_bytes // needed
+        also = f" or compute.workers={fewer}" if 0 < fewer < self.n else ""
+        return f"set compute.memory_gb={gigabytes}{also}"
+
+    def check(self) -> None:
+        """Refuse workers that are full before they have done anything.
+
+        Raises:
+            ValueError: a worker's own memory is beyond what it may hold.
+        """
+        if self.room <= 0:
+            raise ValueError(
+                f"a worker of {to_gb(self.n_bytes)} may hold {to_gb(self.n_bytes * USABLE)} "
+                f"({USABLE:.0%} of its limit) but holds {to_gb(self.own_bytes)} before it has "
+                f"done anything, so it would never take a task; {self.way_out(_LEAST_TASK)}"
+            )
+
+    def __str__(self) -> str:
+        each = f"{to_gb(self.n_bytes)} each" if self.n > 1 else to_gb(self.n_bytes)
+        threads = f", {self.threads} threads" if self.threads > 1 else ""
+        plural = "workers" if self.n > 1 else "worker"
+        return f"{self.n} {plural} of {self.source}, {each}{threads}"
+
+
+_LEAST_TASK = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """What one process needs for one kind of work [B]."""
+
+    task: str
+    """Such as 'a tile of 256 px'."""
+    task_bytes: int
+    own_bytes: int
+    process: str = "a worker"
+
+    @property
+    def n_bytes(self) -> int:
+        """What the process needs together [B]."""
+        return self.own_bytes + self.task_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"{to_gb(self.n_bytes)} for {self.process}: {to_gb(self.own_bytes)} itself, "
+            f"{to_gb(self.task_bytes)} for {self.task}"
+        )
+
+    def check(self, workers: Workers) -> None:
+        """Refuse work that no worker has the memory for.
+
+        Raises:
+            ValueError: says the smallest change that would do.
+        """
+        workers.check()
+        if self.task_bytes > workers.room:
+            raise ValueError(
+                f"{self.task} needs {to_gb(self.task_bytes)} beside the "
+                f"{to_gb(self.own_bytes)} of a worker itself, but a worker of "
+                f"{to_gb(workers.n_bytes)} has {to_gb(max(0, workers.room))} left, so it would "
+                f"be killed; {workers.way_out(self.task_bytes)}"
+            )
+
+    def compare(self, measured_bytes: int) -> str:
+        """Say what was planned beside what was measured."""
+        return (
+            f"memory of {self.process}: planned {to_gb(self.n_bytes)}, measured "
+            f"{to_gb(measured_bytes)} ({self.task})"
+        )
+
+
+class Answer(NamedTuple, Generic[Result]):
+    """What a task gave, and the most that its process held meanwhile [B]."""
+
+    result: Result
+    peak_bytes: int
+
+
+@dataclass
+class Peak:
+    """The most that any process held while it worked [B]."""
+
+    n_bytes: int = field(default=0, init=False)
+
+    def note(self, answer: Answer[Result]) -> Result:
+        """Take the result out of an answer."""
+        self.n_bytes = max(self.n_bytes, answer.peak_bytes)
+        return answer.result
+
+    def take(self) -> int:
+        """Give what was noted since the last call [B]; 0 where nothing was."""
+        n_bytes, self.n_bytes = self.n_bytes, 0
+        return n_bytes
+
+
+def measured(function: Callable[[Item], Result], item: Item) -> Answer[Result]:
+    """Call a function, and measure its process."""
+    reset_peak()
+    result = function(item)
+    return Answer(result, peak_bytes())
+
+
+def reset_peak() -> None:
+    """Forget what this process held before; without Linux the peak is of all time."""
+    try:
+        _CLEAR.write_text(_RESET_PEAK)
+    except OSError:
+        return
+
+
+def peak_bytes() -> int:
+    """Give the most that this process held since ``reset_peak`` [B]."""
+    try:
+        lines = _STATUS.read_text().splitlines()
+    except OSError:
+        return _most_ever()
+    return next(
+        (int(line.split()[1]) * 1024 for line in lines if line.startswith(_MOST_HELD)),
+        0,
+    )
+
+
+def _most_ever() -> int:
+    import resource  # not on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def held_bytes() -> int:
+    """Give what this process holds now [B]."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def to_gb(n_bytes: float) -> str:
+    """Say bytes as they are set in recipes."""
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes < 1e10 else f"{n_bytes / 1e9:.0f} GB"

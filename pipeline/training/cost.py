@@ -1,0 +1,82 @@
+"""What a training holds in memory: who reads patches, and who learns from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.budget import OWN_BYTES, MemoryPlan, Workers, held_bytes
+from pipeline.models import ConvLSTMShape
+from pipeline.recipes import Recipe
+from pipeline.spread import free_bytes
+from pipeline.streams.fields import field_blocks
+from pipeline.streams.loader import READ_BYTES, WORKER_BYTES
+from pipeline.streams.stack import build_stack, wanted_transforms
+from pipeline.streams.statistics import FRAMES_AT_ONCE
+from pipeline.training.build import build_shape
+
+_FLOAT, _PIXEL_BYTES = 4, 5  # a decoded pixel is float32 and whether it is valid
+_COPIES = 3  # of samples on their way: cut, sent, joined
+_FIT_COPIES = 4  # of frames that are fitted: read, transformed, and two of a sum
+_SAVED = 7  # float32 maps of a hidden channel that a step keeps for its gradient
+_GATES = 4
+_LEARNING = 1.5  # gradients and workspaces beside what is kept; measured
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingMemory:
+    """What the processes of a training need."""
+
+    reader: MemoryPlan
+    trainer: MemoryPlan
+
+
+def plan_memory(recipe: Recipe, shape: tuple[int, int], workers: Workers) -> TrainingMemory:
+    """Plan the memory of a training on a grid of ``shape`` (y, x); no cube is needed."""
+    stack = build_stack(recipe, dict.fromkeys(wanted_transforms(recipe), ()))
+    network = build_shape(recipe, len(stack.names))
+    task = max(_fit_bytes(recipe, shape), _COPIES * READ_BYTES)
+    decoded = _decoded_bytes(recipe, network, shape)
+    # Slabs are kept in half of what a worker has left, see ``streams/loader.py``.
+    slabs = min(WORKER_BYTES, decoded, max(0, (workers.room - task) // 2))
+    reader = MemoryPlan("reading patches", task + slabs, workers.own_bytes)
+    # A quarter of the free memory may keep the samples of a part, see ``streams/dataset.py``.
+    samples = 2 * min(decoded, free_bytes() // 4)
+    learning = learning_bytes(
+        network,
+        n_px=recipe.training.patch_px**2 * recipe.training.batch,
+        leads=recipe.training.leads,
+        members=recipe.training.members,
+    )
+    trainer = MemoryPlan(
+        "learning", max(task, learning + samples), max(OWN_BYTES, held_bytes()), "the trainer"
+    )
+    return TrainingMemory(reader, trainer)
+
+
+def learning_bytes(network: ConvLSTMShape, *, n_px: int, leads: int, members: int) -> int:
+    """Bound the memory of one batch of ``n_px`` pixels that is learned from [B].
+
+    Counted are float32 values per pixel: the inputs, what the first layer is driven by, and
+    what every step of every layer keeps for its gradient.
+    """
+    carried = network.memory == "carried"
+    n_steps = network.history + leads - 1 if carried else network.history * leads
+    steps = n_steps * _SAVED * sum(network.hidden)
+    driven = (network.history + leads) * _GATES * network.hidden[0]
+    heads = leads * (network.hidden[-1] + 2 * sum(network.head) + network.outputs)
+    inputs = _COPIES * (network.history + leads) * network.channels
+    kept = _LEARNING * (steps + driven + heads)
+    return int(_FLOAT * n_px * (members * kept + inputs))
+
+
+def _fit_bytes(recipe: Recipe, shape: tuple[int, int]) -> int:
+    """Bound what fitting one block of a variable takes: frames, and sums of all seasons [B]."""
+    n_px = field_blocks(shape)[0].size
+    sums = 4 * recipe.step.n_seasons * 8  # total and count, and two of their means
+    return n_px * (_FIT_COPIES * FRAMES_AT_ONCE * _FLOAT + sums)
+
+
+def _decoded_bytes(recipe: Recipe, network: ConvLSTMShape, shape: tuple[int, int]) -> int:
+    """Bound the size of all that patches are cut from [B]."""
+    n_frames = len(recipe.split.frames("train", recipe.step))
+    return n_frames * shape[0] * shape[1] * network.channels * _PIXEL_BYTES

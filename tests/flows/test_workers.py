@@ -1,0 +1,191 @@
+"""Who computes: local workers, and those of a scheduler that is asked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from distributed import get_worker
+
+from flows import runtime, workers
+from flows.ingest import ingest
+from flows.plan import plan
+from flows.runtime import spread_on
+from flows.workers import ask_scheduler, connect, worker_share
+from pipeline import on_dask
+from pipeline.budget import OWN_BYTES, USABLE, MemoryPlan, Workers, held_bytes
+from pipeline.recipes import ComputeRecipe
+from tests.make import make_recipe
+
+_START_S = 60.0
+_KEPT: list[bytes] = []
+
+
+def start(what: str, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", f"distributed.cli.{what}", *options]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+
+@contextmanager
+def scheduler_in(folder: Path, *workers: Sequence[str]) -> Iterator[str]:
+    """Start a scheduler and workers as processes of their own; give the address."""
+    file = folder / "scheduler.json"
+    here = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
+    processes = [start("dask_scheduler", "--port", "0", *here)]
+    try:
+        address = _read_address(file)
+        processes += [start("dask_worker", *options, *here) for options in workers]
+        yield address
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            process.wait()
+
+
+def _read_address(file: Path) -> str:
+    """Wait until the file is there, and whole."""
+    end = time.monotonic() + _START_S
+    while True:
+        with suppress(FileNotFoundError, json.JSONDecodeError):
+            return str(json.loads(file.read_text())["address"])
+        assert time.monotonic() < end, "the scheduler did not start"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A scheduler with a worker of 2 GB, and one of 1.2 GB with two threads and a GPU."""
+    strong = ["--no-nanny", "--nthreads", "1", "--memory-limit", "2GB"]
+    weak = [*strong[:1], "--nthreads", "2", "--memory-limit", "1.2GB", "--resources", "GPU=1"]
+    with scheduler_in(tmp_path_factory.mktemp("cluster"), strong, weak) as address:
+        with connect(address) as client:
+            client.wait_for_workers(2, timeout=_START_S)
+        yield address
+
+
+def test_a_scheduler_is_asked_for_its_workers_and_the_weakest_of_them_decides(
+    scheduler: str,
+) -> None:
+    found = worker_share(ComputeRecipe(scheduler=scheduler, workers=2))
+    assert found == Workers(2, 1_200_000_000, OWN_BYTES, 2, scheduler, gpus=1)
+    assert str(found) == f"2 workers of {scheduler}, 1.20 GB each, 2 threads"
+    assert found.room == (int(USABLE * 1.2e9) - OWN_BYTES) // 2
+
+
+def test_a_recipe_may_take_less_of_a_cluster_than_there_is(scheduler: str) -> None:
+    capped = worker_share(ComputeRecipe(scheduler=scheduler, memory_gb=1.1))
+    assert capped.n_bytes == 1_100_000_000
+
+
+def test_a_plan_for_a_cluster_says_whose_memory_it_was_made_for(
+    scheduler: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = str(make_recipe(tmp_path, compute={"scheduler": scheduler, "workers": 2}))
+    plan(recipe, [], None, (900, 900))
+    said = capsys.readouterr().out
+    assert f"2 workers of {scheduler}, 1.20 GB each, 2 threads" in said
+    with pytest.raises(ValueError, match=r"start them with 'dask worker --memory-limit"):
+        plan(recipe, ["compute.memory_gb=0.5"], None, None)
+
+
+def test_a_scheduler_without_workers_is_refused_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_JOIN_S", 0.3)
+    with scheduler_in(tmp_path) as address:
+        compute = ComputeRecipe(scheduler=address)
+        with pytest.raises(ConnectionError, match=r"has no worker after 0\.3 s.*dask worker"):
+            worker_share(compute)
+
+
+class Asked:
+    """What a scheduler says of its workers."""
+
+    def __init__(self, **worker: object) -> None:
+        known = {"memory_limit": 0, "nthreads": 1, "resources": {}}
+        self._workers = {"tcp://a": known | worker}
+
+    def scheduler_info(self, n_workers: int) -> dict[str, object]:
+        assert n_workers == -1
+        return {"workers": self._workers}
+
+
+def test_a_worker_without_a_limit_needs_one_from_the_recipe() -> None:
+    client = Asked()
+    with pytest.raises(ValueError, match=r"has no memory limit.*compute\.memory_gb"):
+        ask_scheduler(client, ComputeRecipe(scheduler="tcp://s"))  # type: ignore[arg-type]
+    stated = ComputeRecipe(scheduler="tcp://s", memory_gb=4)
+    assert ask_scheduler(client, stated).n_bytes == 4_000_000_000  # type: ignore[arg-type]
+
+
+def test_workers_too_small_for_themselves_are_refused_before_any_starts(
+    tmp_path: Path,
+) -> None:
+    small = ["compute.workers=2", "compute.memory_gb=0.3"]
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=r"never take a task; set compute\.memory_gb=0\.7"):
+        ingest.fn(str(make_recipe(tmp_path)), small)
+    assert time.monotonic() - began < _START_S
+    assert not (tmp_path / "run" / "cube.zarr").exists()
+
+
+def test_a_refusal_names_the_memory_or_the_number_of_workers_that_would_do() -> None:
+    four = Workers(4, 10**9, own_bytes=4 * 10**8)
+    tile = MemoryPlan("a tile of 64 px", 10**9, 4 * 10**8)
+    with pytest.raises(ValueError, match=r"memory_gb=1\.8 or compute\.workers=2") as refused:
+        tile.check(four)
+    assert "needs 1.00 GB beside the 0.40 GB of a worker itself" in str(refused.value)
+    tile.check(Workers(1, int(1.8e9), own_bytes=4 * 10**8))
+
+
+def fill_up(_: int) -> int:
+    """Keep so much of the worker's limit that Dask hands it nothing more."""
+    limit = int(get_worker().memory_manager.memory_limit or 0)
+    _KEPT.append(b"x" * int(0.87 * limit - held_bytes()))
+    return limit
+
+
+def test_workers_that_hold_too_much_for_another_task_end_the_run_with_a_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(on_dask, "_PULSE_S", 0.3)
+    monkeypatch.setattr(runtime, "STUCK_S", 1.0)
+    compute = ComputeRecipe(workers=1, threads=1, memory_gb=0.8, device="cpu")
+    with spread_on(compute) as spread:
+        assert list(spread.ordered(fill_up, [0])) == [800_000_000]
+        with pytest.raises(RuntimeError, match=r"all 1 workers hold.*wait for ever"):
+            list(spread.ordered(abs, range(-1000, 0)))
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_as_they_start_end_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers, "OWN_BYTES", 0)  # else it would be refused
+    compute = ComputeRecipe(workers=1, threads=1, memory_gb=0.15, device="cpu")
+    with (
+        spread_on(compute) as spread,
+        pytest.raises(RuntimeError, match=r"gone after 3 restarts|died 3 times.*memory_gb"),
+    ):
+        list(spread.ordered(abs, range(-4, 0)))
+
+
+def fill(n_bytes: int) -> int:
+    return len(b"x" * n_bytes)
+
+
+def test_the_most_that_a_worker_held_comes_with_its_results() -> None:
+    compute = ComputeRecipe(workers=1, threads=1, memory_gb=2, device="cpu")
+    with spread_on(compute) as spread:
+        assert list(spread.ordered(fill, [1])) == [1]
+        idle = spread.take_peak()
+        assert 0 < idle < OWN_BYTES
+        assert list(spread.each(fill, [3 * 10**8])) == [(3 * 10**8, 3 * 10**8)]
+        assert spread.take_peak() - idle == pytest.approx(3 * 10**8, rel=0.1)
+        assert spread.take_peak() == 0
