@@ -11,7 +11,7 @@ from flows.console import console, show_sheet, show_table
 from flows.runtime import describe, worker_share
 from flows.steps.cube import build_sources, check_archive
 from pipeline.models import ConvLSTM, count_parameters
-from pipeline.recipes import PARTS, Recipe
+from pipeline.recipes import LEARNED, Recipe
 from pipeline.rollout.plan import Rollout, plan_rollout
 from pipeline.rollout.prepare import build_rollout
 from pipeline.streams.samples import Span, plan_inits
@@ -83,8 +83,8 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
         ("network", f"{count_parameters(ConvLSTM(network))} parameters"),
         ("channels", ", ".join(_channels(recipe))),
     )
-    for part in PARTS:
-        leads = recipe.rollout.leads if part == "test" else training.leads
+    for part in recipe.split.parts:
+        leads = training.leads if part in LEARNED else recipe.rollout.leads
         stretches = recipe.split.stretches(part, recipe.step)
         inits = plan_inits(stretches, plan.times, Span(history, leads))
         n_frames, dates = sum(map(len, stretches)), recipe.split.label(part, recipe.step)

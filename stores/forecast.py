@@ -124,6 +124,10 @@ class Forecast:
         rows, cols = (window or Window.whole(self.shape)).slices
         return np.asarray(array_of(self.group, DOMAIN)[rows, cols], dtype=np.bool_)
 
+    def attributes_of(self, variable: str) -> dict[str, Any]:
+        """Give what is said of a variable."""
+        return dict(array_of(self.group, variable).attrs)
+
     def label(self, lead: int) -> str:
         """Name the valid time of a lead."""
         return self.step.label(self.times[lead - 1])

@@ -14,12 +14,13 @@ import pandas as pd
 from pipeline.metrics import collapse_alarm, score_table
 from pipeline.metrics.calibration import Calibration
 from pipeline.metrics.importance import PermutedSums
-from pipeline.metrics.intervals import ScoreCounts
+from pipeline.metrics.intervals import ScoreCounts, TooFewError
 from pipeline.metrics.quantiles import QuantileSums
 from pipeline.recipes import Recipe, SplitRecipe
 from pipeline.rollout.hindcast import MODEL, Scored, count_scored, hindcast, plan_cases
 from pipeline.rollout.products import suffix_of
 from pipeline.rollout.request import Request
+from pipeline.rollout.score_key import ScoreKey
 from pipeline.spread import Spread
 from pipeline.streams.samples import Span, plan_inits
 from pipeline.tiling.plan import Tile
@@ -46,26 +47,33 @@ class Evaluation:
     """Signs of a collapsed rollout."""
     inits: list[str]
     """Labels of the hindcasts."""
-    chances: pd.DataFrame | None = None
+    chances: pd.DataFrame | None
     """One row per lead: intervals, ensemble and quantiles, as ``chance_table`` gives them."""
-    n_pixels: int | None = None
-    """Pixels of the map that count; None where that was not written down."""
+    key: ScoreKey
+    """What the scores follow from."""
+    cube_version: str
+    """Version of the cube that was read."""
+    n_pixels: int
+    """Pixels of the map that count."""
+    margins: str = ""
+    """What the margins of the intervals were learned from; empty without intervals."""
 
-    def save(self, folder: Path) -> Path:
-        """Write the scores as CSV, and the rest beside it."""
-        path = folder / f"{self.part}.csv"
+    def save(self, scores: Path) -> Path:
+        """Write the scores as CSV into the folder of their key, and the rest beside it."""
+        path = scores / self.key.name / f"{self.part}.csv"
         write_text(path, self.table.to_csv(index=False))
         beside: dict[str, Any] = {"part": self.part, "alarms": self.alarms}
-        beside |= {"inits": self.inits, "pixels": self.n_pixels}
+        beside |= {"inits": self.inits, "pixels": self.n_pixels, "margins": self.margins}
+        beside |= self.key.to_json(self.cube_version)
         if self.chances is not None:
             write_text(path.with_suffix(".chances.csv"), self.chances.to_csv(index=False))
         write_json(path.with_suffix(".json"), beside)
         return path
 
     @classmethod
-    def load(cls, folder: Path, part: str) -> Self | None:
-        """Read scores that were saved; None when there are none."""
-        path = folder / f"{part}.csv"
+    def load(cls, scores: Path, key: ScoreKey, part: str) -> Self | None:
+        """Read the scores that were made with a key; None when there are none."""
+        path = scores / key.name / f"{part}.csv"
         if not path.with_suffix(".json").exists():
             return None
         beside = read_json(path.with_suffix(".json"))
@@ -73,22 +81,30 @@ class Evaluation:
         # Leads are numbers but for the row over all of them, as score_table made them.
         table["lead"] = [int(lead) if str(lead).isdigit() else lead for lead in table["lead"]]
         written = path.with_suffix(".chances.csv")
-        chances = pd.read_csv(written) if written.exists() else None
-        n_pixels = beside.get("pixels")
-        return cls(part, table, beside["alarms"], beside["inits"], chances, n_pixels)
+        return cls(
+            part=part,
+            table=table,
+            alarms=beside["alarms"],
+            inits=beside["inits"],
+            chances=pd.read_csv(written) if written.exists() else None,
+            key=key,
+            cube_version=ScoreKey.from_json(beside)[1],
+            n_pixels=beside["pixels"],
+            margins=beside["margins"],
+        )
 
 
 def plan_hindcasts(recipe: Recipe, cube: Cube, part: str) -> list[Time]:
     """List the inits of a part: history and all leads lie in it, so no frame is shared.
 
     Raises:
-        ValueError: the cube holds none of them.
+        TooFewError: the cube holds none of them.
     """
     span = Span(recipe.rollout.history, recipe.rollout.leads)
     inits = plan_inits(recipe.split.stretches(part, recipe.step), cube.times, span)
     if not inits:
         held = " to ".join(cube.step.label(time) for time in cube.times[[0, -1]])
-        raise ValueError(
+        raise TooFewError(
             f"the cube holds {held}, in which split.{part} "
             f"({recipe.split.label(part, recipe.step)}) has no {span.history + span.leads} "
             "frames in a row, so nothing can be scored; ingest more, or choose another part"
@@ -135,7 +151,10 @@ def evaluate_part(
         alarms=collapse_alarm(total.errors[MODEL], units=units),
         inits=[cube.step.label(init) for init in inits],
         chances=chance_table(total, request.calibration, units=units),
+        key=ScoreKey.of(recipe, request, part),
+        cube_version=cube.version,
         n_pixels=count_scored(request, tiles, part),
+        margins=request.calibration.origin if request.calibration else "",
     )
 
 

@@ -119,7 +119,7 @@ def test_intervals_of_quantiles_hold_their_share_and_quantiles_are_scored(
         for cut in (tiles, plan(made, 9).tiles)
     ]
     scored[0].save(tmp_path)
-    read = Evaluation.load(tmp_path, part)
+    read = Evaluation.load(tmp_path, scored[0].key, part)
     assert read is not None
     assert read.chances is not None
     assert read.chances["coverage"].between(0.8, 0.82).all()
