@@ -43,7 +43,8 @@ class Calibration:
         """Say what the margins were learned from, and what else that part decided."""
         other = "also chose the epoch" if self.part == _CHOOSES else "nothing else uses"
         ends = f" (from {self.inits[0]} to {self.inits[-1]})" if self.inits else ""
-        return f"{len(self.inits)} forecasts of the {self.part} part{ends}, which {other}"
+        n = f"{len(self.inits)} forecast{'' if len(self.inits) == 1 else 's'}"
+        return f"{n} of the {self.part} part{ends}, which {other}"
 
     @property
     def digest(self) -> str:

@@ -177,6 +177,14 @@ def test_a_forecast_is_published_without_the_page_that_could_not_be_drawn(
     assert type(error).__name__ in caplog.text
 
 
+def test_a_page_of_what_is_not_known_yet_shows_no_errors(store: Path) -> None:
+    known = page_of(forecast.fn(recipe_of(store), init=INIT))
+    ahead = page_of(forecast.fn(recipe_of(store), ["rollout.leads=3"]))
+    assert "Errors of this forecast" in known
+    assert "Errors of this forecast" not in ahead
+    assert "Departure from the usual" in ahead
+
+
 def test_a_full_disk_is_not_hidden_by_the_page(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
