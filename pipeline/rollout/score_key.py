@@ -38,8 +38,8 @@ class ScoreKey:
         rollout = recipe.rollout.model_dump(
             mode="json", exclude={*recipe.rollout.no_science, "bundles"}
         )
-        rollout |= {"leads": request.leads, "interval": recipe.rollout.interval}
-        rollout |= {"history": Reading(**bundles[0].description["reading"]).history}
+        history = Reading(**bundles[0].description["reading"]).history
+        rollout |= {"leads": request.leads, "history": history}
         if request.members.n == 1:
             del rollout["perturb"]  # one forecast alone is disturbed by nothing
         frames = recipe.split.label(part, recipe.step)
