@@ -49,9 +49,10 @@ def build_report(
     """
     model, step = Model.of(description), str(forecast.step)
     label, last = forecast.step.label(forecast.init), forecast.label(len(forecast.times))
+    what = forecast.attributes_of(model.target).get("long_name") or model.name
     return Report(
         title=str(forecast.group.attrs["title"]),
-        subtitle=f"Forecast of {model.name} from {label} to {last}",
+        subtitle=f"Forecast of {what} from {label} to {last}",
         facts=list_facts(forecast, model),
         verdict=verdict(evaluation.table) if evaluation else "",
         warnings=_warnings(forecast, evaluation, unlike),
@@ -61,8 +62,8 @@ def build_report(
             *_chance_sections(evaluation, step),
             Section(
                 "How the model learned",
-                "Loss in normalized units, per epoch. The weights of the best epoch are used.",
-                figure=plot_curves(curves),
+                "Loss in normalized units, per epoch. Weights are those of the marked epoch.",
+                figure=plot_curves(curves, kept=description["training"]["best_epoch"]),
             ),
             *_part_sections(forecast, drawn, model),
         ],

@@ -62,6 +62,13 @@ def test_what_a_page_says_of_the_model_is_in_its_bundle(store: Path) -> None:
     assert "History 3 frames" in page
 
 
+def test_a_page_of_an_ensemble_says_that_it_shows_its_mean(store: Path) -> None:
+    members = ["rollout.members=2", "rollout.perturb.noise=0.1"]
+    page = page_of(forecast.fn(recipe_of(store), members, init=INIT))
+    assert "Forecast of mean of monthly rain from 2006-12" in page
+    assert "Members 2" in page
+
+
 def test_units_of_an_issue_are_those_that_the_model_learned(store: Path) -> None:
     edited = ["archive.variables.rain.units=cm"]
     issue = forecast.fn(recipe_of(store), edited, init=INIT)
