@@ -18,6 +18,7 @@ from flows.forecast import forecast
 from flows.ingest import ingest
 from flows.steps import issue as issue_steps
 from flows.train import train
+from stores.bundle import current_bundle
 from stores.errors import CorruptError
 from stores.verify import verify
 from tests.make import make_recipe
@@ -55,7 +56,8 @@ def damage_cube(store: Path, month: int) -> None:
 def test_what_a_page_says_of_the_model_is_in_its_bundle(store: Path) -> None:
     edited = ["split.train=[2001-01, 2004-12]", "target.transform=[zscore]"]
     edited += ["archive.variables.rain.units=cm", "rollout.history=4"]
-    page = page_of(forecast.fn(recipe_of(store), edited, init=INIT))
+    bundle = current_bundle(store / "run/models", "small-rain").path.name
+    page = page_of(forecast.fn(recipe_of(store), edited, init=INIT, bundle=bundle))
     assert "Trained on 2000-01 to 2004-12" in page
     assert "Transform log1p, zscore" in page
     assert "Units mm month-1" in page
