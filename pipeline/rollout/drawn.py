@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -117,10 +118,12 @@ def draw_issue(forecast: Forecast, source: Source) -> Drawn:
     """
     n_leads, thinning = len(forecast.times), Thinning.of(forecast.shape)
     leads = _pick_leads(n_leads)
+    held = set(source.open().times_of(source.stack.target.variable).tolist())
     means = _Means(*(np.zeros((n_leads, len(_LINES)), kind) for kind in ("f8", "i8")))
     maps = np.empty((len(_LINES), len(leads), *thinning.thin_shape), dtype=np.float32)
     for window in Window.whole(forecast.shape).blocks(_SIDE, _SIDE):
-        for index, (frame, usual, truth) in enumerate(_read_leads(forecast, source, window)):
+        frames = _read_leads(forecast, source, window, held)
+        for index, (frame, usual, truth) in enumerate(frames):
             means.add(index, (frame, usual, truth))
             if index + 1 in leads:
                 place = leads.index(index + 1)
@@ -138,13 +141,11 @@ def draw_issue(forecast: Forecast, source: Source) -> Drawn:
 
 
 def _read_leads(
-    forecast: Forecast, source: Source, window: Window
+    forecast: Forecast, source: Source, window: Window, held: Container[datetime]
 ) -> Iterator[tuple[Frames, Frames, Frames]]:
-    """Read forecast, climatology and truth of every lead (y, x); unknown truth is NaN."""
-    variable = source.stack.target.variable
-    held = set(source.open().times_of(variable).tolist())
+    """Read forecast, climatology and truth of every lead (y, x); truth not held is NaN."""
     for lead, time in enumerate(forecast.times, start=1):
-        at, frame = np.array([time]), forecast.read(variable, lead, window)
+        at, frame = np.array([time]), forecast.read(source.stack.target.variable, lead, window)
         is_held = time.item() in held
         truth = source.truth(window, at)[0] if is_held else np.full_like(frame, np.nan)
         yield frame, source.climatology(window, at)[0], truth
