@@ -14,7 +14,7 @@ from flows.steps.cube import build_sources, check_archive, ingest_memory
 from flows.workers import worker_share
 from pipeline.budget import Workers
 from pipeline.models import ConvLSTM, count_parameters
-from pipeline.recipes import PARTS, Recipe, date_recipe
+from pipeline.recipes import LEARNED, Recipe, date_recipe
 from pipeline.rollout.plan import Rollout, RolloutPlan, plan_rollout
 from pipeline.rollout.prepare import build_rollout
 from pipeline.streams.availability import Availability
@@ -99,12 +99,12 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
         ("network", f"{count_parameters(ConvLSTM(network))} parameters"),
         ("channels", ", ".join(_channels(recipe))),
     )
-    for part in PARTS:
-        if part == "test":  # what is scored may still be to come
+    for part in recipe.split.parts:
+        if part in LEARNED:
+            found = plan_part(recipe, plan.dates, part)
+        else:  # what is scored may still be to come
             stretches = recipe.split.stretches(part, recipe.step)
             found = available.plan_inits(stretches, _span(recipe))
-        else:
-            found = plan_part(recipe, plan.dates, part)
         n_frames = len(recipe.split.frames(part, recipe.step))
         counted = (f"{n_frames} frames, {len(found.inits)} inits", *found.notes)
         dates = recipe.split.label(part, recipe.step)

@@ -172,6 +172,10 @@ class Forecast:
         for window in self.windows(variable):
             yield window, self.read(variable, lead, window)
 
+    def attributes_of(self, variable: str) -> dict[str, Any]:
+        """Give what is said of a variable."""
+        return dict(array_of(self.group, variable).attrs)
+
     def label(self, lead: int) -> str:
         """Name the valid time of a lead."""
         return self.step.label(self.times[lead - 1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,15 @@ from flows.steps.step import step
 from flows.workers import worker_share
 from pipeline.models import Reading
 from pipeline.recipes import Recipe, SplitRecipe
-from pipeline.report import write_report
+from pipeline.report import Report, render_report
 from pipeline.rollout.blend import describe_blend
 from pipeline.rollout.calibrate import find_calibration
+from pipeline.rollout.drawn import draw_issue
 from pipeline.rollout.engine import roll_out
 from pipeline.rollout.evaluate import Evaluation
+from pipeline.rollout.facts import Model
 from pipeline.rollout.forecaster import forecaster_of
-from pipeline.rollout.page import LATE, build_report, draw_issue
+from pipeline.rollout.page import LATE, build_report
 from pipeline.rollout.plan import RolloutPlan
 from pipeline.rollout.precision import describe_precision
 from pipeline.rollout.prepare import availability_of, build_plan, build_request, span_of
@@ -37,6 +39,7 @@ from pipeline.rollout.publishing import (
     show_bundle,
 )
 from pipeline.rollout.request import Request
+from pipeline.rollout.score_key import ScoreKey, nearest_difference
 from pipeline.rollout.trained import list_differences
 from pipeline.spread import Spread
 from pipeline.streams.availability import Supply
@@ -47,6 +50,7 @@ from stores.bundle import Bundle, open_bundle
 from stores.clean import clean_stages
 from stores.cube import Cube
 from stores.errors import BusyError
+from stores.files import write_text
 from stores.forecast import create_forecast, finish_forecast, has_forecast, open_forecast
 from stores.forecast_template import ForecastTemplate, ForecastVariable
 from stores.issue import FORECAST, IssueKey, open_stage
@@ -87,6 +91,10 @@ class Job:
             calibration=self.request.calibration.digest if self.request.calibration else "",
         )
 
+    def score_key(self, part: str) -> ScoreKey:
+        """Name the scores of a part that are of forecasts made as this one."""
+        return ScoreKey.of(self.recipe, self.request, part)
+
     @property
     def supplies(self) -> list[Supply]:
         """What the cube has of every covariate, as it was known at the init."""
@@ -97,10 +105,11 @@ class Job:
     def template(self) -> ForecastTemplate:
         """Everything about the issue but its numbers."""
         name, variable = self.recipe.target.variable, self.recipe.target_variable
+        units = Model.of(self.bundle.description).units
         described = [
             ForecastVariable(
                 f"{name}{product.suffix}",
-                variable.units,
+                units,
                 f"{product.words}{variable.long_name or name}",
                 variable.standard_name,
                 product.attributes,
@@ -125,10 +134,11 @@ def plan_forecast(
     recipe: Recipe, cube: Cube, bundle: Bundle, *, init: str | None, leads: int | None
 ) -> Job:
     """Refuse what cannot be forecast, and show tiles, bytes and tasks before anything runs."""
-    margins = find_calibration(
-        scores_of(recipe, bundle.path), recipe, leads or recipe.rollout.leads
-    )
-    request = build_request(recipe, bundle, cube, init=init, leads=leads, calibration=margins)
+    request = build_request(recipe, bundle, cube, init=init, leads=leads)
+    if recipe.rollout.interval is not None:
+        key = ScoreKey.of(recipe, request, recipe.split.margins_part)
+        margins = find_calibration(scores_of(recipe, bundle.path), key)
+        request = replace(request, calibration=margins)
     workers = worker_share(recipe.compute)
     plan = build_plan(recipe, bundle, cube, request.leads, workers)
     further = (open_bundle(path) for path in request.bundles[1:])
@@ -195,19 +205,34 @@ def export_cogs(job: Job, stage: Path, spread: Spread) -> None:
 
 @step
 def write_page(job: Job, stage: Path) -> None:
-    """Write ``report.html``, which is published with the issue."""
+    """Write ``report.html``, which is published with the issue.
+
+    A forecast is worth publishing without it: where it cannot be drawn, the issue says why.
+    """
     if not job.recipe.outputs.report:
         return
+    try:
+        page = render_report(_draw_page(job, stage))
+    except Exception as error:  # whatever a picture fails of, it must not cost the forecast
+        why = f"left out, because it could not be drawn: {error!r}"
+        log.warning("report of %s %s; the forecast is whole", stage.name, why, exc_info=True)
+        finish_forecast(stage, {"report": why})
+    else:
+        write_text(stage / REPORT, page)
+
+
+def _draw_page(job: Job, stage: Path) -> Report:
+    """Read what the page shows and draw it, in memory: nothing is written."""
     forecast, source = open_forecast(stage / FORECAST), forecaster_of(job.request).source
-    report = build_report(
-        job.recipe,
+    scores, key = scores_of(job.recipe, job.bundle.path), job.score_key(PART)
+    return build_report(
         forecast,
         draw_issue(forecast, source),
         job.bundle.description,
         curves=read_curves(job.bundle),
-        evaluation=Evaluation.load(scores_of(job.recipe, job.bundle.path), PART),
+        evaluation=Evaluation.load(scores, key, PART),
+        unlike=nearest_difference(scores, f"{PART}.json", key),
     )
-    write_report(stage / REPORT, report)
 
 
 @step

@@ -15,6 +15,7 @@ from flows.steps.step import step
 from flows.workers import worker_share
 from pipeline.metrics import REFERENCES
 from pipeline.metrics.calibration import Calibration
+from pipeline.metrics.intervals import TooFewError
 from pipeline.plots import name_of, plot_skill, show_units, to_png
 from pipeline.recipes import Recipe
 from pipeline.report import shortfalls, verdict
@@ -25,6 +26,7 @@ from pipeline.rollout.hindcast import MODEL
 from pipeline.rollout.plan import RolloutPlan
 from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.rollout.request import Request
+from pipeline.rollout.score_key import ScoreKey
 from pipeline.spread import Spread
 from stores.bundle import Bundle
 from stores.cube import Cube
@@ -35,24 +37,24 @@ log = logging.getLogger(__name__)
 PART = "test"
 """The part of the series that neither training nor early stopping sees."""
 LEARNING_PART = "validation"
-"""The part that margins are learned from."""
+"""The part that choices are made on."""
 
 
 @step
 def calibrate(recipe: Recipe, cube: Cube, bundle: Bundle, spread: Spread) -> Calibration | None:
-    """Learn from the validation part how wide intervals must be; None where it is too short."""
+    """Learn how far intervals must be adjusted; None where the part holds too little."""
     if recipe.rollout.interval is None:
         return None
+    part = recipe.split.margins_part
     try:
-        request, plan = plan_part(recipe, cube, bundle, LEARNING_PART)
+        request, plan = plan_part(recipe, cube, bundle, part)
         with progress_bar("calibrating intervals") as tell:
-            found = learn_margins(
-                recipe, request, plan.tiles, LEARNING_PART, spread=spread, tell=tell
-            )
-    except ValueError as error:  # a validation part that does for training may not do for this
+            found = learn_margins(recipe, request, plan.tiles, part, spread=spread, tell=tell)
+    except TooFewError as error:  # a validation part that does for training may not do for this
         log.warning("no intervals will be published: %s", error)
         return None
-    keep_calibration(scores_of(recipe, bundle.path), recipe, found)
+    key = ScoreKey.of(recipe, request, part)
+    keep_calibration(scores_of(recipe, bundle.path), key, found, cube.version)
     return found
 
 

@@ -10,15 +10,17 @@ from typing import Any, Self
 
 from pipeline.metrics.intervals import ScoreCounts
 
+_CHOOSES = "validation"
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Margins that widen the forecasts of one model to intervals of one level."""
+    """Margins that adjust the forecasts of one model to intervals of one level."""
 
     level: float
     """Share of truths that the intervals are made to hold."""
     margins: tuple[float, ...]
-    """How far both ends move outward at each lead [normalized units]."""
+    """How far both ends move outward at each lead; inward below 0 [normalized units]."""
     n: tuple[int, ...]
     """Truths that were scored at each lead [pixels]."""
     part: str
@@ -31,10 +33,18 @@ class Calibration:
         """Take the margins of what was scored.
 
         Raises:
-            ValueError: a lead has too few scores for this level.
+            TooFewError: a lead has too few scores for this level.
         """
         margins = tuple(scores.margins(level).tolist())
         return cls(float(level), margins, tuple(scores.n.tolist()), part, tuple(inits))
+
+    @property
+    def origin(self) -> str:
+        """Say what the margins were learned from, and what else that part decided."""
+        other = "also chose the epoch" if self.part == _CHOOSES else "nothing else uses"
+        ends = f" (from {self.inits[0]} to {self.inits[-1]})" if self.inits else ""
+        n = f"{len(self.inits)} forecast{'' if len(self.inits) == 1 else 's'}"
+        return f"{n} of the {self.part} part{ends}, which {other}"
 
     @property
     def digest(self) -> str:

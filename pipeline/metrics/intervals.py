@@ -21,6 +21,10 @@ _N_BINS = 2 * _END * _PER_UNIT + 2
 _EDGES = np.append(np.arange(_N_BINS - 1) / _PER_UNIT - _END, np.inf)  # upper edge of each bin
 
 
+class TooFewError(ValueError):
+    """A part of the series holds too little to learn margins from it."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoreCounts:
     """Histogram of the conformity scores of each lead, (lead, bin).
@@ -88,7 +92,8 @@ class ScoreCounts:
         Source: Romano, Patterson and Candes (2019), eq. 7 and 8, theorem 1.
 
         Raises:
-            ValueError: ``level`` is no share, or a lead has too few scores or too large ones.
+            TooFewError: a lead has too few scores for this level.
+            ValueError: ``level`` is no share, or too many scores are too large.
         """
         share = _exact(level)
         ranks = np.array([math.ceil((int(n) + 1) * share) for n in self.n], dtype=np.int64)
@@ -99,8 +104,8 @@ class ScoreCounts:
         if beyond.any():
             raise ValueError(
                 f"at {_named(beyond)} too many truths are missed by more than {_END} standard "
-                f"deviations, so no margin holds level={level}; look at the scores of this "
-                "part before calibrating on it"
+                f"deviations, so no margin holds level={level}; set rollout.interval=null, and "
+                "look at the scores before asking for intervals again"
             )
         return margins
 
@@ -192,7 +197,7 @@ def _check_enough(n: Counts, ranks: Counts, level: float) -> None:
     few = ranks > n
     if few.any():
         share = _exact(level)
-        raise ValueError(
+        raise TooFewError(
             f"only {int(n[few].min())} truths were scored at {_named(few)}, so none of them "
             f"is a safe margin at level={level}; calibrate on at least "
             f"{math.ceil(share / (1 - share))}, or lower the level"

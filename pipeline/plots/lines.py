@@ -26,11 +26,14 @@ _LOSSES = {"train_loss": "training", "validation_loss": "validation"}
 _TEN_FOLD = 10.0
 
 
-def plot_curves(curves: pd.DataFrame, *, title: str = "Training curves") -> Figure:
+def plot_curves(
+    curves: pd.DataFrame, *, kept: int | None = None, title: str = "Training curves"
+) -> Figure:
     """Draw losses, and the learning rate where there is one, against the epoch.
 
     Args:
         curves: columns epoch, train_loss, validation_loss and, at will, lr; NaN is left out.
+        kept: epoch whose weights are used; that of the lowest validation loss by default.
         title: title of the figure.
 
     Raises:
@@ -50,7 +53,7 @@ def plot_curves(curves: pd.DataFrame, *, title: str = "Training curves") -> Figu
         squeeze=False,
         height_ratios=(3, 1) if has_rate else None,
     )[:, 0]
-    best = _draw_losses(panels[0], curves)
+    best = _draw_losses(panels[0], curves, kept)
     if has_rate:
         dress(panels[1], ylabel="learning rate")
         _draw(panels[1], curves, "lr", INK, "learning rate")
@@ -62,7 +65,7 @@ def plot_curves(curves: pd.DataFrame, *, title: str = "Training curves") -> Figu
     return figure
 
 
-def _draw_losses(axes: Axes, curves: pd.DataFrame) -> str:
+def _draw_losses(axes: Axes, curves: pd.DataFrame, kept: int | None) -> str:
     """Draw both losses, mark the best epoch and say which it is."""
     dress(axes, ylabel="loss [normalized units]")
     known = [column for column in _LOSSES if column in curves and curves[column].notna().any()]
@@ -75,15 +78,16 @@ def _draw_losses(axes: Axes, curves: pd.DataFrame) -> str:
     losses = curves[known].to_numpy(dtype=float)
     if np.nanmin(losses) > 0 and np.nanmax(losses) > _TEN_FOLD * np.nanmin(losses):
         axes.set_yscale("log")
-    best = _mark_best(axes, curves) if "validation_loss" in known else ""
+    best = _mark_best(axes, curves, kept) if "validation_loss" in known else ""
     axes.legend(fontsize=9, frameon=False, labelcolor=INK)
     return best
 
 
-def _mark_best(axes: Axes, curves: pd.DataFrame) -> str:
-    losses = curves["validation_loss"].to_numpy(dtype=float)
-    best = int(np.nanargmin(losses))
-    epoch, loss = curves["epoch"].to_numpy(dtype=float)[best], losses[best]
+def _mark_best(axes: Axes, curves: pd.DataFrame, kept: int | None) -> str:
+    """Mark the epoch that is kept: another score than the loss may have chosen it."""
+    losses, epochs = (curves[key].to_numpy(dtype=float) for key in ("validation_loss", "epoch"))
+    best = int(np.nanargmin(losses if kept is None else np.abs(epochs - kept)))
+    epoch, loss = epochs[best], losses[best]
     name = f"best: {loss:.4g} at epoch {epoch:g}"
     axes.plot([epoch], [loss], "o", color=color_of("persistence", 0), markersize=8, label=name)
     return name[0].upper() + name[1:] + "."

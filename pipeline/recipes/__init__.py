@@ -17,10 +17,11 @@ from pipeline.recipes.place import PlaceRecipe
 from pipeline.recipes.recipe import Recipe
 from pipeline.recipes.rollout import PerturbRecipe, RolloutRecipe
 from pipeline.recipes.runs import ComputeRecipe, OutputsRecipe
-from pipeline.recipes.split import PARTS, SplitRecipe, resolve_split
+from pipeline.recipes.split import LEARNED, PARTS, SplitRecipe, resolve_split
 from pipeline.recipes.training import TrainingRecipe
 
 __all__ = [
+    "LEARNED",
     "PARTS",
     "AnnualCovariate",
     "ArchiveRecipe",

@@ -19,7 +19,7 @@ from pipeline.recipes.channels import (
 from pipeline.recipes.model import ModelRecipe
 from pipeline.recipes.rollout import RolloutRecipe
 from pipeline.recipes.runs import ComputeRecipe, OutputsRecipe
-from pipeline.recipes.split import PARTS, SplitRecipe
+from pipeline.recipes.split import LEARNED, SplitRecipe
 from pipeline.recipes.training import TrainingRecipe
 from stores.names import check_id
 from stores.times import Step
@@ -110,10 +110,10 @@ class Recipe(RecipePart):
 
     @model_validator(mode="after")
     def _every_part_holds_a_sample(self) -> Self:
-        for part in PARTS if self.split.is_dated else ():
+        for part in self.split.parts if self.split.is_dated else ():
             have = max(map(len, self.split.stretches(part, self.step)), default=0)
             need = self.rollout.history + (
-                self.rollout.leads if part == "test" else self.training.leads
+                self.training.leads if part in LEARNED else self.rollout.leads
             )
             if have < need:
                 fewer = ", or lower split.folds" if self.split.folds else ""

@@ -15,6 +15,9 @@ from pipeline.recipes.place import PlaceRecipe
 from stores.times import Step, Time, Times, parse_time
 
 PARTS = ("train", "validation", "test")
+LEARNED = ("train", "validation")
+"""Parts that a model is made of; the others only ask what it can do."""
+_CALIBRATION = "calibration"
 
 
 class SplitRecipe(RecipePart):
@@ -30,6 +33,9 @@ class SplitRecipe(RecipePart):
     """First and last frame that early stopping sees."""
     test: tuple[str, str]
     """First and last frame that only the final scores see."""
+    calibration: tuple[str, str] | None = None
+    """First and last frame that only margins of intervals are learned from; by default they
+    are learned on validation, which also chooses the epoch."""
     gap: int = Field(0, ge=0)
     """Frames left unused between two parts [steps]."""
     folds: int | None = Field(None, ge=2)
@@ -42,14 +48,14 @@ class SplitRecipe(RecipePart):
 
     @model_validator(mode="after")
     def _every_bound_can_be_read(self) -> Self:
-        for name in PARTS:
+        for name in self.parts:
             for bound in getattr(self, name):
                 check_bound(bound)
         return self
 
     @model_validator(mode="after")
     def _every_part_begins_before_it_ends(self) -> Self:
-        for name in PARTS if self.is_dated else ():
+        for name in self.parts if self.is_dated else ():
             start, end = self.bounds(name)
             if end < start:
                 raise ValueError(f"split.{name} ends before it begins: {getattr(self, name)}")
@@ -69,10 +75,20 @@ class SplitRecipe(RecipePart):
             )
         return self
 
+    @model_validator(mode="after")
+    def _no_place_is_dealt_to_calibration(self) -> Self:
+        if self.calibration is not None and self.place is not None:
+            raise ValueError(
+                f"split.calibration={list(self.calibration)} with split.place, which deals "
+                "pixels to train, validation and test alone, so margins would be learned where "
+                "the model learned or is scored; leave one of both out"
+            )
+        return self
+
     @property
     def is_dated(self) -> bool:
         """Tell whether every bound is a date, so that parts can be listed."""
-        return not any(is_offset(bound) for name in PARTS for bound in getattr(self, name))
+        return not any(is_offset(bound) for name in self.parts for bound in getattr(self, name))
 
     @property
     def written(self) -> SplitRecipe:
@@ -85,6 +101,16 @@ class SplitRecipe(RecipePart):
         dated._written = self.written
         return dated
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Name the parts that there are, that of the calibration last."""
+        return PARTS if self.calibration is None else (*PARTS, _CALIBRATION)
+
+    @property
+    def margins_part(self) -> str:
+        """Name the part that margins of intervals are learned on."""
+        return "validation" if self.calibration is None else _CALIBRATION
+
     def bounds(self, part: str) -> tuple[Time, Time]:
         """Give the first and last frame of a part as they are written."""
         start, end = getattr(self, part)
@@ -92,7 +118,7 @@ class SplitRecipe(RecipePart):
 
     def stretches(self, part: str, step: Step) -> list[Times]:
         """List the frames of a part, one piece for each stretch without a hole."""
-        if not self._cuts_time or part == "test":
+        if not self._cuts_time or part not in LEARNED:
             return [step.range(*self.bounds(part))]
         pool, (start, stop) = self._pool(step), self._cut(step)
         if part == "validation":
@@ -146,7 +172,7 @@ class SplitRecipe(RecipePart):
         Raises:
             ValueError: the split leaks.
         """
-        ordered = sorted(PARTS, key=lambda part: self.bounds(part)[0])
+        ordered = sorted(self.parts, key=lambda part: self.bounds(part)[0])
         for before, after in combinations(ordered, 2):
             end, start = self.bounds(before)[1], self.bounds(after)[0]
             if self.place is not None and start <= end:
@@ -160,11 +186,13 @@ class SplitRecipe(RecipePart):
                     f"gap={self.gap} and no frame may be shared, so {after} would be scored on "
                     f"what was learned; let {after} begin {way_out} or later"
                 )
-        if self._cuts_time and ordered[1] == "test":
+        first, last = sorted(ordered.index(part) for part in LEARNED)
+        if self._cuts_time and last - first > 1:
+            inner = ordered[first + 1]
             raise ValueError(
-                f"split.test={list(self.test)} lies between train and validation, so folds cut "
-                "from the first to the last of those would hold it; let test begin after both, "
-                "or end before both"
+                f"split.{inner}={list(getattr(self, inner))} lies between train and "
+                "validation, so folds cut from the first to the last of those would hold it; "
+                f"let {inner} begin after both, or end before both"
             )
 
 
@@ -176,7 +204,7 @@ def resolve_split(split: SplitRecipe, step: Step, newest: Time) -> SplitRecipe:
     """
     if split.is_dated:
         return split
-    parts = {name: getattr(split, name) for name in PARTS}
+    parts = {name: getattr(split, name) for name in split.parts}
     return split.with_dates(
         {
             name: (resolve_bound(start, newest, step), resolve_bound(end, newest, step))

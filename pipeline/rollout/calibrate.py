@@ -12,6 +12,7 @@ from pipeline.recipes import Recipe
 from pipeline.rollout.evaluate import Tell, merge, plan_hindcasts
 from pipeline.rollout.hindcast import conform, plan_cases
 from pipeline.rollout.request import Request
+from pipeline.rollout.score_key import LEADS, ScoreKey, kept_files, nearest_difference
 from pipeline.spread import Spread
 from pipeline.tiling.plan import Tile
 from stores.bundle import read_bundle
@@ -35,7 +36,8 @@ def calibrate(
     """Find the margins that make intervals of the recipe's level hold their share of truths.
 
     Raises:
-        ValueError: the part holds no hindcast, or too few truths for this level.
+        TooFewError: the part holds no hindcast, or too few truths for this level.
+        ValueError: no margin holds the level.
     """
     cube, level = Cube.open(request.cube), recipe.rollout.interval
     if level is None:
@@ -48,27 +50,32 @@ def calibrate(
     return Calibration.of(total, level, part=part, inits=labels)
 
 
-def keep_calibration(folder: Path, recipe: Recipe, calibration: Calibration) -> None:
-    """Write margins beside the scores of a bundle, with the recipe that they hold for."""
-    written = {"recipe": recipe.fingerprint(), "calibration": calibration.to_json()}
-    write_json(folder / _FILE, written)
+def keep_calibration(
+    scores: Path, key: ScoreKey, calibration: Calibration, cube_version: str
+) -> None:
+    """Write margins into the folder of their key, with what they were made with."""
+    written = key.to_json(cube_version) | {"calibration": calibration.to_json()}
+    write_json(scores / key.name / _FILE, written)
 
 
-def find_calibration(folder: Path, recipe: Recipe, leads: int) -> Calibration | None:
-    """Read the margins for forecasts of ``leads``; None where there are none that hold.
+def find_calibration(scores: Path, key: ScoreKey) -> Calibration | None:
+    """Read the margins that were learned with a key, or with more leads; None without any.
 
-    Another recipe forecasts other numbers, so its margins are not used.
+    A lead does not depend on how many follow it, so the first margins of more leads hold.
     """
-    path = folder / _FILE
-    if recipe.rollout.interval is None or not path.exists():
-        return None
-    written = read_json(path)
-    calibration = Calibration.from_json(written["calibration"])
-    if written["recipe"] != recipe.fingerprint() or len(calibration.margins) < leads:
+    leads = key.settings[LEADS]
+    longer = {
+        other.settings[LEADS]: path
+        for other, path in kept_files(scores, _FILE)
+        if other.with_leads(leads) == key and other.settings[LEADS] >= leads
+    }
+    if longer:
+        return Calibration.from_json(read_json(longer[min(longer)])["calibration"])
+    if different := nearest_difference(scores, _FILE, key):
         log.warning(
-            "the intervals of %s were calibrated for another recipe or fewer leads, so none "
-            "are published; run: cubecast evaluate RECIPE",
-            folder.name,
+            "the margins of %s were learned with %s, so no intervals are published; run: "
+            "cubecast evaluate RECIPE, with the settings of this forecast",
+            scores.name,
+            ", ".join(different),
         )
-        return None
-    return calibration
+    return None

@@ -21,6 +21,7 @@ from pipeline.rollout.hindcast import MODEL, Scored, count_scored, hindcast, pla
 from pipeline.rollout.prepare import availability_of, span_of
 from pipeline.rollout.products import suffix_of
 from pipeline.rollout.request import Request
+from pipeline.rollout.score_key import ScoreKey
 from pipeline.spread import Spread
 from pipeline.streams.availability import Inits
 from pipeline.tiling.plan import Tile
@@ -44,26 +45,33 @@ class Evaluation:
     """Signs of a collapsed rollout."""
     inits: list[str]
     """Labels of the hindcasts."""
-    chances: pd.DataFrame | None = None
+    chances: pd.DataFrame | None
     """One row per lead: intervals, ensemble and quantiles, as ``chance_table`` gives them."""
-    n_pixels: int | None = None
-    """Pixels of the map that count; None where that was not written down."""
+    key: ScoreKey
+    """What the scores follow from."""
+    cube_version: str
+    """Version of the cube that was read."""
+    n_pixels: int
+    """Pixels of the map that count."""
+    margins: str = ""
+    """What the margins of the intervals were learned from; empty without intervals."""
 
-    def save(self, folder: Path) -> Path:
-        """Write the scores as CSV, and the rest beside it."""
-        path = folder / f"{self.part}.csv"
+    def save(self, scores: Path) -> Path:
+        """Write the scores as CSV into the folder of their key, and the rest beside it."""
+        path = scores / self.key.name / f"{self.part}.csv"
         write_text(path, self.table.to_csv(index=False))
         beside: dict[str, Any] = {"part": self.part, "alarms": self.alarms}
-        beside |= {"inits": self.inits, "pixels": self.n_pixels}
+        beside |= {"inits": self.inits, "pixels": self.n_pixels, "margins": self.margins}
+        beside |= self.key.to_json(self.cube_version)
         if self.chances is not None:
             write_text(path.with_suffix(".chances.csv"), self.chances.to_csv(index=False))
         write_json(path.with_suffix(".json"), beside)
         return path
 
     @classmethod
-    def load(cls, folder: Path, part: str) -> Self | None:
-        """Read scores that were saved; None when there are none."""
-        path = folder / f"{part}.csv"
+    def load(cls, scores: Path, key: ScoreKey, part: str) -> Self | None:
+        """Read the scores that were made with a key; None when there are none."""
+        path = scores / key.name / f"{part}.csv"
         if not path.with_suffix(".json").exists():
             return None
         beside = read_json(path.with_suffix(".json"))
@@ -71,9 +79,17 @@ class Evaluation:
         # Leads are numbers but for the row over all of them, as score_table made them.
         table["lead"] = [int(lead) if str(lead).isdigit() else lead for lead in table["lead"]]
         written = path.with_suffix(".chances.csv")
-        chances = pd.read_csv(written) if written.exists() else None
-        n_pixels = beside.get("pixels")
-        return cls(part, table, beside["alarms"], beside["inits"], chances, n_pixels)
+        return cls(
+            part=part,
+            table=table,
+            alarms=beside["alarms"],
+            inits=beside["inits"],
+            chances=pd.read_csv(written) if written.exists() else None,
+            key=key,
+            cube_version=ScoreKey.from_json(beside)[1],
+            n_pixels=beside["pixels"],
+            margins=beside["margins"],
+        )
 
 
 def plan_hindcasts(recipe: Recipe, bundle: Bundle, cube: Cube, part: str) -> Inits:
@@ -82,7 +98,7 @@ def plan_hindcasts(recipe: Recipe, bundle: Bundle, cube: Cube, part: str) -> Ini
     So no frame is shared with another part, not even as history, whatever the recipe says.
 
     Raises:
-        ValueError: the cube holds none of them.
+        TooFewError: the cube holds none of them.
     """
     span = span_of(bundle, recipe.rollout.leads)
     return availability_of(bundle, cube).plan_part(recipe.split, part, span)
@@ -110,7 +126,10 @@ def evaluate_part(
         alarms=collapse_alarm(total.errors[MODEL], units=units),
         inits=[cube.step.label(init) for init in inits],
         chances=chance_table(total, request.calibration, units=units),
+        key=ScoreKey.of(recipe, request, part),
+        cube_version=cube.version,
         n_pixels=count_scored(request, tiles, part),
+        margins=request.calibration.origin if request.calibration else "",
     )
 
 

@@ -15,10 +15,15 @@ from pipeline.streams.transforms import Values
 
 QUANTILES = (0.1, 0.5, 0.9)
 """Published of an ensemble."""
+LOWER, UPPER = "_lower", "_upper"
 _GIVEN_MEDIANS = (
     "a quantile of this frame given the medians of the leads before it: what grows uncertain "
     "through the rollout is not in it, so later leads may be surer than they are right; only "
     "calibrated intervals (_lower, _upper) answer for their coverage"
+)
+_MARGINS = (
+    "what the forecast spans, adjusted at each lead by its margin [normalized units]: above 0 "
+    "both ends move outward; below 0, where forecasts spanned too much, they move inward"
 )
 
 Restore = Callable[[Values], Values]
@@ -62,12 +67,14 @@ def _bounds(request: Request) -> list[Product]:
     method = "conformalized quantile regression" if request.quantiles else "split-conformal"
     stated = {
         "coverage": calibration.level,
-        "method": f"{method} per lead, calibrated on {calibration.part}",
+        "method": f"{method}: margins per lead, learned on {calibration.origin}",
+        "margins": list(calibration.margins[: request.leads]),
+        "comment": _MARGINS,
     }
     share = f"{calibration.level:.0%}"
     return [
-        Product("_lower", f"lower bound of the {share} interval of ", stated),
-        Product("_upper", f"upper bound of the {share} interval of ", stated),
+        Product(LOWER, f"lower bound of the {share} interval of ", stated),
+        Product(UPPER, f"upper bound of the {share} interval of ", stated),
     ]
 
 
@@ -92,7 +99,7 @@ def make_products(
         made = {"": named.pop(suffix_of(MEDIAN))} | named
     if request.calibration is not None:
         lower, upper = calibrated(fields, request, first=first)
-        made |= {"_lower": restore(lower), "_upper": restore(upper)}
+        made |= {LOWER: restore(lower), UPPER: restore(upper)}
     return made
 
 
@@ -116,10 +123,10 @@ def spanned(fields: Values, request: Request, level: float) -> tuple[Values, Val
 
 
 def calibrated(fields: Values, request: Request, *, first: int = 0) -> tuple[Values, Values]:
-    """Widen what a forecast spans by the margins of its leads (leads, y, x), normalized.
+    """Adjust what a forecast spans by the margins of its leads (leads, y, x), normalized.
 
-    Where a negative margin would make the ends cross they meet in the middle; at the median
-    where there is one, which therefore always lies between them.
+    A margin above 0 widens, one below 0 narrows. Where the ends would cross they meet in the
+    middle; at the median where there is one, which therefore always lies between them.
 
     Source: Romano, Patterson and Candes (2019), eq. 7.
     """

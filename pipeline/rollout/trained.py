@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.models import Reach, Reading, read_shape
-from pipeline.recipes import PARTS, Recipe, SplitRecipe, resolve_split
+from pipeline.recipes import Recipe, SplitRecipe, resolve_split
 from pipeline.streams.stack import Stack
 from pipeline.words import written_by
 from stores.bundle import Bundle
@@ -44,7 +44,7 @@ def date_as_trained(recipe: Recipe, bundle: Bundle, cube: Cube) -> Recipe:
     dates = resolve_split(split, recipe.step, cube.times_of(recipe.target.variable)[-1])
     kept = {
         part: getattr(trained, part)
-        for part in PARTS
+        for part in split.parts
         if getattr(written, part) == getattr(split.written, part)
     }
     return recipe.model_copy(update={"split": dates.with_dates(kept)})

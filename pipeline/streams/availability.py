@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.metrics.intervals import TooFewError
 from pipeline.recipes import SplitRecipe
 from pipeline.streams.known import Known, know
 from pipeline.streams.samples import Span, plan_inits
@@ -146,12 +147,12 @@ class Availability:
         """List the inits of a part: history, leads and covariates are there.
 
         Raises:
-            ValueError: there is none; says what is there.
+            TooFewError: there is none; says what is there.
         """
         found = self.plan_inits(split.stretches(part, self.step), span)
         if not found.inits:
             held = ", ".join([self._held, *found.notes])
-            raise ValueError(
+            raise TooFewError(
                 f"split.{part} has no {span.history + span.last_lead} frames in a row in the "
                 f"cube ({held}), so there is no sample in "
                 f"{split.label(part, self.step)}; ingest more or change the split"

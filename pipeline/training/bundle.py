@@ -67,7 +67,9 @@ def train_bundle(
         source = Source(cube_path, folder / FIELDS, stack)
         trained = train_model(recipe, source, logs, spread=spread, tell=tell)
         trained.curves.to_csv(folder / f"{CURVES}.csv", index=False)
-        (folder / f"{CURVES}.png").write_bytes(to_png(plot_curves(trained.curves)))
+        (folder / f"{CURVES}.png").write_bytes(
+            to_png(plot_curves(trained.curves, kept=trained.best_epoch))
+        )
         _draw_parts(recipe, cube, folder)
         description = describe(recipe, cube, stack, trained) | {"inputs": inputs}
         weights = trained.weights

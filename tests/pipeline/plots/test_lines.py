@@ -76,6 +76,15 @@ def test_curves_mark_the_best_epoch() -> None:
     assert len(figure.axes) == 2
 
 
+def test_curves_mark_the_epoch_that_is_kept_where_another_score_chose_it() -> None:
+    curves = pd.DataFrame(
+        {"epoch": [1, 2, 3], "train_loss": [3.0, 2, 1], "validation_loss": [2.0, 1, 3]}
+    )
+    figure = plot_curves(curves, kept=1)
+    assert labels_of(figure)[-1] == "best: 2 at epoch 1"
+    assert labels_of(plot_curves(curves))[-1] == "best: 1 at epoch 2"
+
+
 def test_curves_of_missing_or_empty_columns_are_drawn() -> None:
     to_png(plot_curves(make_curves(lr=np.nan, validation_loss=np.nan)))
     to_png(plot_curves(make_curves()[["epoch", "train_loss"]]))

@@ -30,6 +30,46 @@ def make_split(**changes: object) -> SplitRecipe:
     return SplitRecipe.model_validate(written | changes)
 
 
+def test_a_calibration_part_leaks_into_no_other() -> None:
+    apart = make_split(validation=("2005-02", "2005-06"), calibration=("2005-08", "2005-12"))
+    apart.check(MONTH)
+    assert apart.parts == ("train", "validation", "test", "calibration")
+    assert apart.margins_part == "calibration"
+    assert make_split().margins_part == "validation"
+    for part, leaking in (
+        ("validation", ("2005-07", "2005-12")),  # no gap
+        ("train", ("2004-06", "2004-12")),
+        ("test", ("2007-06", "2007-12")),
+    ):
+        with pytest.raises(ValueError, match=f"split leaks.*{part}.*calibration"):
+            apart.with_values(calibration=leaking).check(MONTH)
+
+
+def test_a_calibration_part_between_the_parts_of_folds_would_be_learned_from() -> None:
+    between = make_split(
+        train=("2000-01", "2003-12"), calibration=("2004-02", "2004-12"), folds=3
+    )
+    with pytest.raises(ValueError, match=r"split\.calibration=.* lies between train and"):
+        between.check(MONTH)
+    after = make_split(test=("2007-02", "2007-12"), calibration=("2006-02", "2006-12"), folds=3)
+    after.check(MONTH)
+    assert after.label("calibration", MONTH) == "2006-02 to 2006-12"
+
+
+def test_a_calibration_part_is_refused_where_places_part_the_data() -> None:
+    with pytest.raises(ValidationError, match=r"split\.calibration=.* with split\.place"):
+        make_split(
+            calibration=("2008-02", "2008-12"), place={"block_px": 20, "correlation_px": 2}
+        )
+
+
+def test_a_calibration_part_without_a_whole_forecast_is_refused(path: Path) -> None:
+    changes = ["split.validation=[2005-02, 2005-06]", "split.calibration=[2005-08, 2005-12]"]
+    with pytest.raises(RecipeError, match=r"split\.calibration holds 5 frames.* needs 7"):
+        load_recipe(path, overrides=changes)
+    load_recipe(path, overrides=[*changes, "rollout.leads=2"])
+
+
 @given(folds=st.integers(2, 12), gap=st.integers(0, 4))
 def test_every_frame_before_the_test_validates_in_one_fold(folds: int, gap: int) -> None:
     whole = make_split(gap=0).frames("train", MONTH)[0]

@@ -158,12 +158,12 @@ def test_scores_survive_being_written(made: Made, tmp_path: Path) -> None:
         tell=lambda done, total: None,
     )
     scored.save(tmp_path)
-    read = Evaluation.load(tmp_path, "validation")
+    read = Evaluation.load(tmp_path, scored.key, "validation")
     assert read is not None
     assert read.inits == scored.inits
     assert list(read.table["lead"]) == list(scored.table["lead"])
     np.testing.assert_allclose(read.table["rmse"], scored.table["rmse"])
-    assert Evaluation.load(tmp_path, "test") is None
+    assert Evaluation.load(tmp_path, scored.key, "test") is None
 
 
 def test_an_init_without_enough_history_is_refused_with_one_that_has(

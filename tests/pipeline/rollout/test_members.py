@@ -13,6 +13,7 @@ from pipeline.rollout.forecaster import forecaster_of
 from pipeline.rollout.plan import Block
 from pipeline.rollout.products import calibrated, spanned
 from pipeline.rollout.request import Request
+from pipeline.rollout.score_key import ScoreKey
 from pipeline.spread import InPlace
 from pipeline.streams.transforms import Values
 from pipeline.training.bundle import train_bundle
@@ -207,7 +208,7 @@ def test_an_evaluated_ensemble_says_coverage_and_spread_and_survives_being_writt
         for core in (32, 9)
     ]
     tables[0].save(tmp_path)
-    read = Evaluation.load(tmp_path, "test")
+    read = Evaluation.load(tmp_path, tables[0].key, "test")
     assert read is not None
     assert read.chances is not None
     assert list(read.chances) == [
@@ -230,14 +231,31 @@ def test_an_evaluated_ensemble_says_coverage_and_spread_and_survives_being_writt
         np.testing.assert_allclose(left, right, rtol=1e-3)
 
 
-def test_margins_of_another_recipe_are_not_used(made: Made, tmp_path: Path) -> None:
+def test_margins_of_another_request_are_not_used(made: Made, tmp_path: Path) -> None:
     margins = Calibration(0.8, (0.1,) * 4, (9,) * 4, "validation", ("2005-05",))
-    keep_calibration(tmp_path, made.recipe, margins)
-    assert find_calibration(tmp_path, made.recipe, LEADS) == margins
-    assert find_calibration(tmp_path, made.recipe, LEADS + 1) is None
-    other = made.asking(members=2)
-    assert find_calibration(tmp_path, other.recipe, LEADS) is None
-    assert find_calibration(tmp_path / "nothing", made.recipe, LEADS) is None
+    key = ScoreKey.of(made.recipe, ask(made), "validation")
+    keep_calibration(tmp_path, key, margins, made.cube.version)
+    assert find_calibration(tmp_path, key) == margins
+    assert find_calibration(tmp_path, key.with_leads(LEADS - 1)) == margins
+    assert find_calibration(tmp_path, key.with_leads(LEADS + 1)) is None
+    assert find_calibration(tmp_path / "nothing", key) is None
+    for changes in ({"members": 2}, {"interval": 0.9}, {"precision": "bf16"}):
+        other = made.asking(**changes)
+        asked = ScoreKey.of(other.recipe, ask(other), "validation")
+        assert find_calibration(tmp_path, asked) is None
+
+
+def test_what_changes_no_number_is_no_part_of_what_scores_follow_from(made: Made) -> None:
+    key = ScoreKey.of(made.recipe, ask(made), "test")
+    other = made.asking(
+        tile_px=9, block_leads=2, perturb={"seed": 3}
+    )  # one alone is undisturbed
+    assert ScoreKey.of(other.recipe, ask(other), "test") == key
+    seeds = [made.asking(members=2, perturb={"seed": seed}) for seed in (0, 3)]
+    one, two = (ScoreKey.of(asked.recipe, ask(asked), "test") for asked in seeds)
+    assert one.name != two.name
+    (said,) = key.with_leads(2).differences(key)
+    assert said == "rollout.leads=4 (here 2)"
 
 
 def test_the_key_of_an_issue_changes_with_its_margins(made: Made) -> None:

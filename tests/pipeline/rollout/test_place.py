@@ -6,11 +6,13 @@ import pytest
 
 from pipeline.rollout import hindcast
 from pipeline.rollout.calibrate import calibrate
+from pipeline.rollout.drawn import draw_issue
 from pipeline.rollout.evaluate import Evaluation, evaluate_part, plan_hindcasts
+from pipeline.rollout.facts import Model
 from pipeline.rollout.forecaster import forecaster_of
 from pipeline.rollout.hindcast import CLIMATOLOGY, MODEL
 from pipeline.rollout.importance import Trial, measure_importance
-from pipeline.rollout.page import _part_sections, draw_issue
+from pipeline.rollout.page import _part_sections
 from pipeline.rollout.trained import check_split
 from pipeline.spread import InPlace
 from pipeline.streams.transforms import Values
@@ -138,7 +140,7 @@ def test_a_bundle_and_a_report_show_the_parts(made: Made, tmp_path: Path) -> Non
     assert len(read_curves(made.bundle)) == 1
     rolled = forecast(made, tmp_path, 32)
     drawn = draw_issue(rolled, forecaster_of(ask(made)).source)
-    (section,) = _part_sections(made.recipe, rolled, drawn)
+    (section,) = _part_sections(rolled, drawn, Model.of(made.bundle.description))
     assert "by place" in section.text
     assert section.figure is not None
     label = str(section.figure.get_label())

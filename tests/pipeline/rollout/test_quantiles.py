@@ -108,6 +108,17 @@ def test_an_interval_is_that_of_the_outer_quantiles_and_holds_the_median() -> No
     np.testing.assert_allclose(upper[1], fields[1, 1], rtol=1e-6)
 
 
+def test_an_interval_says_that_a_margin_below_zero_narrows_it(made: Made) -> None:
+    margins = Calibration(0.8, (0.25, -0.5, 0.1, 0.1), (99,) * 4, "validation", ("2005-04",))
+    *_, lower, upper = list_products(ask(made, init=INIT, calibration=margins))
+    for product in (lower, upper):
+        assert product.attributes["margins"] == [0.25, -0.5, 0.1, 0.1]
+        assert "below 0, where forecasts spanned too much, they move inward" in str(
+            product.attributes["comment"]
+        )
+        assert "1 forecasts" not in product.attributes["method"]
+
+
 def test_intervals_of_quantiles_hold_their_share_and_quantiles_are_scored(
     made: Made, tmp_path: Path
 ) -> None:
@@ -119,7 +130,7 @@ def test_intervals_of_quantiles_hold_their_share_and_quantiles_are_scored(
         for cut in (tiles, plan(made, 9).tiles)
     ]
     scored[0].save(tmp_path)
-    read = Evaluation.load(tmp_path, part)
+    read = Evaluation.load(tmp_path, scored[0].key, part)
     assert read is not None
     assert read.chances is not None
     assert read.chances["coverage"].between(0.8, 0.82).all()

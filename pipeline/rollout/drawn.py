@@ -1,0 +1,167 @@
+"""Read what pictures of a forecast need: window by window, and no more than a screen shows."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pipeline.plots.panels import pick_panels
+from pipeline.streams.parts import read_map, read_parts
+from pipeline.streams.read import Source
+from stores.forecast import Forecast
+from stores.times import Times
+from stores.windows import Window
+
+_SCREEN_PX = 800  # longer sides are thinned while reading
+_SIDE = 512  # of a window: a chunk of what was ingested and of a climatology
+_MOST_MAPS = 12  # more panels than that would show nothing
+_LINES = ("forecast", "climatology", "truth")
+
+Frames = npt.NDArray[np.float32]
+Number = TypeVar("Number", bound=np.generic)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What pictures need of a forecast: thinned maps of some leads, and means of all."""
+
+    leads: tuple[int, ...]
+    """Leads that have a map, counted from 1."""
+    forecast: Frames
+    """Maps (map, y, x)."""
+    departure: Frames
+    """Forecast minus training climatology (map, y, x)."""
+    truth: Frames
+    """What came in since (map, y, x); NaN where the truth is not known yet."""
+    means: pd.DataFrame
+    """Domain means by valid time: forecast, climatology, truth."""
+    every: int
+    """Maps hold every n-th pixel, the middle one of what it stands for."""
+    parts: npt.NDArray[np.int64] | None = None
+    """Which part each pixel belongs to (y, x); None where parts are split by dates alone."""
+    parts_table: pd.DataFrame | None = None
+    """What each part got."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thinning:
+    """Every n-th pixel of a raster, taken window by window."""
+
+    shape: tuple[int, int]
+    every: int
+
+    @classmethod
+    def of(cls, shape: tuple[int, int]) -> Self:
+        """Keep so many pixels that a screen shows them all."""
+        return cls(shape, max(1, -(-max(shape) // _SCREEN_PX)))
+
+    @property
+    def first(self) -> int:
+        """First row and column that is kept: the middle of what it stands for."""
+        return min(self.every // 2, min(self.shape) - 1)
+
+    @property
+    def thin_shape(self) -> tuple[int, int]:
+        """Rows and columns that are kept."""
+        return self._count(self.shape[0]), self._count(self.shape[1])
+
+    def keep(
+        self, values: npt.NDArray[Number], window: Window, into: npt.NDArray[Number]
+    ) -> None:
+        """Copy what is kept of a window's values (y, x) to its place in the thinned map."""
+        kept = (
+            slice(self.first + self._count(start) * self.every - start, None, self.every)
+            for start in (window.y0, window.x0)
+        )
+        thin = values[tuple(kept)]
+        y, x = self._count(window.y0), self._count(window.x0)
+        into[y : y + thin.shape[0], x : x + thin.shape[1]] = thin
+
+    def _count(self, stop: int) -> int:
+        """Count the rows, or columns, that are kept before ``stop``."""
+        return max(0, -(-(stop - self.first) // self.every))
+
+
+@dataclass(slots=True)
+class _Means:
+    """Domain means as sums that are added window by window (lead, line)."""
+
+    total: npt.NDArray[np.float64]
+    n: npt.NDArray[np.int64]
+
+    def add(self, index: int, frames: Sequence[Frames]) -> None:
+        """Add the pixels of a window that the first of some frames (y, x) holds."""
+        inside = np.isfinite(frames[0])
+        for line, frame in enumerate(frames):
+            known = frame[inside & np.isfinite(frame)]
+            self.total[index, line] += known.sum(dtype=np.float64)
+            self.n[index, line] += known.size
+
+    def table(self, times: Times) -> pd.DataFrame:
+        """Give one row a time; what no time knows is left out."""
+        mean = np.divide(
+            self.total, self.n, where=self.n > 0, out=np.full_like(self.total, np.nan)
+        )
+        return pd.DataFrame(mean, times, list(_LINES)).dropna(axis=1, how="all")
+
+
+def draw_issue(forecast: Forecast, source: Source) -> Drawn:
+    """Read a forecast, its climatology and the truth that is known, window by window.
+
+    Memory follows the screen and one window, whatever the size of the raster.
+    """
+    n_leads, thinning = len(forecast.times), Thinning.of(forecast.shape)
+    leads = _pick_leads(n_leads)
+    held = set(source.open().times_of(source.stack.target.variable).tolist())
+    means = _Means(*(np.zeros((n_leads, len(_LINES)), kind) for kind in ("f8", "i8")))
+    maps = np.empty((len(_LINES), len(leads), *thinning.thin_shape), dtype=np.float32)
+    for window in Window.whole(forecast.shape).blocks(_SIDE, _SIDE):
+        frames = _read_leads(forecast, source, window, held)
+        for index, (frame, usual, truth) in enumerate(frames):
+            means.add(index, (frame, usual, truth))
+            if index + 1 in leads:
+                place = leads.index(index + 1)
+                for layer, values in enumerate((frame, frame - usual, truth)):
+                    thinning.keep(values, window, maps[layer, place])
+    return Drawn(
+        leads=leads,
+        forecast=maps[0],
+        departure=maps[1],
+        truth=maps[2],
+        means=means.table(forecast.times),
+        every=thinning.every,
+        **_draw_parts(source, thinning),
+    )
+
+
+def _read_leads(
+    forecast: Forecast, source: Source, window: Window, held: Container[datetime]
+) -> Iterator[tuple[Frames, Frames, Frames]]:
+    """Read forecast, climatology and truth of every lead (y, x); truth not held is NaN."""
+    for lead, time in enumerate(forecast.times, start=1):
+        at, frame = np.array([time]), forecast.read(source.stack.target.variable, lead, window)
+        is_held = time.item() in held
+        truth = source.truth(window, at)[0] if is_held else np.full_like(frame, np.nan)
+        yield frame, source.climatology(window, at)[0], truth
+
+
+def _draw_parts(source: Source, thinning: Thinning) -> dict[str, Any]:
+    """Read which part each pixel belongs to, where parts are split by place."""
+    table = read_parts(source.fields)
+    if table is None:
+        return {}
+    parts = np.empty(thinning.thin_shape, dtype=np.int64)
+    for window in Window.whole(thinning.shape).blocks(_SIDE, _SIDE):
+        thinning.keep(read_map(source.fields, window), window, parts)
+    return {"parts": parts, "parts_table": table}
+
+
+def _pick_leads(n: int) -> tuple[int, ...]:
+    """Choose the leads that have a map, evenly spaced, with the first and the last."""
+    return tuple(1 + place for place in pick_panels(n, _MOST_MAPS))

@@ -1,0 +1,105 @@
+"""Short facts of one issue: of its model from the bundle, of itself from its own attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pipeline.metrics import name_leads
+from pipeline.recipes import SplitRecipe
+from pipeline.rollout.products import LOWER
+from pipeline.rollout.publishing import show_bundle
+from stores.forecast import Forecast
+from stores.times import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a bundle says of itself; the recipe may have changed since."""
+
+    target: str
+    """Variable that is forecast."""
+    name: str
+    """The target in words."""
+    units: str
+    transform: tuple[str, ...]
+    split: SplitRecipe
+    step: Step
+    description: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, description: Mapping[str, Any]) -> Self:
+        """Read the description of a bundle."""
+        recipe = description["recipe"]
+        target = recipe["target"]["variable"]
+        variable = recipe["archive"]["variables"][target]
+        return cls(
+            target=target,
+            name=variable["long_name"] or target,
+            units=variable["units"],
+            transform=tuple(recipe["target"]["transform"]),
+            split=SplitRecipe.model_validate(recipe["split"]),
+            step=Step.parse(description["step"]),
+            description=description,
+        )
+
+    def facts(self) -> dict[str, str]:
+        """Say what the model is, and what it learned from."""
+        levels = self.description["network"].get("quantiles", ())
+        facts = {
+            "Units": self.units,
+            "History": f"{self.description['reading']['history']} frames",
+            "Transform": ", ".join(self.transform),
+            "Trained on": self.split.label("train", self.step),
+            "Split": self.split.words(self.step),
+            "Quantiles": ", ".join(map(str, levels)),
+        }
+        return {name: fact for name, fact in facts.items() if fact}
+
+
+def list_facts(forecast: Forecast, model: Model) -> dict[str, str]:
+    """Say what the issue is: when and where it starts, what made it, and how."""
+    attributes, label = dict(forecast.group.attrs), forecast.step.label
+    height, width = forecast.shape
+    return {
+        "Last observed": label(forecast.init),
+        "Leads": f"{len(forecast.times)}, one {forecast.step} each",
+        "Grid": f"{height} x {width} px",
+        **_bundle_facts(forecast),
+        **model.facts(),
+        "Cube version": str(attributes["cube_version"]),
+        "Recipe": str(attributes["recipe"])[:12],
+        **_rollout_facts(forecast, model),
+    }
+
+
+def _bundle_facts(forecast: Forecast) -> dict[str, str]:
+    """Name every model, and how many forecasts were joined where it is more than one."""
+    shown = [show_bundle(one) for one in forecast.bundles]
+    names = ["Model"] if len(shown) == 1 else [f"Model {i}" for i in range(1, len(shown) + 1)]
+    facts = dict(zip(names, shown, strict=True))
+    return facts | ({"Members": str(forecast.members)} if forecast.members > 1 else {})
+
+
+def _rollout_facts(forecast: Forecast, model: Model) -> dict[str, str]:
+    """Say how the forecast was rolled out, where that is not plain."""
+    attributes: dict[str, Any] = dict(forecast.group.attrs)
+    facts = {"Rollout": str(attributes["rollout"])} if "rollout" in attributes else {}
+    if "precision" in attributes:
+        largest = max(attributes["precision_error_largest"])
+        facts["Precision"] = f"{attributes['precision']}, at most {largest:g} {model.units} off"
+    return facts | _interval_facts(forecast, model)
+
+
+def _interval_facts(forecast: Forecast, model: Model) -> dict[str, str]:
+    """Say what the interval promises, and what that rests on."""
+    name = f"{model.target}{LOWER}"
+    if name not in forecast.variables:
+        return {}
+    stated = forecast.attributes_of(name)
+    narrowed = [lead for lead, margin in enumerate(stated["margins"], 1) if margin < 0]
+    said = f"{stated['coverage']:.0%}, {stated['method']}"
+    if narrowed:
+        said += f"; narrower than what the forecast spans at {name_leads(narrowed)}"
+    return {"Interval": said}

@@ -1,0 +1,97 @@
+"""What scores and margins follow from, so that a forecast is judged by its own alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pipeline.models import Reading
+from pipeline.recipes import Recipe
+from pipeline.rollout.request import Request
+from stores.bundle import read_bundle
+from stores.files import read_json
+
+LEADS = "rollout.leads"
+_MADE_WITH, _VERSION = "made_with", "cube_version"
+_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreKey:
+    """What scores, or margins, of one part follow from: equal keys give equal numbers.
+
+    The version of the cube is no part of it: a cube grows by frames that no scored forecast
+    reads. It is written beside, and a page says where it is another one.
+    """
+
+    settings: Mapping[str, Any]
+    """Plain values by their names in the recipe."""
+
+    @classmethod
+    def of(cls, recipe: Recipe, request: Request, part: str) -> Self:
+        """Gather what decides the numbers: models, rollout, limits and the frames of a part."""
+        bundles = [read_bundle(path) for path in request.bundles]
+        rollout = recipe.rollout.model_dump(
+            mode="json", exclude={*recipe.rollout.no_science, "bundles"}
+        )
+        history = Reading(**bundles[0].description["reading"]).history
+        rollout |= {"leads": request.leads, "history": history}
+        if request.members.n == 1:
+            del rollout["perturb"]  # one forecast alone is disturbed by nothing
+        frames = recipe.split.label(part, recipe.step)
+        target = {name: getattr(recipe.target, name) for name in ("minimum", "maximum")}
+        return cls(
+            {"bundles": [bundle.digest for bundle in bundles], f"split.{part}": frames}
+            | {f"target.{name}": value for name, value in target.items()}
+            | {f"rollout.{name}": value for name, value in rollout.items()}
+        )
+
+    @property
+    def name(self) -> str:
+        """Name of the folder of everything that was made with these settings."""
+        written = json.dumps(dict(self.settings), sort_keys=True)
+        return hashlib.sha256(written.encode()).hexdigest()[:_DIGITS]
+
+    def with_leads(self, leads: int) -> Self:
+        """Ask for the same of another number of leads."""
+        return type(self)({**self.settings, LEADS: leads})
+
+    def differences(self, other: ScoreKey) -> list[str]:
+        """Name what another key says otherwise, with its value and the one here."""
+        names = dict.fromkeys([*self.settings, *other.settings])
+        return [
+            f"{name}={_show(other.settings.get(name))} (here {_show(self.settings.get(name))})"
+            for name in names
+            if self.settings.get(name) != other.settings.get(name)
+        ]
+
+    def to_json(self, cube_version: str) -> dict[str, Any]:
+        """Write down what was used, for whoever finds the file."""
+        return {_MADE_WITH: dict(self.settings), _VERSION: cube_version}
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> tuple[Self, str]:
+        """Read what ``to_json`` wrote: the key, and the version of the cube."""
+        return cls(written[_MADE_WITH]), str(written[_VERSION])
+
+
+def kept_files(scores: Path, file: str) -> Iterator[tuple[ScoreKey, Path]]:
+    """List the files of one name below the scores of a bundle, each with its key."""
+    for path in sorted(scores.glob(f"*/{file}")):
+        yield ScoreKey.from_json(read_json(path))[0], path
+
+
+def nearest_difference(scores: Path, file: str, key: ScoreKey) -> list[str]:
+    """Name what tells the most alike of other files from ``key``; [] where there is none."""
+    found = (key.differences(other) for other, _ in kept_files(scores, file))
+    return min(found, key=len, default=[])
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(str(part)[:_DIGITS] for part in value)}]"
+    return str(value)

@@ -1,0 +1,66 @@
+"""What a page draws, read window by window."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.rollout import drawn
+from pipeline.rollout.drawn import Thinning, draw_issue
+from pipeline.rollout.forecaster import forecaster_of
+from stores.windows import Window
+from tests.make_rollout import INIT, LEADS, Made, ask, forecast, frames, make_model
+
+side = st.integers(1, 47)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_model(tmp_path_factory.mktemp("made"), training={"epochs": 1})
+
+
+@given(height=side, width=side, every=st.integers(1, 11), window=st.integers(1, 50))
+def test_pixels_kept_window_by_window_are_those_of_the_whole_raster(
+    height: int, width: int, every: int, window: int
+) -> None:
+    thinning = Thinning((height, width), every)
+    values = np.arange(height * width).reshape(height, width)
+    kept = np.full(thinning.thin_shape, -1)
+    for part in Window.whole((height, width)).blocks(window, window):
+        thinning.keep(values[part.slices], part, kept)
+    first = thinning.first
+    np.testing.assert_array_equal(kept, values[first::every, first::every])
+
+
+def test_a_page_read_in_windows_shows_what_whole_frames_hold(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawn, "_SCREEN_PX", 11)
+    monkeypatch.setattr(drawn, "_SIDE", 7)
+    rolled = forecast(made, tmp_path, 32)
+    source = forecaster_of(ask(made, init=INIT)).source
+    found, whole = draw_issue(rolled, source), Window.whole(rolled.shape)
+    assert found.every == 3  # not trivial: 4 x 5 windows, none of them a multiple of 3
+    truth, usual = source.truth(whole, rolled.times), source.climatology(whole, rolled.times)
+    values = frames(rolled)
+    np.testing.assert_array_equal(found.forecast, values[:, 1::3, 1::3])
+    np.testing.assert_array_equal(found.departure, (values - usual)[:, 1::3, 1::3])
+    np.testing.assert_array_equal(found.truth, truth[:, 1::3, 1::3])
+    inside = np.isfinite(values[0])
+    for name, all_values in (("forecast", values), ("climatology", usual), ("truth", truth)):
+        means = np.nanmean(all_values[:, inside], axis=1, dtype=np.float64)
+        np.testing.assert_allclose(found.means[name], means, rtol=1e-6)
+
+
+def test_a_long_forecast_keeps_as_many_maps_as_a_figure_has_panels(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawn, "_MOST_MAPS", 2)
+    rolled = forecast(made, tmp_path, 32)
+    found = draw_issue(rolled, forecaster_of(ask(made, init=INIT)).source)
+    assert found.leads == (1, LEADS)
+    assert len(found.forecast) == len(found.truth) == 2
+    assert len(found.means) == LEADS
+    np.testing.assert_array_equal(found.forecast[1], rolled.read("rain", LEADS))
