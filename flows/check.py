@@ -83,11 +83,12 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
         ("network", f"{count_parameters(ConvLSTM(network))} parameters"),
         ("channels", ", ".join(_channels(recipe))),
     )
+    step = recipe.step.of_series(plan.times[0])
     for part in PARTS:
         leads = recipe.rollout.leads if part == "test" else training.leads
-        stretches = recipe.split.stretches(part, recipe.step)
+        stretches = recipe.split.stretches(part, step)
         inits = plan_inits(stretches, plan.times, Span(history, leads))
-        n_frames, dates = sum(map(len, stretches)), recipe.split.label(part, recipe.step)
+        n_frames, dates = sum(map(len, stretches)), recipe.split.label(part, step)
         rows += _rows((f"{part} part", f"{dates}: {n_frames} frames, {len(inits)} inits"))
     said = recipe.split.words(recipe.step)
     return rows + (_rows(("split", said)) if said else [])

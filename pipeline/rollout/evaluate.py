@@ -85,12 +85,12 @@ def plan_hindcasts(recipe: Recipe, cube: Cube, part: str) -> list[Time]:
         ValueError: the cube holds none of them.
     """
     span = Span(recipe.rollout.history, recipe.rollout.leads)
-    inits = plan_inits(recipe.split.stretches(part, recipe.step), cube.times, span)
+    inits = plan_inits(recipe.split.stretches(part, cube.step), cube.times, span)
     if not inits:
         held = " to ".join(cube.step.label(time) for time in cube.times[[0, -1]])
         raise ValueError(
             f"the cube holds {held}, in which split.{part} "
-            f"({recipe.split.label(part, recipe.step)}) has no {span.history + span.leads} "
+            f"({recipe.split.label(part, cube.step)}) has no {span.history + span.leads} "
             "frames in a row, so nothing can be scored; ingest more, or choose another part"
         )
     return inits

@@ -38,7 +38,7 @@ def plan_training(recipe: Recipe, source: Source) -> TrainingPlan:
     patches = {part: _plan_patches(recipe, source, part) for part in ("train", "validation")}
     parts = {}
     for part in patches:
-        inits = plan_inits(recipe.split.stretches(part, recipe.step), cube.times, span)
+        inits = plan_inits(recipe.split.stretches(part, cube.step), cube.times, span)
         if not inits:
             raise ValueError(
                 f"split.{part} has no {span.history + span.leads} frames in a row in the cube "
