@@ -91,7 +91,7 @@ def _cube_rows(plan: IngestPlan) -> Rows:
 
 
 def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
-    available = Availability(outline_stack(recipe), plan.dates, plan.step)
+    available = _availability(recipe, plan.dates)
     network = build_shape(recipe, len(_channels(recipe)))
     rows = _rows(
         ("computing on", describe(recipe.compute)),
@@ -103,11 +103,11 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
         if part in LEARNED:
             found = plan_part(recipe, plan.dates, part)
         else:  # what is scored may still be to come
-            stretches = recipe.split.stretches(part, recipe.step)
+            stretches = recipe.split.stretches(part, available.step)
             found = available.plan_inits(stretches, _span(recipe))
-        n_frames = len(recipe.split.frames(part, recipe.step))
+        n_frames = len(recipe.split.frames(part, available.step))
         counted = (f"{n_frames} frames, {len(found.inits)} inits", *found.notes)
-        dates = recipe.split.label(part, recipe.step)
+        dates = recipe.split.label(part, available.step)
         rows += _rows((f"{part} part", f"{dates}: {', '.join(counted)}"))
     said = recipe.split.words(recipe.step)
     return rows + (_rows(("split", said)) if said else [])
@@ -119,12 +119,17 @@ def init_rows(recipe: Recipe, dates: Mapping[str, Times]) -> list[tuple[str, str
     Raises:
         ValueError: it cannot be made.
     """
-    available = Availability(outline_stack(recipe), dates, recipe.step)
+    available = _availability(recipe, dates)
     init = available.target[-1]
     available.check(_span(recipe), init)
     supplies = available.supplies(_span(recipe), init)
     told = [(supply.name, str(supply)) for supply in supplies]
     return [("init", recipe.step.label(init)), *told]
+
+
+def _availability(recipe: Recipe, dates: Mapping[str, Times]) -> Availability:
+    step = recipe.step.of_series(dates[recipe.target.variable][0])
+    return Availability(outline_stack(recipe), dates, step)
 
 
 def _span(recipe: Recipe) -> Span:

@@ -32,10 +32,13 @@ def plan(
             a forecast from the last frame cannot be made.
     """
     asked = open_recipe(recipe, overrides, root)
+    if shape is None or not asked.split.is_dated:
+        dates = find_dates(asked)
+        asked = date_recipe(asked, dates[asked.target.variable][-1])
     if shape is None:
         grid = grid_of(asked)
         shape = grid.height, grid.width
-        for what, value in init_rows(asked, find_dates(asked)):
+        for what, value in init_rows(asked, dates):
             console.print(f"{what}: {value}", highlight=False)
     rollout = describe_rollout(asked, shape)
     workers, stated = worker_share(asked.compute), asked.rollout

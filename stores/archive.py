@@ -16,16 +16,20 @@ from stores.times import Step, Time
 
 Cadence = Literal["static", "annual", "step"]
 
-_DIGITS = {
-    "Y": r"\d{4}",
-    "m": r"\d{2}",
-    "d": r"\d{2}",
-    "j": r"\d{3}",
-    "H": r"\d{2}",
-    "M": r"\d{2}",
+_UNITS = ("year", "month", "day", "hour", "minute", "second")
+_CODES = {  # of strftime: what stands in a name, and which units it tells
+    "Y": (r"\d{4}", "year"),
+    "y": (r"\d{2}", "year"),
+    "m": (r"\d{2}", "month"),
+    "b": (r"[A-Za-z]{3}", "month"),
+    "B": (r"[A-Za-z]+", "month"),
+    "d": (r"\d{2}", "day"),
+    "j": (r"\d{3}", "month day"),
+    "H": (r"\d{2}", "hour"),
+    "M": (r"\d{2}", "minute"),
+    "S": (r"\d{2}", "second"),
 }
-_FINENESS = {"Y": 0, "m": 1, "d": 2, "j": 2, "H": 3, "M": 4}
-_UNITS = {"year": 0, "month": 1, "day": 2, "hour": 3, "minute": 4}
+_SPAN = re.compile(r"\{time:[^{}]*\}")
 _PIECES = re.compile(r"(\{time:[^{}]*\}|\*|\?)")
 
 
@@ -76,22 +80,35 @@ class Pattern:
                 "write a path below archive.root with '/' and without '..'"
             )
         for code in self.codes:
-            if code not in _DIGITS:
+            if code not in _CODES:
                 raise ArchiveError(
                     f"files={self.text!r} dates files by %{code}, which is not understood; "
-                    f"use {', '.join('%' + known for known in _DIGITS)}"
+                    f"use {', '.join('%' + known for known in _CODES)}"
                 )
+        told, missing = self._told
+        if missing:
+            raise ArchiveError(
+                f"files={self.text!r} dates files by {told} but not by {missing[0]}, so their "
+                f"dates are unknown; write the {missing[0]} where it stands in the name"
+            )
 
     @property
     def codes(self) -> list[str]:
         """List the date codes in order, such as Y and m."""
-        spans = re.findall(r"\{time:([^{}]*)\}", self.text)
+        spans = _SPAN.findall(self.text)
         return [code for span in spans for code in re.findall(r"%(.?)", span)]
 
     @property
     def has_time(self) -> bool:
         """Tell whether there is a file per date."""
         return bool(self.codes)
+
+    @property
+    def _told(self) -> tuple[str, list[str]]:
+        """Give the finest unit that dates hold, and the coarser ones that they lack."""
+        told = {unit for code in self.codes for unit in _CODES[code][1].split()}
+        finest = max(map(_UNITS.index, told), default=0)
+        return _UNITS[finest], [unit for unit in _UNITS[:finest] if unit not in told]
 
     def cadence(self, step: Step) -> Cadence:
         """Tell how often a file is due in a series of ``step``.
@@ -101,10 +118,10 @@ class Pattern:
         """
         if not self.has_time:
             return "static"
-        finest = max(_FINENESS[code] for code in self.codes)
-        if finest >= _UNITS[step.unit]:
+        told, _ = self._told
+        if _UNITS.index(told) >= _UNITS.index(step.unit):
             return "step"
-        if finest == 0:
+        if told == "year":
             return "annual"
         raise ArchiveError(
             f"files={self.text!r} dates files more coarsely than a {step.unit}, so frames "
@@ -113,8 +130,9 @@ class Pattern:
 
     def find(self, root: Path) -> Iterator[tuple[str, Time | None, str | None]]:
         """List path below ``root``, date [s] and error of every file that fits, by path."""
-        whole = re.compile(_regex(self.text))
-        parts = [re.compile(_regex(part)) for part in PurePosixPath(self.text).parts]
+        text = _SPAN.sub(lambda span: span[0].replace("/", "}/{time:"), self.text)
+        whole = re.compile(_regex(text))
+        parts = [re.compile(_regex(part)) for part in PurePosixPath(text).parts]
         for name in sorted(_walk(root, "", parts)):
             match = whole.fullmatch(name)
             if match is not None:
@@ -156,7 +174,7 @@ def _group(code: str, seen: set[str]) -> str:
     if code in seen:
         return f"(?P={code})"
     seen.add(code)
-    return f"(?P<{code}>{_DIGITS[code]})"
+    return f"(?P<{code}>{_CODES[code][0]})"
 
 
 def _date_of(groups: dict[str, str]) -> tuple[Time | None, str | None]:

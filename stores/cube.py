@@ -83,6 +83,7 @@ class Cube:
             )
         step = Step.parse(str(written[STEP_KEY]))
         times = step.decode(np.asarray(array_of(group, TIME)[...]))
+        step = step.of_series(times[0]) if len(times) else step
         arrays = {name: array_of(group, name) for name in written[COVERAGE_KEY]}
         covered = _covered(group, step, times, written[COVERAGE_KEY])
         return cls(

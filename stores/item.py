@@ -37,7 +37,7 @@ FILE, FORECASTS, PROJECTION, RASTER, VERSION = (
 
 _SHA256 = "1220"  # multihash: function sha2-256, 32 bytes
 _DEGREE_M = math.radians(1) * 6_371_008.8  # on the sphere of the mean Earth radius
-_DURATIONS = {"m": "PT{}M", "h": "PT{}H", "D": "P{}D", "M": "P{}M", "Y": "P{}Y"}
+_DURATIONS = {"s": "PT{}S", "m": "PT{}M", "h": "PT{}H", "D": "P{}D", "M": "P{}M", "Y": "P{}Y"}
 _TYPES = {
     ".html": "text/html",
     ".json": JSON,

@@ -177,9 +177,7 @@ def _apart(
 
 def _phase(time: Time | None, every: Step) -> int:
     """Tell where in a step of several units a date lies."""
-    if time is None or every.count == 1:
-        return 0
-    return int(time.astype(f"datetime64[{every.code}]").astype(np.int64)) % every.count
+    return 0 if time is None else every.phase_of(time)
 
 
 def _within(time: Time | None, start: Time | None, end: Time | None) -> bool:

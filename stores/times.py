@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +14,13 @@ import numpy.typing as npt
 Time: TypeAlias = "np.datetime64[Any]"
 Times = npt.NDArray[Any]
 
-_CODES = {"minute": "m", "hour": "h", "day": "D", "month": "M", "year": "Y"}
-_LABELS = {"m": "%Y%m%dT%H%M", "h": "%Y%m%dT%H", "D": "%Y-%m-%d", "M": "%Y-%m", "Y": "%Y"}
-_SEASONS = {"m": 366, "h": 366, "D": 366, "M": 12, "Y": 1}
+_CODES = {"second": "s", "minute": "m", "hour": "h", "day": "D", "month": "M", "year": "Y"}
+_SHORT = {"week": (7, "day"), "quarter": (3, "month")}  # other names for several units
+_WIDTHS = {"Y": 4, "M": 7, "D": 10, "h": 13, "m": 16, "s": 19}  # of an ISO time, by its unit
+_CLOCK = {"s": "seconds", "m": "minutes", "h": "hours"}
+_DATE = re.compile(
+    r"(\d{4})(?:-?(\d{2})(?:-?(\d{2})(?:[T ](\d{2})(?::?(\d{2})(?::?(\d{2}))?)?Z?)?)?)?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +29,22 @@ class Step:
 
     count: int
     unit: str
+    phase: int | None = field(default=None, compare=False)
+    """Where in a step the frames of one series lie [units]; None where no series is meant."""
 
     @classmethod
-    def parse(cls, text: str) -> Step:
-        """Read ``"month"``, ``"5 years"``, ``"12 hours"``."""
-        match = re.fullmatch(r"\s*(\d+)?\s*(minute|hour|day|month|year)s?\s*", text)
-        if match is None or match[1] == "0":
+    def parse(cls, text: str) -> Self:
+        """Read ``"month"``, ``"5 years"``, ``"12 hours"``, ``"week"``."""
+        units = "|".join([*_CODES, *_SHORT])
+        match = re.fullmatch(rf"\s*(\d+)?\s*({units})s?\s*", text)
+        if match is None or int(match[1] or 1) == 0:
             raise ValueError(
                 f"step={text!r} is not a calendar step, so frames cannot be dated; "
-                "write minute, hour, day, month or year, such as 'month' or '5 years'"
+                "write second, minute, hour, day, week, month, quarter or year, such as "
+                "'month' or '5 years'"
             )
-        return cls(int(match[1] or 1), match[2])
+        count, unit = _SHORT.get(match[2], (1, match[2]))
+        return cls(int(match[1] or 1) * count, unit)
 
     def __str__(self) -> str:
         return self.unit if self.count == 1 else f"{self.count} {self.unit}s"
@@ -44,10 +54,13 @@ class Step:
         """NumPy's code of the unit."""
         return _CODES[self.unit]
 
-    @property
-    def n_seasons(self) -> int:
-        """How many seasons a climatology of this step has."""
-        return _SEASONS[self.code]
+    def of_series(self, time: Time) -> Self:
+        """Return this step for the one series that has a frame at ``time``."""
+        return replace(self, phase=self.phase_of(time))
+
+    def phase_of(self, time: Time) -> int:
+        """Tell where in a step of several units ``time`` lies [units]."""
+        return int(time.astype(f"datetime64[{self.code}]").astype(np.int64)) % self.count
 
     def floor(self, time: Time) -> Time:
         """Return the start of the unit that holds ``time`` [s]."""
@@ -62,10 +75,20 @@ class Step:
         return moved
 
     def range(self, start: Time, end: Time) -> Times:
-        """List the frames from ``start`` to ``end``, both included [s]."""
+        """List the frames from ``start`` to ``end``, both included [s].
+
+        Of a series (``of_series``) they are its own, the first at ``start`` or behind it.
+        """
         first, last = (t.astype(f"datetime64[{self.code}]") for t in (start, end))
+        if self.phase is not None:
+            first = first + (self.phase - self.phase_of(start)) % self.count
         stop = last + np.timedelta64(1, self.code)  # type: ignore[call-overload]
         return np.arange(first, stop, self.count).astype("datetime64[s]")
+
+    def units_between(self, start: Time, end: Time) -> int:
+        """Count whole units, such as days of ``8 days``, from ``start`` to ``end``."""
+        first, last = (t.astype(f"datetime64[{self.code}]") for t in (start, end))
+        return int((last - first).astype(np.int64))
 
     def between(self, start: Time, end: Time) -> int:
         """Count whole steps from ``start`` to ``end``.
@@ -73,8 +96,7 @@ class Step:
         Raises:
             ValueError: the distance is not a whole number of steps.
         """
-        first, last = (t.astype(f"datetime64[{self.code}]") for t in (start, end))
-        units = int((last - first).astype(int))
+        units = self.units_between(start, end)
         if units % self.count:
             raise ValueError(
                 f"{self.label(end)} is not a whole number of steps of {self} after "
@@ -82,35 +104,31 @@ class Step:
             )
         return units // self.count
 
-    def season(self, times: Times) -> npt.NDArray[np.int64]:
-        """Give each time its season: month of the year, or day of the year, from 0."""
-        if self.code == "Y":
-            return np.zeros(len(times), dtype=np.int64)
-        unit = "M" if self.code == "M" else "D"
-        years = times.astype("datetime64[Y]")
-        starts = years.astype(f"datetime64[{unit}]")
-        seasons: npt.NDArray[np.int64] = times.astype(f"datetime64[{unit}]") - starts
-        return seasons.astype(np.int64)
-
     def label(self, time: Time) -> str:
-        """Name ``time`` in file names and tables, as coarse as the step."""
-        return str(time.astype("datetime64[s]").item().strftime(_LABELS[self.code]))
+        """Name ``time`` in file names and tables, as coarse as the unit.
+
+        ``parse_time`` reads it. With a time of day it is ISO 8601's basic form, because ':' is
+        none for file names.
+        """
+        written = str(np.datetime_as_string(time.astype("datetime64[s]")))[: _WIDTHS[self.code]]
+        return re.sub("[-:]", "", written) if "T" in written else written
 
     @property
     def cf_units(self) -> str:
         """CF units in which every frame of this step is a whole number."""
-        unit = {"m": "minutes", "h": "hours"}.get(self.code, "days")
-        return f"{unit} since 1970-01-01"
+        return f"{_CLOCK.get(self.code, 'days')} since 1970-01-01"
 
     def encode(self, times: Times) -> npt.NDArray[np.int64]:
         """Turn times into the whole numbers of ``cf_units``."""
-        unit = {"m": "m", "h": "h"}.get(self.code, "D")
-        return times.astype(f"datetime64[{unit}]").astype(np.int64)
+        return times.astype(f"datetime64[{self._cf_code}]").astype(np.int64)
 
     def decode(self, numbers: npt.NDArray[np.int64]) -> Times:
         """Turn whole numbers of ``cf_units`` into times [s]."""
-        unit = {"m": "m", "h": "h"}.get(self.code, "D")
-        return numbers.astype(f"datetime64[{unit}]").astype("datetime64[s]")
+        return numbers.astype(f"datetime64[{self._cf_code}]").astype("datetime64[s]")
+
+    @property
+    def _cf_code(self) -> str:
+        return self.code if self.code in _CLOCK else "D"
 
 
 YEAR = Step(1, "year")
@@ -123,13 +141,15 @@ def to_times(dates: Iterable[object]) -> Times:
 
 
 def parse_time(text: str) -> Time:
-    """Read an ISO date such as ``2017``, ``2017-12``, ``2017-12-31T12:00`` [s]."""
+    """Read a label, or an ISO date such as ``2017``, ``2017-12``, ``2017-12-31T12:00`` [s]."""
+    match = _DATE.fullmatch(text.strip())
     try:
-        time: Time = np.datetime64(text).astype("datetime64[s]")
-    except ValueError:
-        time = np.datetime64("NaT")
-    if np.isnat(time):
+        numbers = [int(number) for number in match.groups() if number] if match else []
+        date = datetime(*(numbers + [1, 1][len(numbers) - 1 :]))  # type: ignore[arg-type]
+    except (ValueError, TypeError):
         raise ValueError(
-            f"time={text!r} is not a date; write year, month, day as in 2017-12 or 2017-12-31"
-        )
+            f"time={text!r} is not a date; write year, month, day and time of day as in "
+            "2017-12, 2017-12-31, 2017-12-31T06:30 or 20171231T0630"
+        ) from None
+    time: Time = np.datetime64(date.isoformat(), "s")
     return time

@@ -41,6 +41,7 @@ from stores.ingest_plan import plan_ingest
 from stores.inventory import take_inventory
 from stores.issue import FORECAST, IssueKey, open_stage
 from stores.layout import Layout
+from stores.seasons import Seasons
 from stores.times import Step, parse_time
 
 NAME = "bench"
@@ -199,7 +200,8 @@ def _frame(shape: tuple[int, int], index: int) -> npt.NDArray[np.float32]:
 
 def _write_fields(path: Path, grid: GeoBox) -> None:
     """Make the domain the whole grid."""
-    create_fields(path, grid, climatologies=(), n_seasons=1, units={})
-    for window in field_blocks((grid.shape[0], grid.shape[1])):
+    seasons = Seasons(Step.parse("month"), 1, 1, (0,))
+    create_fields(path, grid, seasons=seasons, climatologies={})
+    for window in field_blocks((grid.shape[0], grid.shape[1]), len(seasons)):
         write_field(path, DOMAIN, window, np.ones(window.shape, dtype=np.uint8))
     finish_fields(path)

@@ -8,6 +8,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from stores.seasons import Seasons
+
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 Valid = npt.NDArray[np.bool_]
@@ -131,7 +133,7 @@ class SeasonalSums:
 
         Args:
             values: frames (t, y, x).
-            seasons: season of each frame, from 0 (t,).
+            seasons: place of each frame's season on the first axis (t,).
 
         Raises:
             ValueError: shapes do not fit, or a season is out of range.
@@ -144,8 +146,8 @@ class SeasonalSums:
             )
         if len(seasons) and not (seasons.min() >= 0 and seasons.max() < n_seasons):
             raise ValueError(
-                f"seasons run from {seasons.min()} to {seasons.max()}, but the year has "
-                f"{n_seasons} from 0 to {n_seasons - 1}; take them from Step.season"
+                f"seasons run from {seasons.min()} to {seasons.max()}, but the sums have "
+                f"{n_seasons} from 0 to {n_seasons - 1}; take them from Seasons.index"
             )
         total, count = self.total.copy(), self.count.copy()
         for season, frame in zip(seasons, values, strict=True):
@@ -157,13 +159,14 @@ class SeasonalSums:
     def __add__(self, other: SeasonalSums) -> Self:
         return type(self)(self.total + other.total, self.count + other.count)
 
-    def means(self, harmonics: int | None = None) -> npt.NDArray[np.float32]:
+    def means(self, seasons: Seasons, harmonics: int | None = None) -> npt.NDArray[np.float32]:
         """Give the climatology (season, y, x).
 
-        Seasons that a pixel never saw are filled from a harmonic fit of those it saw; pixels
-        that saw none are NaN.
+        Seasons that a pixel never saw are filled from a harmonic fit of those it saw at the
+        same time of day, or else from the mean of all it saw; pixels that saw none are NaN.
 
         Args:
+            seasons: what the first axis is.
             harmonics: keep the mean and this many harmonics of the year, fitted to all values
                 by least squares; every season's own mean by default.
         """
@@ -173,48 +176,74 @@ class SeasonalSums:
         means = np.empty(flat, dtype=np.float32)
         for start in range(0, rows * cols, _BLOCK):
             block = np.s_[:, start : start + _BLOCK]
-            means[block] = _climatology(total[block], count[block], harmonics)
+            means[block] = _climatology(total[block], count[block], seasons, harmonics)
         return means.reshape(n_seasons, rows, cols)
 
 
-def _climatology(total: Floats, count: Counts, harmonics: int | None) -> Floats:
+def _climatology(
+    total: Floats, count: Counts, seasons: Seasons, harmonics: int | None
+) -> Floats:
     """Give the climatology of one block of pixels (season, pixel)."""
-    n_seasons = len(total)
+    means = np.empty(total.shape)
+    for places, times in seasons.years():
+        year = Year(times, seasons.n_of_year)
+        means[places] = _over_the_year(total[places], count[places], year, harmonics)
+    overall = divide(total.sum(axis=0), count.sum(axis=0))
+    return np.where(np.isnan(means), overall, means)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Year:
+    """Seasons of one time of day: their times of year, of ``n`` that there are."""
+
+    times: Counts
+    n: int
+
+    def basis(self, harmonics: int) -> Floats:
+        """Give one, then cosine and sine of each harmonic of the year (season, term)."""
+        angle = 2 * np.pi * self.times / self.n
+        waves = [wave(k * angle) for k in range(1, harmonics + 1) for wave in (np.cos, np.sin)]
+        return np.stack([np.ones(len(self.times)), *waves], axis=1)
+
+
+def _over_the_year(total: Floats, count: Counts, year: Year, harmonics: int | None) -> Floats:
+    """Give the climatology of one time of day (season, pixel); NaN where nothing was seen."""
     own = divide(total, count)
-    apart = harmonics is None or 2 * harmonics >= n_seasons  # as many terms as seasons: no fit
+    apart = harmonics is None or 2 * harmonics >= year.n  # as many terms as seasons: no fit
     if apart and bool((count > 0).all()):
         return own
     wanted = _MOST_HARMONICS if harmonics is None else harmonics
-    order = np.minimum(_determined_order(count > 0), min(wanted, (n_seasons - 1) // 2))
+    order = np.minimum(_determined_order(count > 0, year), min(wanted, (year.n - 1) // 2))
     fitted = np.full(total.shape, np.nan)
     for n_terms in np.unique(order[order >= 0]):
         pixels = order == n_terms
-        fitted[:, pixels] = _fit(total[:, pixels], count[:, pixels], int(n_terms))
+        basis = year.basis(int(n_terms))
+        fitted[:, pixels] = _fit(total[:, pixels], count[:, pixels], basis)
     return np.where(count > 0, own, fitted) if apart else fitted
 
 
-def _determined_order(seen: Valid) -> npt.NDArray[np.int64]:
+def _determined_order(seen: Valid, year: Year) -> npt.NDArray[np.int64]:
     """Give the highest harmonic that the seen seasons determine (pixel,); -1 if none is seen.
 
     A gap must be shorter than half a period of the harmonic, or the fit swings freely in it;
     and there must be as many seen seasons as terms.
     """
-    n_seasons = len(seen)
     gap, longest = np.zeros((2, seen.shape[1]), dtype=np.int64)
-    for season in range(2 * n_seasons):  # twice round: a gap may span the new year
-        gap = np.where(seen[season % n_seasons], 0, gap + 1)
+    row = dict(zip(year.times.tolist(), seen, strict=True))
+    nowhere = np.zeros(seen.shape[1], dtype=np.bool_)
+    for time in range(2 * year.n):  # twice round: a gap may span the new year
+        gap = np.where(row.get(time % year.n, nowhere), 0, gap + 1)
         longest = np.maximum(longest, gap)
     n_seen = seen.sum(axis=0)
-    order = np.minimum(n_seasons // (2 * (longest + 1)), (n_seen - 1) // 2)
+    order = np.minimum(year.n // (2 * (longest + 1)), (n_seen - 1) // 2)
     return np.where(n_seen > 0, order, -1)
 
 
-def _fit(total: Floats, count: Counts, harmonics: int) -> Floats:
-    """Fit mean and harmonics to all values of each pixel by least squares (season, pixel).
+def _fit(total: Floats, count: Counts, basis: Floats) -> Floats:
+    """Fit waves (season, term) to all values of each pixel by least squares (season, pixel).
 
     Sums and counts suffice: they weigh each season's mean by how often it was seen.
     """
-    basis = _basis(len(total), harmonics)  # (season, term)
     n_terms = basis.shape[1]
     squares = (basis[:, :, None] * basis[:, None, :]).reshape(len(total), -1)
     normal = (count.T @ squares).reshape(-1, n_terms, n_terms)
@@ -223,10 +252,3 @@ def _fit(total: Floats, count: Counts, harmonics: int) -> Floats:
     terms = np.linalg.solve(normal, right[:, :, None])[:, :, 0]
     fitted: Floats = basis @ terms.T + center  # (season, pixel)
     return fitted
-
-
-def _basis(n_seasons: int, harmonics: int) -> Floats:
-    """Give one, then cosine and sine of each harmonic of the year (season, term)."""
-    angle = 2 * np.pi * np.arange(n_seasons) / n_seasons
-    waves = [wave(k * angle) for k in range(1, harmonics + 1) for wave in (np.cos, np.sin)]
-    return np.stack([np.ones(n_seasons), *waves], axis=1)

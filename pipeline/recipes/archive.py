@@ -20,7 +20,7 @@ class VariableRecipe(RecipePart):
     """One variable of the archive and the files that hold it."""
 
     files: str = Field(min_length=1, max_length=500)
-    """Pattern below archive.root; {time:%Y.%m} stands for the date, * for anything."""
+    """Pattern below archive.root; {time:%Y.%m} is the date as in strftime, * is anything."""
     units: str
     """Units as UDUNITS writes them, such as 'mm month-1'; '1' for none."""
     long_name: str = ""
@@ -74,7 +74,7 @@ class ArchiveRecipe(RecipePart):
     root: Path
     """Folder of the archive; relative to the recipe."""
     step: str = "month"
-    """Distance between two frames: 'month', '5 years', '12 hours'."""
+    """Distance between two frames: 'month', 'week', '5 years', '12 hours', '30 seconds'."""
     start: str | None = None
     """First date that is read; the archive's first by default."""
     end: str | None = None

@@ -119,16 +119,16 @@ class SplitRecipe(RecipePart):
     def stretches(self, part: str, step: Step) -> list[Times]:
         """List the frames of a part, one piece for each stretch without a hole."""
         if not self._cuts_time or part not in LEARNED:
-            return [step.range(*self.bounds(part))]
-        pool, (start, stop) = self._pool(step), self._cut(step)
-        if part == "validation":
-            return [pool[start:stop]]
-        pieces = [pool[: max(0, start - self.gap)], pool[stop + self.gap :]]
+            pieces = [step.range(*self.bounds(part))]
+        else:
+            pool, (start, stop) = self._pool(step), self._cut(step)
+            before, after = pool[: max(0, start - self.gap)], pool[stop + self.gap :]
+            pieces = [pool[start:stop]] if part == "validation" else [before, after]
         return [piece for piece in pieces if len(piece)]
 
     def frames(self, part: str, step: Step) -> Times:
         """List the frames of a part; there may be a hole where a fold was left out."""
-        return np.concatenate(self.stretches(part, step))
+        return np.concatenate([np.empty(0, "datetime64[s]"), *self.stretches(part, step)])
 
     def label(self, part: str, step: Step) -> str:
         """Name the first and last frame of each stretch of a part."""
@@ -177,7 +177,7 @@ class SplitRecipe(RecipePart):
             end, start = self.bounds(before)[1], self.bounds(after)[0]
             if self.place is not None and start <= end:
                 continue
-            free = len(step.range(end, start)) - 2 if start > end else -1
+            free = (step.units_between(end, start) - 1) // step.count  # on any phase
             if free < self.gap:
                 way_out = step.label(step.add(end, self.gap + 1))
                 raise ValueError(

@@ -25,6 +25,7 @@ from pipeline.streams.transforms import Values
 from pipeline.tiling.plan import Tile
 from stores.bundle import read_bundle
 from stores.cube import Cube
+from stores.seasons import has_period, period_before
 from stores.times import Time, Times
 
 Sums = dict[str, ErrorSums]
@@ -106,10 +107,10 @@ def count_scored(request: Request, tiles: Iterable[Tile], part: str) -> int:
 def possible_baselines(cube: Cube, target: str, first: Time) -> tuple[str, ...]:
     """List the baselines that every init from ``first`` on has, so that all are comparable.
 
-    Seasonal naive needs seasons, and a year of observations before the first init.
+    Seasonal naive needs seasons, and a whole period of observations before the first init.
     """
-    seasonal = cube.step.n_seasons > 1
-    if seasonal and _years_before(cube.step.add(first, 1), first) >= cube.dates[target][0]:
+    step, begin = cube.step, cube.dates[target][0]
+    if has_period(step) and period_before(step, step.add(first, 1), first) >= begin:
         return (PERSISTENCE, CLIMATOLOGY, SEASONAL_NAIVE)
     return (PERSISTENCE, CLIMATOLOGY)
 
@@ -161,8 +162,8 @@ def baselines(
     """Forecast what a tile owns (leads, y, x) in the ways that cost nothing.
 
     Persistence repeats the frame of ``init``, climatology is the seasonal mean of the training
-    part - outside of its area, the mean over it - and seasonal naive repeats the last year that
-    was observed at ``init``.
+    part - outside of its area, the mean over it - and seasonal naive repeats the last year
+    (day, for steps below a day) that was observed at ``init``.
     """
     owns = tile.owns
     makers: dict[str, Callable[[], Values]] = {
@@ -171,17 +172,7 @@ def baselines(
         ),
         CLIMATOLOGY: lambda: source.climatology(owns, times),
         SEASONAL_NAIVE: lambda: source.truth(
-            owns, np.array([_years_before(time, init) for time in times])
+            owns, np.array([period_before(source.open().step, t, init) for t in times])
         ),
     }
     return {method: makers[method]() for method in methods}
-
-
-def _years_before(time: Time, init: Time) -> Time:
-    """Go back whole years from ``time`` until it was observed at ``init``."""
-    months = time.astype("datetime64[M]")
-    within = time - months.astype("datetime64[s]")
-    while months.astype("datetime64[s]") + within > init:
-        months = months - np.timedelta64(12, "M")
-    back: Time = months.astype("datetime64[s]") + within
-    return back

@@ -17,6 +17,7 @@ from pipeline.streams.availability import Availability
 from pipeline.rollout.trained import check_known
 from pipeline.streams.samples import Span
 from pipeline.streams.stack import Stack, wanted_transforms
+from pipeline.streams.statistics import count_seasons
 from stores import grid as grids
 from stores.bundle import Bundle, check_bundle_fits, open_bundle
 from stores.cube import Cube
@@ -172,7 +173,7 @@ def count_fields(recipe: Recipe) -> int:
     """Count the maps of climatologies that a tile may read: one a season and variable."""
     wanted = wanted_transforms(recipe).values()
     n_variables = 1 + sum("anomaly" in transforms for transforms in wanted)  # and the baseline
-    return n_variables * recipe.step.n_seasons
+    return n_variables * count_seasons(recipe)
 
 
 def _check_target(recipe: Recipe, bundle: Bundle) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,27 @@ from pipeline.recipes import PARTS
 from pipeline.streams.kept import Arrays, Kept
 from stores.arrays import (
     ArrayTemplate,
+    Coordinate,
     array_of,
     commit_group,
     create_group,
     open_group,
     write_block,
 )
+from stores.seasons import Seasons
+from stores.times import Step
 from stores.windows import Window
 
 FIELDS = "fields.zarr"
 DOMAIN = "domain"
 PART = "part"
 CLIMATOLOGY = "climatology"
+SEASON = "season"
+_CYCLES = ("year", "day")
 _PART_NUMBERS = {part: number for number, part in enumerate(PARTS, start=1)}
-_SIDE = 512  # one block: a few tens of MB at twelve seasons
+_SIDE = 512
+_SUMS_BYTES = 16  # of a pixel and season while a climatology is summed
+_BLOCK_BYTES = 128 << 20  # 50 MB at twelve seasons; blocks of many seasons are smaller
 KEPT_BYTES = 256 << 20
 """Fields that a process keeps; a number of windows would be no bound in bytes."""
 _KEPT = Kept(KEPT_BYTES)
@@ -38,16 +45,21 @@ def create_fields(
     path: Path,
     grid: GeoBox,
     *,
-    climatologies: Iterable[str],
-    n_seasons: int,
-    units: dict[str, str],
+    seasons: Seasons,
+    climatologies: Mapping[str, str],
     by_place: bool = False,
 ) -> None:
     """Write the template of a model's fields: ``domain`` and climatologies (season, y, x).
 
-    Where parts are split ``by_place``, ``part`` says which pixels are whose.
+    Args:
+        path: the group.
+        grid: of the fields.
+        seasons: what climatologies hold.
+        climatologies: units by name.
+        by_place: whether ``part`` says which pixels are whose.
     """
-    chunk = (min(_SIDE, grid.shape[0]), min(_SIDE, grid.shape[1]))
+    side = _side(len(seasons))
+    chunk = (min(side, grid.shape[0]), min(side, grid.shape[1]))
     shape = tuple(grid.shape)
     flags = partial(ArrayTemplate, dims=("y", "x"), shape=shape, chunk=chunk, dtype="uint8")
     maps = [
@@ -67,21 +79,45 @@ def create_fields(
         ArrayTemplate(
             name,
             ("season", "y", "x"),
-            (n_seasons, *grid.shape),
-            (n_seasons, *chunk),
-            attributes={
-                "long_name": "seasonal mean of the training part",
-                "units": units[name],
-            },
+            (len(seasons), *grid.shape),
+            (len(seasons), *chunk),
+            attributes={"long_name": "seasonal mean of the training part", "units": units},
         )
-        for name in climatologies
+        for name, units in climatologies.items()
     ]
-    create_group(path, grid=grid, arrays=[*maps, *templates])
+    axis = Coordinate(SEASON, (SEASON,), np.array(seasons.held), _season_attributes(seasons))
+    create_group(path, grid=grid, arrays=[*maps, *templates], coordinates=[axis])
 
 
-def field_blocks(shape: tuple[int, int]) -> list[Window]:
+def field_blocks(shape: tuple[int, int], n_seasons: int) -> list[Window]:
     """Cut a grid into the windows that one writer of fields owns."""
-    return list(Window.whole(shape).blocks(_SIDE, _SIDE))
+    return list(Window.whole(shape).blocks(_side(n_seasons), _side(n_seasons)))
+
+
+def _side(n_seasons: int) -> int:
+    """Choose the side of a block, so that its sums fit into a worker [px]."""
+    side = _SIDE
+    while side > 1 and n_seasons * side * side * _SUMS_BYTES > _BLOCK_BYTES:
+        side //= 2
+    return side
+
+
+def _season_attributes(seasons: Seasons) -> dict[str, Any]:
+    return {
+        "long_name": "season: time of year * times_of_day + time of day, each from 0",
+        "step": str(seasons.step),
+        "times_of_year": seasons.n_of_year,
+        "times_of_day": seasons.n_of_day,
+    }
+
+
+@lru_cache(maxsize=8)
+def read_seasons(path: Path) -> Seasons:
+    """Read which seasons the climatologies hold."""
+    array = array_of(open_group(path), SEASON)
+    step = Step.parse(str(array.attrs["step"]))
+    n_of_year, n_of_day = (int(str(array.attrs[f"times_of_{cycle}"])) for cycle in _CYCLES)
+    return Seasons(step, n_of_year, n_of_day, tuple(np.asarray(array[...]).tolist()))
 
 
 def write_field(path: Path, name: str, window: Window, values: npt.NDArray[Any]) -> None:

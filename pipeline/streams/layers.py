@@ -233,7 +233,7 @@ class Layers:
             values = cube.read_places(name, window, start, stop)
             seasons = np.zeros(stop - start, dtype=np.int64)
             if cube.variables[name].cadence == "step":
-                seasons = cube.step.season(cube.times[start:stop])
+                seasons = self._source.seasons(cube.times[start:stop])
             chain = self._source.chain(series, window)
             return fill(chain.forward(values, seasons, out=values))
 

@@ -15,11 +15,13 @@ from pipeline.streams.fields import (
     read_domain,
     read_field,
     read_scored,
+    read_seasons,
 )
 from pipeline.streams.known import know
 from pipeline.streams.stack import Forcing, Series, Stack
 from pipeline.streams.transforms import Chain, Values, build_chain
 from stores.cube import Cube
+from stores.seasons import Clock
 from stores.times import Step, Time, Times
 from stores.windows import Window
 
@@ -53,14 +55,17 @@ class Source:
 
     def restore(self, normalized: Values, window: Window, times: Times) -> Values:
         """Bring forecasts back to physical units (t, y, x)."""
-        seasons = self.open().step.season(times)
-        return self.chain(self.stack.target, window).inverse(normalized, seasons)
+        return self.chain(self.stack.target, window).inverse(normalized, self.seasons(times))
 
     def climatology(self, window: Window, times: Times) -> Values:
         """Give the target's training climatology at ``times``, in physical units (t, y, x)."""
         means = read_field(self.fields, CLIMATOLOGY, window)
-        frames: Values = means[self.open().step.season(times)]
+        frames: Values = means[self.seasons(times)]
         return frames
+
+    def seasons(self, times: Times) -> npt.NDArray[np.int64]:
+        """Give the place of each time's season on the axis of climatologies (t,)."""
+        return read_seasons(self.fields).index(times)
 
     def domain(self, window: Window) -> npt.NDArray[np.bool_]:
         """Tell where forecasts are made (y, x)."""
@@ -118,9 +123,8 @@ class Source:
         return np.nan_to_num(values)
 
     def _normalized(self, series: Series, window: Window, times: Times) -> Values:
-        cube = self.open()
-        values = cube.read(series.variable, window, times)
-        return self.chain(series, window).forward(values, cube.step.season(times))
+        values = self.open().read(series.variable, window, times)
+        return self.chain(series, window).forward(values, self.seasons(times))
 
 
 @lru_cache(maxsize=8)
@@ -134,7 +138,8 @@ def _stacked(maps: list[Values], empty: tuple[int, ...]) -> Values:
 
 def season_waves(step: Step, times: Times) -> list[Values]:
     """Give sine and cosine of the time of year, each (t,)."""
-    angle = _TAU * (step.season(times) + 0.5) / step.n_seasons
+    clock = Clock.of(step)
+    angle = _TAU * (clock.of_year(times) + 0.5) / clock.n_of_year
     return [wave(angle).astype(np.float32) for wave in (np.sin, np.cos)]
 
 

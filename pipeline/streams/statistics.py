@@ -7,6 +7,7 @@ training frames is asked of the whole grid, because a forecast is wanted everywh
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,11 +34,14 @@ from pipeline.streams.fields import (
 from pipeline.streams.known import latest
 from pipeline.streams.parts import fit_parts
 from pipeline.streams.stack import Stack, build_stack, wanted_transforms
-from pipeline.streams.transforms import Description, Seasons, Values, build_chain
+from pipeline.streams.transforms import Description, Indices, Values, build_chain
 from pipeline.words import look_up
 from stores.cube import Cube
+from stores.seasons import Seasons
 from stores.times import Times
 from stores.windows import Window
+
+log = logging.getLogger(__name__)
 
 FRAMES_AT_ONCE = 32
 """Frames of a block in memory at a time."""
@@ -55,20 +59,21 @@ class Fit:
     fields: Path
     variable: str
     times: tuple[np.datetime64, ...]
+    seasons: Seasons
     chain: tuple[Description, ...] = ()
 
-    def frames(self, window: Window) -> Iterator[tuple[Values, Seasons]]:
+    def frames(self, window: Window) -> Iterator[tuple[Values, Indices]]:
         """Read the training frames of a window, some at a time, transformed so far."""
         cube = Cube.open(self.cube)
         chain = build_chain(self.chain, lambda name: read_field(self.fields, name, window))
         if cube.variables[self.variable].cadence == "static":
-            seasons = np.zeros(1, dtype=np.int64)
-            yield chain.forward(cube.read(self.variable, window)[None], seasons), seasons
+            index = np.zeros(1, dtype=np.int64)
+            yield chain.forward(cube.read(self.variable, window)[None], index), index
             return
         for start in range(0, len(self.times), FRAMES_AT_ONCE):
             times: Times = np.array(self.times[start : start + FRAMES_AT_ONCE])
-            seasons = cube.step.season(times)
-            yield chain.forward(cube.read(self.variable, window, times), seasons), seasons
+            index = self.seasons.index(times)
+            yield chain.forward(cube.read(self.variable, window, times), index), index
 
 
 def fit_stack(recipe: Recipe, cube_path: Path, fields: Path, spread: Spread) -> Stack:
@@ -84,17 +89,18 @@ def fit_stack(recipe: Recipe, cube_path: Path, fields: Path, spread: Spread) -> 
     """
     cube = Cube.open(cube_path)
     wanted = wanted_transforms(recipe)
-    _create(recipe, cube, fields, wanted)
-    blocks = field_blocks((cube.grid.height, cube.grid.width))
     name = recipe.target.variable
-    target = Fit(cube_path, fields, name, training_times(recipe, cube, name))
+    times = training_times(recipe, cube, name)
+    if not times:
+        raise _nothing_to_learn(name)
+    seasons = Seasons.of(cube.step, np.array(times, dtype="datetime64[s]"))
+    _create(recipe, cube, fields, wanted, seasons)
+    blocks = field_blocks((cube.grid.height, cube.grid.width), len(seasons))
+    target = Fit(cube_path, fields, name, times, seasons)
     domain = partial(_fit_domain, target, recipe.domain.variable, recipe.domain.above)
-    n_domain = sum(spread.ordered(domain, blocks))
-    if n_domain == 0:
-        raise ValueError(
-            f"no pixel of {target.variable!r} is valid in the training part and inside the "
-            "domain, so there is nothing to learn; check domain, split.train and the archive"
-        )
+    if sum(spread.ordered(domain, blocks)) == 0:
+        raise _nothing_to_learn(target.variable)
+    _describe(recipe, cube, seasons, len(times))
     finish_fields(fields)
     if recipe.split.place is not None:
         fit_parts(recipe, recipe.split.place, cube, fields)
@@ -113,14 +119,44 @@ def training_times(recipe: Recipe, cube: Cube, variable: str) -> tuple[np.dateti
 
     A year without a map has the last one before it.
     """
-    frames, held = recipe.split.frames("train", recipe.step), cube.dates[variable]
+    frames, held = recipe.split.frames("train", cube.step), cube.dates[variable]
     if cube.variables[variable].cadence == "annual":
         frames = latest(held, frames)
     return tuple(frames[np.isin(frames, held)])
 
 
+def count_seasons(recipe: Recipe) -> int:
+    """Count the seasons that climatologies of a dated recipe's training part will hold."""
+    return len(Seasons.of(recipe.step, recipe.split.frames("train", recipe.step)))
+
+
+def _nothing_to_learn(variable: str) -> ValueError:
+    return ValueError(
+        f"no pixel of {variable!r} is valid in the training part and inside the domain, so "
+        "there is nothing to learn; check domain, split.train and the archive"
+    )
+
+
+def _describe(recipe: Recipe, cube: Cube, seasons: Seasons, n_frames: int) -> None:
+    """Say what the climatology tells apart, and how many frames it has no season for."""
+    others = [recipe.split.frames(part, cube.step) for part in ("validation", "test")]
+    later = np.concatenate(others)
+    log.info(
+        "climatology of %d training frames: %s; %d of %d frames of validation and test are of "
+        "a season that it does not hold and take the nearest",
+        n_frames,
+        seasons,
+        seasons.n_unseen(later),
+        len(later),
+    )
+
+
 def _create(
-    recipe: Recipe, cube: Cube, fields: Path, wanted: Mapping[str, Sequence[str]]
+    recipe: Recipe,
+    cube: Cube,
+    fields: Path,
+    wanted: Mapping[str, Sequence[str]],
+    seasons: Seasons,
 ) -> None:
     """Write the template of the fields."""
     units = {CLIMATOLOGY: recipe.target_variable.units}
@@ -130,9 +166,8 @@ def _create(
     create_fields(
         fields,
         cube.grid,
+        seasons=seasons,
         climatologies=units,
-        n_seasons=cube.step.n_seasons,
-        units=units,
         by_place=recipe.split.place is not None,
     )
 
@@ -143,7 +178,7 @@ def _field_of(variable: str) -> str:
 
 def _fit_domain(target: Fit, variable: str | None, above: float, window: Window) -> int:
     """Write domain and baseline climatology of one block; count the domain's pixels."""
-    climatology = _seasonal_sums(target, window).means(None)
+    climatology = _seasonal_sums(target, window).means(target.seasons)
     domain = np.isfinite(climatology).all(axis=0)
     if variable is not None:
         domain &= Cube.open(target.cube).read(variable, window) > above
@@ -175,7 +210,7 @@ def _fit_chain(
 
 def _fit_climatology(fit: Fit, field: str, harmonics: int | None, window: Window) -> None:
     """Write the climatology of one block."""
-    means = _seasonal_sums(fit, window).means(harmonics)
+    means = _seasonal_sums(fit, window).means(fit.seasons, harmonics)
     write_field(fit.fields, field, window, means.astype(np.float32))
 
 
@@ -207,9 +242,9 @@ def _fill_outside(fields: Path, name: str, means: Values, window: Window) -> Non
 
 
 def _seasonal_sums(fit: Fit, window: Window) -> SeasonalSums:
-    sums = SeasonalSums.zero(Cube.open(fit.cube).step.n_seasons, window.shape)
-    for values, seasons in fit.frames(window):
-        sums = sums.add(values, seasons)
+    sums = SeasonalSums.zero(len(fit.seasons), window.shape)
+    for values, index in fit.frames(window):
+        sums = sums.add(values, index)
     return sums
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pipeline.words import look_up
 
 Values = npt.NDArray[np.float32]
-Seasons = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 Description = Mapping[str, Any]
 ReadField = Callable[[str], Values]
 
@@ -20,21 +20,21 @@ ReadField = Callable[[str], Values]
 class Transform(Protocol):
     """A step that can be undone; NaN stays NaN both ways."""
 
-    def forward(self, values: Values, seasons: Seasons, out: Values | None = None) -> Values:
-        """Transform frames (t, y, x) of the given seasons (t,), into ``out`` if given."""
+    def forward(self, values: Values, seasons: Indices, out: Values | None = None) -> Values:
+        """Transform frames (t, y, x) of seasons at given places (t,), into ``out`` if given."""
 
-    def inverse(self, values: Values, seasons: Seasons) -> Values:
+    def inverse(self, values: Values, seasons: Indices) -> Values:
         """Undo ``forward``."""
 
 
 class Log1p:
     """Natural logarithm of one plus the value; for amounts that are never negative."""
 
-    def forward(self, values: Values, seasons: Seasons, out: Values | None = None) -> Values:
+    def forward(self, values: Values, seasons: Indices, out: Values | None = None) -> Values:
         """Take the logarithm; amounts below zero count as zero."""
         return np.log1p(np.maximum(values, 0, out=out), out=out)
 
-    def inverse(self, values: Values, seasons: Seasons) -> Values:
+    def inverse(self, values: Values, seasons: Indices) -> Values:
         """Take the exponential."""
         return np.expm1(values)
 
@@ -42,11 +42,11 @@ class Log1p:
 class Sqrt:
     """Square root; for amounts that are never negative, milder than the logarithm."""
 
-    def forward(self, values: Values, seasons: Seasons, out: Values | None = None) -> Values:
+    def forward(self, values: Values, seasons: Indices, out: Values | None = None) -> Values:
         """Take the root; amounts below zero count as zero."""
         return np.sqrt(np.maximum(values, 0, out=out), out=out)
 
-    def inverse(self, values: Values, seasons: Seasons) -> Values:
+    def inverse(self, values: Values, seasons: Indices) -> Values:
         """Square; a root below zero is an amount of zero."""
         return np.square(np.maximum(values, 0))
 
@@ -57,11 +57,11 @@ class Anomaly:
 
     climatology: Values
 
-    def forward(self, values: Values, seasons: Seasons, out: Values | None = None) -> Values:
+    def forward(self, values: Values, seasons: Indices, out: Values | None = None) -> Values:
         """Take the climatology of each frame's season away."""
         return np.subtract(values, self.climatology[seasons], out=out)
 
-    def inverse(self, values: Values, seasons: Seasons) -> Values:
+    def inverse(self, values: Values, seasons: Indices) -> Values:
         """Add the climatology."""
         return values + self.climatology[seasons]
 
@@ -73,12 +73,12 @@ class Scale:
     offset: float
     scale: float
 
-    def forward(self, values: Values, seasons: Seasons, out: Values | None = None) -> Values:
+    def forward(self, values: Values, seasons: Indices, out: Values | None = None) -> Values:
         """Scale to about one."""
         scaled = np.subtract(values, np.float32(self.offset), out=out, dtype=np.float32)
         return np.divide(scaled, np.float32(self.scale), out=scaled)
 
-    def inverse(self, values: Values, seasons: Seasons) -> Values:
+    def inverse(self, values: Values, seasons: Indices) -> Values:
         """Scale back."""
         scaled = np.multiply(values, np.float32(self.scale), dtype=np.float32)
         return np.add(scaled, np.float32(self.offset), out=scaled)
@@ -90,13 +90,13 @@ class Chain:
 
     steps: Sequence[Transform]
 
-    def forward(self, values: Values, seasons: Seasons, out: Values | None = None) -> Values:
+    def forward(self, values: Values, seasons: Indices, out: Values | None = None) -> Values:
         """Go from physical units to the network's space (t, y, x), into ``out`` if given."""
         for step in self.steps:
             values = step.forward(values, seasons, out)
         return values
 
-    def inverse(self, values: Values, seasons: Seasons) -> Values:
+    def inverse(self, values: Values, seasons: Indices) -> Values:
         """Go back to physical units (t, y, x)."""
         for step in reversed(self.steps):
             values = step.inverse(values, seasons)

@@ -11,7 +11,7 @@ from pipeline.spread import free_bytes
 from pipeline.streams.fields import field_blocks
 from pipeline.streams.loader import READ_BYTES, WORKER_BYTES
 from pipeline.streams.stack import build_stack, wanted_transforms
-from pipeline.streams.statistics import FRAMES_AT_ONCE
+from pipeline.streams.statistics import FRAMES_AT_ONCE, count_seasons
 from pipeline.training.build import build_shape
 
 _FLOAT, _PIXEL_BYTES = 4, 5  # a decoded pixel is float32 and whether it is valid
@@ -71,8 +71,9 @@ def learning_bytes(network: ConvLSTMShape, *, n_px: int, leads: int, members: in
 
 def _fit_bytes(recipe: Recipe, shape: tuple[int, int]) -> int:
     """Bound what fitting one block of a variable takes: frames, and sums of all seasons [B]."""
-    n_px = field_blocks(shape)[0].size
-    sums = 4 * recipe.step.n_seasons * 8  # total and count, and two of their means
+    n_seasons = count_seasons(recipe)
+    n_px = field_blocks(shape, n_seasons)[0].size
+    sums = 4 * n_seasons * 8  # total and count, and two of their means
     return n_px * (_FIT_COPIES * FRAMES_AT_ONCE * _FLOAT + sums)
 
 

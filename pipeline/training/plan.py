@@ -61,7 +61,8 @@ def plan_part(recipe: Recipe, dates: Mapping[str, Times], part: str) -> Inits:
         ValueError: there is none.
     """
     span = Span(recipe.rollout.history, recipe.training.leads)
-    available = Availability(outline_stack(recipe), dates, recipe.step)
+    step = recipe.step.of_series(dates[recipe.target.variable][0])
+    available = Availability(outline_stack(recipe), dates, step)
     return available.plan_part(recipe.split, part, span)
 
 

@@ -47,7 +47,7 @@ class Classes:
     def _bounds(self, sample: Sample) -> Values:
         """Bring the thresholds into the network's space (k, leads, y, x)."""
         step = self.source.open().step
-        seasons = step.season(self.span.lead_times(step, sample.init))
+        seasons = self.source.seasons(self.span.lead_times(step, sample.init))
         chain = self.source.chain(self.source.stack.target, sample.window)
         shape = (len(seasons), *sample.window.shape)
         return np.stack(

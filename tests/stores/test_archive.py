@@ -99,8 +99,43 @@ def test_a_pattern_that_leaves_the_archive_is_refused(files: str) -> None:
 
 
 def test_a_date_code_that_is_not_understood_is_named() -> None:
-    with pytest.raises(ArchiveError, match="dates files by %b"):
-        Pattern("a_{time:%b%Y}.tif")
+    with pytest.raises(ArchiveError, match=r"dates files by %I, .*use %Y, %y, .* %S$"):
+        Pattern("a_{time:%Y%m%d%I%p}.tif")
+
+
+@pytest.mark.parametrize(
+    ("files", "told", "missing"),
+    [
+        ("{time:%m%d}", "day", "year"),
+        ("{time:%Y%H}", "hour", "month"),
+        ("{time:%Y%j%M}", "minute", "hour"),
+    ],
+)
+def test_a_date_without_a_coarser_unit_is_refused(files: str, told: str, missing: str) -> None:
+    with pytest.raises(ArchiveError, match=f"by {told} but not by {missing}"):
+        Pattern(f"{files}.tif")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        "{time:%Y%m%d%H%M%S}.tif",
+        "{time:%Y/%m/%d/%H%M%S}.tif",
+        "{time:%Y}/r_{time:%j}_{time:%H-%M-%S}.tif",
+        "{time:%d%b%y}/{time:%H%M}.{time:%S}.tif",
+        "{time:%B_%d_%Y}T{time:%H.%M.%S}.tif",
+    ],
+)
+@pytest.mark.parametrize(
+    "date", ["2019-06-10T00:04:07", "1969-12-31T23:59:59", "2000-02-29T12:00:00"]
+)
+def test_every_date_code_reads_back_what_strftime_wrote(
+    files: str, date: str, tmp_path: Path
+) -> None:
+    time = parse_time(date)
+    _touch(tmp_path, files.format(time=time.item()))
+    (file,) = find_files(tmp_path, SourceVariable("v", files), Step.parse("second"))
+    assert (file.time, file.error) == (time, None)
 
 
 def test_sub_monthly_names_fall_on_their_hours(tmp_path: Path) -> None:

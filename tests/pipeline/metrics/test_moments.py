@@ -1,4 +1,5 @@
 from functools import reduce
+from itertools import product
 from operator import add
 from typing import Any
 
@@ -9,6 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.metrics import Moments, SeasonalSums
+from stores.seasons import Seasons
+from stores.times import Step, parse_time
+
+MONTHS = Seasons(Step.parse("month"), 12, 1, tuple(range(12)))
 
 Array = npt.NDArray[Any]
 seeds = st.integers(0, 10_000)
@@ -93,7 +98,7 @@ def test_seasonal_sums_of_pieces_equal_those_of_the_whole(seed: int) -> None:
 
 def test_seasonal_means_are_plain_means_of_each_season() -> None:
     values, seasons = make_years(6)
-    means = whole(values, seasons).means()
+    means = whole(values, seasons).means(MONTHS)
     assert means.shape == (12, 5, 7)
     assert means.dtype == np.float32
     for season in range(12):
@@ -104,7 +109,7 @@ def test_seasonal_means_are_plain_means_of_each_season() -> None:
 @pytest.mark.parametrize("harmonics", [1, 2, 3])
 def test_harmonic_climatology_is_the_least_squares_fit_to_all_values(harmonics: int) -> None:
     values, seasons = make_years(6)
-    means = whole(values, seasons).means(harmonics)
+    means = whole(values, seasons).means(MONTHS, harmonics)
     angle = 2 * np.pi * np.arange(12) / 12
     basis = np.stack(
         [np.ones(12)]
@@ -122,7 +127,7 @@ def test_harmonic_climatology_is_the_least_squares_fit_to_all_values(harmonics: 
 def test_as_many_harmonics_as_seasons_allow_are_the_plain_means() -> None:
     values, seasons = make_years(3)
     sums = whole(values, seasons)
-    np.testing.assert_array_equal(sums.means(6), sums.means())
+    np.testing.assert_array_equal(sums.means(MONTHS, 6), sums.means(MONTHS))
 
 
 def test_a_season_never_seen_is_filled_from_the_others() -> None:
@@ -130,7 +135,7 @@ def test_a_season_never_seen_is_filled_from_the_others() -> None:
     wave = 10 + 3 * np.cos(2 * np.pi * seasons / 12)
     values = np.broadcast_to(wave[:, None, None], (24, 1, 2)).copy()
     values[seasons == 0, 0, 1] = np.nan
-    means = whole(values, seasons).means()
+    means = whole(values, seasons).means(MONTHS)
     assert whole(values, seasons).count[0, 0, 1] == 0
     np.testing.assert_allclose(means[0, 0], [13, 13], rtol=1e-6)
 
@@ -142,7 +147,7 @@ def test_filled_seasons_never_swing_far_beyond_what_was_seen(
 ) -> None:
     seasons = np.array(sorted(seen))
     values = (np.random.default_rng(len(seen)).uniform(0, 1, len(seen)))[:, None, None]
-    means = whole(values, seasons).means(harmonics)
+    means = whole(values, seasons).means(MONTHS, harmonics)
     assert np.isfinite(means).all()
     assert np.abs(means).max() < 3
 
@@ -157,16 +162,16 @@ def test_a_gap_is_filled_with_harmonics_that_it_cannot_hide(
     seasons = np.setdiff1d(np.arange(12), missing)
     values = np.random.default_rng(0).uniform(0, 1, (len(seasons), 1, 1))
     sums = whole(values, seasons)
-    lowest = sums.means(order) if order else np.full((12, 1, 1), values.mean())
-    np.testing.assert_allclose(sums.means()[missing], lowest[missing], rtol=1e-5)
-    np.testing.assert_allclose(sums.means(5), lowest, rtol=1e-5)
+    lowest = sums.means(MONTHS, order) if order else np.full((12, 1, 1), values.mean())
+    np.testing.assert_allclose(sums.means(MONTHS)[missing], lowest[missing], rtol=1e-5)
+    np.testing.assert_allclose(sums.means(MONTHS, 5), lowest, rtol=1e-5)
 
 
 def test_a_pixel_that_was_never_seen_has_no_climatology() -> None:
     values, seasons = make_years(2)
     values[:, 1, 1] = np.nan
     for harmonics in (None, 2):
-        means = whole(values, seasons).means(harmonics)
+        means = whole(values, seasons).means(MONTHS, harmonics)
         assert np.isnan(means[:, 1, 1]).all()
         assert np.isfinite(np.delete(means.reshape(12, -1), 8, axis=1)).all()
 
@@ -174,15 +179,45 @@ def test_a_pixel_that_was_never_seen_has_no_climatology() -> None:
 def test_yearly_steps_have_one_season_whatever_harmonics_are_asked_for() -> None:
     values = np.arange(6.0).reshape(3, 1, 2)
     for harmonics in (None, 1, 3):
-        means = whole(values, np.zeros(3, dtype=int), n_seasons=1).means(harmonics)
+        sums = whole(values, np.zeros(3, dtype=int), n_seasons=1)
+        means = sums.means(Seasons(Step.parse("year"), 1, 1, (0,)), harmonics)
         np.testing.assert_array_equal(means, [[[2, 3]]])
 
 
-def test_leap_days_get_a_climatology_in_common_years() -> None:
-    seasons = np.arange(365)
-    values = np.cos(2 * np.pi * seasons / 366)[:, None, None]
-    means = whole(values, seasons, n_seasons=366).means(2)
-    np.testing.assert_allclose(means[365, 0, 0], np.cos(2 * np.pi * 365 / 366), atol=1e-6)
+def test_harmonics_lie_where_the_held_seasons_lie_in_the_year() -> None:
+    held = np.arange(3, 300)
+    wave = np.cos(2 * np.pi * held / 365)[:, None, None]
+    seasons = Seasons(Step.parse("day"), 365, 1, tuple(held.tolist()))
+    means = whole(wave, np.arange(len(held)), n_seasons=len(held)).means(seasons, 2)
+    np.testing.assert_allclose(means, wave, atol=1e-6)
+
+
+def test_every_time_of_day_has_a_climatology_of_its_own() -> None:
+    times = make_half_days(3)
+    seasons = Seasons.of(Step.parse("12 hours"), times)
+    values = np.random.default_rng(0).normal(280, 5, (len(times), 2, 3))
+    sums = SeasonalSums.zero(len(seasons), (2, 3)).add(values, seasons.index(times))
+    month = times.astype("datetime64[M]").astype(int) % 12
+    noon = times.astype("datetime64[h]").astype(int) % 24 == 12
+    for index, (place, at_noon) in enumerate(product(range(12), (False, True))):
+        own = values[(month == place) & (noon == at_noon)].mean(axis=0)
+        np.testing.assert_allclose(sums.means(seasons)[index], own, rtol=1e-6)
+    waves = sums.means(seasons, 1).reshape(12, 2, 2, 3)
+    np.testing.assert_allclose(waves[0] + waves[6], waves[3] + waves[9], rtol=1e-6)
+
+
+def test_a_pixel_unseen_at_a_time_of_day_takes_the_mean_of_the_others() -> None:
+    times = make_half_days(1)[:8]
+    seasons = Seasons.of(Step.parse("12 hours"), times)
+    values = np.arange(8.0)[:, None, None] * np.ones((8, 1, 2))
+    values[1::2, 0, 1] = np.nan
+    sums = SeasonalSums.zero(2, (1, 2)).add(values, seasons.index(times))
+    np.testing.assert_allclose(sums.means(seasons)[:, 0], [[3, 3], [4, 3]])
+
+
+def make_half_days(n_years: int) -> Array:
+    first, end = parse_time("2001"), parse_time(str(2001 + n_years))
+    return Step.parse("12 hours").range(first, end)[:-1]
 
 
 def test_frames_that_do_not_fit_the_sums_are_refused() -> None:
@@ -190,6 +225,6 @@ def test_frames_that_do_not_fit_the_sums_are_refused() -> None:
     with pytest.raises(ValueError, match=r"shape \(2, 5, 6\) .* give frames \(t, y, x\)"):
         sums.add(np.zeros((2, 5, 6)), np.array([0, 1]))
     with pytest.raises(
-        ValueError, match=r"run from 1 to 12, but the year has 12 .*Step.season"
+        ValueError, match=r"run from 1 to 12, but the sums have 12 .*Seasons.index"
     ):
         sums.add(np.zeros((2, 5, 7)), np.array([1, 12]))
