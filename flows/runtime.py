@@ -6,11 +6,13 @@ import ctypes
 import importlib.util
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 
 import dask.config
 from dask.system import CPU_COUNT
@@ -219,9 +221,8 @@ class Reviver:
 @contextmanager
 def _local_cluster(compute: ComputeRecipe, threads: int) -> Iterator[LocalCluster]:
     has_dashboard = importlib.util.find_spec("bokeh") is not None
-    with (
-        dask.config.set(_ONE_ARENA),
-        LocalCluster(
+    with dask.config.set(_ONE_ARENA), _interrupts_blocked():
+        cluster = LocalCluster(
             n_workers=compute.workers,
             threads_per_worker=1,  # netCDF and GDAL handles are not made for more
             processes=True,
@@ -230,11 +231,40 @@ def _local_cluster(compute: ComputeRecipe, threads: int) -> Iterator[LocalCluste
             memory_limit=worker_bytes(compute),
             silence_logs=logging.ERROR,
             env=_worker_settings(threads),
-        ) as cluster,
-    ):
+        )
+    with cluster:
         if has_dashboard:
             log.info("Dask dashboard: %s", cluster.dashboard_link)
-        yield cluster
+        try:
+            yield cluster
+        finally:
+            _kill_workers(cluster)
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Hold Ctrl-C back in this thread; threads and processes begun meanwhile never get it.
+
+    A terminal sends it to every process of the command, but it is for the flow alone to end
+    the workers. One that comes meanwhile is heard behind the body.
+    """
+    resource_tracker.ensure_running()  # the first start of a process would unblock it again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _kill_workers(cluster: LocalCluster) -> None:
+    """End local workers at once, since somebody waits: asked to end, they take seconds.
+
+    Idle ones have nothing to lose; what busy ones wrote is whole, and a rerun goes on from it.
+    """
+    for nanny in cluster.workers.values():
+        nanny.auto_restart = False
+        if nanny.pid is not None:
+            os.kill(nanny.pid, signal.SIGKILL)
 
 
 def _connect(address: str) -> Client:
