@@ -16,8 +16,8 @@ Schema = Mapping[str, Any]
 _HEAD = """# Every key of a recipe
 
 A recipe is a YAML file. This page is generated from its schema, so that it says what the code
-does: `cubecast schema --markdown > docs/recipe.md`. `cubecast init` writes a commented recipe to
-begin with, and [your-own-archive.md](your-own-archive.md) goes through one step by step.
+does: `cubecast schema --markdown > docs/recipe.md`. `cubecast init` writes a commented recipe
+to begin with, and [your-own-archive.md](your-own-archive.md) goes through one step by step.
 
 Any key can be changed for one run: `--set training.epochs=2`. Keys **in bold** must be written;
 units stand in [].
