@@ -46,7 +46,7 @@ GROWTH = (1, 2, 4)
 _MONTH = Step(1, "month")
 _SOURCE = SourceVariable("v", "{time:%Y.%m}.tif", "1")
 _PIECE_PX = 1024
-_KEY = IssueKey("recipe", "bundle", "cube", init="2000-01", leads=1)
+_KEY = IssueKey("made", "recipe", ("bundle",), "cube", init="2000-01", leads=1)
 
 
 @dataclass(frozen=True, slots=True)

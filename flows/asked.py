@@ -1,17 +1,15 @@
-"""From what a person writes to what a flow works with: recipes, and where things lie."""
+"""What a recipe asks for, and where it lies."""
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from odc.geo.geobox import GeoBox
 
-from pipeline.recipes import Recipe, RecipeError, load_recipe
+from flows.resolve import open_recipe
+from pipeline.recipes import Recipe
 from pipeline.rollout.trained import check_known
 from stores.bundle import MODELS, Bundle, current_bundle, open_bundle
 from stores.cube import Cube
@@ -20,7 +18,6 @@ from stores.grid import build_grid, check_same_grid, read_grid
 from stores.leftovers import DAY_S, KeepPolicy
 from stores.names import resolve_under
 
-_SUFFIXES = {".yaml", ".yml"}
 _LABEL_LENGTH = 80  # a file's name has 255 characters at most
 
 
@@ -46,32 +43,6 @@ class Training:
         overrides = (*self.overrides, f"training.seed={seed}", "training.runs=1")
         label = f"{self.label} seed={seed}".strip()
         return Training(self.recipe, overrides, self.root, label)
-
-
-def open_recipe(recipe: str, overrides: Sequence[str] | None, root: str | None) -> Recipe:
-    """Read the recipe that a name or a path means, with the caller's changes."""
-    folder = None if root is None else Path(root)
-    return load_recipe(find_recipe(recipe), overrides=overrides or [], root=folder)
-
-
-def find_recipe(recipe: str) -> Path:
-    """Find a recipe by its path, or by its name in deploy/recipes.
-
-    Raises:
-        RecipeError: there is none of that name.
-    """
-    if Path(recipe).suffix in _SUFFIXES:
-        return Path(recipe)
-    folder = Path(str(files("deploy"))) / "recipes"
-    known = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-    if recipe not in known:
-        near = difflib.get_close_matches(recipe, known, n=1)
-        advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-        raise RecipeError(
-            f"recipe {recipe!r} is no YAML file and no name in {folder}, so there is nothing "
-            f"to run; {advice}"
-        )
-    return known[recipe]
 
 
 def cube_of(recipe: Recipe) -> Path:

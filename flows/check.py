@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flows.asked import cube_of, grid_of, open_recipe
+from flows.asked import cube_of, grid_of
 from flows.console import console, show_sheet, show_table
+from flows.resolve import open_recipe
 from flows.runtime import describe, own_threads
 from flows.steps.cube import build_sources, check_archive, ingest_memory
 from flows.workers import worker_share

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from flows.asked import keep_policy, open_recipe
+from flows.asked import keep_policy
 from flows.console import console, show_table
+from flows.resolve import open_recipe
 from stores.clean import clean as clean_store
 from stores.leftovers import DAY_S, KeepPolicy, Leftover
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from flows.cli_server import deploy, down, up
 from flows.cli_store import clean, verify
 from flows.console import console, errors, show_logs
+from flows.launch import launch
 from flows.options import DEFAULT, Init, Overrides, Recipe, Root
 
 app = typer.Typer(
@@ -28,6 +29,8 @@ app = typer.Typer(
 )
 
 _REFUSED, _INTERRUPTED = 1, 130
+
+_STAGES_KEPT = "what the steps before have finished"
 
 
 def main() -> None:
@@ -73,10 +76,31 @@ def demo(
     [dim]cubecast demo[/]
     [dim]cubecast demo --root /tmp/demo --set training.epochs=3[/]
     """
-    _prepare()
+    _prepare(DEFAULT, overrides, root)
     from flows.demo import demo as run
 
-    run(recipe=DEFAULT, overrides=overrides or [], root=str(root))
+    launch(run, kept=_STAGES_KEPT, recipe=DEFAULT, overrides=overrides or [], root=str(root))
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(help="Name of the recipe: letters, digits, '-'.")],
+    archive: Annotated[
+        Path | None, typer.Option(help="Folder of the rasters [default: the sample].")
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="Where the recipe is written.")] = Path(),
+    target: Annotated[
+        str | None, typer.Option(help="Variable to forecast, not the one with most dates.")
+    ] = None,
+) -> None:
+    """Write a commented recipe for a folder of rasters, from the names of its files.
+
+    [dim]cubecast init rain --archive /data/chirps[/]
+    [dim]cubecast init my-first-forecast[/]
+    """
+    from flows.init import init as run
+
+    run(name, archive, folder, target)
 
 
 @app.command()
@@ -86,7 +110,7 @@ def check(recipe: Recipe = DEFAULT, overrides: Overrides = None, root: Root = No
     [dim]cubecast check[/]
     [dim]cubecast check my.yaml --set archive.root=/data/chirps[/]
     """
-    _prepare()
+    _prepare(recipe, overrides, root)
     from flows.check import check as run
 
     run(recipe, overrides or [], _text(root))
@@ -107,7 +131,7 @@ def plan(
     [dim]cubecast plan my.yaml --set compute.memory_gb=4[/]
     [dim]cubecast plan --shape 17111x40000 --set rollout.leads=12[/]
     """
-    _prepare()
+    _prepare(recipe, overrides, root)
     from flows.plan import parse_shape
     from flows.plan import plan as run
 
@@ -121,10 +145,16 @@ def ingest(recipe: Recipe = DEFAULT, overrides: Overrides = None, root: Root = N
     [dim]cubecast ingest[/]
     [dim]cubecast ingest my.yaml --set archive.gaps=accept[/]
     """
-    _prepare()
+    _prepare(recipe, overrides, root)
     from flows.ingest import ingest as run
 
-    run(recipe=recipe, overrides=overrides or [], root=_text(root))
+    launch(
+        run,
+        kept="frames that are written stay, and readers of the cube see what they saw before",
+        recipe=recipe,
+        overrides=overrides or [],
+        root=_text(root),
+    )
 
 
 @app.command()
@@ -150,15 +180,17 @@ def train(
 
     [dim]cubecast train my.yaml --sweep model.hidden=[8],[16] --sweep training.lr=1e-3,3e-4[/]
     """
-    _prepare()
+    _prepare(recipe, overrides, root)
+    kept = "the training is kept up to its last saved step"
+    given: dict[str, Any] = {"recipe": recipe, "overrides": overrides or []}
     if sweep:
         from flows.sweep import sweep as compare
 
-        compare(recipe=recipe, overrides=overrides or [], root=_text(root), values=sweep)
+        launch(compare, kept=kept, **given, root=_text(root), values=sweep)
     else:
         from flows.train import train as run
 
-        run(recipe=recipe, overrides=overrides or [], root=_text(root))
+        launch(run, kept=kept, **given, root=_text(root))
 
 
 @app.command()
@@ -178,10 +210,12 @@ def forecast(  # noqa: PLR0913  one parameter an option
     [dim]cubecast forecast --init 2018-06 --leads 12[/]
     [dim]cubecast forecast my.yaml --prepare --root /data/java[/]
     """
-    _prepare()
+    _prepare(recipe, overrides, root)
     from flows.forecast import forecast as run
 
-    run(
+    launch(
+        run,
+        kept="finished tiles stay in the staging folder, and nothing was published",
         recipe=recipe,
         overrides=overrides or [],
         root=_text(root),
@@ -204,10 +238,17 @@ def evaluate(
     [dim]cubecast evaluate[/]
     [dim]cubecast evaluate my.yaml --root /data/java[/]
     """
-    _prepare()
+    _prepare(recipe, overrides, root)
     from flows.evaluate import evaluate as run
 
-    run(recipe=recipe, overrides=overrides or [], root=_text(root), bundle=bundle)
+    launch(
+        run,
+        kept="the scores of before; what was scored now begins anew",
+        recipe=recipe,
+        overrides=overrides or [],
+        root=_text(root),
+        bundle=bundle,
+    )
 
 
 @app.command()
@@ -224,10 +265,12 @@ def importance(
     [dim]cubecast importance[/]
     [dim]cubecast importance my.yaml --repeats 5 --root /data/java[/]
     """
-    _prepare()
+    _prepare(recipe, overrides, root)
     from flows.importance import importance as run
 
-    run(
+    launch(
+        run,
+        kept="the importances of before; what was measured now begins anew",
         recipe=recipe,
         overrides=overrides or [],
         root=_text(root),
@@ -242,20 +285,28 @@ for _command in (verify, clean, up, down, deploy):
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON schema of recipes, for editors.
+def schema(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Every key with meaning, default and example.")
+    ] = False,
+) -> None:
+    """Print the JSON schema of recipes, for editors; or all keys as a page to read.
 
     [dim]cubecast schema > deploy/recipes/recipe.schema.json[/]
+    [dim]cubecast schema --markdown > docs/recipe.md[/]
     """
     from pipeline.recipes import recipe_schema
+    from pipeline.recipes.reference import recipe_reference
 
-    sys.stdout.write(recipe_schema())
+    sys.stdout.write(recipe_reference() if markdown else recipe_schema())
 
 
-def _prepare() -> None:
-    """Make ready for a flow: its facts on the console, no server that is gone."""
+def _prepare(recipe: str, overrides: list[str] | None, root: Path | None) -> None:
+    """Refuse a wrong recipe before heavy imports; then make ready for a flow."""
+    from flows.resolve import open_recipe
     from flows.state import default_home, forget_dead_server
 
+    open_recipe(recipe, overrides, _text(root))
     forget_dead_server(default_home())
     show_logs(debug=_debugs())
 

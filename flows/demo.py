@@ -6,12 +6,13 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.asked import open_cube, open_recipe
+from flows.asked import open_cube
 from flows.console import console
 from flows.evaluate import evaluate
 from flows.forecast import forecast
 from flows.ingest import ingest
 from flows.naming import run_name
+from flows.resolve import open_recipe
 from flows.steps.step import call
 from flows.train import train
 

@@ -6,10 +6,11 @@ import logging
 
 from prefect import flow
 
-from flows.asked import find_bundle, models_of, needs_ingest, open_cube, open_recipe
+from flows.asked import find_bundle, models_of, needs_ingest, open_cube
 from flows.evaluate import evaluate
 from flows.ingest import ingest
 from flows.naming import run_name
+from flows.resolve import open_recipe
 from flows.runtime import spread_on
 from flows.steps import issue
 from flows.steps.step import call

@@ -6,8 +6,9 @@ import logging
 
 from prefect import flow
 
-from flows.asked import find_bundle, open_cube, open_recipe
+from flows.asked import find_bundle, open_cube
 from flows.naming import run_name
+from flows.resolve import open_recipe
 from flows.runtime import spread_on
 from flows.steps import importance as steps
 from flows.steps.scores import LEARNING_PART

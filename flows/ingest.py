@@ -6,8 +6,8 @@ import logging
 
 from prefect import flow
 
-from flows.asked import open_recipe
 from flows.naming import run_name
+from flows.resolve import open_recipe
 from flows.runtime import spread_on
 from flows.steps import cube
 from flows.workers import worker_share

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flows.asked import grid_of, open_recipe
+from flows.asked import grid_of
 from flows.check import describe_rollout, init_rows
 from flows.console import console, show_table
+from flows.resolve import open_recipe
 from flows.runtime import describe
 from flows.steps.cube import find_dates
 from flows.workers import worker_share
 from pipeline.budget import to_gb
+from pipeline.recipes import date_recipe
 from pipeline.rollout.plan import RolloutPlan, choose_plan, list_plans
 
 _SHOWN = 16
@@ -32,8 +34,8 @@ def plan(
             a forecast from the last frame cannot be made.
     """
     asked = open_recipe(recipe, overrides, root)
-    if shape is None or not asked.split.is_dated:
-        dates = find_dates(asked)
+    dates = find_dates(asked) if shape is None or not asked.split.is_dated else {}
+    if dates:
         asked = date_recipe(asked, dates[asked.target.variable][-1])
     if shape is None:
         grid = grid_of(asked)

@@ -6,9 +6,11 @@ import ctypes
 import importlib.util
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 
 import dask.config
 from dask.system import CPU_COUNT
@@ -166,9 +168,8 @@ def _is_no_goodbye(record: logging.LogRecord) -> bool:
 @contextmanager
 def _local_cluster(compute: ComputeRecipe, threads: int) -> Iterator[LocalCluster]:
     has_dashboard = importlib.util.find_spec("bokeh") is not None
-    with (
-        dask.config.set(_ONE_ARENA),
-        LocalCluster(
+    with dask.config.set(_ONE_ARENA), _interrupts_blocked():
+        cluster = LocalCluster(
             n_workers=compute.workers,
             threads_per_worker=1,  # netCDF and GDAL handles are not made for more
             processes=True,
@@ -177,11 +178,41 @@ def _local_cluster(compute: ComputeRecipe, threads: int) -> Iterator[LocalCluste
             memory_limit=worker_bytes(compute),
             silence_logs=logging.ERROR,
             env=_worker_settings(threads),
-        ) as cluster,
-    ):
+        )
+    with cluster:
         if has_dashboard:
             log.info("Dask dashboard: %s", cluster.dashboard_link)
-        yield cluster
+        try:
+            yield cluster
+        finally:
+            _kill_workers(cluster)
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Hold Ctrl-C back in this thread; threads and processes begun meanwhile never get it.
+
+    A terminal sends it to every process of the command, but it is for the flow alone to end
+    the workers. One that comes meanwhile is heard behind the body.
+    """
+    resource_tracker.ensure_running()  # the first start of a process would unblock it again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _kill_workers(cluster: LocalCluster) -> None:
+    """End local workers at once, since somebody waits: asked to end, they take seconds.
+
+    Idle ones have nothing to lose; what busy ones wrote is whole, and a rerun goes on from it.
+    """
+    for nanny in cluster.workers.values():
+        nanny.auto_restart = False
+        if nanny.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(nanny.pid, signal.SIGKILL)
 
 
 def _worker_settings(threads: int) -> dict[str, str]:

@@ -6,8 +6,9 @@ import logging
 
 from prefect import flow
 
-from flows.asked import Training, open_cube, open_recipe
+from flows.asked import Training, open_cube
 from flows.naming import run_name
+from flows.resolve import open_recipe
 from flows.runtime import spread_on
 from flows.steps import model, runs
 from flows.trainings import do_training, find_trained

@@ -8,7 +8,8 @@ from pathlib import Path
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.asked import Training, cube_of, find_logs, models_of, open_recipe
+from flows.asked import Training, cube_of, find_logs, models_of
+from flows.resolve import open_recipe
 from flows.runtime import own_threads, spread_on
 from flows.steps import model
 from flows.steps.step import call

@@ -128,6 +128,13 @@ class Pattern:
             f"of step {step} cannot be told apart; date them more finely, or by year"
         )
 
+    def date(self, name: str) -> tuple[Time | None, str | None]:
+        """Read the date [s] of a path below the root, or say why it has none."""
+        match = re.fullmatch(_regex(self.text), name)
+        if match is None:
+            return None, f"{name} does not fit {self.text!r}"
+        return _date_of(match.groupdict())
+
     def find(self, root: Path) -> Iterator[tuple[str, Time | None, str | None]]:
         """List path below ``root``, date [s] and error of every file that fits, by path."""
         text = _SPAN.sub(lambda span: span[0].replace("/", "}/{time:"), self.text)

@@ -13,8 +13,8 @@ from pipeline.recipes import Recipe
 from pipeline.rollout.device import pick_device, share_of
 from pipeline.rollout.plan import Rollout, RolloutPlan, plan_rollout
 from pipeline.rollout.request import Members, Request
-from pipeline.streams.availability import Availability
 from pipeline.rollout.trained import check_known
+from pipeline.streams.availability import Availability
 from pipeline.streams.samples import Span
 from pipeline.streams.stack import Stack, wanted_transforms
 from pipeline.streams.statistics import count_seasons

@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from types import FrameType
 from typing import Any
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 _others: ContextVar[Callable[[], bool] | None] = ContextVar("others", default=None)
 
 
@@ -23,32 +25,35 @@ class Ending:
 
     def __init__(self, others: Callable[[], bool] | None = None) -> None:
         self._others = others
-        self._noted = False
-        self._before: Any = signal.SIG_DFL
+        self._noted: int | None = None
+        self._before: dict[int, Any] = {}
 
     @property
     def asked(self) -> bool:
         """Tell whether it was."""
-        return self._noted or (self._others is not None and self._others())
+        return self._noted is not None or (self._others is not None and self._others())
 
     def listen(self) -> None:
-        """Note a SIGTERM from now on."""
-        self._before = signal.signal(signal.SIGTERM, self._note) or signal.SIG_DFL
+        """Note the first SIGTERM or Ctrl-C from now on; a second one ends at once."""
+        for number in _SIGNALS:
+            self._before[number] = signal.signal(number, self._note) or signal.SIG_DFL
 
     def go_on(self) -> None:
-        """Let whoever listened before hear a SIGTERM; by default, the process ends.
+        """Let whoever listened before hear the signal; by default, the process ends.
 
         Raises:
             RuntimeError: who started this asked it to end.
         """
         if self._others is not None:
             raise RuntimeError("this training was asked to end, so it stops; its state is kept")
-        signal.signal(signal.SIGTERM, self._before)
-        if self.asked:
-            os.kill(os.getpid(), signal.SIGTERM)
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        if self._noted is not None:
+            os.kill(os.getpid(), self._noted)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._noted = True
+        self._noted = number
+        signal.signal(number, self._before[number])
 
 
 @contextmanager
@@ -63,7 +68,7 @@ def asked_by(others: Callable[[], bool]) -> Iterator[None]:
 
 @contextmanager
 def ending_noted() -> Iterator[Ending]:
-    """Note a SIGTERM inside the body, and end behind it; only a main thread can listen."""
+    """Note SIGTERM or Ctrl-C in the body, and end behind it; only a main thread listens."""
     ending = Ending(_others.get())
     if threading.current_thread() is not threading.main_thread():
         yield ending

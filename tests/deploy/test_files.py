@@ -12,6 +12,7 @@ import yaml
 from flows.check import describe_rollout
 from pipeline.budget import OWN_BYTES, USABLE, Workers
 from pipeline.recipes import load_recipe, recipe_schema
+from pipeline.recipes.reference import recipe_reference
 from pipeline.rollout.plan import plan_rollout
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,6 +67,14 @@ def test_every_recipe_of_the_house_is_valid(path: Path) -> None:
 def test_the_recipe_schema_is_up_to_date() -> None:
     written = (ROOT / "deploy/recipes/recipe.schema.json").read_text()
     assert written == recipe_schema(), "cubecast schema > deploy/recipes/recipe.schema.json"
+
+
+def test_the_reference_of_all_keys_is_up_to_date_and_every_key_has_a_meaning() -> None:
+    written = (ROOT / "docs/recipe.md").read_text()
+    assert written == recipe_reference(), "cubecast schema --markdown > docs/recipe.md"
+    rows = [line for line in written.splitlines() if re.match(r"\| \**`", line)]
+    assert len(rows) >= 150  # not trivial: as many keys as there were when it was written
+    assert all(cell.strip() for row in rows for cell in row.split(" | ")[3:])
 
 
 def test_compose_opens_ports_on_this_machine_only_and_holds_no_password() -> None:

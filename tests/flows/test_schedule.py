@@ -7,7 +7,7 @@ import pytest
 import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.asked import open_recipe
+from flows.resolve import open_recipe
 from flows.schedule import Request, deploy_to_active, write_deployments
 from pipeline.recipes import PARTS, date_recipe
 from stores.times import parse_time

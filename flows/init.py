@@ -1,0 +1,222 @@
+"""Write a first recipe for an archive, from the names of its files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from flows.console import say
+from pipeline.recipes import RecipeError, load_recipe
+from stores.archive import SourceVariable
+from stores.errors import ArchiveError
+from stores.geotiff import Header, read_header
+from stores.names import check_id
+from stores.seasons import has_period
+from stores.survey import FoundSeries, survey
+from stores.times import Step
+
+_SAMPLE = "samples/chirps_java"
+_MOST_LEADS = 12
+_PATCH_PX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One variable as the recipe is to write it."""
+
+    name: str
+    files: str
+    units: str
+    units_note: str
+    nodata_note: str
+    is_whole: bool
+
+
+def init(name: str, archive: Path | None, folder: Path, target: str | None) -> Path:
+    """Write ``folder/name.yaml`` for the archive, and say what to look at in it.
+
+    Args:
+        name: name of the recipe.
+        archive: folder of the rasters; the sample of the product by default.
+        folder: where the recipe is written; its paths work from there.
+        target: variable that is forecast; that with the most dates by default.
+
+    Raises:
+        ArchiveError: the archive holds no series of rasters.
+        FileExistsError: the recipe is there already.
+        RecipeError: the recipe would not be valid.
+    """
+    path = folder / f"{check_id(name, 'name')}.yaml"
+    if path.exists():
+        raise FileExistsError(
+            f"{path} exists already, so nothing is written over it; choose another name, or "
+            "delete it"
+        )
+    root = archive if archive is not None else Path(str(files("samples"))).parent / _SAMPLE
+    text = describe_archive(name, root, folder, target)
+    folder.mkdir(parents=True, exist_ok=True)
+    with path.open("x", encoding="utf-8") as written:
+        written.write(text)
+    try:
+        load_recipe(path)
+    except RecipeError:
+        path.unlink()
+        raise
+    say(f"wrote {path}: read it once (units, nodata, split), then run: cubecast check {path}")
+    return path
+
+
+def describe_archive(name: str, root: Path, folder: Path, target: str | None) -> str:
+    """Write the recipe of an archive as YAML."""
+    if not root.is_dir():
+        raise ArchiveError(
+            f"{root} is no folder, so there are no rasters to describe; name the folder of the "
+            "archive with --archive"
+        )
+    found = survey(root)
+    chosen = _choose_target(found, root, target)
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    template = files("flows").joinpath("recipe.yaml.j2").read_text(encoding="utf-8")
+    values = _values(name, root, folder, found, chosen)
+    return environment.from_string(template).render(values)
+
+
+def _choose_target(found: Sequence[FoundSeries], root: Path, target: str | None) -> FoundSeries:
+    series = [one for one in found if one.step is not None]
+    if target is not None:
+        series = [one for one in series if one.variable == target]
+    if not series:
+        names = ", ".join(dict.fromkeys(one.variable for one in found))
+        wanted = "" if target is None else f" of {target!r}"
+        raise ArchiveError(
+            f"{root} holds no series{wanted} (found: {names[:300]}), so there is nothing to "
+            "forecast; put a date into the names of the files, such as rain_2003.01.tif, or "
+            "choose another --target"
+        )
+    return series[0]
+
+
+def _values(
+    name: str, root: Path, folder: Path, found: Sequence[FoundSeries], target: FoundSeries
+) -> dict[str, Any]:
+    """Give what the template asks for."""
+    assert target.step is not None
+    header = _header(root, target)
+    usable = [target, *(one for one in found if _is_covariate(one, target))]
+    named = _named(usable)
+    height, width = header.grid.shape
+    due = target.step.range(target.times[0], target.times[-1])
+    return {
+        "name": name,
+        "title": name.replace("-", " ").replace("_", " ").capitalize(),
+        "root": f"runs/{name}",
+        "archive": os.path.relpath(root.resolve(), folder.resolve()),
+        "step": str(target.step),
+        "gaps": _gaps(target, len(due)),
+        "variables": [_variable(root, one, called) for called, one in named.items()],
+        "like": target.names[0],
+        "target": next(iter(named)),
+        "covariates": [_covariate(called, one) for called, one in list(named.items())[1:]],
+        "has_season": has_period(target.step),
+        "n_frames": len(due),
+        **_split(target.step, due),
+        **_sides(min(height, width)),
+    }
+
+
+def _is_covariate(one: FoundSeries, target: FoundSeries) -> bool:
+    """Tell whether a series can be read beside the target: a map, or one a year or a step."""
+    same_step = one.step == target.step
+    return one is not target and (not one.times or same_step or one.step == Step(1, "year"))
+
+
+def _named(series: Sequence[FoundSeries]) -> dict[str, FoundSeries]:
+    """Give every series a name of its own."""
+    named: dict[str, FoundSeries] = {}
+    for one in series:
+        called, n = one.variable, 1
+        while called in named:
+            n += 1
+            called = f"{one.variable}_{n}"
+        named[called] = one
+    return named
+
+
+def _header(root: Path, one: FoundSeries) -> Header:
+    return read_header(root / one.names[0], SourceVariable(one.variable, one.files))
+
+
+def _variable(root: Path, one: FoundSeries, name: str) -> Variable:
+    header = _header(root, one)
+    return Variable(
+        name=name,
+        files=one.files,
+        units="1",
+        units_note="write the units of the values, such as mm month-1 or K",
+        nodata_note=""
+        if header.nodata or header.has_mask
+        else "the file declares none; write its marker of missing pixels, if it has one",
+        is_whole=not header.dtype.startswith("float"),
+    )
+
+
+def _covariate(name: str, one: FoundSeries) -> str:
+    if not one.times:
+        return f"{{kind: static, variable: {name}}}"
+    if one.step == Step(1, "year") and "%m" not in one.files:
+        return f"{{kind: annual, variable: {name}, future: persist, delay: 1}}"
+    return f"{{kind: step, variable: {name}, future: persist, delay: 1}}"
+
+
+def _gaps(target: FoundSeries, n_due: int) -> str:
+    n_missing = n_due - len(target.times)
+    return f"{n_missing} of {n_due} steps have no file" if n_missing else ""
+
+
+def _sides(side: int) -> dict[str, int]:
+    """Choose sides of patches, and of blocks in which a patch has room [px]."""
+    block, correlation = max(4, side // 4), max(1, side // 40)
+    patch = max(1, min(_PATCH_PX, block - 2 * correlation))
+    return {"block_px": block, "correlation_px": correlation, "patch_px": patch}
+
+
+def _split(step: Step, due: Any) -> dict[str, Any]:
+    """Choose history, leads and parts that fit the number of frames."""
+    n = len(due)
+    leads = max(1, min(_MOST_LEADS, n // 10))
+    history = max(2, min(_MOST_LEADS, n // 8))
+    need = history + leads
+    n_part = max(need, n // 6)
+    label = [step.label(time) for time in due]
+    whole = (label[0], label[-1])
+    if n - 2 * n_part - 2 < need:  # the parts are places then
+        history = max(1, min(3, n - 1))
+        parts = dict.fromkeys(("train", "validation", "test"), whole)
+        leads = max(1, min(leads, n - history))
+        return parts | {
+            "by_place": True,
+            "history": history,
+            "leads": leads,
+            "training_leads": leads,
+        }
+    stops = n - 2 * n_part - 2, n - n_part - 1
+    return {
+        "train": (label[0], label[stops[0] - 1]),
+        "validation": (label[stops[0] + 1], label[stops[1] - 1]),
+        "test": (label[stops[1] + 1], label[-1]),
+        "by_place": False,
+        "history": history,
+        "leads": leads,
+        "training_leads": min(3, leads),
+    }

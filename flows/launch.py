@@ -1,0 +1,77 @@
+"""Run a flow for the person at a terminal, and end at once when that person asks."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from flows.console import console, errors
+
+if TYPE_CHECKING:
+    from prefect import Flow
+
+_INTERRUPTED, _TERMINATED = 130, 143  # 128 + the number of the signal, as shells say it
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end: by SIGTERM, or because its terminal was closed."""
+
+
+def launch(flow: Flow[..., Any], *, kept: str, **parameters: Any) -> None:
+    """Run a flow on the Prefect server that is set, or without one as a plain function.
+
+    A temporary server of its own would cost seconds and 200 MB, for pages that nobody opens.
+
+    Args:
+        flow: what is run.
+        kept: what of the work stays when it is stopped.
+        parameters: of the flow.
+    """
+    from prefect.settings import PREFECT_API_URL
+
+    with stopped_in_a_sentence(kept):
+        if PREFECT_API_URL.value():
+            flow(**parameters)
+        else:
+            flow.fn(**parameters)
+
+
+@contextmanager
+def stopped_in_a_sentence(kept: str) -> Iterator[None]:
+    """End the process and all it started when the body is interrupted; say what is kept."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminate)
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        console.show_cursor()  # a progress bar hides it
+        errors.print(f"stopped: {kept}", markup=False, highlight=False, soft_wrap=True)
+        again = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        errors.print(f"to go on: {again}", markup=False, highlight=False, soft_wrap=True)
+        _leave(_TERMINATED if isinstance(stop, Terminated) else _INTERRUPTED)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _leave(code: int) -> None:
+    """End this process and all it started without waiting for any of them.
+
+    What is written is whole at every moment, as the tests with ``kill -9`` prove.
+    """
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.check import check
+from flows.init import init
+from pipeline.recipes import load_recipe
+from stores.errors import ArchiveError
+from tests.make import make_archive, make_tiffs
+
+
+def test_a_recipe_is_written_for_an_archive_and_passes_its_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_archive(tmp_path / "data")
+    path = init("island", tmp_path / "data", tmp_path / "work", None)
+    recipe = load_recipe(path)
+    assert recipe.target.variable == "rain"
+    assert recipe.archive.root == tmp_path / "data"
+    assert recipe.root == tmp_path / "work/runs/island"
+    check(str(path), [], None)
+    said = capsys.readouterr().out
+    assert "96" in said
+    assert "nothing was written" in said
+    assert not recipe.root.exists()
+
+
+def test_without_an_archive_the_sample_is_described(tmp_path: Path) -> None:
+    recipe = load_recipe(init("first", None, tmp_path, None))
+    assert str(recipe.step) == "month"
+    assert list(recipe.archive.variables) == ["java_chirps_v", "elevation", "land"]
+
+
+def test_few_epochs_are_split_by_place(tmp_path: Path) -> None:
+    make_tiffs(tmp_path / "data", n=60, files="hm_{time:%Y}_300.tif", start="1900-01")
+    assert len(list((tmp_path / "data").iterdir())) == 5
+    recipe = load_recipe(init("hm", tmp_path / "data", tmp_path, None))
+    assert recipe.split.place is not None
+    assert recipe.rollout.history == 3
+
+
+def test_missing_months_are_counted_in_the_recipe(tmp_path: Path) -> None:
+    make_archive(tmp_path / "data")
+    (tmp_path / "data/rain/rain_2003.05.tif").unlink()
+    path = init("island", tmp_path / "data", tmp_path, None)
+    assert "1 of 96 steps have no file" in path.read_text()
+    assert load_recipe(path).archive.gaps == "accept"
+
+
+def test_a_recipe_is_never_written_over(tmp_path: Path) -> None:
+    make_archive(tmp_path / "data")
+    path = init("island", tmp_path / "data", tmp_path, None)
+    path.write_text("mine")
+    with pytest.raises(FileExistsError, match="nothing is written over it"):
+        init("island", tmp_path / "data", tmp_path, None)
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("archive", "target", "refusal"),
+    [
+        ("nowhere", None, "is no folder"),
+        ("data", "snow", r"no series of 'snow' \(found: rain, basins, elevation, land\)"),
+    ],
+)
+def test_what_cannot_be_described_is_refused_and_nothing_is_written(
+    tmp_path: Path, archive: str, target: str | None, refusal: str
+) -> None:
+    make_archive(tmp_path / "data")
+    with pytest.raises(ArchiveError, match=refusal):
+        init("island", tmp_path / archive, tmp_path / "work", target)
+    assert not (tmp_path / "work").exists()

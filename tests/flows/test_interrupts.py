@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.make import make_recipe
+
+WORKER = ("--set", "compute.workers=1")
+ENDLESS = (*WORKER, "--set", "training.epochs=5000", "--set", "training.patience=5000")
+_PATIENCE_S = 60.0
+
+
+@contextmanager
+def started(*arguments: str, until: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a command as a terminal does, in a group of its own, and wait for a line."""
+    command = [sys.executable, "-m", "flows.cli", *arguments]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if until in line:
+                break
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def group_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """List what a command has started, and what that has started."""
+    family: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
+    return family
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    return not psutil.wait_procs(processes, timeout=_PATIENCE_S)[1]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
+def test_a_training_that_is_stopped_says_so_in_a_sentence_and_leaves_nothing_running(
+    store: Path, number: signal.Signals, code: int
+) -> None:
+    recipe = str(store / "recipe.yaml")
+    with started("train", recipe, *ENDLESS, until="epoch 1") as process:
+        family = group_of(process)
+        assert len(family) >= 2  # not trivial: a worker, and what looks after it
+        os.killpg(process.pid, number)  # as a terminal does: to all of them
+        _, said = process.communicate(timeout=_PATIENCE_S)
+    assert process.returncode == code
+    assert said.splitlines()[-2:] == [
+        "stopped: the training is kept up to its last saved step",
+        f"to go on: cli.py train {recipe} {' '.join(ENDLESS)}",
+    ]
+    assert "Traceback" not in said
+    assert all_gone(family)
+    assert list((store / "run/training/small-rain").glob("state.ckpt"))
+
+
+@pytest.mark.parametrize("command", ["ingest", "evaluate", "forecast", "importance"])
+def test_every_command_can_be_stopped_while_its_workers_start(
+    store: Path, command: str
+) -> None:
+    (store / "archive/rain/rain_2007.12.tif").rename(store / "archive/rain/rain_2008.01.tif")
+    gaps = ("--set", "archive.gaps=accept")
+    recipe = str(store / "recipe.yaml")
+    with started(command, recipe, *WORKER, *gaps, until="computing on") as process:
+        time.sleep(0.5)
+        family = group_of(process)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=_PATIENCE_S)
+    assert process.returncode == 130
+    assert "stopped: " in said
+    assert f"to go on: cli.py {command}" in said
+    assert "Traceback" not in said
+    assert all_gone(family)
+
+
+def test_a_command_that_is_killed_leaves_no_process_behind(store: Path) -> None:
+    with started("train", str(store / "recipe.yaml"), *ENDLESS, until="epoch 1") as process:
+        family = group_of(process)
+        assert len(family) >= 2
+        process.kill()
+        assert all_gone(family)
+
+
+def test_a_mistake_in_a_recipe_is_told_before_heavy_libraries_are_imported(
+    tmp_path: Path,
+) -> None:
+    recipe = make_recipe(tmp_path)
+    script = (
+        "import sys; from flows.cli import main\n"
+        f"sys.argv = ['cubecast', 'train', {str(recipe)!r}, '--set', 'training.epoch=2']\n"
+        "try:\n    main()\n"
+        "except SystemExit as left:\n"
+        "    heavy = {'torch', 'prefect', 'dask', 'xarray', 'zarr'} & set(sys.modules)\n"
+        "    sys.exit(f'imported {heavy}' if heavy else left.code)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "did you mean 'epochs'?" in done.stderr
+    assert "imported" not in done.stderr
+
+
+def test_without_a_server_a_command_starts_none(store: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "flows.cli"]
+    done = subprocess.run(
+        [*command, "ingest", str(store / "recipe.yaml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "prefect.server.api.server" not in done.stderr
