@@ -77,7 +77,7 @@ def show_age(age_s: float) -> str:
     """Write an age for people."""
     if age_s >= DAY_S:
         return f"{age_s / DAY_S:.3g} days"
-    return f"{age_s / 3600:.3g} hours"
+    return f"{age_s / 3600:.3g} hours" if age_s >= 3600 else f"{age_s / 60:.0f} minutes"
 
 
 def remove_files(found: Iterable[Leftover]) -> None:
