@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from flows.asked import find_bundle, open_cube, open_recipe, scores_of
 from flows.evaluate import evaluate
 from flows.forecast import forecast
 from flows.ingest import ingest
 from flows.steps import issue as issue_steps
 from flows.train import train
+from pipeline.metrics.calibration import Calibration
+from pipeline.rollout.calibrate import keep_calibration
 from stores.bundle import current_bundle
 from stores.errors import CorruptError
 from stores.verify import verify
@@ -163,6 +166,19 @@ def test_margins_of_the_validation_part_say_that_it_also_chose_the_epoch(store: 
     said = "5 forecasts of the validation part (from 2005-04 to 2005-08), which also chose the"
     assert said in lower_of(issue).attrs["method"]
     assert said in page_of(issue)
+
+
+def test_a_page_names_the_leads_whose_interval_was_narrowed(store: Path) -> None:
+    recipe = open_recipe(recipe_of(store), None, None)
+    cube, bundle = open_cube(recipe), find_bundle(recipe, None)
+    job = issue_steps.plan_forecast(recipe, cube, bundle, init=INIT, leads=None)
+    margins = Calibration(0.8, (0.2, -0.1, -0.3, 0.1), (99,) * 4, "validation", ("2005-04",))
+    key = job.score_key("validation")
+    keep_calibration(scores_of(recipe, bundle.path), key, margins, cube.version)
+    issue = forecast.fn(recipe_of(store), init=INIT)
+    assert lower_of(issue).attrs["margins"] == [0.2, -0.1, -0.3, 0.1]
+    assert "they move inward" in lower_of(issue).attrs["comment"]
+    assert "narrower than what the forecast spans at leads 2-3" in page_of(issue)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EIO, "truth is gone")])
