@@ -44,8 +44,9 @@ class Request:
         Runs start in another folder, so every path is absolute.
         """
         changed, overrides = dict(stated), [_absolute_override(text) for text in self.overrides]
-        if self.recipe is not None:
-            changed |= {"recipe": _absolute_recipe(self.recipe), "overrides": []}
+        recipe = stated["recipe"] if self.recipe is None else _absolute_recipe(self.recipe)
+        if recipe != stated["recipe"]:
+            changed |= {"recipe": recipe, "overrides": []}
         if self.root is not None:
             changed["root"] = str(self.root.absolute())
         return changed | {"overrides": [*changed["overrides"], *overrides]}

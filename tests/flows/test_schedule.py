@@ -7,6 +7,7 @@ import pytest
 import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows.options import DEFAULT
 from flows.resolve import open_recipe
 from flows.schedule import Request, deploy_to_active, write_deployments
 from pipeline.recipes import PARTS, date_recipe
@@ -42,8 +43,10 @@ def test_the_parts_of_the_deployed_recipe_move_on_and_are_those_of_the_demo_toda
 
 def test_overrides_are_added_to_those_of_the_recipe_of_the_house_alone(tmp_path: Path) -> None:
     stated = parameters(Request(), tmp_path)[0]["overrides"]
-    added = parameters(Request(overrides=("training.epochs=2",)), tmp_path)[0]["overrides"]
-    assert added == [*stated, "training.epochs=2"]
+    for recipe in (None, DEFAULT):  # the command line names it
+        added = parameters(Request(recipe, ("training.epochs=2",)), tmp_path)[0]["overrides"]
+        assert added == [*stated, "training.epochs=2"]
+    assert stated
     assert parameters(Request("my.yaml"), tmp_path)[0]["overrides"] == []
 
 
