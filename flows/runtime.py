@@ -15,6 +15,7 @@ from multiprocessing import resource_tracker
 import dask.config
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, Worker, WorkerPlugin
+from distributed.comm.core import CommClosedError
 
 from flows.supervise import ABSENT_S, STUCK_S, Reviver, Watch
 from flows.workers import ask_scheduler, connect, worker_bytes, worker_share
@@ -49,7 +50,7 @@ def spread_on(compute: ComputeRecipe) -> Iterator[Spread]:
         with connect(compute.scheduler) as client:
             log.info("planned for %s", ask_scheduler(client, compute))
             fix_threads(own_threads(compute))
-            client.register_plugin(FixedThreads(threads))
+            _prepare(client, FixedThreads(threads))
             yield OnDask(client, Watch(client, ABSENT_S))
     elif compute.workers == 0:
         fix_threads(own_threads(compute))
@@ -62,11 +63,27 @@ def spread_on(compute: ComputeRecipe) -> Iterator[Spread]:
             Client(cluster, direct_to_workers=True) as client,
         ):
             fix_threads(own_threads(compute))  # starting workers has set them to one
-            client.register_plugin(FixedThreads(threads))
+            _prepare(client, FixedThreads(threads))
             if compute.device != "cpu":
-                client.register_plugin(OffersGpu(compute.workers))
+                _prepare(client, OffersGpu(compute.workers))
             watch = Watch(client, STUCK_S)
             yield OnDask(client, Reviver(cluster, compute.workers, watch))
+
+
+def _prepare(client: Client, plugin: WorkerPlugin) -> None:
+    """Let all workers start with a plugin.
+
+    Raises:
+        ConnectionError: a worker died meanwhile.
+    """
+    try:
+        client.register_plugin(plugin)
+    except CommClosedError as error:
+        raise ConnectionError(
+            f"a worker died as it started ({error.__class__.__name__}), most likely out of "
+            "memory, so nothing was computed; give each more (compute.memory_gb) or start "
+            "fewer (compute.workers)"
+        ) from error
 
 
 def describe(compute: ComputeRecipe) -> str:

@@ -170,8 +170,8 @@ def test_workers_that_are_killed_as_they_start_end_the_run(
     monkeypatch.setattr(workers, "OWN_BYTES", 0)  # else it would be refused
     compute = ComputeRecipe(workers=1, threads=1, memory_gb=0.15, device="cpu")
     with (
+        pytest.raises((ConnectionError, RuntimeError), match=r"compute\.memory_gb"),
         spread_on(compute) as spread,
-        pytest.raises(RuntimeError, match=r"gone after 3 restarts|died 3 times.*memory_gb"),
     ):
         list(spread.ordered(abs, range(-4, 0)))
 
