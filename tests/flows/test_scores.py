@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from flows.asked import find_bundle, open_cube, open_recipe, scores_of
+from flows.asked import find_bundle, open_cube, scores_of
 from flows.evaluate import evaluate
 from flows.forecast import forecast
 from flows.ingest import ingest
+from flows.resolve import open_recipe
 from flows.steps import issue as issue_steps
 from flows.train import train
 from pipeline.metrics.calibration import Calibration
