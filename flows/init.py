@@ -115,8 +115,8 @@ def _values(
     header = _header(root, target)
     usable = [target, *(one for one in found if _is_covariate(one, target))]
     named = _named(usable)
-    height, width = header.grid.shape
     due = target.step.range(target.times[0], target.times[-1])
+    split = _split(target.step, due)
     return {
         "name": name,
         "title": name.replace("-", " ").replace("_", " ").capitalize(),
@@ -130,8 +130,8 @@ def _values(
         "covariates": [_covariate(called, one) for called, one in list(named.items())[1:]],
         "has_season": has_period(target.step),
         "n_frames": len(due),
-        **_split(target.step, due),
-        **_sides(min(height, width)),
+        **split,
+        **_sides(min(header.grid.shape), by_place=split["by_place"]),
     }
 
 
@@ -184,10 +184,11 @@ def _gaps(target: FoundSeries, n_due: int) -> str:
     return f"{n_missing} of {n_due} steps have no file" if n_missing else ""
 
 
-def _sides(side: int) -> dict[str, int]:
-    """Choose sides of patches, and of blocks in which a patch has room [px]."""
-    block, correlation = max(4, side // 4), max(1, side // 40)
-    patch = max(1, min(_PATCH_PX, block - 2 * correlation))
+def _sides(side: int, *, by_place: bool) -> dict[str, int]:
+    """Choose the side of patches, and of blocks in which a patch has room [px]."""
+    block, correlation = max(6, side // 4), max(1, side // 40)
+    room = block - 2 * correlation if by_place else side
+    patch = max(4, min(_PATCH_PX, room))
     return {"block_px": block, "correlation_px": correlation, "patch_px": patch}
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from flows.artifacts import leave_table
-from pipeline.budget import MemoryPlan, peak_bytes, reset_peak, to_gb
+from pipeline.budget import MemoryPlan, held_bytes, peak_bytes, reset_peak, to_gb
 from pipeline.spread import Spread
 
 log = logging.getLogger(__name__)
@@ -25,12 +26,19 @@ def measuring(
         spread: the workers.
         here: what this process was planned to hold, where it works as well.
 
-    Without workers, this process does what they would.
+    Without workers, this process does what they would. What it held before counts as its own:
+    it has done other work, which a worker has not.
     """
     spread.take_peak()  # what was before does not count
     reset_peak()
+    held = held_bytes()
     yield
-    own, found = peak_bytes(), [(plan, spread.take_peak())]
+    own = peak_bytes()
+    if here is not None:
+        here = replace(here, own_bytes=max(here.own_bytes, held))
+    if spread.shares_memory:
+        plan = replace(plan, own_bytes=max(plan.own_bytes, held))
+    found = [(plan, spread.take_peak())]
     if here is not None:
         found = [*found, (here, own)] if not spread.shares_memory else [(here, own)]
     told = [pair for pair in found if pair[1]]  # nothing was left to do, or others did it
