@@ -1,7 +1,7 @@
+import html
 import shutil
 from collections.abc import Callable
 from functools import cache
-from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +103,7 @@ def test_a_covariate_that_lags_more_than_it_may_is_counted_wherever_the_forecast
     said = f"ndvi: 2 of 14 frames came late (it ends 2005-03); {stands} stands for them"
     issue = Path(forecast.fn(recipe))
     assert xr.open_zarr(issue / "forecast.zarr").attrs["late_covariates"] == [said]
-    assert said in unescape((issue / "report.html").read_text())
+    assert said in html.unescape((issue / "report.html").read_text())
     for show in (lambda: check(recipe, [], None), lambda: forecast.fn(recipe)):
         capsys.readouterr()
         show()
