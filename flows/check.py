@@ -28,7 +28,7 @@ from pipeline.training.plan import plan_part
 from pipeline.training.track import check_track
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.inventory import take_inventory
-from stores.times import Times, parse_time
+from stores.times import Times, parse_end, parse_time
 from stores.verify import verify as find_damage
 
 Rows = list[dict[str, Any]]
@@ -50,7 +50,7 @@ def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
         build_sources(asked),
         asked.step,
         start=None if wanted.start is None else parse_time(wanted.start),
-        end=None if wanted.end is None else parse_time(wanted.end),
+        end=None if wanted.end is None else parse_end(wanted.end),
     )
     show_sheet(f"archive {wanted.root}", found.rows(), key="variable")
     check_archive(asked, found)

@@ -153,3 +153,17 @@ def parse_time(text: str) -> Time:
         ) from None
     time: Time = np.datetime64(date.isoformat(), "s")
     return time
+
+
+def parse_end(text: str) -> Time:
+    """Read a date as the last second of what it names: of a year, a month, a day [s].
+
+    So ``2017-12`` as an end holds all of December, as in a slice of xarray.
+    """
+    start = parse_time(text)
+    match = _DATE.fullmatch(text.strip())
+    assert match is not None  # it is a date
+    code = "YMDhms"[sum(number is not None for number in match.groups()) - 1]
+    following = start.astype(f"datetime64[{code}]") + 1
+    end: Time = following.astype("datetime64[s]") - np.timedelta64(1, "s")
+    return end

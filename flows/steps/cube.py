@@ -21,7 +21,7 @@ from stores.errors import ArchiveError
 from stores.ingest import FrameReceipt
 from stores.ingest_plan import IngestPlan, plan_ingest, task_bytes
 from stores.inventory import Inventory
-from stores.times import Time, Times, parse_time
+from stores.times import Time, Times, parse_end, parse_time
 
 
 @step
@@ -34,7 +34,7 @@ def take_inventory(recipe: Recipe) -> Inventory:
             build_sources(recipe),
             recipe.step,
             start=_time(wanted.start),
-            end=_time(wanted.end),
+            end=None if wanted.end is None else parse_end(wanted.end),
             progress=tell,
         )
     show_sheet(f"archive {wanted.root}", found.rows(), key="variable")
@@ -99,7 +99,7 @@ def find_dates(recipe: Recipe) -> Mapping[str, Times]:
         build_sources(recipe),
         recipe.step,
         start=_time(wanted.start),
-        end=_time(wanted.end),
+        end=None if wanted.end is None else parse_end(wanted.end),
     )
     empty = [d.variable.name for d in found if d.cadence != "static" and not len(d.times)]
     if empty:

@@ -12,7 +12,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from pipeline.recipes.base import RecipePart
 from pipeline.recipes.offsets import check_bound, is_offset, resolve_bound
 from pipeline.recipes.place import PlaceRecipe
-from stores.times import Step, Time, Times, parse_time
+from stores.times import Step, Time, Times, parse_end, parse_time
 
 PARTS = ("train", "validation", "test")
 LEARNED = ("train", "validation")
@@ -23,7 +23,8 @@ _CALIBRATION = "calibration"
 class SplitRecipe(RecipePart):
     """First and last frame of each part; a sample lies in one part with all its frames.
 
-    Each is a date, or counts from the newest frame of the target: ``-4 years``,
+    An end holds all that it names: ``2012`` as the end of daily frames is its last day. Each
+    is a date, or counts from the newest frame of the target: ``-4 years``,
     ``-18 months``, ``-30 days``, ``-2 steps``, ``newest``.
     """
 
@@ -112,9 +113,9 @@ class SplitRecipe(RecipePart):
         return "validation" if self.calibration is None else _CALIBRATION
 
     def bounds(self, part: str) -> tuple[Time, Time]:
-        """Give the first and last frame of a part as they are written."""
+        """Give the first second of a part and its last: an end holds all that it names."""
         start, end = getattr(self, part)
-        return parse_time(start), parse_time(end)
+        return parse_time(start), parse_end(end)
 
     def stretches(self, part: str, step: Step) -> list[Times]:
         """List the frames of a part, one piece for each stretch without a hole."""

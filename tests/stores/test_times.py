@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stores.times import Step, Time, parse_time
+from stores.times import Step, Time, parse_end, parse_time
 
 steps = st.builds(
     Step,
@@ -126,3 +126,11 @@ def test_what_is_no_calendar_step_is_refused(text: str) -> None:
 def test_what_is_no_date_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a date"):
         parse_time(text)
+
+
+@given(steps, dates)
+def test_an_end_holds_all_that_its_label_names_and_no_more(step: Step, date: Time) -> None:
+    unit = Step(1, step.unit)
+    end = parse_end(unit.label(date))
+    assert unit.floor(end) == unit.floor(date)
+    assert unit.floor(end + np.timedelta64(1, "s")) == unit.add(unit.floor(date), 1)

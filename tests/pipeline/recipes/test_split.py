@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.recipes import RecipeError, SplitRecipe, load_recipe
+from pipeline.recipes import PARTS, RecipeError, SplitRecipe, load_recipe
 from stores.times import Step
 from tests.make import make_recipe
 
@@ -177,3 +177,21 @@ def test_folds_too_short_for_a_sample_are_refused(path: Path) -> None:
     load_recipe(path, overrides=["split.folds=14"])
     with pytest.raises(RecipeError, match=r"holds 4 frames, .* needs 5 .* lower split\.folds"):
         load_recipe(path, overrides=["split.folds=15"])
+
+
+def test_an_end_holds_the_whole_day_month_or_year_that_it_names() -> None:
+    split = SplitRecipe(
+        train=("2001", "2001"),
+        validation=("2002-01", "2002-02"),
+        test=("2002-03-01", "2002-03-02"),
+    )
+    last = {
+        part: split.frames(part, Step.parse("12 hours"))[-1].astype("datetime64[h]").item()
+        for part in PARTS
+    }
+    assert [f"{time:%Y-%m-%dT%H}" for time in last.values()] == [
+        "2001-12-31T12",
+        "2002-02-28T12",
+        "2002-03-02T12",
+    ]
+    split.check(Step.parse("12 hours"))
