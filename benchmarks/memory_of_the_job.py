@@ -62,7 +62,8 @@ def main() -> None:
     """Measure every step for every raster and print the growth."""
     asked = _options()
     side = asked.side or (4096 if asked.full else 2048)
-    planned = task_bytes(plan_layout((side * GROWTH[-1],) * 2))
+    largest = side * GROWTH[-1]
+    planned = task_bytes(plan_layout((largest, largest)), largest**2)
     print_setting(raster=f"int16, blocks of 512 px, {side} px a side and larger")
     print(f"planned for one ingest task: {planned / MIB:.0f} MiB\n")
     found: dict[str, list[Taken]] = {}

@@ -25,6 +25,7 @@ from stores.times import YEAR, Step, Times
 from stores.warp import check_overlap, is_same, pick_resampling
 
 _ITEM_BYTES = 4  # float32
+_STORED_BYTES = 8  # the largest number of a file
 _BYTES_PER_PX = 64  # of a block: as stored, as float32, its flags, and the warper's copies
 
 STATIC = "static"
@@ -39,6 +40,8 @@ class PlannedVariable:
     cadence: Cadence
     resampling: str
     """``as is`` where the files lie on the cube's grid."""
+    source_px: int
+    """Pixels of one file's grid."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +88,12 @@ class IngestPlan:
         return self.grid.height * self.grid.width * 4
 
     @property
+    def task_bytes(self) -> int:
+        """Memory of the task that writes one frame, at most, beside libraries."""
+        largest = max(variable.source_px for variable in self.variables)
+        return task_bytes(self.layout, largest)
+
+    @property
     def n_shards(self) -> int:
         """Files that will be written."""
         return len(self.frames) * len(self.layout.blocks((self.grid.height, self.grid.width)))
@@ -122,7 +131,7 @@ class IngestPlan:
         }
 
 
-def task_bytes(layout: Layout) -> int:
+def task_bytes(layout: Layout, source_px: int) -> int:
     """Say how much memory the task that writes one frame takes at most, beside libraries [B].
 
     It holds one shard as values, and as chunks that are being compressed, pieces of the source
@@ -130,7 +139,8 @@ def task_bytes(layout: Layout) -> int:
     larger than ``PIECE_PX`` (one block for all rows, say) takes what GDAL needs for one more.
     """
     shard = math.prod(layout.shard) * _ITEM_BYTES
-    return CACHE_BYTES + 3 * shard + BLOCK_PX * _BYTES_PER_PX
+    cache = min(CACHE_BYTES, source_px * _STORED_BYTES)
+    return cache + 3 * shard + min(BLOCK_PX, source_px) * _BYTES_PER_PX
 
 
 def plan_ingest(
@@ -255,10 +265,11 @@ def _plan_variable(series: Series, grid: GeoBox) -> PlannedVariable:
     resampling = pick_resampling(
         variable.resampling, source, grid, is_classes=variable.is_classes
     )
+    n_px = source.height * source.width
     if is_same(source, grid):
-        return PlannedVariable(variable, series.cadence, "as is")
+        return PlannedVariable(variable, series.cadence, "as is", n_px)
     check_overlap(source, grid, what=f"variable {variable.name!r}")
-    return PlannedVariable(variable, series.cadence, resampling)
+    return PlannedVariable(variable, series.cadence, resampling, n_px)
 
 
 def _year_of(file: ScannedFile) -> int:

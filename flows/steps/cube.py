@@ -19,7 +19,7 @@ from stores.archive import SourceVariable
 from stores.cube import Cube
 from stores.errors import ArchiveError
 from stores.ingest import FrameReceipt
-from stores.ingest_plan import IngestPlan, plan_ingest, task_bytes
+from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.inventory import Inventory
 from stores.times import Time, Times, parse_end, parse_time
 
@@ -112,7 +112,7 @@ def find_dates(recipe: Recipe) -> Mapping[str, Times]:
 
 def ingest_memory(plan: IngestPlan, workers: Workers) -> MemoryPlan:
     """Plan the memory of an ingest, which writes a frame shard by shard."""
-    return MemoryPlan("a frame", task_bytes(plan.layout), workers.own_bytes)
+    return MemoryPlan("a frame", plan.task_bytes, workers.own_bytes)
 
 
 def build_sources(recipe: Recipe) -> list[SourceVariable]:
