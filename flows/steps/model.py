@@ -8,7 +8,7 @@ from flows.console import progress_bar
 from flows.steps.memory import measuring
 from flows.steps.step import step
 from flows.workers import worker_share
-from pipeline.recipes import Recipe
+from pipeline.recipes import Recipe, date_recipe
 from pipeline.spread import Spread
 from pipeline.training.bundle import CURVES, PARTS_MAP, train_bundle
 from pipeline.training.cost import plan_memory
@@ -25,8 +25,9 @@ def train_model(recipe: Recipe, spread: Spread, label: str = "") -> Bundle:
     """
     folders = models_of(recipe), logs_of(recipe, label)
     page = ProgressPage("training", f"Epochs of {recipe.name} {label}".strip())
-    workers, grid = worker_share(recipe.compute), Cube.open(cube_of(recipe)).grid
-    memory = plan_memory(recipe, (grid.height, grid.width), workers)
+    workers, cube = worker_share(recipe.compute), Cube.open(cube_of(recipe))
+    dated = date_recipe(recipe, cube.times_of(recipe.target.variable)[-1])
+    memory = plan_memory(dated, (cube.grid.height, cube.grid.width), workers)
     memory.reader.check(workers)
     with (
         measuring("training", memory.reader, spread, here=memory.trainer),

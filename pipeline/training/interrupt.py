@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _others: ContextVar[Callable[[], bool] | None] = ContextVar("others", default=None)
 
@@ -34,7 +34,7 @@ class Ending:
         return self._noted is not None or (self._others is not None and self._others())
 
     def listen(self) -> None:
-        """Note the first SIGTERM or Ctrl-C from now on; a second one ends at once."""
+        """Note the first SIGTERM, Ctrl-C or closed terminal; a second one ends at once."""
         for number in _SIGNALS:
             self._before[number] = signal.signal(number, self._note) or signal.SIG_DFL
 
@@ -68,7 +68,7 @@ def asked_by(others: Callable[[], bool]) -> Iterator[None]:
 
 @contextmanager
 def ending_noted() -> Iterator[Ending]:
-    """Note SIGTERM or Ctrl-C in the body, and end behind it; only a main thread listens."""
+    """Note a request to end in the body, and end behind it; only a main thread listens."""
     ending = Ending(_others.get())
     if threading.current_thread() is not threading.main_thread():
         yield ending

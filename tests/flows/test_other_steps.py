@@ -43,8 +43,8 @@ SECONDS = Case(
     files="rain/{time:%Y%m%d%H%M%S}.tif",
     start="2019-06-09T23:57:30",
     n=24,
-    train=("2019-06-09T23:57:30", "2019-06-10T00:02"),
-    validation=("2019-06-10T00:02:30", "2019-06-10T00:05"),
+    train=("2019-06-09T23:57:30", "2019-06-10T00:02:00"),
+    validation=("2019-06-10T00:02:30", "2019-06-10T00:05:00"),
     test=("20190610T000530", "20190610T001000"),
     init="20190610T000900",
     seasons=1,
@@ -67,8 +67,8 @@ HALF_DAYS = Case(
     files="rain/{time:%Y_%m_%d_%H}.tif",
     start="2019-12-20T06",
     n=40,
-    train=("2019-12-20", "2020-01-02"),
-    validation=("2020-01-02T12", "2020-01-05"),
+    train=("2019-12-20", "2020-01-02T00"),
+    validation=("2020-01-02T12", "2020-01-05T00"),
     test=("2020-01-05T01", "2020-01-31"),
     init="20200108T18",
     seasons=2,
@@ -149,7 +149,7 @@ def test_the_whole_job_runs_on_every_step(case: Case, tmp_path: Path) -> None:
     assert set(scores["method"]) == {"model"} | case.baselines
     assert np.isfinite(scores["rmse"]).all()
     issue = Path(forecast.fn(recipe))
-    assert issue == root / "issues" / case.init
+    assert issue == root / "issues/small-rain" / case.init
     assert forecast.fn(recipe, init=case.init) == str(issue)  # a printed label is understood
     step, init = Step.parse(case.step), parse_time(case.init)
     opened = xr.open_zarr(issue / "forecast.zarr")
