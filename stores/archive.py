@@ -49,6 +49,8 @@ class SourceVariable:
     """A marker of missing pixels beside the one that the file declares."""
     valid_range: tuple[float, float] | None = None
     """Values outside are counted and become invalid [units]."""
+    cell_methods: str = ""
+    """What a value is of its cell, as CF writes it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,13 @@ from stores.names import SPATIAL_REF, X, Y
 
 Attributes = dict[str, Any]
 
+_RAW = "https://raw.githubusercontent.com/zarr-conventions"
+_WEB = "https://github.com/zarr-conventions"
+_CONVENTIONS = (
+    ("geo-proj", "proj:", "f17cb550-5864-4468-aeb7-f3180cfb622f"),
+    ("spatial", "spatial", "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4"),
+)
+
 
 def read_grid(path: Path) -> GeoBox:
     """Take the grid of a GeoTIFF."""
@@ -142,11 +149,38 @@ def cf_grid_mapping(grid: GeoBox) -> Attributes:
     wkt = crs_of(grid).to_wkt()
     a, b, c, d, e, f = list(grid.affine)[:6]
     attributes |= {
+        "long_name": "coordinate reference system",
         "crs_wkt": wkt,
         SPATIAL_REF: wkt,
         "GeoTransform": " ".join(repr(float(number)) for number in (c, a, b, f, d, e)),
     }
     return attributes
+
+
+def geozarr_attributes(grid: GeoBox) -> Attributes:
+    """Give the attributes of a group that place its arrays for clients that read GeoZarr.
+
+    Source: Zarr conventions ``proj:`` (one of code and WKT, never both) and ``spatial:``, v1.
+    """
+    epsg, wkt = crs_of(grid).to_epsg(), str(crs_of(grid).to_wkt())
+    box = grid.boundingbox
+    return {
+        "zarr_conventions": [
+            {
+                "schema_url": f"{_RAW}/{folder}/refs/tags/v1/schema.json",
+                "spec_url": f"{_WEB}/{folder}/blob/v1/README.md",
+                "uuid": uuid,
+                "name": name,
+            }
+            for folder, name, uuid in _CONVENTIONS
+        ],
+        **({"proj:code": f"EPSG:{epsg}"} if epsg else {"proj:wkt2": wkt}),
+        "spatial:dimensions": [Y, X],
+        "spatial:bbox": [box.left, box.bottom, box.right, box.top],
+        "spatial:transform": list(grid.affine)[:6],
+        "spatial:shape": list(grid.shape),
+        "spatial:registration": "pixel",
+    }
 
 
 def from_cf(mapping: Attributes, shape: tuple[int, int]) -> GeoBox:

@@ -83,6 +83,8 @@ def describe_variable(variable: SourceVariable, cadence: Cadence) -> VariableInp
         "valid_range": None if limits is None else [float(limit) for limit in limits],
     }
     words = {"long_name": variable.long_name, "standard_name": variable.standard_name}
+    if variable.cell_methods:
+        words |= {"cell_methods": variable.cell_methods}
     return VariableInputs(numbers, words)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import rasterio
 from odc.geo.geobox import GeoBox
 
@@ -18,7 +17,7 @@ from stores.footprint import outline
 from stores.forecast import Forecast
 from stores.issue import CATALOG, COGS, FORECAST, ITEM, MANIFEST, IssueKey
 from stores.manifest import FileDigest
-from stores.times import Step, Time
+from stores.times import rfc3339
 
 STAC_VERSION = "1.1.0"
 JSON, GEOJSON = "application/json", "application/geo+json"
@@ -37,7 +36,6 @@ FILE, FORECASTS, PROJECTION, RASTER, VERSION = (
 
 _SHA256 = "1220"  # multihash: function sha2-256, 32 bytes
 _DEGREE_M = math.radians(1) * 6_371_008.8  # on the sphere of the mean Earth radius
-_DURATIONS = {"s": "PT{}S", "m": "PT{}M", "h": "PT{}H", "D": "P{}D", "M": "P{}M", "Y": "P{}Y"}
 _TYPES = {
     ".html": "text/html",
     ".json": JSON,
@@ -85,11 +83,6 @@ def build_item(
     }
 
 
-def duration(step: Step, count: int) -> str:
-    """Write ``count`` steps as an ISO 8601 duration, such as ``P12M``."""
-    return _DURATIONS[step.code].format(step.count * count)
-
-
 def resolution_m(grid: GeoBox) -> float:
     """Average the height and width of a pixel at the center of the grid [m]."""
     a, _, _, _, e, _ = list(grid.affine)[:6]
@@ -102,11 +95,6 @@ def resolution_m(grid: GeoBox) -> float:
     return float(round((width + abs(e)) / 2 * _DEGREE_M, 3))
 
 
-def rfc3339(time: Time) -> str:
-    """Write a time as STAC does."""
-    return f"{np.datetime_as_string(time.astype('datetime64[s]'))}Z"
-
-
 def _properties(forecast: Forecast, key: IssueKey) -> dict[str, Any]:
     epsg = grids.crs_of(forecast.grid).to_epsg()
     crs = {"proj:code": f"EPSG:{epsg}"} if epsg else {"proj:code": None} | _wkt(forecast.grid)
@@ -114,9 +102,9 @@ def _properties(forecast: Forecast, key: IssueKey) -> dict[str, Any]:
         "title": str(forecast.group.attrs["title"]),
         "datetime": rfc3339(forecast.init),
         "start_datetime": rfc3339(forecast.times[0]),
-        "end_datetime": rfc3339(forecast.times[-1]),
+        "end_datetime": rfc3339(forecast.step.add(forecast.times[-1], 1)),
         "forecast:reference_datetime": rfc3339(forecast.init),
-        "forecast:horizon": duration(forecast.step, len(forecast.times)),
+        "forecast:horizon": forecast.step.duration(len(forecast.times)),
         "proj:shape": list(forecast.grid.shape),
         "proj:transform": list(forecast.grid.affine)[:6],
         "cubecast:issue": key.digest,
@@ -177,7 +165,7 @@ def _frame(forecast: Forecast, variable: str, lead: int, path: str) -> dict[str,
     return {
         "title": f"{band['description']}, {forecast.label(lead)}",
         "datetime": rfc3339(forecast.times[lead - 1]),
-        "forecast:horizon": duration(forecast.step, lead),
+        "forecast:horizon": forecast.step.duration(lead),
         "forecast:variable": str(attributes.get("standard_name", variable)),
         "bands": [band],
     }

@@ -129,6 +129,7 @@ def build_sources(recipe: Recipe) -> list[SourceVariable]:
             band=variable.band,
             nodata=variable.nodata,
             valid_range=variable.valid_range,
+            cell_methods=variable.cell_methods,
         )
         for name, variable in recipe.archive.variables.items()
     ]

@@ -19,7 +19,7 @@ from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from stores.catalog import build_catalogs, check_catalogs, write_catalogs
 from stores.errors import CorruptError
 from stores.files import sha256_of
-from stores.item import FILE, FORECASTS, PROJECTION, RASTER, VERSION, duration, resolution_m
+from stores.item import FILE, FORECASTS, PROJECTION, RASTER, VERSION, resolution_m
 from stores.lease import lease
 from stores.publish import publish_issue
 from stores.times import Step
@@ -147,7 +147,7 @@ def test_an_item_says_where_when_and_what(tmp_path: Path) -> None:
     expected = {
         "datetime": "2017-12-01T00:00:00Z",
         "start_datetime": "2018-01-01T00:00:00Z",
-        "end_datetime": "2018-03-01T00:00:00Z",
+        "end_datetime": "2018-04-01T00:00:00Z",
         "forecast:reference_datetime": "2017-12-01T00:00:00Z",
         "forecast:horizon": "P3M",
         "proj:code": "EPSG:4326",
@@ -168,7 +168,7 @@ def test_a_cog_asset_carries_band_lead_and_checksum(tmp_path: Path) -> None:
     assert asset["file:checksum"] == f"1220{sha256_of(path)}"
     assert asset["file:size"] == path.stat().st_size
     assert asset["forecast:horizon"] == "P2M"
-    assert asset["forecast:variable"] == "lwe_thickness_of_precipitation_amount"
+    assert asset["forecast:variable"] == "lwe_precipitation_rate"
     assert asset["datetime"] == "2018-02-01T00:00:00Z"
     (band,) = asset["bands"]
     assert (band["nodata"], band["unit"], band["data_type"]) == ("nan", "mm month-1", "float32")
@@ -231,7 +231,7 @@ def test_a_catalog_that_misses_an_issue_is_found(tmp_path: Path) -> None:
     ],
 )
 def test_horizons_are_iso_durations(step: str, count: int, expected: str) -> None:
-    assert duration(Step.parse(step), count) == expected
+    assert Step.parse(step).duration(count) == expected
 
 
 def test_resolution_is_in_meters_in_every_unit() -> None:
