@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,23 +18,26 @@ from stores.footprint import outline
 from stores.forecast import Forecast
 from stores.issue import CATALOG, COGS, FORECAST, ITEM, MANIFEST, IssueKey
 from stores.manifest import FileDigest
+from stores.renders import build_render, pick_colors
 from stores.times import rfc3339
 
 STAC_VERSION = "1.1.0"
 JSON, GEOJSON = "application/json", "application/geo+json"
 
 _EXTENSION = "https://stac-extensions.github.io/{}/schema.json"
-FILE, FORECASTS, PROJECTION, RASTER, VERSION = (
+FILE, FORECASTS, PROJECTION, RASTER, RENDER, VERSION = (
     _EXTENSION.format(name)
     for name in (
         "file/v2.1.0",
         "forecast/v0.2.0",
         "projection/v2.0.0",
         "raster/v2.0.0",
+        "render/v2.0.0",
         "version/v1.2.0",
     )
 )
 
+_SPDX = re.compile(r"[\w.+-]+")
 _SHA256 = "1220"  # multihash: function sha2-256, 32 bytes
 _DEGREE_M = math.radians(1) * 6_371_008.8  # on the sphere of the mean Earth radius
 _TYPES = {
@@ -68,8 +72,9 @@ def build_item(
     links = [_link("root", f"../../../{CATALOG}"), _link("parent", f"../{CATALOG}")]
     if previous:
         links.append(_link("predecessor-version", f"../{previous}/{ITEM}", GEOJSON))
-    has_cogs = any(path.startswith(f"{COGS}/") for path in files)
-    rasters = [PROJECTION, RASTER] if has_cogs else [PROJECTION]
+    assets = _assets(forecast, files)
+    renders = _renders(forecast, assets)
+    rasters = [PROJECTION, RASTER, RENDER] if renders else [PROJECTION]
     return {
         "type": "Feature",
         "stac_version": STAC_VERSION,
@@ -77,9 +82,9 @@ def build_item(
         "id": f"{key.name}-{name}",
         "geometry": geometry,
         "bbox": bbox,
-        "properties": _properties(forecast, key) | {"version": str(revision)},
+        "properties": _properties(forecast, key) | {"version": str(revision)} | renders,
         "links": links,
-        "assets": _assets(forecast, files),
+        "assets": assets,
     }
 
 
@@ -96,15 +101,18 @@ def resolution_m(grid: GeoBox) -> float:
 
 
 def _properties(forecast: Forecast, key: IssueKey) -> dict[str, Any]:
-    epsg = grids.crs_of(forecast.grid).to_epsg()
-    crs = {"proj:code": f"EPSG:{epsg}"} if epsg else {"proj:code": None} | _wkt(forecast.grid)
-    return crs | {
+    crs = grids.crs_of(forecast.grid)
+    epsg = crs.to_epsg()
+    return _rights(forecast) | {
         "title": str(forecast.group.attrs["title"]),
         "datetime": rfc3339(forecast.init),
         "start_datetime": rfc3339(forecast.times[0]),
         "end_datetime": rfc3339(forecast.step.add(forecast.times[-1], 1)),
         "forecast:reference_datetime": rfc3339(forecast.init),
         "forecast:horizon": forecast.step.duration(len(forecast.times)),
+        "proj:code": f"EPSG:{epsg}" if epsg else None,
+        "proj:wkt2": str(crs.to_wkt()),
+        "proj:projjson": crs.proj.to_json_dict(),
         "proj:shape": list(forecast.grid.shape),
         "proj:transform": list(forecast.grid.affine)[:6],
         "cubecast:issue": key.digest,
@@ -115,8 +123,39 @@ def _properties(forecast: Forecast, key: IssueKey) -> dict[str, Any]:
     }
 
 
-def _wkt(grid: GeoBox) -> dict[str, str]:
-    return {"proj:wkt2": str(grids.crs_of(grid).to_wkt())}
+def _rights(forecast: Forecast) -> dict[str, Any]:
+    """Say who made it and how it may be used, where the recipe says so.
+
+    A licence that is a sentence and no SPDX expression is ``other``.
+    """
+    said: dict[str, Any] = dict(forecast.group.attrs)
+    rights: dict[str, Any] = {}
+    if "license" in said:
+        rights["license"] = said["license"] if _SPDX.fullmatch(said["license"]) else "other"
+    if "institution" in said:
+        rights["providers"] = [{"name": said["institution"], "roles": ["producer"]}]
+    names = {"description": "summary", "keywords": "keywords"}
+    rights |= {stac: said[acdd] for stac, acdd in names.items() if acdd in said}
+    if "keywords" in rights:
+        rights["keywords"] = rights["keywords"].split(", ")
+    return rights
+
+
+def _renders(forecast: Forecast, assets: Mapping[str, Any]) -> dict[str, Any]:
+    """Say how the COGs may be drawn; {} without them."""
+    renders = {}
+    for variable in forecast.variables:
+        frames = {
+            key: band["statistics"]
+            for key, asset in assets.items()
+            for band in asset.get("bands", ())
+            if band["name"] == variable
+        }
+        if frames:
+            said = forecast.attributes_of(variable)
+            title = f"{said.get('long_name', variable)} [{said['units']}]"
+            renders[variable] = build_render(title, pick_colors(said), frames)
+    return {"renders": renders} if renders else {}
 
 
 def _assets(forecast: Forecast, files: Mapping[str, FileDigest]) -> dict[str, Any]:
