@@ -80,6 +80,12 @@ def crs_of(grid: GeoBox) -> CRS:
     return grid.crs
 
 
+def meters_per_unit(crs: CRS) -> float:
+    """Give the length of one unit of a projected CRS [m]."""
+    axes = crs.proj.axis_info
+    return float(axes[0].unit_conversion_factor) if axes else 1.0
+
+
 def crs_name(grid: GeoBox) -> str:
     """Name a CRS as people do: ``EPSG:4326``, or its WKT when it has no number."""
     epsg = crs_of(grid).to_epsg()
@@ -133,9 +139,10 @@ def cf_coordinates(grid: GeoBox) -> dict[str, tuple[npt.NDArray[np.float64], Att
         north = {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north"}
         east = {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east"}
     else:
-        name = "projection_{}_coordinate"
-        north = {"standard_name": name.format("y"), "long_name": "northing", "units": "m"}
-        east = {"standard_name": name.format("x"), "long_name": "easting", "units": "m"}
+        name, factor = "projection_{}_coordinate", meters_per_unit(crs_of(grid))
+        units = "m" if factor == 1 else f"{factor!r} m"  # UDUNITS reads both
+        north = {"standard_name": name.format("y"), "long_name": "northing", "units": units}
+        east = {"standard_name": name.format("x"), "long_name": "easting", "units": units}
     return {Y: (ys, north | {"axis": "Y"}), X: (xs, east | {"axis": "X"})}
 
 

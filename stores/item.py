@@ -93,8 +93,7 @@ def resolution_m(grid: GeoBox) -> float:
     a, _, _, _, e, _ = list(grid.affine)[:6]
     crs = grids.crs_of(grid)
     if not crs.geographic:
-        meters = crs.proj.axis_info[0].unit_conversion_factor if crs.proj.axis_info else 1.0
-        return float(round((abs(a) + abs(e)) / 2 * meters, 3))
+        return round((abs(a) + abs(e)) / 2 * grids.meters_per_unit(crs), 3)
     ys, _ = grids.centers(grid)
     width = abs(a) * math.cos(math.radians(float(ys.mean())))
     return float(round((width + abs(e)) / 2 * _DEGREE_M, 3))
