@@ -93,7 +93,7 @@ def resolution_m(grid: GeoBox) -> float:
     a, _, _, _, e, _ = list(grid.affine)[:6]
     crs = grids.crs_of(grid)
     if not crs.geographic:
-        return round((abs(a) + abs(e)) / 2 * grids.meters_per_unit(crs), 3)
+        return float(round((abs(a) + abs(e)) / 2 * grids.meters_per_unit(crs), 3))
     ys, _ = grids.centers(grid)
     width = abs(a) * math.cos(math.radians(float(ys.mean())))
     return float(round((width + abs(e)) / 2 * _DEGREE_M, 3))
