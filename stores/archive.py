@@ -51,6 +51,8 @@ class SourceVariable:
     """Values outside are counted and become invalid [units]."""
     share_of: tuple[int, ...] = ()
     """Class codes that count as 1, all others as 0; without them values are as they stand."""
+    cell_methods: str = ""
+    """What a value is of its cell, as CF writes it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class Coordinate:
     values: Values
     attributes: Attributes = field(default_factory=dict)
     room: int = 0
-    """Length of its one chunk, where the coordinate will grow."""
+    """Length of its one chunk along the first axis, where the coordinate will grow."""
 
 
 def create_group(
@@ -74,7 +74,8 @@ def create_group(
     """
     coordinates = list(coordinates)
     beside = [SPATIAL_REF, *(c.name for c in coordinates if c.dims != (c.name,))]
-    written = dict(attributes or {}) | {"coordinates": " ".join(beside)}
+    placed = grids.geozarr_attributes(grid) | {"coordinates": " ".join(beside)}
+    written = dict(attributes or {}) | placed
     group = zarr.create_group(path, attributes=written, overwrite=False)
     for name, (values, cf) in grids.cf_coordinates(grid).items():
         add_coordinate(group, Coordinate(name, (name,), values, cf))
@@ -89,12 +90,13 @@ def create_group(
 def add_coordinate(group: zarr.Group, coordinate: Coordinate) -> None:
     """Create one coordinate and write it whole."""
     values = np.asarray(coordinate.values)
+    lengths = (coordinate.room or values.shape[0], *values.shape[1:]) if values.shape else ()
     with zarr.config.set({"array.write_empty_chunks": True}):
         array = group.create_array(
             coordinate.name,
             shape=values.shape,
             dtype=values.dtype,
-            chunks=tuple(max(1, coordinate.room or length) for length in values.shape),
+            chunks=tuple(max(1, length) for length in lengths),
             compressors=_CODECS,
             dimension_names=coordinate.dims,
             attributes=dict(coordinate.attributes),

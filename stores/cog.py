@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -32,6 +33,7 @@ _FAILURES = (
     RasterioError,
     CPLE_BaseError,
 )  # a full disk raises the second, no child of the first
+_RIGHTS = ("institution", "license", "references", "acknowledgement")  # where they are stated
 _ENV = {"GDAL_PAM_ENABLED": "NO"}  # no .aux.xml beside
 _OPTIONS = {
     "COMPRESS": "DEFLATE",  # every GDAL reads it
@@ -127,7 +129,10 @@ def export_cog(forecast: Forecast, name: str) -> Path:
     """Write one of ``list_cogs`` beside the forecast; it replaces an earlier one."""
     variable, lead = list_cogs(forecast)[name]
     attributes = array_of(forecast.group, variable).attrs
-    own = {key: str(forecast.group.attrs[key]) for key in ("issue", "recipe", "title")}
+    said: dict[str, Any] = dict(forecast.group.attrs)
+    own = {key: str(said[key]) for key in ("issue", "recipe", "title", *_RIGHTS) if key in said}
+    if "cell_methods" in attributes:
+        own["cell_methods"] = str(attributes["cell_methods"])
     tags = own | {
         "bundles": ", ".join(one["digest"] for one in forecast.bundles),
         "variable": variable,

@@ -17,17 +17,18 @@ from odc.geo.geobox import GeoBox
 from stores import grid as grids
 from stores.arrays import (
     ArrayTemplate,
-    Coordinate,
     array_of,
     commit_group,
     create_group,
     open_group,
     write_block,
 )
+from stores.axes import forecast_coordinates
 from stores.crash import crash_point
+from stores.discovery import CONVENTIONS, describe_coverage, describe_extent
 from stores.forecast_template import DOMAIN, ForecastTemplate
 from stores.issue import FORECAST, IssueKey, read_key
-from stores.names import INIT_TIME, LEAD, SPATIAL_REF, TIME, X, Y
+from stores.names import INIT_TIME, SPATIAL_REF, TIME, X, Y
 from stores.reading import read_again
 from stores.times import Step, Time, Times
 from stores.windows import Window
@@ -65,7 +66,9 @@ def create_forecast(stage: Path, template: ForecastTemplate) -> Path:
         fresh,
         grid=template.grid,
         arrays=_arrays(template),
-        coordinates=_coordinates(template),
+        coordinates=forecast_coordinates(
+            template.step, template.init, template.times, template.lead_numbers
+        ),
         attributes=_attributes(template, key),
     )
     crash_point("forecast.template")
@@ -235,10 +238,11 @@ def _arrays(template: ForecastTemplate) -> list[ArrayTemplate]:
         )
         for variable in template.variables
     ]
+    # No flag_values: CF wants them of the array's type, and a number in JSON has none.
     meaning = {
-        "long_name": "where a forecast is made",
-        "flag_values": [0, 1],
-        "flag_meanings": "outside inside",
+        "long_name": "where a forecast is made: 1 inside, 0 outside",
+        "units": "1",
+        "coverage_content_type": "auxiliaryInformation",
     }
     domain = ArrayTemplate(
         DOMAIN, (Y, X), shape, layout.chunk[1:], layout.shard[1:], "uint8", meaning
@@ -246,27 +250,15 @@ def _arrays(template: ForecastTemplate) -> list[ArrayTemplate]:
     return [*frames, domain]
 
 
-def _coordinates(template: ForecastTemplate) -> list[Coordinate]:
-    step = template.step
-    dated = {"units": step.cf_units, "calendar": "proleptic_gregorian"}
-    valid = dated | {"standard_name": "time", "long_name": "valid time", "axis": "T"}
-    start = dated | {
-        "standard_name": "forecast_reference_time",
-        "long_name": "last observed time that the forecast knows",
-    }
-    ahead = {"long_name": f"steps after init_time, one step is one {step}", "units": "1"}
-    return [
-        Coordinate(TIME, (TIME,), step.encode(template.times), valid),
-        Coordinate(INIT_TIME, (), step.encode(np.asarray(template.init)), start),
-        Coordinate(LEAD, (TIME,), np.array(template.lead_numbers), ahead),
-    ]
-
-
 def _attributes(template: ForecastTemplate, key: IssueKey) -> dict[str, Any]:
     maker = f"cubecast {version('cubecast')}"
     made_of = f"with bundle {' and '.join(key.bundles)} on cube {key.cube}"
-    return dict(template.attributes) | {
-        "Conventions": "CF-1.11",
+    return {
+        **template.attributes,
+        **describe_extent(template.grid),
+        **describe_coverage(template.step, template.times),
+        "Conventions": CONVENTIONS,
+        "id": key.stage_name,
         "title": template.title
         or f"forecast of {', '.join(v.name for v in template.variables)}",
         "source": maker,

@@ -13,13 +13,23 @@ from odc.geo.geobox import GeoBox
 
 from stores import grid as grids
 from stores.layout import Layout, plan_layout
-from stores.names import INIT_TIME, LEAD, SPATIAL_REF, TIME, X, Y, check_id
+from stores.names import (
+    FORECAST_PERIOD,
+    INIT_TIME,
+    LEAD,
+    SPATIAL_REF,
+    TIME,
+    TIME_BNDS,
+    X,
+    Y,
+    check_id,
+)
 from stores.times import Step, Time, Times
 
 DOMAIN = "domain"
 """Name of the map that says where a forecast is made (1) and where not (0)."""
 
-_RESERVED = {TIME, Y, X, SPATIAL_REF, INIT_TIME, LEAD, DOMAIN}
+_RESERVED = {TIME, TIME_BNDS, Y, X, SPATIAL_REF, INIT_TIME, LEAD, FORECAST_PERIOD, DOMAIN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +41,20 @@ class ForecastVariable:
     long_name: str = ""
     standard_name: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    cell_methods: str = ""
+    """What a value is of its cell, such as ``time: mean``; what was done later follows."""
 
     def cf(self) -> dict[str, Any]:
         """Give the CF attributes; those that are empty are left out."""
-        named = {"long_name": self.long_name, "standard_name": self.standard_name}
+        methods = (self.cell_methods, self.attributes.get("cell_methods", ""))
+        named = {
+            "long_name": self.long_name,
+            "standard_name": self.standard_name,
+            "cell_methods": " ".join(filter(None, methods)),
+        }
         kept = {key: value for key, value in named.items() if value}
-        return dict(self.attributes) | kept | {"units": self.units}
+        stated = {"units": self.units, "coverage_content_type": "modelResult"}
+        return dict(self.attributes) | kept | stated
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,13 @@ from stores.names import SPATIAL_REF, X, Y
 
 Attributes = dict[str, Any]
 
+_RAW = "https://raw.githubusercontent.com/zarr-conventions"
+_WEB = "https://github.com/zarr-conventions"
+_CONVENTIONS = (
+    ("geo-proj", "proj:", "f17cb550-5864-4468-aeb7-f3180cfb622f"),
+    ("spatial", "spatial", "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4"),
+)
+
 
 def read_grid(path: Path) -> GeoBox:
     """Take the grid of a GeoTIFF."""
@@ -71,6 +78,12 @@ def crs_of(grid: GeoBox) -> CRS:
     if grid.crs is None:
         raise GridError("the grid has no CRS, so its pixels cannot be placed; state one")
     return grid.crs
+
+
+def meters_per_unit(crs: CRS) -> float:
+    """Give the length of one unit of a projected CRS [m]."""
+    axes = crs.proj.axis_info
+    return float(axes[0].unit_conversion_factor) if axes else 1.0
 
 
 def crs_name(grid: GeoBox) -> str:
@@ -126,9 +139,10 @@ def cf_coordinates(grid: GeoBox) -> dict[str, tuple[npt.NDArray[np.float64], Att
         north = {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north"}
         east = {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east"}
     else:
-        name = "projection_{}_coordinate"
-        north = {"standard_name": name.format("y"), "long_name": "northing", "units": "m"}
-        east = {"standard_name": name.format("x"), "long_name": "easting", "units": "m"}
+        name, factor = "projection_{}_coordinate", meters_per_unit(crs_of(grid))
+        units = "m" if factor == 1 else f"{factor!r} m"  # UDUNITS reads both
+        north = {"standard_name": name.format("y"), "long_name": "northing", "units": units}
+        east = {"standard_name": name.format("x"), "long_name": "easting", "units": units}
     return {Y: (ys, north | {"axis": "Y"}), X: (xs, east | {"axis": "X"})}
 
 
@@ -142,11 +156,38 @@ def cf_grid_mapping(grid: GeoBox) -> Attributes:
     wkt = crs_of(grid).to_wkt()
     a, b, c, d, e, f = list(grid.affine)[:6]
     attributes |= {
+        "long_name": "coordinate reference system",
         "crs_wkt": wkt,
         SPATIAL_REF: wkt,
         "GeoTransform": " ".join(repr(float(number)) for number in (c, a, b, f, d, e)),
     }
     return attributes
+
+
+def geozarr_attributes(grid: GeoBox) -> Attributes:
+    """Give the attributes of a group that place its arrays for clients that read GeoZarr.
+
+    Source: Zarr conventions ``proj:`` (one of code and WKT, never both) and ``spatial:``, v1.
+    """
+    epsg, wkt = crs_of(grid).to_epsg(), str(crs_of(grid).to_wkt())
+    box = grid.boundingbox
+    return {
+        "zarr_conventions": [
+            {
+                "schema_url": f"{_RAW}/{folder}/refs/tags/v1/schema.json",
+                "spec_url": f"{_WEB}/{folder}/blob/v1/README.md",
+                "uuid": uuid,
+                "name": name,
+            }
+            for folder, name, uuid in _CONVENTIONS
+        ],
+        **({"proj:code": f"EPSG:{epsg}"} if epsg else {"proj:wkt2": wkt}),
+        "spatial:dimensions": [Y, X],
+        "spatial:bbox": [box.left, box.bottom, box.right, box.top],
+        "spatial:transform": list(grid.affine)[:6],
+        "spatial:shape": list(grid.shape),
+        "spatial:registration": "pixel",
+    }
 
 
 def from_cf(mapping: Attributes, shape: tuple[int, int]) -> GeoBox:

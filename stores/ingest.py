@@ -26,6 +26,7 @@ from stores import grid as grids
 from stores.archive import SourceVariable
 from stores.arrays import array_of, commit_group, open_group
 from stores.cube import COVERAGE_KEY, VERSION_KEY, chunk_file
+from stores.discovery import describe_coverage
 from stores.files import read_json, sync_file, write_json
 from stores.growth import PlannedFrame
 from stores.ingest_frame import Job, blocks_of, copy_frame, naming
@@ -211,7 +212,8 @@ def _commit_attributes(plan: IngestPlan, work: Path) -> dict[str, Any]:
     before = open_group(work, mode="r+").attrs.get("history", "")
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     line = f"{now} cubecast ingested {len(plan.frames)} frames: version {plan.version}"
-    return {
+    coverage = describe_coverage(plan.step, plan.times) if len(plan.times) else {}
+    return coverage | {
         "title": plan.title,
         "history": f"{before}\n{line}".strip(),
         VERSION_KEY: plan.version,

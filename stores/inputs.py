@@ -84,6 +84,8 @@ def describe_variable(variable: SourceVariable, cadence: Cadence) -> VariableInp
         **({"share_of": list(variable.share_of)} if variable.share_of else {}),
     }
     words = {"long_name": variable.long_name, "standard_name": variable.standard_name}
+    if variable.cell_methods:
+        words |= {"cell_methods": variable.cell_methods}
     return VariableInputs(numbers, words)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import rasterio
 from odc.geo.geobox import GeoBox
 
@@ -18,26 +18,28 @@ from stores.footprint import outline
 from stores.forecast import Forecast
 from stores.issue import CATALOG, COGS, FORECAST, ITEM, MANIFEST, IssueKey
 from stores.manifest import FileDigest
-from stores.times import Step, Time
+from stores.renders import build_render, pick_colors
+from stores.times import rfc3339
 
 STAC_VERSION = "1.1.0"
 JSON, GEOJSON = "application/json", "application/geo+json"
 
 _EXTENSION = "https://stac-extensions.github.io/{}/schema.json"
-FILE, FORECASTS, PROJECTION, RASTER, VERSION = (
+FILE, FORECASTS, PROJECTION, RASTER, RENDER, VERSION = (
     _EXTENSION.format(name)
     for name in (
         "file/v2.1.0",
         "forecast/v0.2.0",
         "projection/v2.0.0",
         "raster/v2.0.0",
+        "render/v2.0.0",
         "version/v1.2.0",
     )
 )
 
+_SPDX = re.compile(r"[\w.+-]+")
 _SHA256 = "1220"  # multihash: function sha2-256, 32 bytes
 _DEGREE_M = math.radians(1) * 6_371_008.8  # on the sphere of the mean Earth radius
-_DURATIONS = {"s": "PT{}S", "m": "PT{}M", "h": "PT{}H", "D": "P{}D", "M": "P{}M", "Y": "P{}Y"}
 _TYPES = {
     ".html": "text/html",
     ".json": JSON,
@@ -70,8 +72,9 @@ def build_item(
     links = [_link("root", f"../../../{CATALOG}"), _link("parent", f"../{CATALOG}")]
     if previous:
         links.append(_link("predecessor-version", f"../{previous}/{ITEM}", GEOJSON))
-    has_cogs = any(path.startswith(f"{COGS}/") for path in files)
-    rasters = [PROJECTION, RASTER] if has_cogs else [PROJECTION]
+    assets = _assets(forecast, files)
+    renders = _renders(forecast, assets)
+    rasters = [PROJECTION, RASTER, RENDER] if renders else [PROJECTION]
     return {
         "type": "Feature",
         "stac_version": STAC_VERSION,
@@ -79,15 +82,10 @@ def build_item(
         "id": f"{key.name}-{name}",
         "geometry": geometry,
         "bbox": bbox,
-        "properties": _properties(forecast, key) | {"version": str(revision)},
+        "properties": _properties(forecast, key) | {"version": str(revision)} | renders,
         "links": links,
-        "assets": _assets(forecast, files),
+        "assets": assets,
     }
-
-
-def duration(step: Step, count: int) -> str:
-    """Write ``count`` steps as an ISO 8601 duration, such as ``P12M``."""
-    return _DURATIONS[step.code].format(step.count * count)
 
 
 def resolution_m(grid: GeoBox) -> float:
@@ -95,28 +93,25 @@ def resolution_m(grid: GeoBox) -> float:
     a, _, _, _, e, _ = list(grid.affine)[:6]
     crs = grids.crs_of(grid)
     if not crs.geographic:
-        meters = crs.proj.axis_info[0].unit_conversion_factor if crs.proj.axis_info else 1.0
-        return float(round((abs(a) + abs(e)) / 2 * meters, 3))
+        return float(round((abs(a) + abs(e)) / 2 * grids.meters_per_unit(crs), 3))
     ys, _ = grids.centers(grid)
     width = abs(a) * math.cos(math.radians(float(ys.mean())))
     return float(round((width + abs(e)) / 2 * _DEGREE_M, 3))
 
 
-def rfc3339(time: Time) -> str:
-    """Write a time as STAC does."""
-    return f"{np.datetime_as_string(time.astype('datetime64[s]'))}Z"
-
-
 def _properties(forecast: Forecast, key: IssueKey) -> dict[str, Any]:
-    epsg = grids.crs_of(forecast.grid).to_epsg()
-    crs = {"proj:code": f"EPSG:{epsg}"} if epsg else {"proj:code": None} | _wkt(forecast.grid)
-    return crs | {
+    crs = grids.crs_of(forecast.grid)
+    epsg = crs.to_epsg()
+    return _rights(forecast) | {
         "title": str(forecast.group.attrs["title"]),
         "datetime": rfc3339(forecast.init),
         "start_datetime": rfc3339(forecast.times[0]),
-        "end_datetime": rfc3339(forecast.times[-1]),
+        "end_datetime": rfc3339(forecast.step.add(forecast.times[-1], 1)),
         "forecast:reference_datetime": rfc3339(forecast.init),
-        "forecast:horizon": duration(forecast.step, len(forecast.times)),
+        "forecast:horizon": forecast.step.duration(len(forecast.times)),
+        "proj:code": f"EPSG:{epsg}" if epsg else None,
+        "proj:wkt2": str(crs.to_wkt()),
+        "proj:projjson": crs.proj.to_json_dict(),
         "proj:shape": list(forecast.grid.shape),
         "proj:transform": list(forecast.grid.affine)[:6],
         "cubecast:issue": key.digest,
@@ -127,8 +122,39 @@ def _properties(forecast: Forecast, key: IssueKey) -> dict[str, Any]:
     }
 
 
-def _wkt(grid: GeoBox) -> dict[str, str]:
-    return {"proj:wkt2": str(grids.crs_of(grid).to_wkt())}
+def _rights(forecast: Forecast) -> dict[str, Any]:
+    """Say who made it and how it may be used, where the recipe says so.
+
+    A licence that is a sentence and no SPDX expression is ``other``.
+    """
+    said: dict[str, Any] = dict(forecast.group.attrs)
+    rights: dict[str, Any] = {}
+    if "license" in said:
+        rights["license"] = said["license"] if _SPDX.fullmatch(said["license"]) else "other"
+    if "institution" in said:
+        rights["providers"] = [{"name": said["institution"], "roles": ["producer"]}]
+    names = {"description": "summary", "keywords": "keywords"}
+    rights |= {stac: said[acdd] for stac, acdd in names.items() if acdd in said}
+    if "keywords" in rights:
+        rights["keywords"] = rights["keywords"].split(", ")
+    return rights
+
+
+def _renders(forecast: Forecast, assets: Mapping[str, Any]) -> dict[str, Any]:
+    """Say how the COGs may be drawn; {} without them."""
+    renders = {}
+    for variable in forecast.variables:
+        frames = {
+            key: band["statistics"]
+            for key, asset in assets.items()
+            for band in asset.get("bands", ())
+            if band["name"] == variable
+        }
+        if frames:
+            said = forecast.attributes_of(variable)
+            title = f"{said.get('long_name', variable)} [{said['units']}]"
+            renders[variable] = build_render(title, pick_colors(said), frames)
+    return {"renders": renders} if renders else {}
 
 
 def _assets(forecast: Forecast, files: Mapping[str, FileDigest]) -> dict[str, Any]:
@@ -177,7 +203,7 @@ def _frame(forecast: Forecast, variable: str, lead: int, path: str) -> dict[str,
     return {
         "title": f"{band['description']}, {forecast.label(lead)}",
         "datetime": rfc3339(forecast.times[lead - 1]),
-        "forecast:horizon": duration(forecast.step, lead),
+        "forecast:horizon": forecast.step.duration(lead),
         "forecast:variable": str(attributes.get("standard_name", variable)),
         "bands": [band],
     }

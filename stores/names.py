@@ -5,7 +5,8 @@ from pathlib import Path
 
 TIME, Y, X = "time", "y", "x"
 SPATIAL_REF = "spatial_ref"
-INIT_TIME, LEAD = "init_time", "lead"
+INIT_TIME, LEAD, FORECAST_PERIOD = "init_time", "lead", "forecast_period"
+TIME_BNDS, BNDS = "time_bnds", "bnds"
 
 _ID = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$")
 

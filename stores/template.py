@@ -20,7 +20,9 @@ from stores.arrays import (
     open_group,
     write_block,
 )
+from stores.axes import time_coordinates
 from stores.cube import GRID_KEY, KIND_KEY, STEP_KEY, YEAR
+from stores.discovery import CONVENTIONS, describe_extent
 from stores.ingest_plan import IngestPlan, PlannedVariable
 from stores.inputs import Inputs
 from stores.names import TIME, X, Y
@@ -39,7 +41,8 @@ def create_cube(plan: IngestPlan, path: Path) -> None:
         arrays=[_array(plan, variable) for variable in plan.variables],
         coordinates=_coordinates(plan),
         attributes={
-            "Conventions": "CF-1.11",
+            "Conventions": CONVENTIONS,
+            **describe_extent(plan.grid),
             STEP_KEY: str(plan.step),
             GRID_KEY: grids.to_json(plan.grid),
         },
@@ -87,18 +90,12 @@ def _lengthen(array: zarr.Array[Any], coordinate: Coordinate) -> None:
     """Rewrite a growing coordinate: one small file, of which old readers see the old part."""
     if array.shape != coordinate.values.shape:
         array.resize(coordinate.values.shape)
-    write_block(array, (0,), coordinate.values)
+    array.update_attributes(dict(coordinate.attributes))
+    write_block(array, (0,) * array.ndim, coordinate.values)
 
 
 def _coordinates(plan: IngestPlan) -> Iterator[Coordinate]:
-    cf = {
-        "units": plan.step.cf_units,
-        "calendar": "proleptic_gregorian",
-        "standard_name": "time",
-        "long_name": "valid time",
-        "axis": "T",
-    }
-    yield Coordinate(TIME, (TIME,), plan.step.encode(plan.times), cf, room=_ROOM)
+    yield from time_coordinates(plan.step, plan.times, room=_ROOM)
     if plan.years:
         years = np.array(plan.years, dtype=np.int64)
         yield Coordinate(
@@ -131,6 +128,7 @@ def _attributes(variable: PlannedVariable) -> dict[str, Any]:
     }
     if source.standard_name:
         written["standard_name"] = source.standard_name
-    if variable.resampling in _CELL_METHODS:
-        written["cell_methods"] = _CELL_METHODS[variable.resampling]
+    methods = (source.cell_methods, _CELL_METHODS.get(variable.resampling, ""))
+    if any(methods):
+        written["cell_methods"] = " ".join(filter(None, methods))
     return written

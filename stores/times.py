@@ -17,6 +17,7 @@ Times = npt.NDArray[Any]
 _CODES = {"second": "s", "minute": "m", "hour": "h", "day": "D", "month": "M", "year": "Y"}
 _SHORT = {"week": (7, "day"), "quarter": (3, "month")}  # other names for several units
 _WIDTHS = {"Y": 4, "M": 7, "D": 10, "h": 13, "m": 16, "s": 19}  # of an ISO time, by its unit
+_DURATIONS = {"s": "PT{}S", "m": "PT{}M", "h": "PT{}H", "D": "P{}D", "M": "P{}M", "Y": "P{}Y"}
 _CLOCK = {"s": "seconds", "m": "minutes", "h": "hours"}
 _DATE = re.compile(
     r"(\d{4})(?:-?(\d{2})(?:-?(\d{2})(?:[T ](\d{2})(?::?(\d{2})(?::?(\d{2}))?)?Z?)?)?)?"
@@ -113,6 +114,14 @@ class Step:
         written = str(np.datetime_as_string(time.astype("datetime64[s]")))[: _WIDTHS[self.code]]
         return re.sub("[-:]", "", written) if "T" in written else written
 
+    def duration(self, steps: int = 1) -> str:
+        """Write ``steps`` as an ISO 8601 duration, such as ``P12M``."""
+        return _DURATIONS[self.code].format(steps * self.count)
+
+    def bounds(self, times: Times) -> Times:
+        """Return the period of each frame, from its date to the next one (t, 2) [s]."""
+        return np.array([(time, self.add(time, 1)) for time in times]).reshape(-1, 2)
+
     @property
     def cf_units(self) -> str:
         """CF units in which every frame of this step is a whole number."""
@@ -129,6 +138,11 @@ class Step:
     @property
     def _cf_code(self) -> str:
         return self.code if self.code in _CLOCK else "D"
+
+
+def rfc3339(time: Time) -> str:
+    """Write a time as STAC and ACDD do."""
+    return f"{np.datetime_as_string(time.astype('datetime64[s]'))}Z"
 
 
 YEAR = Step(1, "year")

@@ -250,7 +250,7 @@ def _variables() -> dict[str, Any]:
         "files": RAIN_FILES,
         "units": "mm month-1",
         "long_name": "monthly rain",
-        "standard_name": "lwe_thickness_of_precipitation_amount",
+        "standard_name": "lwe_precipitation_rate",
         "valid_range": [0, 5000],
     }
     elevation = {

@@ -32,7 +32,11 @@ SHAPE = (23, 31)
 GRID = GeoBox(SHAPE, Affine(0.05, 0, 105.0, 0, -0.05, -5.0), "EPSG:4326")
 LAYOUT = Layout((1, 8, 8), (1, 16, 16))
 RAIN = ForecastVariable(
-    "rain", "mm month-1", "monthly rainfall", "lwe_thickness_of_precipitation_amount"
+    "rain",
+    "mm month-1",
+    "monthly rainfall",
+    "lwe_precipitation_rate",
+    cell_methods="time: mean",
 )
 INIT, LEADS = "2017-12", 3
 

@@ -130,6 +130,7 @@ def build_sources(recipe: Recipe) -> list[SourceVariable]:
             nodata=variable.nodata,
             valid_range=variable.valid_range,
             share_of=variable.share_of,
+            cell_methods=variable.cell_methods,
         )
         for name, variable in recipe.archive.variables.items()
     ]

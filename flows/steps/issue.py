@@ -115,6 +115,7 @@ class Job:
                 f"{product.words}{variable.long_name or name}",
                 variable.standard_name,
                 product.attributes,
+                variable.cell_methods,
             )
             for product in list_products(self.request)
         ]
@@ -125,7 +126,8 @@ class Job:
             init=self.request.init,
             leads=self.request.leads,
             title=self.recipe.title,
-            attributes=describe_bundles(self.bundles, self.request),
+            attributes=describe_bundles(self.bundles, self.request)
+            | self.recipe.metadata.attributes,
             layout=self.plan.layout,
             first_lead=Reading(**self.bundle.description["reading"]).first_lead,
         )

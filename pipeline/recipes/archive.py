@@ -14,6 +14,16 @@ from stores.times import Step
 Resampling = Literal["auto", "nearest", "mode", "bilinear", "cubic", "average"]
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,40}$")
+# CF conventions 1.11, appendix E, and how section 7.3 qualifies a method.
+_METHOD_WORDS = (
+    *("point", "sum", "mean", "maximum", "minimum", "median", "mid_range", "range", "mode"),
+    *("standard_deviation", "variance", "sum_of_squares", "root_mean_square"),
+    *("maximum_absolute_value", "minimum_absolute_value", "mean_absolute_value"),
+    "mean_of_upper_decile",
+)
+_WORD = "|".join(_METHOD_WORDS)
+_METHOD = rf"(?:\w+: )+(?:{_WORD})(?: (?:within|over|where) \w+)*(?: \([^()]*\))?"
+_METHODS = re.compile(f"{_METHOD}(?: {_METHOD})*")
 
 
 class VariableRecipe(RecipePart):
@@ -27,6 +37,9 @@ class VariableRecipe(RecipePart):
     """What a legend says."""
     standard_name: str | None = None
     """CF standard name, where there is one."""
+    cell_methods: str = ""
+    """What a value is of its cell, as CF writes it: 'time: mean', 'time: sum', 'time: point';
+    not said by default."""
     kind: Literal["continuous", "classes"] = "continuous"
     """Classes are never averaged."""
     resampling: Resampling = "auto"
@@ -52,6 +65,17 @@ class VariableRecipe(RecipePart):
                 "both out"
             )
         return self
+
+    @field_validator("cell_methods")
+    @classmethod
+    def _methods_are_written_as_cf_does(cls, methods: str) -> str:
+        if methods and not _METHODS.fullmatch(methods):
+            known = ", ".join(_METHOD_WORDS)
+            raise ValueError(
+                f"cell_methods={methods!r} is not 'name: method', so no client understands it; "
+                f"write such as 'time: mean', with one of {known}"
+            )
+        return methods
 
     @property
     def has_time(self) -> bool:

@@ -16,6 +16,7 @@ from pipeline.recipes.channels import (
     StaticCovariate,
     TargetRecipe,
 )
+from pipeline.recipes.metadata import MetadataRecipe
 from pipeline.recipes.model import ModelRecipe
 from pipeline.recipes.rollout import RolloutRecipe
 from pipeline.recipes.runs import ComputeRecipe, OutputsRecipe
@@ -25,7 +26,7 @@ from stores.names import check_id
 from stores.times import Step
 
 # What changes no number: folders and machines; training and rollout say it themselves.
-_NOT_SCIENCE = dict.fromkeys(("root", "compute", "outputs", "title"), True)
+_NOT_SCIENCE = dict.fromkeys(("root", "compute", "outputs", "title", "metadata"), True)
 
 
 class Recipe(RecipePart):
@@ -48,6 +49,7 @@ class Recipe(RecipePart):
     training: TrainingRecipe = TrainingRecipe()
     rollout: RolloutRecipe
     outputs: OutputsRecipe = OutputsRecipe()
+    metadata: MetadataRecipe = MetadataRecipe()
     compute: ComputeRecipe = ComputeRecipe()
 
     @field_validator("name")

@@ -13,15 +13,17 @@ import pytest
 import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from pyproj import CRS
 from pystac.validation import RegisteredValidator, set_validator
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
 from stores.catalog import build_catalogs, check_catalogs, write_catalogs
 from stores.errors import CorruptError
 from stores.files import sha256_of
-from stores.item import FILE, FORECASTS, PROJECTION, RASTER, VERSION, duration, resolution_m
+from stores.item import FILE, FORECASTS, PROJECTION, RASTER, RENDER, VERSION, resolution_m
 from stores.lease import lease
 from stores.publish import publish_issue
+from stores.renders import build_render
 from stores.times import Step
 from stores.verify import verify
 from tests.make_issue import (
@@ -38,6 +40,7 @@ EXTENSIONS = {
     "forecast": FORECASTS,
     "projection": PROJECTION,
     "raster": RASTER,
+    "render": RENDER,
     "version": VERSION,
 }
 
@@ -136,6 +139,7 @@ def test_an_item_on_a_projected_grid_without_a_number_is_valid_by_pystac(
     (item,) = catalog.get_items(recursive=True)
     assert item.properties["proj:code"] is None
     assert "Lambert" in item.properties["proj:wkt2"]
+    assert "Lambert" in json.dumps(item.properties["proj:projjson"])
     cog = item.assets["rain_2018-01"].extra_fields
     assert cog["bands"][0]["raster:spatial_resolution"] == 5000
 
@@ -147,7 +151,7 @@ def test_an_item_says_where_when_and_what(tmp_path: Path) -> None:
     expected = {
         "datetime": "2017-12-01T00:00:00Z",
         "start_datetime": "2018-01-01T00:00:00Z",
-        "end_datetime": "2018-03-01T00:00:00Z",
+        "end_datetime": "2018-04-01T00:00:00Z",
         "forecast:reference_datetime": "2017-12-01T00:00:00Z",
         "forecast:horizon": "P3M",
         "proj:code": "EPSG:4326",
@@ -158,6 +162,44 @@ def test_an_item_says_where_when_and_what(tmp_path: Path) -> None:
         "cubecast:members": 1,
     }
     assert {name: item["properties"][name] for name in expected} == expected
+    assert CRS.from_wkt(item["properties"]["proj:wkt2"]) == CRS("EPSG:4326")
+    assert CRS.from_json_dict(item["properties"]["proj:projjson"]) == CRS("EPSG:4326")
+
+
+def test_an_item_says_how_its_cogs_may_be_drawn(tmp_path: Path) -> None:
+    item = json.loads((make_issue(tmp_path).path / "item.json").read_text())
+    (render,) = item["properties"]["renders"].values()
+    assert render["assets"] == ["rain_2018-01", "rain_2018-02", "rain_2018-03"]
+    assert set(render["assets"]) <= set(item["assets"])
+    assert render["colormap_name"] == "ylgnbu"
+    assert render["title"] == "monthly rainfall [mm month-1]"
+    ((low, high),) = render["rescale"]
+    values = make_values()
+    assert 0 <= low < np.nanmedian(values) < high < np.nanmax(values)
+
+
+def test_limits_of_a_render_fit_a_frame_without_a_valid_pixel() -> None:
+    frames: dict[str, dict[str, float]] = {"a": {"valid_percent": 0}, "b": {"valid_percent": 0}}
+    assert "rescale" not in build_render("rain", "viridis", frames)
+    one = {"minimum": 2.0, "maximum": 4.0, "mean": 3.0, "stddev": 0.5, "valid_percent": 9.0}
+    assert build_render("rain", "viridis", frames | {"c": one})["rescale"] == [[2, 4]]
+
+
+@pytest.mark.usefixtures("_offline_schemas")
+@pytest.mark.parametrize(
+    ("said", "license"), [("CC-BY-4.0", "CC-BY-4.0"), ("free for research", "other")]
+)
+def test_an_item_names_licence_and_producer(said: str, license: str, tmp_path: Path) -> None:
+    key = make_key()
+    metadata = {"license": said, "institution": "Office of Rain", "keywords": "rain, Java"}
+    with lease(tmp_path, key.lease_name, wait_s=0) as held:
+        stage = make_stage(tmp_path, key, replace(make_template(), attributes=metadata))
+        published = publish_issue(tmp_path, stage, key, held)
+    item = pystac.Item.from_file(published.path / "item.json")
+    item.validate()
+    assert item.properties["license"] == license
+    assert item.properties["providers"] == [{"name": "Office of Rain", "roles": ["producer"]}]
+    assert item.properties["keywords"] == ["rain", "Java"]
 
 
 def test_a_cog_asset_carries_band_lead_and_checksum(tmp_path: Path) -> None:
@@ -168,7 +210,7 @@ def test_a_cog_asset_carries_band_lead_and_checksum(tmp_path: Path) -> None:
     assert asset["file:checksum"] == f"1220{sha256_of(path)}"
     assert asset["file:size"] == path.stat().st_size
     assert asset["forecast:horizon"] == "P2M"
-    assert asset["forecast:variable"] == "lwe_thickness_of_precipitation_amount"
+    assert asset["forecast:variable"] == "lwe_precipitation_rate"
     assert asset["datetime"] == "2018-02-01T00:00:00Z"
     (band,) = asset["bands"]
     assert (band["nodata"], band["unit"], band["data_type"]) == ("nan", "mm month-1", "float32")
@@ -231,7 +273,7 @@ def test_a_catalog_that_misses_an_issue_is_found(tmp_path: Path) -> None:
     ],
 )
 def test_horizons_are_iso_durations(step: str, count: int, expected: str) -> None:
-    assert duration(Step.parse(step), count) == expected
+    assert Step.parse(step).duration(count) == expected
 
 
 def test_resolution_is_in_meters_in_every_unit() -> None:

@@ -190,3 +190,4 @@ def test_every_frame_of_a_forecast_becomes_a_cog_with_the_same_pixels(tmp_path: 
         assert raster.tags()["time"] == "2018-02"
         assert raster.tags()["lead"] == "2"
         assert raster.tags()["issue"] == make_key().digest
+        assert raster.tags()["cell_methods"] == "time: mean"

@@ -133,7 +133,7 @@ def test_analysts_open_a_cube_with_xarray_alone(tmp_path: Path) -> None:
         assert dataset.rain.dims == ("time", "y", "x")
         assert dataset.rain.attrs["units"] == "mm month-1"
         assert str(dataset.time.values[0])[:10] == "2000-01-01"
-        assert dataset.attrs["Conventions"] == "CF-1.11"
+        assert dataset.attrs["Conventions"] == "CF-1.11, ACDD-1.3"
         assert "version" in dataset.attrs["history"]
         assert dataset.rio.crs.to_epsg() == 4326
         assert list(dataset.rain.rio.transform())[:6] == pytest.approx(list(GRID.affine)[:6])

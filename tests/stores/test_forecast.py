@@ -41,7 +41,7 @@ def test_a_forecast_opens_with_xarray_and_nothing_else(tmp_path: Path) -> None:
         assert forecast.rain.dims == ("time", "y", "x")
         assert forecast.rain.dtype == np.float32
         assert forecast.rain.attrs["units"] == "mm month-1"
-        assert forecast.rain.attrs["standard_name"] == "lwe_thickness_of_precipitation_amount"
+        assert forecast.rain.attrs["standard_name"] == "lwe_precipitation_rate"
         months = np.array(["2018-01", "2018-02", "2018-03"], dtype="datetime64[ns]")
         np.testing.assert_array_equal(forecast.time.values, months)
         assert forecast.init_time.values == np.datetime64("2017-12-01")
@@ -58,7 +58,7 @@ def test_a_forecast_opens_with_xarray_and_nothing_else(tmp_path: Path) -> None:
 def test_every_array_of_a_forecast_carries_crc32c(tmp_path: Path) -> None:
     path = make_stage(tmp_path, make_key()) / "forecast.zarr"
     written = [json.loads(file.read_text()) for file in path.glob("*/zarr.json")]
-    assert len(written) == 8
+    assert len(written) == 10
     for array in written:
         codecs = array["codecs"]
         inner = codecs[0]["configuration"]["codecs"] if len(codecs) == 1 else codecs

@@ -73,3 +73,11 @@ def test_a_rotated_grid_has_no_coordinates() -> None:
 def test_a_grid_without_a_crs_is_refused() -> None:
     with pytest.raises(GridError, match="no CRS"):
         grids.describe(GeoBox((3, 3), Affine.identity(), None))
+
+
+def test_coordinates_in_feet_are_not_called_meters() -> None:
+    feet = GeoBox((2, 2), Affine(1000, 0, 0, 0, -1000, 0), "EPSG:2263")
+    units = {cf["units"] for _, cf in grids.cf_coordinates(feet).values()}
+    assert units == {"0.30480060960121924 m"}
+    meters = GeoBox((2, 2), Affine(1000, 0, 0, 0, -1000, 0), "EPSG:3035")
+    assert {cf["units"] for _, cf in grids.cf_coordinates(meters).values()} == {"m"}

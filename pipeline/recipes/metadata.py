@@ -1,0 +1,41 @@
+"""What published data say of who made them, and how they may be used."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from pipeline.recipes.base import RecipePart
+
+
+class MetadataRecipe(RecipePart):
+    """Attributes of published forecasts, named as in ACDD 1.3; what is empty is left out.
+
+    Place, dates and sources are computed and need no key.
+    """
+
+    summary: str = ""
+    """What the data are, in a paragraph."""
+    keywords: tuple[str, ...] = ()
+    """Words by which catalogs find the data."""
+    institution: str = ""
+    """Who publishes the data."""
+    license: str = ""
+    """How the data may be used: an SPDX identifier such as CC-BY-4.0, or a sentence."""
+    creator_name: str = ""
+    """Person or office that answers for the data."""
+    creator_email: str = Field("", pattern=r"^$|^[^@\s]+@[^@\s]+$")
+    """Where questions go."""
+    creator_url: str = Field("", pattern=r"^$|^https?://\S+$")
+    """Page of the creator."""
+    project: str = ""
+    """Project in which the data are made."""
+    references: str = ""
+    """Papers or pages that describe data and method."""
+    acknowledgement: str = ""
+    """Whom users of the data shall name, such as the source of the archive."""
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """Give the attributes that are stated."""
+        said = self.model_dump() | {"keywords": ", ".join(self.keywords)}
+        return {name: text for name, text in said.items() if text}

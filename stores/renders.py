@@ -1,0 +1,53 @@
+"""How clients may draw the COGs of an issue: colors by quantity, limits by the values.
+
+Source: STAC extension ``render`` v2.0.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_SPAN = 2.5  # standard deviations about the mean; a single wild pixel spoils no map
+_DIGITS = 3
+_RAIN, _TEMPERATURE, _OTHER = "ylgnbu", "rdylbu_r", "viridis"
+_COLORS = {"precipitation": _RAIN, "rainfall": _RAIN, "temperature": _TEMPERATURE}
+
+
+def pick_colors(attributes: Mapping[str, Any]) -> str:
+    """Name the color map of a quantity, as Matplotlib and tile servers do."""
+    if "standard_deviation" in attributes.get("cell_methods", ""):
+        return _OTHER
+    name = attributes.get("standard_name", "")
+    return next((colors for word, colors in _COLORS.items() if word in name), _OTHER)
+
+
+def build_render(
+    title: str, colors: str, assets: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:
+    """Describe one map that all frames of a variable share, so that they can be compared.
+
+    Args:
+        title: what is drawn.
+        colors: name of a color map.
+        assets: statistics of each frame, by the key of its asset.
+    """
+    render = {
+        "title": title,
+        "assets": list(assets),
+        "colormap_name": colors,
+        "nodata": "nan",
+        "resampling": "nearest",
+    }
+    limits = _limits(assets.values())
+    return render | ({"rescale": [limits]} if limits else {})
+
+
+def _limits(statistics: Iterable[Mapping[str, float]]) -> list[float]:
+    """Span what most pixels of all frames hold; [] without a valid pixel."""
+    valid = [one for one in statistics if "mean" in one]
+    if not valid:
+        return []
+    lows = (max(one["minimum"], one["mean"] - _SPAN * one["stddev"]) for one in valid)
+    highs = (min(one["maximum"], one["mean"] + _SPAN * one["stddev"]) for one in valid)
+    return [float(f"{limit:.{_DIGITS}g}") for limit in (min(lows), max(highs))]
