@@ -18,6 +18,7 @@ from stores.grid import build_grid, check_same_grid, read_grid
 from stores.leftovers import DAY_S, KeepPolicy
 from stores.names import resolve_under
 
+CUBE = "cube.zarr"
 _LABEL_LENGTH = 80  # a file's name has 255 characters at most
 
 
@@ -47,7 +48,7 @@ class Training:
 
 def cube_of(recipe: Recipe) -> Path:
     """Name the cube of a recipe."""
-    return recipe.root / "cube.zarr"
+    return recipe.root / CUBE
 
 
 def models_of(recipe: Recipe) -> Path:

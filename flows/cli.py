@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli_server import deploy, down, up
-from flows.cli_store import clean, verify
+from flows.cli_store import clean, pictures, verify
 from flows.console import console, errors, show_logs
 from flows.launch import launch
 from flows.options import DEFAULT, Init, Overrides, Recipe, Root
@@ -280,7 +280,7 @@ def importance(
     )
 
 
-for _command in (verify, clean, up, down, deploy):
+for _command in (verify, pictures, clean, up, down, deploy):
     app.command()(_command)
 
 

@@ -28,6 +28,23 @@ def verify(
         raise typer.Exit(_DAMAGED)
 
 
+def pictures(
+    issues: Annotated[list[Path], typer.Argument(help="Folders of published issues.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder that is written; beside the issues by default.")
+    ] = None,
+    dpi: Annotated[int, typer.Option(min=20, max=600, help="Of figures 10 inches wide.")] = 80,
+) -> None:
+    """Draw a map per date, an animation (GIF; MP4 where ffmpeg is), and forecast beside truth.
+
+    [dim]cubecast pictures demo/issues/rainfall-java/2017-12[/]
+    [dim]cubecast pictures demo/issues/rainfall-java/2017-12 --out slides --dpi 160[/]
+    """
+    from flows.pictures import draw
+
+    draw(issues, out, dpi)
+
+
 def clean(
     store: Annotated[
         str,

@@ -49,6 +49,8 @@ class SourceVariable:
     """A marker of missing pixels beside the one that the file declares."""
     valid_range: tuple[float, float] | None = None
     """Values outside are counted and become invalid [units]."""
+    share_of: tuple[int, ...] = ()
+    """Class codes that count as 1, all others as 0; without them values are as they stand."""
 
 
 @dataclass(frozen=True, slots=True)

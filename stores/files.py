@@ -36,6 +36,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a small file in one rename."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON in one rename."""
     write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")

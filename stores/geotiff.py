@@ -140,6 +140,8 @@ class Band:
             values = stored.astype(np.float32)
             if header.scale != 1 or header.offset != 0:
                 values = (stored * header.scale + header.offset).astype(np.float32)
+        if codes := self._variable.share_of:
+            values = np.isin(values, codes).astype(np.float32)
         infinite = ~np.isfinite(values) & ~missing
         low, high = limits or (-np.inf, np.inf)
         outside = ~missing & ~infinite & ((values < low) | (values > high))

@@ -172,11 +172,13 @@ def _load_job(path: Path, variable: str) -> Job:
 def _parse_job(request: Path, _changed_ns: int, variable: str) -> Job:
     written = read_json(request)
     source = written["variables"][variable]
-    limits = source.pop("valid_range")
+    limits, codes = source.pop("valid_range"), tuple(source.pop("share_of"))
     return Job(
         root=Path(written["root"]),
         grid=grids.from_json(written["grid"]),
-        source=SourceVariable(**source, valid_range=tuple(limits) if limits else None),
+        source=SourceVariable(
+            **source, valid_range=tuple(limits) if limits else None, share_of=codes
+        ),
         frames={f["key"]: PlannedFrame(**f) for f in written["frames"][variable]},
     )
 

@@ -81,6 +81,7 @@ def describe_variable(variable: SourceVariable, cadence: Cadence) -> VariableInp
         "band": variable.band,
         "nodata": variable.nodata,
         "valid_range": None if limits is None else [float(limit) for limit in limits],
+        **({"share_of": list(variable.share_of)} if variable.share_of else {}),
     }
     words = {"long_name": variable.long_name, "standard_name": variable.standard_name}
     return VariableInputs(numbers, words)

@@ -129,6 +129,7 @@ def build_sources(recipe: Recipe) -> list[SourceVariable]:
             band=variable.band,
             nodata=variable.nodata,
             valid_range=variable.valid_range,
+            share_of=variable.share_of,
         )
         for name, variable in recipe.archive.variables.items()
     ]

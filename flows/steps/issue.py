@@ -43,6 +43,8 @@ from pipeline.rollout.score_key import ScoreKey, nearest_difference
 from pipeline.rollout.trained import list_differences
 from pipeline.spread import Spread
 from pipeline.streams.availability import Supply
+from pipeline.streams.stack import Stack
+from pipeline.streams.trend import describe_trend
 from pipeline.training.arithmetic import describe_arithmetic
 from pipeline.training.bundle import read_curves
 from stores import cog
@@ -270,9 +272,11 @@ def _model_rows(job: Job) -> list[tuple[str, str]]:
 
 
 def _how_made(job: Job, stage: Path) -> dict[str, Any]:
-    """Say what the model learned from, what stands for late frames, and how tiles agree."""
+    """Say what the model learned and its trend, what stands for late frames, and of tiles."""
     written = SplitRecipe.model_validate(job.bundle.description["recipe"]["split"])
     made: dict[str, Any] = {"trained_on": written.label("train", job.recipe.step)}
+    chain = Stack.from_json(job.bundle.description["stack"]).target.chain
+    made |= describe_trend(chain, job.recipe.target_variable.units)
     if differences := list_differences(job.recipe, job.bundle):
         made["model_differs_from_recipe"] = ", ".join(differences)
     if late := [supply.lag for supply in job.supplies if supply.known.n_late]:

@@ -1,25 +1,34 @@
 """Plain pictures of forecasts, errors, skill and training."""
 
+from pipeline.plots.frames import can_write_mp4, draw_frames, plot_frame, write_animation
 from pipeline.plots.importance import plot_importance
 from pipeline.plots.intervals import plot_intervals
 from pipeline.plots.lines import plot_curves, plot_series
 from pipeline.plots.maps import plot_errors, plot_maps
+from pipeline.plots.outcome import plot_outcome
 from pipeline.plots.parts import plot_parts
 from pipeline.plots.place import Extent
+from pipeline.plots.shades import Shades
 from pipeline.plots.skill import plot_skill
 from pipeline.plots.style import name_of, show_units, to_png
 
 __all__ = [
     "Extent",
+    "Shades",
+    "can_write_mp4",
+    "draw_frames",
     "name_of",
     "plot_curves",
     "plot_errors",
+    "plot_frame",
     "plot_importance",
     "plot_intervals",
     "plot_maps",
+    "plot_outcome",
     "plot_parts",
     "plot_series",
     "plot_skill",
     "show_units",
     "to_png",
+    "write_animation",
 ]

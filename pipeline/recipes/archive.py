@@ -37,6 +37,21 @@ class VariableRecipe(RecipePart):
     """A marker of missing pixels beside the one that the file declares."""
     valid_range: tuple[float, float] | None = None
     """Values outside are counted and become invalid [units]."""
+    share_of: tuple[int, ...] = ()
+    """Class codes: the variable is the share of a pixel that they cover, from 0 to 1.
+
+    Codes are no quantities, so a map of classes is no covariate; the share of some is one.
+    """
+
+    @model_validator(mode="after")
+    def _a_share_is_a_quantity(self) -> Self:
+        if self.share_of and (self.kind == "classes" or self.resampling in ("nearest", "mode")):
+            raise ValueError(
+                f"share_of={list(self.share_of)} makes shares, which are averaged, but kind="
+                f"{self.kind!r} and resampling={self.resampling!r} keep codes apart; leave "
+                "both out"
+            )
+        return self
 
     @property
     def has_time(self) -> bool:

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.recipes.base import RecipePart
 
-Transform = Literal["log1p", "sqrt", "anomaly", "zscore", "minmax"]
+Transform = Literal["trend", "log1p", "sqrt", "anomaly", "zscore", "minmax"]
 Future = Literal["known", "climatology", "persist"]
 AnnualFuture = Literal["known", "persist"]
+
+
+def _check_transforms(transforms: tuple[Transform, ...]) -> tuple[Transform, ...]:
+    if len(set(transforms)) < len(transforms):
+        raise ValueError(
+            f"transform={list(transforms)} names a transform twice, so it could not be "
+            "undone; name each once"
+        )
+    if "trend" in transforms[1:]:
+        raise ValueError(
+            f"transform={list(transforms)} takes a trend away from what is no longer in units, "
+            "so its slope would mean nothing; put 'trend' first"
+        )
+    return transforms
+
+
+Transforms = Annotated[tuple[Transform, ...], AfterValidator(_check_transforms)]
 
 
 class TargetRecipe(RecipePart):
@@ -18,23 +35,18 @@ class TargetRecipe(RecipePart):
 
     variable: str
     """A variable of the archive with a file per step."""
-    transform: tuple[Transform, ...] = ("zscore",)
-    """Applied in order; statistics come from the training part only."""
+    transform: Transforms = ("zscore",)
+    """Applied in order; statistics come from the training part only.
+
+    trend takes away one straight line in time, which goes on beyond the training part: for what
+    rises for ever. anomaly takes the climatology away.
+    """
     harmonics: int | None = Field(None, ge=1, le=6)
     """Harmonics kept in the climatology of 'anomaly'; all seasons apart by default."""
     minimum: float | None = None
     """Physical lower bound of what is published [units]."""
     maximum: float | None = None
     """Physical upper bound of what is published [units]."""
-
-    @model_validator(mode="after")
-    def _no_transform_twice(self) -> Self:
-        if len(set(self.transform)) < len(self.transform):
-            raise ValueError(
-                f"transform={list(self.transform)} names a transform twice, so it could not be "
-                "undone; name each once"
-            )
-        return self
 
 
 class StaticCovariate(RecipePart):
@@ -67,8 +79,12 @@ class StepCovariate(RecipePart):
     """What stands for steps that are not known on the day of issue."""
     delay: int = Field(0, ge=0)
     """Steps after which a map becomes available."""
-    transform: tuple[Transform, ...] = ("zscore",)
-    """Applied in order; statistics come from the training part only."""
+    transform: Transforms = ("zscore",)
+    """Applied in order; statistics come from the training part only.
+
+    trend takes away one straight line in time, which goes on beyond the training part: for what
+    rises for ever. anomaly takes the climatology away.
+    """
 
     @model_validator(mode="after")
     def _climatology_needs_anomalies(self) -> Self:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.streams.axis import TimeAxis
 from pipeline.streams.batch import Batch
 from pipeline.streams.kept import Arrays, Kept
 from pipeline.streams.known import know
@@ -231,11 +232,11 @@ class Layers:
 
         def read(start: int, stop: int, window: Window) -> Arrays:
             values = cube.read_places(name, window, start, stop)
-            seasons = np.zeros(stop - start, dtype=np.int64)
+            axis = TimeAxis.undated(stop - start)
             if cube.variables[name].cadence == "step":
-                seasons = self._source.seasons(cube.times[start:stop])
+                axis = self._source.axis(cube.times[start:stop])
             chain = self._source.chain(series, window)
-            return fill(chain.forward(values, seasons, out=values))
+            return fill(chain.forward(values, axis, out=values))
 
         return Slabs(self._known.index(series), shape, read, self.kept)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.streams.axis import TimeAxis
 from pipeline.streams.fields import (
     CLIMATOLOGY,
     read_area,
@@ -19,7 +20,7 @@ from pipeline.streams.fields import (
 )
 from pipeline.streams.known import know
 from pipeline.streams.stack import Forcing, Series, Stack
-from pipeline.streams.transforms import Chain, Values, build_chain
+from pipeline.streams.transforms import Chain, Values, build_chain, leading_trend
 from stores.cube import Cube
 from stores.seasons import Clock
 from stores.times import Step, Time, Times
@@ -55,17 +56,20 @@ class Source:
 
     def restore(self, normalized: Values, window: Window, times: Times) -> Values:
         """Bring forecasts back to physical units (t, y, x)."""
-        return self.chain(self.stack.target, window).inverse(normalized, self.seasons(times))
+        return self.chain(self.stack.target, window).inverse(normalized, self.axis(times))
 
     def climatology(self, window: Window, times: Times) -> Values:
-        """Give the target's training climatology at ``times``, in physical units (t, y, x)."""
-        means = read_field(self.fields, CLIMATOLOGY, window)
-        frames: Values = means[self.seasons(times)]
-        return frames
+        """Give the target's training climatology at ``times``, in physical units (t, y, x).
 
-    def seasons(self, times: Times) -> npt.NDArray[np.int64]:
-        """Give the place of each time's season on the axis of climatologies (t,)."""
-        return read_seasons(self.fields).index(times)
+        Where the target has a trend, it is the climatology without it, with the trend put back.
+        """
+        means = read_field(self.fields, CLIMATOLOGY, window)
+        axis = self.axis(times)
+        return leading_trend(self.stack.target.chain).inverse(means[axis.seasons], axis)
+
+    def axis(self, times: Times) -> TimeAxis:
+        """Give dates with the place of each one's season among the climatologies (t,)."""
+        return TimeAxis.of(read_seasons(self.fields), times)
 
     def domain(self, window: Window) -> npt.NDArray[np.bool_]:
         """Tell where forecasts are made (y, x)."""
@@ -107,8 +111,7 @@ class Source:
 
     def _still(self, series: Series, window: Window) -> Values:
         frame = self.open().read(series.variable, window)[None]
-        seasons = np.zeros(1, dtype=np.int64)
-        still: Values = self.chain(series, window).forward(frame, seasons)[0]
+        still: Values = self.chain(series, window).forward(frame, TimeAxis.undated())[0]
         return np.nan_to_num(still)
 
     def _dated(
@@ -124,7 +127,7 @@ class Source:
 
     def _normalized(self, series: Series, window: Window, times: Times) -> Values:
         values = self.open().read(series.variable, window, times)
-        return self.chain(series, window).forward(values, self.seasons(times))
+        return self.chain(series, window).forward(values, self.axis(times))
 
 
 @lru_cache(maxsize=8)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from pipeline.metrics.moments import Moments, SeasonalSums
 from pipeline.recipes import Recipe
 from pipeline.spread import Spread
+from pipeline.streams.axis import TimeAxis, Values
 from pipeline.streams.fields import (
     CLIMATOLOGY,
     DOMAIN,
@@ -34,7 +35,8 @@ from pipeline.streams.fields import (
 from pipeline.streams.known import latest
 from pipeline.streams.parts import fit_parts
 from pipeline.streams.stack import Stack, build_stack, wanted_transforms
-from pipeline.streams.transforms import Description, Indices, Values, build_chain
+from pipeline.streams.transforms import Description, build_chain
+from pipeline.streams.trend_fit import fit_trend
 from pipeline.words import look_up
 from stores.cube import Cube
 from stores.seasons import Seasons
@@ -50,6 +52,8 @@ _SCALAR = ("zscore", "minmax")
 
 Sums = npt.NDArray[np.float64]
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -62,18 +66,18 @@ class Fit:
     seasons: Seasons
     chain: tuple[Description, ...] = ()
 
-    def frames(self, window: Window) -> Iterator[tuple[Values, Indices]]:
+    def frames(self, window: Window) -> Iterator[tuple[Values, TimeAxis]]:
         """Read the training frames of a window, some at a time, transformed so far."""
         cube = Cube.open(self.cube)
         chain = build_chain(self.chain, lambda name: read_field(self.fields, name, window))
         if cube.variables[self.variable].cadence == "static":
-            index = np.zeros(1, dtype=np.int64)
-            yield chain.forward(cube.read(self.variable, window)[None], index), index
+            axis = TimeAxis.undated()
+            yield chain.forward(cube.read(self.variable, window)[None], axis), axis
             return
         for start in range(0, len(self.times), FRAMES_AT_ONCE):
             times: Times = np.array(self.times[start : start + FRAMES_AT_ONCE])
-            index = self.seasons.index(times)
-            yield chain.forward(cube.read(self.variable, window, times), index), index
+            axis = TimeAxis.of(self.seasons, times)
+            yield chain.forward(cube.read(self.variable, window, times), axis), axis
 
 
 def fit_stack(recipe: Recipe, cube_path: Path, fields: Path, spread: Spread) -> Stack:
@@ -111,6 +115,7 @@ def fit_stack(recipe: Recipe, cube_path: Path, fields: Path, spread: Spread) -> 
         fit = replace(target, variable=variable, times=times)
         harmonics = recipe.target.harmonics if variable == target.variable else None
         chains[variable] = _fit_chain(fit, transforms, harmonics, blocks, spread)
+    _detrend_baseline(replace(target, chain=chains[target.variable][:1]), blocks, spread)
     return build_stack(recipe, chains)
 
 
@@ -202,6 +207,8 @@ def _fit_chain(
             list(spread.ordered(partial(_fit_climatology, fit, field, harmonics), blocks))
             _level(fit.fields, field, blocks, spread)
             description = {"kind": kind, "field": field}
+        elif kind == "trend":
+            description = fit_trend(fit, blocks, spread)
         elif kind in _SCALAR:
             description = _fit_scale(fit, kind, blocks, spread)
         fit = replace(fit, chain=(*fit.chain, description))
@@ -212,6 +219,13 @@ def _fit_climatology(fit: Fit, field: str, harmonics: int | None, window: Window
     """Write the climatology of one block."""
     means = _seasonal_sums(fit, window).means(fit.seasons, harmonics)
     write_field(fit.fields, field, window, means.astype(np.float32))
+
+
+def _detrend_baseline(target: Fit, blocks: list[Window], spread: Spread) -> None:
+    """Let the baseline be the climatology without the trend, where the target's has one."""
+    if any(step["kind"] == "trend" for step in target.chain):
+        list(spread.ordered(partial(_fit_climatology, target, CLIMATOLOGY, None), blocks))
+        _level(target.fields, CLIMATOLOGY, blocks, spread)
 
 
 def _level(fields: Path, name: str, blocks: list[Window], spread: Spread) -> None:
@@ -243,8 +257,8 @@ def _fill_outside(fields: Path, name: str, means: Values, window: Window) -> Non
 
 def _seasonal_sums(fit: Fit, window: Window) -> SeasonalSums:
     sums = SeasonalSums.zero(len(fit.seasons), window.shape)
-    for values, index in fit.frames(window):
-        sums = sums.add(values, index)
+    for values, axis in fit.frames(window):
+        sums = sums.add(values, axis.seasons)
     return sums
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.streams.axis import TimeAxis
+from pipeline.streams.axis import Values as Values  # also said by those who use transforms
+from pipeline.streams.trend import Trend
 from pipeline.words import look_up
 
-Values = npt.NDArray[np.float32]
-Indices = npt.NDArray[np.int64]
 Description = Mapping[str, Any]
 ReadField = Callable[[str], Values]
 
@@ -20,21 +20,21 @@ ReadField = Callable[[str], Values]
 class Transform(Protocol):
     """A step that can be undone; NaN stays NaN both ways."""
 
-    def forward(self, values: Values, seasons: Indices, out: Values | None = None) -> Values:
-        """Transform frames (t, y, x) of seasons at given places (t,), into ``out`` if given."""
+    def forward(self, values: Values, axis: TimeAxis, out: Values | None = None) -> Values:
+        """Transform frames (t, y, x) of the given dates (t,), into ``out`` if given."""
 
-    def inverse(self, values: Values, seasons: Indices) -> Values:
+    def inverse(self, values: Values, axis: TimeAxis) -> Values:
         """Undo ``forward``."""
 
 
 class Log1p:
     """Natural logarithm of one plus the value; for amounts that are never negative."""
 
-    def forward(self, values: Values, seasons: Indices, out: Values | None = None) -> Values:
+    def forward(self, values: Values, axis: TimeAxis, out: Values | None = None) -> Values:
         """Take the logarithm; amounts below zero count as zero."""
         return np.log1p(np.maximum(values, 0, out=out), out=out)
 
-    def inverse(self, values: Values, seasons: Indices) -> Values:
+    def inverse(self, values: Values, axis: TimeAxis) -> Values:
         """Take the exponential."""
         return np.expm1(values)
 
@@ -42,11 +42,11 @@ class Log1p:
 class Sqrt:
     """Square root; for amounts that are never negative, milder than the logarithm."""
 
-    def forward(self, values: Values, seasons: Indices, out: Values | None = None) -> Values:
+    def forward(self, values: Values, axis: TimeAxis, out: Values | None = None) -> Values:
         """Take the root; amounts below zero count as zero."""
         return np.sqrt(np.maximum(values, 0, out=out), out=out)
 
-    def inverse(self, values: Values, seasons: Indices) -> Values:
+    def inverse(self, values: Values, axis: TimeAxis) -> Values:
         """Square; a root below zero is an amount of zero."""
         return np.square(np.maximum(values, 0))
 
@@ -57,13 +57,13 @@ class Anomaly:
 
     climatology: Values
 
-    def forward(self, values: Values, seasons: Indices, out: Values | None = None) -> Values:
+    def forward(self, values: Values, axis: TimeAxis, out: Values | None = None) -> Values:
         """Take the climatology of each frame's season away."""
-        return np.subtract(values, self.climatology[seasons], out=out)
+        return np.subtract(values, self.climatology[axis.seasons], out=out)
 
-    def inverse(self, values: Values, seasons: Indices) -> Values:
+    def inverse(self, values: Values, axis: TimeAxis) -> Values:
         """Add the climatology."""
-        return values + self.climatology[seasons]
+        return values + self.climatology[axis.seasons]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +73,12 @@ class Scale:
     offset: float
     scale: float
 
-    def forward(self, values: Values, seasons: Indices, out: Values | None = None) -> Values:
+    def forward(self, values: Values, axis: TimeAxis, out: Values | None = None) -> Values:
         """Scale to about one."""
         scaled = np.subtract(values, np.float32(self.offset), out=out, dtype=np.float32)
         return np.divide(scaled, np.float32(self.scale), out=scaled)
 
-    def inverse(self, values: Values, seasons: Indices) -> Values:
+    def inverse(self, values: Values, axis: TimeAxis) -> Values:
         """Scale back."""
         scaled = np.multiply(values, np.float32(self.scale), dtype=np.float32)
         return np.add(scaled, np.float32(self.offset), out=scaled)
@@ -90,16 +90,16 @@ class Chain:
 
     steps: Sequence[Transform]
 
-    def forward(self, values: Values, seasons: Indices, out: Values | None = None) -> Values:
+    def forward(self, values: Values, axis: TimeAxis, out: Values | None = None) -> Values:
         """Go from physical units to the network's space (t, y, x), into ``out`` if given."""
         for step in self.steps:
-            values = step.forward(values, seasons, out)
+            values = step.forward(values, axis, out)
         return values
 
-    def inverse(self, values: Values, seasons: Indices) -> Values:
+    def inverse(self, values: Values, axis: TimeAxis) -> Values:
         """Go back to physical units (t, y, x)."""
         for step in reversed(self.steps):
-            values = step.inverse(values, seasons)
+            values = step.inverse(values, axis)
         return values
 
 
@@ -111,7 +111,12 @@ def _build_scale(description: Description, read_field: ReadField) -> Scale:
     return Scale(description["offset"], description["scale"])
 
 
+def _build_trend(description: Description, *_: Any) -> Trend:
+    return Trend(description["slope"], np.datetime64(description["origin"], "s"))
+
+
 TRANSFORMS: Mapping[str, Callable[[Description, ReadField], Transform]] = {
+    "trend": _build_trend,
     "log1p": lambda *_: Log1p(),
     "sqrt": lambda *_: Sqrt(),
     "anomaly": _build_anomaly,
@@ -129,3 +134,9 @@ def build_chain(descriptions: Sequence[Description], read_field: ReadField) -> C
     """
     builders = [(look_up(TRANSFORMS, one["kind"], "transform"), one) for one in descriptions]
     return Chain([build(one, read_field) for build, one in builders])
+
+
+def leading_trend(descriptions: Sequence[Description]) -> Chain:
+    """Build only the trend with which a chain begins, in physical units; empty without one."""
+    first = [_build_trend(step) for step in descriptions[:1] if step["kind"] == "trend"]
+    return Chain(first)

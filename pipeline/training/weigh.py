@@ -47,12 +47,12 @@ class Classes:
     def _bounds(self, sample: Sample) -> Values:
         """Bring the thresholds into the network's space (k, leads, y, x)."""
         step = self.source.open().step
-        seasons = self.source.seasons(self.span.lead_times(step, sample.init))
+        axis = self.source.axis(self.span.lead_times(step, sample.init))
         chain = self.source.chain(self.source.stack.target, sample.window)
-        shape = (len(seasons), *sample.window.shape)
+        shape = (len(axis.times), *sample.window.shape)
         return np.stack(
             [
-                chain.forward(np.full(shape, threshold, dtype=np.float32), seasons)
+                chain.forward(np.full(shape, threshold, dtype=np.float32), axis)
                 for threshold in self.thresholds
             ]
         )

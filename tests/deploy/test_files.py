@@ -145,3 +145,11 @@ def test_constraints_pin_every_dependency_within_its_bounds() -> None:
             continue
         version = versions[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), str(requirement)
+
+
+def test_every_test_that_the_docs_name_is_there() -> None:
+    pages = [path.read_text() for path in (ROOT / "docs").rglob("*.md")]
+    named = {name for page in pages for name in re.findall(r"`(test_\w+)`", page)}
+    known = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 20
+    assert [name for name in sorted(named) if f"def {name}(" not in known] == []

@@ -20,6 +20,7 @@ COMMANDS = (
     "evaluate",
     "importance",
     "verify",
+    "pictures",
     "clean",
     "up",
     "down",

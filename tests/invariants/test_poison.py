@@ -41,7 +41,7 @@ COVARIATES = [
         "variable": "wet",
         "future": "climatology",
         "delay": 1,
-        "transform": ["anomaly", "zscore"],
+        "transform": ["trend", "anomaly", "zscore"],
     },
     {"kind": "static", "variable": "elevation"},
 ]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pipeline.recipes import Recipe, RecipeError, load_recipe, recipe_schema
 from tests.make import make_recipe
 
+CODED = "{files: crops.tif, units: '1', share_of: [1], kind: classes}"
 DEPLOYED = Path(__file__).parents[3] / "deploy" / "recipes"
 
 
@@ -95,6 +96,8 @@ def test_a_part_too_short_for_one_sample_is_refused_with_both_numbers(path: Path
         ("covariates.0.variable=rain", "static covariates have none"),
         ("domain.variable=rain", "changes with time"),
         ("archive.variables.land_fraction.kind=classes", None),
+        ("archive.variables.elevation.share_of=[1]", None),
+        (f"archive.variables.crops={CODED}", "keep codes apart"),
         ("archive.step=fortnight", "not a calendar step"),
         ("training.leads=5", "more than rollout.leads=4"),
         ("training.epochs=-1", "greater than or equal to 1, but got -1"),

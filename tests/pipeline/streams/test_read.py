@@ -2,11 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 from pipeline.recipes import Recipe, load_recipe
 from pipeline.spread import InPlace
 from pipeline.streams.fields import read_domain, read_field
 from pipeline.streams.read import Source
+from pipeline.streams.samples import Sample, Span, load_batch
 from pipeline.streams.stack import Forcing, Series, Stack, Static
 from pipeline.streams.statistics import fit_stack
 from stores.times import Times
@@ -133,3 +135,15 @@ def test_statistics_do_not_depend_on_how_the_grid_is_cut(
         read_field(whole.fields, "climatology_rain", WHOLE),
         read_field(cut.fields, "climatology_rain", WHOLE),
     )
+
+
+def test_a_missing_pixel_is_told_from_one_of_the_mean(tmp_path: Path) -> None:
+    _, source = fit(tmp_path)
+    window, init = Window(8, 14, 10, 16), months(source, 17, 18)[0]
+    zero = np.zeros((1, 6, 6), np.float32)
+    array = zarr.open_array(source.cube / "rain", mode="r+")
+    array[17, 9, 11] = source.restore(zero, window, np.array([init]))[0, 1, 1]
+    array[17, 9, 12] = np.nan
+    batch = load_batch(source, Span(3, 2), [Sample(init, window)])
+    assert np.abs(batch.target[0, 2, 1, 1:3]).max() < 1e-5  # the network reads 0 of both
+    assert batch.valid[0, 2, 1, 1:3].tolist() == [True, False]

@@ -1,0 +1,130 @@
+"""Pictures of a published forecast: a map per date, an animation, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.plots import (
+    Extent,
+    Shades,
+    can_write_mp4,
+    draw_frames,
+    plot_outcome,
+    to_png,
+    write_animation,
+)
+from pipeline.rollout.drawn import Thinning
+from stores.cube import Cube
+from stores.files import write_bytes
+from stores.forecast import Forecast
+from stores.times import Time
+from stores.windows import Window
+
+_SIDE = 512  # of a window that is read at once [px]
+_DPI = 80
+
+Frames = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """What is drawn of a forecast: its first variable, thinned to a screen."""
+
+    forecast: Forecast
+    cube: Cube
+    """What the forecast was made from: last input, and truth where it came in since."""
+    dpi: int = _DPI
+
+    @property
+    def variable(self) -> str:
+        """Name of what is drawn."""
+        return self.forecast.variables[0]
+
+    @property
+    def labels(self) -> list[str]:
+        """Dates of all leads."""
+        return [self.forecast.label(lead) for lead in range(1, len(self.forecast.times) + 1)]
+
+    @property
+    def init(self) -> str:
+        """Date of the last input."""
+        return self.forecast.step.label(self.forecast.init)
+
+    @property
+    def title(self) -> str:
+        """Say what it is; what the archive says of itself stands first."""
+        said = self.forecast.group.attrs["title"] or self._attributes["long_name"]
+        return f"{said}: forecast from {self.init}"
+
+    @property
+    def look(self) -> dict[str, Any]:
+        """Place and units, which every figure shows."""
+        units = str(self._attributes["units"])
+        return {"extent": Extent.of(self.forecast.grid), "units": units, "title": self.title}
+
+    @property
+    def _attributes(self) -> dict[str, Any]:
+        return dict(self.forecast.group[self.variable].attrs)
+
+    def forecasts(self) -> Frames:
+        """Read the maps of all leads (lead, y, x)."""
+        leads = range(1, len(self.forecast.times) + 1)
+        return np.stack([self._thin(partial(self._forecast, lead)) for lead in leads])
+
+    def observed(self, time: Time) -> Frames:
+        """Read what was observed inside the forecast's domain (y, x); NaN if not known yet."""
+        held = self.cube.times_of(self.variable)
+        if time in held:
+            return self._thin(partial(self._observed, time))
+        return np.full(Thinning.of(self.forecast.shape).thin_shape, np.nan, dtype=np.float32)
+
+    def _forecast(self, lead: int, window: Window) -> Frames:
+        return self.forecast.read(self.variable, lead, window)
+
+    def _observed(self, time: Time, window: Window) -> Frames:
+        values = self.cube.read(self.variable, window, np.array([time]))[0]
+        return np.where(self.forecast.read_domain(window), values, np.float32(np.nan))
+
+    def _thin(self, read: Callable[[Window], Frames]) -> Frames:
+        """Read a map window by window, and keep what a screen shows."""
+        thinning = Thinning.of(self.forecast.shape)
+        thin = np.empty(thinning.thin_shape, dtype=np.float32)
+        for window in Window.whole(self.forecast.shape).blocks(_SIDE, _SIDE):
+            thinning.keep(read(window), window, thin)
+        return thin
+
+
+def write_pictures(pictures: Pictures, folder: Path) -> Iterator[Path]:
+    """Write a PNG per date, an animation and a comparison; give each file when it is there.
+
+    The animation is a GIF, and an MP4 too where ffmpeg is installed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    maps, labels, look = pictures.forecasts(), pictures.labels, pictures.look
+    shades, name = Shades.fit(maps, "sequential"), pictures.variable
+    frames = draw_frames(maps, labels, shades=shades, **look)
+    for figure, label in zip(frames, labels, strict=True):
+        yield _write(folder / f"{name}_{label}.png", to_png(figure, dpi=pictures.dpi))
+    for ending in ("gif", "mp4") if can_write_mp4() else ("gif",):
+        path = folder / f"{name}_{pictures.init}.{ending}"
+        write_animation(path, maps, labels, shades=shades, dpi=pictures.dpi, **look)
+        yield path
+    last = pictures.observed(pictures.forecast.init)
+    truths = map(pictures.observed, pictures.forecast.times)
+    pairs = dict(zip(labels, zip(maps, truths, strict=True), strict=True))
+    figure = plot_outcome((pictures.init, last), pairs, **look)
+    yield _write(
+        folder / f"{name}_{pictures.init}_panels.png", to_png(figure, dpi=pictures.dpi)
+    )
+
+
+def _write(path: Path, picture: bytes) -> Path:
+    write_bytes(path, picture)
+    return path

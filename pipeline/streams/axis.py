@@ -1,0 +1,33 @@
+"""The dates of frames, as transforms ask for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from stores.seasons import Seasons
+from stores.times import Times
+
+Values = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class TimeAxis:
+    """Dates of frames, and the place of each one's season among the climatologies (t,)."""
+
+    times: Times
+    seasons: Indices
+
+    @classmethod
+    def of(cls, seasons: Seasons, times: Times) -> Self:
+        """Look up the seasons of some dates."""
+        return cls(times, seasons.index(times))
+
+    @classmethod
+    def undated(cls, n: int = 1) -> Self:
+        """Give frames without a date, such as static maps, the first season."""
+        return cls(np.zeros(n, dtype="datetime64[s]"), np.zeros(n, dtype=np.int64))

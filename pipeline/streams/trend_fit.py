@@ -1,0 +1,87 @@
+"""Fit one slope to all pixels and seasons of a training part, block by block."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.spread import Spread
+from pipeline.streams.fields import read_area
+from pipeline.streams.transforms import Description
+from pipeline.streams.trend import TrendSums, Years, years_since
+from stores.cube import Cube
+from stores.seasons import Clock
+from stores.windows import Window
+
+if TYPE_CHECKING:  # statistics fit trends, and trends what statistics name
+    from pipeline.streams.statistics import Fit
+
+_FRAMES = 32  # frames in memory at once
+
+log = logging.getLogger(__name__)
+
+
+def fit_trend(fit: Fit, blocks: list[Window], spread: Spread) -> Description:
+    """Describe the trend of a variable over its training frames.
+
+    Raises:
+        ValueError: the training part is too short to tell a rise from a season.
+    """
+    sums = sum(spread.ordered(partial(_sum_block, fit), blocks), start=TrendSums())
+    step = fit.seasons.step
+    if sums.slope is None or fit.seasons.n_of_year < Clock.of(step).n_of_year:
+        first, last = (step.label(fit.times[place]) for place in (0, -1))
+        raise ValueError(
+            f"variable {fit.variable!r} has less than two years of training frames ({first} to "
+            f"{last}), so a trend cannot be told from a season; lengthen split.train, or leave "
+            "'trend' out"
+        )
+    log.info("%s: trend of %.4g a year over the training part", fit.variable, sums.slope)
+    return {"kind": "trend", "slope": sums.slope, "origin": str(fit.times[0])}
+
+
+def _sum_block(fit: Fit, window: Window) -> TrendSums:
+    """Sum the training area of one block, season by season."""
+    area, times = read_area(fit.fields, "train", window), np.array(fit.times)
+    sums, seasons = TrendSums(), fit.seasons.index(times)
+    for season in np.unique(seasons) if area.any() else ():
+        pixels = PixelSums(area)
+        own, cube = times[seasons == season], Cube.open(fit.cube)
+        for start in range(0, len(own), _FRAMES):
+            few = own[start : start + _FRAMES]
+            pixels.add(cube.read(fit.variable, window, few), years_since(times[0], few))
+        sums += pixels.about_means()
+    return sums
+
+
+class PixelSums:
+    """Sums over the frames of one season, for each pixel of an area (y, x)."""
+
+    def __init__(self, area: npt.NDArray[np.bool_]) -> None:
+        self._area = area
+        self._n, self._age, self._value, self._square, self._product = np.zeros(
+            (5, *area.shape)
+        )
+
+    def add(self, values: npt.NDArray[np.float32], years: Years) -> None:
+        """Add frames (t, y, x) at ``years`` (t,)."""
+        for frame, age in zip(values, years, strict=True):
+            valid = np.isfinite(frame) & self._area
+            known = np.where(valid, frame, 0).astype(np.float64)
+            self._n += valid
+            self._age += age * valid
+            self._value += known
+            self._square += age**2 * valid
+            self._product += age * known
+
+    def about_means(self) -> TrendSums:
+        """Give what is left about each pixel's means."""
+        n = np.maximum(self._n, 1)
+        products = self._product - self._age * self._value / n
+        squares = self._square - self._age**2 / n
+        # What is seen once leaves the rounding of its square.
+        return TrendSums.of(products[self._n > 1], squares[self._n > 1])
