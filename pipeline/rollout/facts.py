@@ -85,7 +85,8 @@ def _bundle_facts(forecast: Forecast) -> dict[str, str]:
 def _rollout_facts(forecast: Forecast, model: Model) -> dict[str, str]:
     """Say how the forecast was rolled out, where that is not plain."""
     attributes: dict[str, Any] = dict(forecast.group.attrs)
-    facts = {"Rollout": str(attributes["rollout"])} if "rollout" in attributes else {}
+    said = {"Rollout": "rollout", "Trend": "trend"}
+    facts = {fact: str(attributes[key]) for fact, key in said.items() if key in attributes}
     if "precision" in attributes:
         largest = max(attributes["precision_error_largest"])
         facts["Precision"] = f"{attributes['precision']}, at most {largest:g} {model.units} off"

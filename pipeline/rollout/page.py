@@ -108,7 +108,7 @@ def _map_sections(forecast: Forecast, drawn: Drawn, model: Model) -> list[Sectio
         title=f"Domain mean of {model.name}",
         init_time=forecast.init,
     )
-    usual = "Forecast minus the mean of the same season over the training part."
+    usual = "Forecast minus the training climatology, which has the trend where there is one."
     whole = "Mean of all pixels of the domain that have a value at each valid time."
     return [
         Section("Forecast", _say_what_is_drawn(forecast, drawn), forecasts),
