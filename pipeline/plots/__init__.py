@@ -4,6 +4,7 @@ from pipeline.plots.importance import plot_importance
 from pipeline.plots.intervals import plot_intervals
 from pipeline.plots.lines import plot_curves, plot_series
 from pipeline.plots.maps import plot_errors, plot_maps
+from pipeline.plots.palettes import Quantity
 from pipeline.plots.parts import plot_parts
 from pipeline.plots.place import Extent
 from pipeline.plots.skill import plot_skill
@@ -11,6 +12,7 @@ from pipeline.plots.style import name_of, show_units, to_png
 
 __all__ = [
     "Extent",
+    "Quantity",
     "name_of",
     "plot_curves",
     "plot_errors",

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from pipeline.plots.place import Extent, dress_map
 from pipeline.plots.shades import Shades
@@ -95,8 +95,7 @@ def draw_map(
         np.ma.masked_invalid(values),
         extent=extent.edges,
         cmap=shades.colors,
-        vmin=shades.low,
-        vmax=shades.high,
+        norm=shades.norm,
         interpolation="nearest",
         origin="upper",
     )
@@ -117,12 +116,13 @@ def add_color_bar(
     side: Side = "right",
 ) -> None:
     """Add the one color bar of these panels, with arrows where values lie beyond."""
-    scale = ScalarMappable(Normalize(shades.low, shades.high), shades.colors)
     bar = figure.colorbar(
-        scale,
+        ScalarMappable(shades.norm, shades.colors),
         ax=list(panels),
         location=side,
         extend=shades.extend,
+        ticks=list(shades.limits),
+        format=FuncFormatter(lambda value, _: f"{value:g}"),
         aspect=30,
         shrink=0.9,
         pad=0.02,

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pipeline.metrics import ErrorSums, score_table
-from pipeline.plots import Extent, plot_maps
+from pipeline.plots import Extent, Quantity, plot_maps
 from pipeline.report import (
     Report,
     Section,
@@ -42,7 +42,7 @@ class Reader(HTMLParser):
 def make_report(title: str = "Rainfall", **changes: object) -> Report:
     maps = np.random.default_rng(0).random((2, 7, 11))
     extent = Extent(105, 116, -9, -5, geographic=True)
-    figure = plot_maps(maps, ["1", "2"], extent=extent, units="mm", title=title)
+    figure = plot_maps(maps, ["1", "2"], extent=extent, quantity=Quantity.of("mm"), title=title)
     table = pd.DataFrame({"method": ["a", "b"], "rmse": [1.234, np.nan], "n": [12345, 6]})
     sections = [
         Section("Maps", "First.\n\nSecond.", figure),
