@@ -8,11 +8,12 @@ from pipeline.plots.palettes import Quantity
 from pipeline.plots.parts import plot_parts
 from pipeline.plots.place import Extent
 from pipeline.plots.skill import plot_skill
-from pipeline.plots.style import name_of, show_units, to_png
+from pipeline.plots.style import for_phones, name_of, show_units, to_png
 
 __all__ = [
     "Extent",
     "Quantity",
+    "for_phones",
     "name_of",
     "plot_curves",
     "plot_errors",

@@ -15,6 +15,7 @@ from pipeline.plots.panels import (
     Side,
     add_color_bar,
     add_note,
+    bar_side,
     best_columns,
     check_maps,
     draw_map,
@@ -26,7 +27,7 @@ from pipeline.plots.panels import (
 )
 from pipeline.plots.place import Extent
 from pipeline.plots.shades import Shades
-from pipeline.plots.style import labeled, show_units
+from pipeline.plots.style import is_narrow, labeled, show_units
 
 _MOST_PANELS = 12
 _MOST_LEADS = 4
@@ -65,7 +66,7 @@ def plot_maps(
     shades = _shades(thin, quantity, role)
     n_cols = best_columns(len(shown), extent.ratio)
     n_rows = math.ceil(len(shown) / n_cols)
-    figure, panels = start_panels((n_rows, n_cols), extent, title)
+    figure, panels = start_panels((n_rows, n_cols), extent, title, side=bar_side())
     for place, axes in enumerate(panels.flat):
         if place >= len(shown):
             axes.set_axis_off()
@@ -73,7 +74,7 @@ def plot_maps(
         draw_map(axes, thin[place], labels[shown[place]], extent, shades)
         if place + n_cols >= len(shown):  # nothing below
             axes.tick_params(labelbottom=True)
-    add_color_bar(figure, panels.flat, shades, show_units(quantity.units))
+    add_color_bar(figure, panels.flat, shades, show_units(quantity.units), side=bar_side())
     add_note(figure, shades.note, thinning_note(every, len(shown), len(maps)))
     said = range_note(shades, quantity.units)
     figure.set_label(f"{title}. Maps: {', '.join(labels[k] for k in shown)}; {said}")
@@ -104,17 +105,18 @@ def plot_errors(
     """
     check_maps(forecast, labels)
     check_maps(truth, labels)
-    shown = pick_panels(len(forecast), _MOST_LEADS)
+    shown = pick_panels(len(forecast), 2 if is_narrow() else _MOST_LEADS)
     pair, every = thinned(np.stack([forecast[shown], truth[shown]]))
     layers = np.stack([*pair, pair[0] - pair[1]])  # (layer, lead, y, x)
     values, errors = _shades(pair, quantity, "value"), _shades(layers[2], quantity, "error")
     shades = [values, values, errors]
-    wide = extent.ratio >= _WIDE
-    side: Side = "bottom" if wide else "right"
+    wide = extent.ratio >= _WIDE and not is_narrow()
+    side: Side = "bottom" if wide else bar_side()
     shape = (len(shown), 3) if wide else (3, len(shown))
-    figure, panels = start_panels(shape, extent, title, side=side)
+    figure, panels = start_panels(shape, extent, title, side=side, n_bars=1 if wide else 2)
     panels = panels.T if wide else panels  # (layer, lead)
-    for layer, name in enumerate(("forecast", "truth", "forecast - truth")):
+    difference = "error" if is_narrow() else "forecast - truth"
+    for layer, name in enumerate(("forecast", "truth", difference)):
         for lead, axes in enumerate(panels[layer]):
             label = f"{labels[shown[lead]]}, {name}"
             draw_map(axes, layers[layer, lead], label, extent, shades[layer])

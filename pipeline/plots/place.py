@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from odc.geo.geobox import GeoBox
 
 from pipeline.plots.coastline import draw_coastline
-from pipeline.plots.style import INK
+from pipeline.plots.style import INK, is_narrow
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ def dress_map(axes: Axes, extent: Extent, *, left: bool, bottom: bool) -> None:
     box = extent.west, extent.south, extent.east, extent.north
     draw_coastline(axes, box, extent.crs, geographic=extent.geographic)
     across = 6 if extent.ratio > 2 else 4 if extent.ratio > 0.8 else 3  # room for labels
+    across = min(across, 3) if is_narrow() else across
     for axis, signs, n_ticks in ((axes.xaxis, "EW", across), (axes.yaxis, "NS", 4)):
         axis.set_major_locator(MaxNLocator(n_ticks, steps=[1, 2, 5, 10]))
         axis.set_major_formatter(FuncFormatter(_writer(signs, extent)))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from odc.geo.geobox import GeoBox
 
-from pipeline.plots import Extent, Quantity, plot_errors, plot_maps, to_png
+from pipeline.plots import Extent, Quantity, for_phones, plot_errors, plot_maps, to_png
 from pipeline.plots.shades import Shades
 from stores.grid import read_grid
 
@@ -172,6 +172,19 @@ def test_errors_are_drawn_beside_forecast_and_truth() -> None:
         ]
         assert limits[0] == limits[1]
         assert "4 of 6 maps shown." in texts(figure)
+
+
+def test_maps_of_a_phone_stand_in_two_columns_above_their_color_bar() -> None:
+    with for_phones():
+        narrow = draw(make_maps(6))
+        errors = plot_errors(
+            make_maps(6), make_maps(6), list("abcdef"), extent=JAVA, quantity=RAIN, title="t"
+        )
+    to_png(narrow)
+    assert len({round(axes.get_position().x0, 2) for axes in drawn(narrow)}) == 2
+    (bar,) = (axes for axes in narrow.axes if axes.get_label() == "<colorbar>")
+    assert all(bar.get_position().y1 < axes.get_position().y0 for axes in drawn(narrow))
+    assert [axes.get_title() for axes in drawn(errors)][-2:] == ["a, error", "f, error"]
 
 
 def test_maps_without_a_label_each_are_refused() -> None:
