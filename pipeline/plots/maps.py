@@ -115,14 +115,13 @@ def plot_errors(
     shape = (len(shown), 3) if wide else (3, len(shown))
     figure, panels = start_panels(shape, extent, title, side=side, n_bars=1 if wide else 2)
     panels = panels.T if wide else panels  # (layer, lead)
-    difference = "error" if is_narrow() else "forecast - truth"
-    for layer, name in enumerate(("forecast", "truth", difference)):
+    for layer, name in enumerate(("forecast", "truth", "error")):
         for lead, axes in enumerate(panels[layer]):
             label = f"{labels[shown[lead]]}, {name}"
             draw_map(axes, layers[layer, lead], label, extent, shades[layer])
     units = quantity.units
     add_color_bar(figure, panels[:2].flat, values, show_units(units), side=side)
-    add_color_bar(figure, panels[2].flat, errors, labeled("error", units), side=side)
+    add_color_bar(figure, panels[2].flat, errors, labeled("forecast - truth", units), side=side)
     add_note(figure, errors.note, thinning_note(every, len(shown), len(forecast)))
     figure.set_label(f"{title}. Forecast, truth and error; error {range_note(errors, units)}")
     return figure

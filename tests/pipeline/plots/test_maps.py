@@ -165,7 +165,7 @@ def test_errors_are_drawn_beside_forecast_and_truth() -> None:
         figure = plot_errors(forecast, truth, labels, extent=extent, **words)
         panels = {axes.get_title(): axes for axes in drawn(figure)}
         assert len(panels) == 12
-        error: Any = panels["lead 6, forecast - truth"].images[0].get_array()
+        error: Any = panels["lead 6, error"].images[0].get_array()
         np.testing.assert_allclose(error.compressed(), 5, rtol=1e-4)
         limits = [
             panels[f"lead 1, {name}"].images[0].get_clim() for name in ("forecast", "truth")
