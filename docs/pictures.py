@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.plots import Extent, plot_maps, to_png
+from pipeline.plots import Extent, Quantity, plot_maps, to_png
 from stores.forecast import open_forecast
 from stores.issue import FORECAST
+
+NAMES = "units", "standard_name"
 
 
 def main(issue: Path, picture: Path) -> None:
@@ -21,7 +23,7 @@ def main(issue: Path, picture: Path) -> None:
         np.stack([forecast.read(variable, lead) for lead in leads]),
         [forecast.label(lead) for lead in leads],
         extent=Extent.of(forecast.grid),
-        units=str(array.attrs["units"]),
+        quantity=Quantity.of(*(str(array.attrs.get(name, "")) for name in NAMES)),
         title=f"Forecast of {array.attrs['long_name']} from {start}",
     )
     picture.write_bytes(to_png(figure, dpi=90))

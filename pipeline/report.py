@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,23 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.metrics import ALL_LEADS, REFERENCES, name_leads
-from pipeline.plots import name_of, show_units, to_png
+from pipeline.plots import for_phones, to_png
 from stores.files import write_text
 
-_TIE = 0.005  # skills closer to zero are called equal
-_JUDGMENTS = ("worse than", "not comparable with", "as good as", "better than")
 _MOST_DECIMALS = 6
+_SAME = 2e-4  # of the largest number: what differs by less may be written alike
 _NO_VALUE = "\u2013"  # a dash
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One part of a report; the figure and the table are each left out when None."""
+    """One part of a report; plot and table are each left out when None."""
 
     title: str
     text: str = ""
     """Paragraphs, divided by empty lines."""
-    figure: Figure | None = None
+    plot: Callable[[], Figure] | None = None
+    """Draws the figure: once for a page, and once more for phones."""
     table: pd.DataFrame | None = None
 
 
@@ -43,12 +43,17 @@ class Report:
     title: str
     subtitle: str
     facts: Mapping[str, str]
-    """Short facts by name: init time, leads, grid, digests."""
+    """Short facts by name, shown last: init time, leads, grid, digests."""
     sections: Sequence[Section]
+    """The first is the map: it stands above all others."""
     verdict: str = ""
     """One sentence on how good the forecast is."""
     warnings: Sequence[str] = ()
-    """What a reader must know before using a map; shown first."""
+    """What a reader must know before using a map; counted above it, and told below."""
+    byline: str = ""
+    """Who made the forecast when, and what may be done with it."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Where the data lie, relative to the page, by name."""
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -71,122 +76,33 @@ def render_report(report: Report) -> str:
 
 
 def _fill(section: Section, number: int) -> dict[str, Any]:
-    figure = section.figure
     return {
         "id": f"section-{number}",
         "title": section.title,
         "paragraphs": [part.strip() for part in section.text.split("\n\n") if part.strip()],
-        "picture": None if figure is None else base64.b64encode(to_png(figure)).decode(),
-        "alt": "" if figure is None else str(figure.get_label()) or section.title,
+        "picture": None if section.plot is None else _draw(section.plot, section.title),
         "table": None if section.table is None else _cells(section.table),
     }
 
 
-def verdict(table: pd.DataFrame) -> str:
-    """Say in one sentence, with numbers, whether the forecast beats what costs nothing.
-
-    Args:
-        table: what ``score_table`` gave, with one method that is no reference.
-    """
-    own, references = _pooled(table, _model_of(table)), _references_of(table)
-    if not own["n"]:
-        return "No pixel has both a forecast and a truth, so nothing is known about its skill."
-    error = f"RMSE {own['rmse']:.3g} {show_units(str(own['units']))}".rstrip()
-    if not references:
-        return (
-            f"No baseline was scored, so the forecast ({error}) cannot be called good or bad."
-        )
-    judged: dict[str, list[str]] = {word: [] for word in _JUDGMENTS}
-    for reference in references:
-        skill, rmse = own[f"skill_{reference}"], _pooled(table, reference)["rmse"]
-        said = f"{name_of(reference)} (RMSE {rmse:.3g}, skill {skill:.2f})"
-        judged[_judge(skill)].append(said)
-    clauses = [f"{word} {' and '.join(said)}" for word, said in judged.items() if said]
-    sentence = f"Over all leads together the forecast ({error}) is {', '.join(clauses)}"
-    if judged["worse than"]:
-        best = min(references, key=lambda name: _pooled(table, name)["rmse"])
-        return f"{sentence}; {name_of(best)} alone would have served better."
-    weak = _weak_leads(table)
-    yet = [f"{name_of(name)} at {name_leads(leads)}" for name, leads in weak.items()]
-    return f"{sentence}; yet it is worse than {' and '.join(yet)}." if yet else f"{sentence}."
-
-
-def shortfalls(table: pd.DataFrame) -> list[str]:
-    """Warn of every baseline that the forecast does not beat at some lead, with numbers."""
-    own = table[table["method"] == _model_of(table)].set_index("lead")
-    warnings = []
-    for reference, leads in _weak_leads(table).items():
-        skill = own[f"skill_{reference}"]
-        lowest = min(leads, key=lambda lead: float(skill[lead]))
-        warnings.append(
-            f"The forecast is worse than {name_of(reference)} at {name_leads(leads)}: its "
-            f"skill is {skill[lowest]:.2f} at lead {lowest}, and {skill[ALL_LEADS]:.2f} over "
-            "all leads together."
-        )
-    return warnings
-
-
-def score_overview(table: pd.DataFrame) -> pd.DataFrame:
-    """Arrange scores for people: one row a lead, RMSE of every method, skill of the model."""
-    model, references = _model_of(table), _references_of(table)
-    units = show_units(str(table["units"].iloc[0]))
-    unit = f" [{units}]" if units else ""
-    own = table[table["method"] == model].set_index("lead")
-    columns = {f"RMSE{unit}": own["rmse"]}
-    for reference in references:
-        scored = table[table["method"] == reference].set_index("lead")
-        columns[f"RMSE of {name_of(reference)}{unit}"] = scored["rmse"]
-    for reference in references:
-        columns[f"skill against {name_of(reference)}"] = own[f"skill_{reference}"]
-    columns |= {f"bias{unit}": own["bias"], f"MAE{unit}": own["mae"], "R²": own["r2"]}
-    columns |= {"correlation": own["correlation"], "pixels": own["n"]}
-    return pd.DataFrame(columns)
-
-
-def _model_of(table: pd.DataFrame) -> str:
-    """Find the one method that is judged."""
-    methods = [str(method) for method in dict.fromkeys(table["method"])]
-    models = [method for method in methods if method not in REFERENCES]
-    if len(models) != 1:
-        raise ValueError(
-            f"the table scores {methods}, of which {models} are no references, so it is not "
-            "clear which is judged; score one forecast beside the references"
-        )
-    return models[0]
-
-
-def _references_of(table: pd.DataFrame) -> list[str]:
-    return [reference for reference in REFERENCES if f"skill_{reference}" in table]
-
-
-def _pooled(table: pd.DataFrame, method: str) -> dict[str, Any]:
-    rows = table[(table["method"] == method) & (table["lead"] == ALL_LEADS)]
-    return {str(name): value for name, value in rows.iloc[0].items()}
-
-
-def _judge(skill: float) -> str:
-    if math.isnan(skill):
-        return "not comparable with"
-    if abs(skill) < _TIE:
-        return "as good as"
-    return "better than" if skill > 0 else "worse than"
-
-
-def _weak_leads(table: pd.DataFrame) -> dict[str, list[int]]:
-    """Give the leads at which each reference is better, for references that ever are."""
-    own = table[(table["method"] == _model_of(table)) & (table["lead"] != ALL_LEADS)]
-    weak = {}
-    for reference in _references_of(table):
-        worse = [_judge(float(skill)) == "worse than" for skill in own[f"skill_{reference}"]]
-        weak[reference] = [int(lead) for lead in own["lead"][worse]]
-    return {reference: leads for reference, leads in weak.items() if leads}
+def _draw(plot: Callable[[], Figure], title: str) -> dict[str, str]:
+    """Draw a figure wide and narrow, and take what it says of itself."""
+    wide = plot()
+    with for_phones():
+        narrow = plot()
+    wide_png, narrow_png = (base64.b64encode(to_png(one)).decode() for one in (wide, narrow))
+    return {"wide": wide_png, "narrow": narrow_png, "alt": str(wide.get_label()) or title}
 
 
 def _cells(table: pd.DataFrame) -> dict[str, Any]:
     """Turn a table into a header and rows of text; numbers are marked to stand right."""
     named = not isinstance(table.index, pd.RangeIndex)
     whole = table.reset_index() if named else table
-    columns = [_write_column(whole.iloc[:, place]) for place in range(whole.shape[1])]
+    decimals = _decimals_of(whole)
+    columns = [
+        _write_column(whole.iloc[:, place], decimals.get(place, 0))
+        for place in range(whole.shape[1])
+    ]
     return {
         "header": [str(name).replace("_", " ") for name in whole.columns],
         "numeric": [
@@ -196,24 +112,43 @@ def _cells(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _write_column(column: pd.Series[Any]) -> list[str]:
-    """Write numbers of one column with the same decimals, enough to tell them apart."""
+def _write_column(column: pd.Series[Any], decimals: int) -> list[str]:
+    """Write what one column holds; floats with so many decimals."""
     if pd.api.types.is_float_dtype(column):
-        values = column.to_numpy(dtype=float)
-        decimals = _decimals(values[np.isfinite(values)])
-        return [_write_number(value, decimals) for value in values]
+        return [_write_number(value, decimals) for value in column.to_numpy(dtype=float)]
     if pd.api.types.is_integer_dtype(column):
         return [f"{value:,}".replace(",", "\u202f") for value in column]
     return [_NO_VALUE if pd.isna(value) else str(value) for value in column]
 
 
+def _decimals_of(table: pd.DataFrame) -> dict[int, int]:
+    """Choose the decimals of each column of floats; columns of one unit are written alike."""
+    alike: dict[str, list[int]] = {}
+    for place, name in enumerate(table.columns):
+        if pd.api.types.is_float_dtype(table.iloc[:, place]):
+            unit = re.search(r"\[[^\]]*\]$", str(name))
+            alike.setdefault(unit[0] if unit else f"column {place}", []).append(place)
+    return {
+        place: _decimals(table.iloc[:, places].to_numpy(dtype=float))
+        for places in alike.values()
+        for place in places
+    }
+
+
 def _decimals(values: npt.NDArray[np.float64]) -> int:
-    """Keep three digits of the largest number and one of the range."""
-    if not values.size:
+    """Keep three digits of the largest number (row, column), and one of what tells two apart.
+
+    Numbers of one column differ by its range, those of one row by their least difference.
+    """
+    finite = values[np.isfinite(values)]
+    if not finite.size:
         return 0
-    largest, spread = float(np.abs(values).max()), float(np.ptp(values))
+    largest = float(np.abs(finite).max())
+    across = np.abs(np.diff(np.sort(values, axis=1), axis=1)).ravel()
+    told_apart = np.append(across[across > _SAME * largest], np.ptp(finite))
+    least = float(told_apart.min())
     wanted = [2 - math.floor(math.log10(largest))] if largest else [0]
-    wanted += [-math.floor(math.log10(spread))] if spread > 1e-9 * largest else []
+    wanted += [-math.floor(math.log10(least))] if least > 1e-9 * largest else []
     return min(max(*wanted, 0), _MOST_DECIMALS)
 
 

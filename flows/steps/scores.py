@@ -13,12 +13,12 @@ from flows.console import console, progress_bar, show_table
 from flows.steps.memory import measuring
 from flows.steps.step import step
 from flows.workers import worker_share
+from pipeline.judgment import list_cautions, verdict
 from pipeline.metrics import REFERENCES
 from pipeline.metrics.calibration import Calibration
 from pipeline.metrics.intervals import TooFewError
 from pipeline.plots import name_of, plot_skill, show_units, to_png
 from pipeline.recipes import Recipe
-from pipeline.report import shortfalls, verdict
 from pipeline.rollout.calibrate import calibrate as learn_margins
 from pipeline.rollout.calibrate import keep_calibration
 from pipeline.rollout.evaluate import Evaluation, evaluate_part, plan_hindcasts
@@ -122,7 +122,7 @@ def show_scores(found: Evaluation) -> None:
     if found.chances is not None:
         show_chances(found.chances)
     console.print(verdict(found.table), highlight=False)
-    for warning in [*found.alarms, *shortfalls(found.table)]:
+    for warning in [*found.alarms, *list_cautions(found.table, found.chances)]:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
     leave_table("skill", rows, description=title)
     leave_text("verdict", verdict(found.table), description="Verdict")

@@ -6,17 +6,20 @@ from pipeline.plots.intervals import plot_intervals
 from pipeline.plots.lines import plot_curves, plot_series
 from pipeline.plots.maps import plot_errors, plot_maps
 from pipeline.plots.outcome import plot_outcome
+from pipeline.plots.palettes import Quantity
 from pipeline.plots.parts import plot_parts
 from pipeline.plots.place import Extent
 from pipeline.plots.shades import Shades
 from pipeline.plots.skill import plot_skill
-from pipeline.plots.style import name_of, show_units, to_png
+from pipeline.plots.style import for_phones, name_of, show_units, to_png
 
 __all__ = [
     "Extent",
+    "Quantity",
     "Shades",
     "can_write_mp4",
     "draw_frames",
+    "for_phones",
     "name_of",
     "plot_curves",
     "plot_errors",

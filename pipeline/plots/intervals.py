@@ -14,6 +14,7 @@ from pipeline.metrics.moments import Counts, Floats
 from pipeline.plots.style import (
     FAINT,
     INK,
+    add_legend,
     color_of,
     dashes_of,
     dress,
@@ -21,7 +22,7 @@ from pipeline.plots.style import (
     name_of,
     plain,
     say_nothing_to_draw,
-    start_figure,
+    start_pair,
 )
 
 _ROOM = 0.05  # shown on either side of what was promised and seen: small misses look small
@@ -52,8 +53,7 @@ def plot_intervals(
             "no coverage is given, so there is nothing to draw; count the intervals of at "
             "least one method"
         )
-    figure = start_figure(4.2, title)
-    shares, widths = figure.subplots(1, 2)
+    figure, shares, widths = start_pair(4.2, title)
     dress(shares, ylabel="truths inside", title=f"Coverage: {_percent(level)} is promised")
     dress(widths, ylabel=labeled("mean width", units), title="Width: lower is sharper")
     for place, (method, coverage) in enumerate(coverages.items()):
@@ -64,14 +64,7 @@ def plot_intervals(
     widths.set_ylim(bottom=0)
     for axes in (shares, widths):
         _frame_leads(axes, [coverage.n for coverage in coverages.values()], step)
-    figure.legend(
-        *widths.get_legend_handles_labels(),  # the methods look the same on both sides
-        loc="outside lower center",
-        ncols=5,
-        fontsize=9,
-        frameon=False,
-        labelcolor=INK,
-    )
+    add_legend(figure, widths)  # the methods look the same on both sides
     figure.set_label(f"{title}: coverage and mean width of intervals of {_percent(level)}.")
     return figure
 

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from pipeline.plots.style import (
     FAINT,
     INK,
+    add_legend,
     color_of,
     dashes_of,
     dress,
@@ -24,6 +25,7 @@ from pipeline.plots.style import (
 
 _LOSSES = {"train_loss": "training", "validation_loss": "validation"}
 _TEN_FOLD = 10.0
+_BAND = ("lower", "upper")
 
 
 def plot_curves(
@@ -111,6 +113,7 @@ def plot_series(
 
     Args:
         series: columns truth, forecast, climatology, ... over an index of dates; NaN is a gap.
+            Columns lower and upper are drawn as a band.
         units: units of the values.
         title: title of the figure.
         init_time: last time the forecast knew; drawn as a line.
@@ -118,24 +121,32 @@ def plot_series(
     figure = start_figure(3.8, title)
     axes = figure.subplots()
     dress(axes, ylabel=labeled("mean", units))
-    for place, column in enumerate(series.columns):
+    lines = [column for column in series if column not in _BAND]
+    for place, column in enumerate(lines):
         _draw_series(axes, series[column], place)
+    if set(_BAND) <= set(series):
+        _draw_band(axes, series)
     if not np.isfinite(series.to_numpy(dtype=float)).any():
         say_nothing_to_draw(axes, "no valid value")
         axes.set_xticks([])
     else:
         _dress_dates(axes, init_time)
-        # Beside the plot: lines over time leave no corner free.
-        figure.legend(
-            *axes.get_legend_handles_labels(),
-            loc="outside lower center",
-            ncols=max(len(series.columns) + 1, 1),
-            fontsize=9,
-            frameon=False,
-            labelcolor=INK,
-        )
+        add_legend(figure, axes)
     figure.set_label(f"{title}: {', '.join(name_of(str(name)) for name in series)} over time.")
     return figure
+
+
+def _draw_band(axes: Axes, series: pd.DataFrame) -> None:
+    known = series[list(_BAND)].dropna()
+    axes.fill_between(
+        known.index.to_numpy().astype("datetime64[s]").astype(object),
+        known["lower"].to_numpy(dtype=float),
+        known["upper"].to_numpy(dtype=float),
+        color=color_of("forecast", 0),
+        alpha=0.18,
+        linewidth=0,
+        label="interval",
+    )
 
 
 def _draw_series(axes: Axes, values: pd.Series[float], place: int) -> None:

@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from pipeline.plots.palettes import Quantity, Role
 from pipeline.plots.panels import (
     Side,
     add_color_bar,
     add_note,
+    bar_side,
     best_columns,
     check_maps,
     draw_map,
@@ -24,8 +26,8 @@ from pipeline.plots.panels import (
     thinning_note,
 )
 from pipeline.plots.place import Extent
-from pipeline.plots.shades import Kind, Shades
-from pipeline.plots.style import labeled, show_units
+from pipeline.plots.shades import Shades
+from pipeline.plots.style import is_narrow, labeled, show_units
 
 _MOST_PANELS = 12
 _MOST_LEADS = 4
@@ -37,9 +39,9 @@ def plot_maps(
     labels: Sequence[str],
     *,
     extent: Extent,
-    units: str,
+    quantity: Quantity,
     title: str,
-    kind: Kind = "sequential",
+    role: Role = "value",
 ) -> Figure:
     """Draw maps (n, y, x) under one color bar; NaN is light grey.
 
@@ -51,9 +53,9 @@ def plot_maps(
         maps: values (n, y, x), north up.
         labels: title of each map.
         extent: where the maps lie.
-        units: units of the values.
+        quantity: units of the values, and their colors.
         title: title of the figure.
-        kind: 'sequential' colors, or 'diverging' ones that are symmetric about zero.
+        role: what the maps show of the quantity; departures and errors stand about zero.
 
     Raises:
         ValueError: maps are not (n, y, x) with a label each.
@@ -61,10 +63,10 @@ def plot_maps(
     check_maps(maps, labels)
     shown = pick_panels(len(maps), _MOST_PANELS)
     thin, every = thinned(maps[shown])
-    shades = Shades.fit(thin, kind)
+    shades = _shades(thin, quantity, role)
     n_cols = best_columns(len(shown), extent.ratio)
     n_rows = math.ceil(len(shown) / n_cols)
-    figure, panels = start_panels((n_rows, n_cols), extent, title)
+    figure, panels = start_panels((n_rows, n_cols), extent, title, side=bar_side())
     for place, axes in enumerate(panels.flat):
         if place >= len(shown):
             axes.set_axis_off()
@@ -72,11 +74,10 @@ def plot_maps(
         draw_map(axes, thin[place], labels[shown[place]], extent, shades)
         if place + n_cols >= len(shown):  # nothing below
             axes.tick_params(labelbottom=True)
-    add_color_bar(figure, panels.flat, shades, show_units(units))
+    add_color_bar(figure, panels.flat, shades, show_units(quantity.units), side=bar_side())
     add_note(figure, shades.note, thinning_note(every, len(shown), len(maps)))
-    figure.set_label(
-        f"{title}. Maps: {', '.join(labels[k] for k in shown)}; {range_note(shades, units)}"
-    )
+    said = range_note(shades, quantity.units)
+    figure.set_label(f"{title}. Maps: {', '.join(labels[k] for k in shown)}; {said}")
     return figure
 
 
@@ -86,7 +87,7 @@ def plot_errors(
     labels: Sequence[str],
     *,
     extent: Extent,
-    units: str,
+    quantity: Quantity,
     title: str,
 ) -> Figure:
     """Draw forecast, truth and their difference side by side, for up to four leads.
@@ -96,7 +97,7 @@ def plot_errors(
         truth: values (n, y, x).
         labels: name of each lead.
         extent: where the maps lie.
-        units: units of the values.
+        quantity: units of the values, and their colors.
         title: title of the figure.
 
     Raises:
@@ -104,23 +105,28 @@ def plot_errors(
     """
     check_maps(forecast, labels)
     check_maps(truth, labels)
-    shown = pick_panels(len(forecast), _MOST_LEADS)
+    shown = pick_panels(len(forecast), 2 if is_narrow() else _MOST_LEADS)
     pair, every = thinned(np.stack([forecast[shown], truth[shown]]))
     layers = np.stack([*pair, pair[0] - pair[1]])  # (layer, lead, y, x)
-    shades = [Shades.fit(pair, "sequential")] * 2 + [Shades.fit(layers[2], "diverging")]
-    wide = extent.ratio >= _WIDE
-    side: Side = "bottom" if wide else "right"
+    values, errors = _shades(pair, quantity, "value"), _shades(layers[2], quantity, "error")
+    shades = [values, values, errors]
+    wide = extent.ratio >= _WIDE and not is_narrow()
+    side: Side = "bottom" if wide else bar_side()
     shape = (len(shown), 3) if wide else (3, len(shown))
-    figure, panels = start_panels(shape, extent, title, side=side)
+    figure, panels = start_panels(shape, extent, title, side=side, n_bars=1 if wide else 2)
     panels = panels.T if wide else panels  # (layer, lead)
-    for layer, name in enumerate(("forecast", "truth", "forecast - truth")):
+    for layer, name in enumerate(("forecast", "truth", "error")):
         for lead, axes in enumerate(panels[layer]):
             label = f"{labels[shown[lead]]}, {name}"
             draw_map(axes, layers[layer, lead], label, extent, shades[layer])
-    add_color_bar(figure, panels[:2].flat, shades[0], show_units(units), side=side)
-    add_color_bar(figure, panels[2].flat, shades[2], labeled("error", units), side=side)
-    add_note(figure, shades[2].note, thinning_note(every, len(shown), len(forecast)))
-    figure.set_label(
-        f"{title}. Forecast, truth and error; error {range_note(shades[2], units)}"
-    )
+    units = quantity.units
+    add_color_bar(figure, panels[:2].flat, values, show_units(units), side=side)
+    add_color_bar(figure, panels[2].flat, errors, labeled("forecast - truth", units), side=side)
+    add_note(figure, errors.note, thinning_note(every, len(shown), len(forecast)))
+    figure.set_label(f"{title}. Forecast, truth and error; error {range_note(errors, units)}")
     return figure
+
+
+def _shades(values: npt.NDArray[Any], quantity: Quantity, role: Role) -> Shades:
+    palette = quantity.palette(role)
+    return Shades.fit(values, palette.kind, palette.name)

@@ -11,15 +11,16 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from pipeline.plots.place import Extent, dress_map
 from pipeline.plots.shades import Shades
 from pipeline.plots.style import (
     FAINT,
     INK,
-    WIDTH,
+    figure_width,
+    is_narrow,
     plain,
     say_nothing_to_draw,
     show_units,
@@ -30,9 +31,11 @@ Side = Literal["right", "bottom"]
 
 _MOST_PX = 800  # of a drawn map: more pixels than a panel has dots only cost time
 _GOOD_HEIGHT = 6.0  # of a figure that fits a screen [inch]
+_TALL = 12.0  # of a figure, at most [inch]
 _TITLE_HEIGHT = 0.3  # of one panel [inch]
 _BAR_INCH = {"right": 1.2, "bottom": 0.65}  # what a color bar and its labels take
 _MOST_COLUMNS = 4
+_MOST_LETTERS = 24  # below a third of a page's width
 
 
 def check_maps(maps: npt.NDArray[Any], labels: Sequence[str]) -> None:
@@ -62,27 +65,43 @@ def thinned(maps: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
 
 def best_columns(n: int, ratio: float) -> int:
     """Choose the columns of ``n`` maps of this width to height so that they fit a screen."""
+    side, most = bar_side(), 2 if is_narrow() else _MOST_COLUMNS
     return min(
-        range(1, min(n, _MOST_COLUMNS) + 1),
+        range(1, min(n, most) + 1),
         key=lambda cols: abs(
-            math.log(_height(math.ceil(n / cols), cols, ratio) / _GOOD_HEIGHT)
+            math.log(_height(math.ceil(n / cols), cols, ratio, side) / _GOOD_HEIGHT)
         ),
     )
 
 
+def bar_side() -> Side:
+    """Choose where the color bar of all maps stands: beside them it takes their width."""
+    return "bottom" if is_narrow() else "right"
+
+
 def start_panels(
-    shape: tuple[int, int], extent: Extent, title: str, *, side: Side = "right"
+    shape: tuple[int, int],
+    extent: Extent,
+    title: str,
+    *,
+    side: Side = "right",
+    n_bars: int = 1,
 ) -> tuple[Figure, npt.NDArray[Any]]:
-    """Start a figure with empty maps (row, col) and room for color bars on one side."""
+    """Start a figure with empty maps (row, col) and room for color bars on one side.
+
+    Bars beside the maps share their column; below, each takes a row of its own.
+    """
     n_rows, n_cols = shape
     height = _height(n_rows, n_cols, extent.ratio, side) + 0.9  # title, ticks and note
-    figure = start_figure(min(max(height, 3.0), 12.0), title, fixed_aspect=True)
+    if side == "bottom":
+        height += (n_bars - 1) * _BAR_INCH[side]
+    figure = start_figure(min(max(height, 3.0), _TALL), title, fixed_aspect=True)
     return figure, np.asarray(figure.subplots(n_rows, n_cols, squeeze=False))
 
 
 def _height(n_rows: int, n_cols: int, ratio: float, side: Side = "right") -> float:
     """Guess the height of panels that fill the width [inch], as maps cannot stretch."""
-    width = WIDTH - 0.8 - (_BAR_INCH["right"] if side == "right" else 0.0)
+    width = figure_width() - 0.8 - (_BAR_INCH["right"] if side == "right" else 0.0)
     bar = _BAR_INCH["bottom"] if side == "bottom" else 0.0
     return n_rows * (width / n_cols / ratio + _TITLE_HEIGHT) + bar
 
@@ -95,8 +114,7 @@ def draw_map(
         np.ma.masked_invalid(values),
         extent=extent.edges,
         cmap=shades.colors,
-        vmin=shades.low,
-        vmax=shades.high,
+        norm=shades.norm,
         interpolation="nearest",
         origin="upper",
     )
@@ -117,12 +135,13 @@ def add_color_bar(
     side: Side = "right",
 ) -> None:
     """Add the one color bar of these panels, with arrows where values lie beyond."""
-    scale = ScalarMappable(Normalize(shades.low, shades.high), shades.colors)
     bar = figure.colorbar(
-        scale,
+        ScalarMappable(shades.norm, shades.colors),
         ax=list(panels),
         location=side,
         extend=shades.extend,
+        ticks=_pick_ticks(shades.limits),
+        format=FuncFormatter(lambda value, _: f"{value:g}"),
         aspect=30,
         shrink=0.9,
         pad=0.02,
@@ -132,10 +151,18 @@ def add_color_bar(
     bar.outline.set_linewidth(0.5)
 
 
+def _pick_ticks(limits: Sequence[float]) -> list[float]:
+    """Choose the limits that are written: every second one where they are long."""
+    n_letters = sum(len(f"{limit:g}") for limit in limits)
+    return list(limits[::2] if n_letters > _MOST_LETTERS else limits)
+
+
 def add_note(figure: Figure, *sentences: str) -> None:
     """Write below all panels what a reader must know to trust them."""
     text = " ".join(sentence for sentence in sentences if sentence)
-    figure.supxlabel(plain(textwrap.fill(text, 130)), fontsize=8.5, color=FAINT)
+    figure.supxlabel(
+        plain(textwrap.fill(text, round(13 * figure_width()))), fontsize=8.5, color=FAINT
+    )
 
 
 def thinning_note(every: int, n_shown: int, n_maps: int) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from odc.geo.geobox import GeoBox
 
-from pipeline.plots.style import INK
+from pipeline.plots.coastline import draw_coastline
+from pipeline.plots.style import INK, is_narrow
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Extent:
     north: float
     geographic: bool
     """Whether the CRS counts degrees; meters otherwise."""
+    crs: str | None = field(default=None, compare=False)
+    """The CRS as WKT; without one, meters have no place on the globe."""
 
     def __post_init__(self) -> None:
         if not (self.west < self.east and self.south < self.north):
@@ -36,7 +39,8 @@ class Extent:
     def of(cls, grid: GeoBox) -> Self:
         """Take the edges of a grid."""
         box, crs = grid.boundingbox, grid.crs
-        return cls(box.left, box.right, box.bottom, box.top, bool(crs and crs.geographic))
+        edges = box.left, box.right, box.bottom, box.top
+        return cls(*edges, bool(crs and crs.geographic), crs.to_wkt() if crs else None)
 
     @property
     def edges(self) -> tuple[float, float, float, float]:
@@ -58,11 +62,14 @@ class Extent:
 
 
 def dress_map(axes: Axes, extent: Extent, *, left: bool, bottom: bool) -> None:
-    """Give a map its ticks in degrees or km; labels only at the outer maps."""
+    """Give a map its coastline and ticks in degrees or km; labels only at the outer maps."""
     axes.set_xlim(extent.west, extent.east)
     axes.set_ylim(extent.south, extent.north)
     axes.set_aspect(extent.stretch)
+    box = extent.west, extent.south, extent.east, extent.north
+    draw_coastline(axes, box, extent.crs, geographic=extent.geographic)
     across = 6 if extent.ratio > 2 else 4 if extent.ratio > 0.8 else 3  # room for labels
+    across = min(across, 3) if is_narrow() else across
     for axis, signs, n_ticks in ((axes.xaxis, "EW", across), (axes.yaxis, "NS", 4)):
         axis.set_major_locator(MaxNLocator(n_ticks, steps=[1, 2, 5, 10]))
         axis.set_major_formatter(FuncFormatter(_writer(signs, extent)))

@@ -1,53 +1,89 @@
-"""From values to colors: limits that one wild pixel cannot spoil."""
+"""From values to classes of color: round limits that one wild pixel cannot spoil."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib import colormaps
-from matplotlib.colors import Colormap
-from matplotlib.ticker import MaxNLocator
+from matplotlib.colors import BoundaryNorm, Colormap
 
+from pipeline.plots.palettes import UNKNOWN, Kind
 from pipeline.plots.style import INVALID
 
-Kind = Literal["sequential", "diverging"]
+Extend = Literal["neither", "min", "max", "both"]
 
-_MAPS = {"sequential": "viridis", "diverging": "RdBu_r"}
+_DEFAULTS = {"sequential": UNKNOWN.value, "diverging": UNKNOWN.departure}
 _LOW, _HIGH = 2, 98  # percentiles
+_FEWEST, _MOST = 7, 9  # classes of a sequential palette: more cannot be told apart
+_PER_SIDE = 4  # classes on either side of zero
+# Widths of a class, roundest first; neighbors differ by at most a third, so that one fits.
+_ROUND = (1, 5, 2, 2.5, 4, 3, 8, 6, 1.5, 1.2)
+_SLACK = 1e-9  # of a class: what floats may say too much
 
 
 @dataclass(frozen=True, slots=True)
 class Shades:
-    """The colors of all panels of a figure."""
+    """The classes of color of all panels of a figure."""
 
-    low: float
-    high: float
+    limits: tuple[float, ...]
+    """Limits of the classes, rising."""
     kind: Kind
+    colormap: str
     beyond: float
     """Share of the valid pixels that lie outside the limits."""
-    extend: Literal["neither", "min", "max", "both"]
+    extend: Extend
 
     @classmethod
-    def fit(cls, values: npt.NDArray[Any], kind: Kind) -> Self:
-        """Span the 2nd to 98th percentile, rounded outward; about zero when diverging."""
-        if kind not in _MAPS:
-            raise ValueError(f"kind={kind!r} names no colors; choose one of {', '.join(_MAPS)}")
+    def fit(cls, values: npt.NDArray[Any], kind: Kind, colormap: str | None = None) -> Self:
+        """Cut the 2nd to 98th percentile into classes; half of them below 0 when diverging.
+
+        Args:
+            values: all that is drawn; NaN does not count.
+            kind: 'sequential', or 'diverging' about zero.
+            colormap: name of a color map; that of an unknown quantity by default.
+        """
+        if kind not in _DEFAULTS:
+            known = ", ".join(_DEFAULTS)
+            raise ValueError(f"kind={kind!r} names no colors; choose one of {known}")
+        name = colormap or _DEFAULTS[kind]
         finite = values[np.isfinite(values)].astype(np.float64)
         if not finite.size:
-            return cls(-1.0 if kind == "diverging" else 0.0, 1.0, kind, 0.0, "neither")
-        low, high = _limits(finite, kind)
-        below, above = finite < low, finite > high
-        ends = {(True, True): "both", (True, False): "min", (False, True): "max"}
-        extend: Any = ends.get((bool(below.any()), bool(above.any())), "neither")
-        return cls(low, high, kind, float((below | above).mean()), extend)
+            finite = np.array([0.0, 1.0])
+        limits = _limits(finite, kind)
+        below, above = finite < limits[0], finite > limits[-1]
+        ends: dict[tuple[bool, bool], Extend] = {
+            (True, True): "both",
+            (True, False): "min",
+            (False, True): "max",
+        }
+        extend = ends.get((bool(below.any()), bool(above.any())), "neither")
+        return cls(limits, kind, name, float((below | above).mean()), extend)
+
+    @property
+    def low(self) -> float:
+        """Lower limit of the lowest class."""
+        return self.limits[0]
+
+    @property
+    def high(self) -> float:
+        """Upper limit of the highest class."""
+        return self.limits[-1]
 
     @property
     def colors(self) -> Colormap:
-        """The color map, with light grey for pixels that have no value."""
-        return colormaps[_MAPS[self.kind]].with_extremes(bad=INVALID)
+        """One color a class, with light grey for pixels that have no value."""
+        classes = colormaps[self.colormap].resampled(len(self.limits) - 1)
+        return classes.with_extremes(bad=INVALID)
+
+    @property
+    def norm(self) -> BoundaryNorm:
+        """What puts values into classes."""
+        return BoundaryNorm(self.limits, len(self.limits) - 1)
 
     @property
     def note(self) -> str:
@@ -60,15 +96,40 @@ class Shades:
         )
 
 
-def _limits(finite: npt.NDArray[np.float64], kind: Kind) -> tuple[float, float]:
-    low, high = np.percentile(finite, [_LOW, _HIGH])
+def _limits(finite: npt.NDArray[np.float64], kind: Kind) -> tuple[float, ...]:
+    low, high = (float(value) for value in np.percentile(finite, [_LOW, _HIGH]))
     if kind == "diverging":
         high = max(abs(low), abs(high))
         low = -high
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-30):  # one value: make room around it
         room = abs(high) * 0.1 or 1.0
         low, high = low - room, high + room
-    ticks = MaxNLocator(8, steps=[1, 2, 2.5, 5, 10], symmetric=kind == "diverging").tick_values(
-        low, high
-    )
-    return float(ticks[0]), float(ticks[-1])
+    if kind == "diverging":
+        least = high * (1 - _SLACK) / _PER_SIDE
+        width = min(width for width in _widths(high) if width >= least)
+        first, n = -_PER_SIDE, 2 * _PER_SIDE
+    else:
+        fitting = (width for width in _widths(high - low) if _fits(low, high, width))
+        width = next(fitting)
+        first, n = _first(low, width), _count(low, high, width)
+    return tuple(float(f"{(first + k) * width:.12g}") for k in range(n + 1))
+
+
+def _widths(span: float) -> list[float]:
+    """List widths of classes that may cut a span, roundest first."""
+    power = math.floor(math.log10(span))
+    return [digits * 10.0**e for digits, e in product(_ROUND, (power, power - 1, power - 2))]
+
+
+def _fits(low: float, high: float, width: float) -> bool:
+    return _FEWEST <= _count(low, high, width) <= _MOST
+
+
+def _first(low: float, width: float) -> int:
+    """Number of the class that holds the lowest value, counted from zero."""
+    return math.floor(low / width + _SLACK)
+
+
+def _count(low: float, high: float, width: float) -> int:
+    """Count the classes that hold all values."""
+    return math.ceil(high / width - _SLACK) - _first(low, width)

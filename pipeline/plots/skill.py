@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from pipeline.plots.style import (
     FAINT,
     INK,
+    add_legend,
     color_of,
     dashes_of,
     dress,
@@ -18,7 +19,7 @@ from pipeline.plots.style import (
     name_of,
     plain,
     say_nothing_to_draw,
-    start_figure,
+    start_pair,
 )
 
 _SKILL = "skill_"
@@ -46,21 +47,13 @@ def plot_skill(
             f"the table scores {sorted(set(table['method']))} but not {model!r} at any lead, "
             "so there is no skill to draw; name a method of the table"
         )
-    figure = start_figure(4.2, title)
-    errors, skills = figure.subplots(1, 2)
+    figure, errors, skills = start_pair(4.2, title)
     _draw_errors(errors, rows, model)
     _draw_skills(skills, rows[rows["method"] == model])
     for axes in (errors, skills):
         axes.set_xlabel(plain(f"lead [{step}s]"), fontsize=10, color=INK)
         axes.xaxis.set_major_locator(MaxNLocator(14, integer=True, steps=[1, 2, 3, 5, 10]))
-    figure.legend(
-        *errors.get_legend_handles_labels(),  # the baselines look the same on both sides
-        loc="outside lower center",
-        ncols=5,
-        fontsize=9,
-        frameon=False,
-        labelcolor=INK,
-    )
+    add_legend(figure, errors)  # the baselines look the same on both sides
     figure.set_label(f"{title}: RMSE and skill of {name_of(model)} against lead [{step}s].")
     return figure
 

@@ -8,14 +8,19 @@ from __future__ import annotations
 import io
 import re
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 INK, FAINT, INVALID = "#222222", "#6b6b6b", "#d9d9d9"
-WIDTH = 10.0  # of every figure [inch]
+_WIDE, _NARROW = 10.0, 4.8  # of every figure, on a page and on a phone [inch]
+_width: ContextVar[float] = ContextVar("width", default=_WIDE)
 
 # Okabe and Ito's palette, which color-blind readers can tell apart.
 _COLORS = {
@@ -33,15 +38,57 @@ _POWER = re.compile(r"\b([A-Za-z]+)(-\d+)\b|\b([a-z]+)(\d+)\b")
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
+@contextmanager
+def for_phones() -> Iterator[None]:
+    """Draw all figures of a block so narrow that a phone shows their letters."""
+    before = _width.set(_NARROW)
+    try:
+        yield
+    finally:
+        _width.reset(before)
+
+
+def figure_width() -> float:
+    """Width of the figures that are drawn now [inch]."""
+    return _width.get()
+
+
+def is_narrow() -> bool:
+    """Tell whether figures are drawn for phones."""
+    return figure_width() < _WIDE
+
+
+def start_pair(height: float, title: str) -> tuple[Figure, Axes, Axes]:
+    """Start a figure of two plots beside each other, on phones above each other."""
+    shape = (2, 1) if is_narrow() else (1, 2)
+    figure = start_figure(height * (1.5 if is_narrow() else 1.0), title)
+    first, second = np.ravel(figure.subplots(*shape))
+    return figure, first, second
+
+
+def add_legend(figure: Figure, axes: Axes) -> None:
+    """Name the lines of one plot below all: lines leave no corner free."""
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=3 if is_narrow() else 6,
+        fontsize=9,
+        frameon=False,
+        labelcolor=INK,
+    )
+
+
 def start_figure(height: float, title: str, *, fixed_aspect: bool = False) -> Figure:
     """Start a figure of the common width and ``height`` [inch] with its title.
 
     Maps cannot stretch: ``fixed_aspect`` moves them together instead of leaving white bands.
     """
     layout = ConstrainedLayoutEngine(compress=fixed_aspect, w_pad=0.06, h_pad=0.06)
-    figure = Figure(figsize=(WIDTH, height), layout=layout, facecolor="white")
+    figure = Figure(figsize=(figure_width(), height), layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
-    figure.suptitle(plain(textwrap.fill(title, 80)), fontsize=13, color=INK)
+    figure.suptitle(
+        plain(textwrap.fill(title, round(8 * figure_width()))), fontsize=13, color=INK
+    )
     return figure
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipeline.plots.panels import pick_panels
+from pipeline.rollout.products import LOWER, UPPER
 from pipeline.streams.parts import read_map, read_parts
 from pipeline.streams.read import Source
 from stores.forecast import Forecast
@@ -21,9 +21,13 @@ from stores.windows import Window
 _SCREEN_PX = 800  # longer sides are thinned while reading
 _SIDE = 512  # of a window: a chunk of what was ingested and of a climatology
 _MOST_MAPS = 12  # more panels than that would show nothing
+_PAST = 24  # frames before the forecast: two years of months show what is usual
 _LINES = ("forecast", "climatology", "truth")
+_ENDS = {"lower": LOWER, "upper": UPPER}
 
 Frames = npt.NDArray[np.float32]
+Lines = dict[str, Frames]
+"""Frames of one window and time by the name of their line (y, x)."""
 Number = TypeVar("Number", bound=np.generic)
 
 
@@ -39,8 +43,10 @@ class Drawn:
     """Forecast minus training climatology (map, y, x)."""
     truth: Frames
     """What came in since (map, y, x); NaN where the truth is not known yet."""
+    width: Frames | None
+    """Upper minus lower end of the interval (map, y, x); None without intervals."""
     means: pd.DataFrame
-    """Domain means by valid time: forecast, climatology, truth."""
+    """Domain means of the last frames and all leads: forecast, climatology, truth and ends."""
     every: int
     """Maps hold every n-th pixel, the middle one of what it stands for."""
     parts: npt.NDArray[np.int64] | None = None
@@ -90,25 +96,33 @@ class Thinning:
 
 @dataclass(slots=True)
 class _Means:
-    """Domain means as sums that are added window by window (lead, line)."""
+    """Domain means as sums that are added window by window (time, line)."""
 
+    times: Times
+    lines: tuple[str, ...]
     total: npt.NDArray[np.float64]
     n: npt.NDArray[np.int64]
 
-    def add(self, index: int, frames: Sequence[Frames]) -> None:
-        """Add the pixels of a window that the first of some frames (y, x) holds."""
-        inside = np.isfinite(frames[0])
-        for line, frame in enumerate(frames):
-            known = frame[inside & np.isfinite(frame)]
+    @classmethod
+    def zero(cls, times: Times, lines: tuple[str, ...]) -> Self:
+        """Start with nothing added."""
+        shape = len(times), len(lines)
+        return cls(times, lines, np.zeros(shape), np.zeros(shape, dtype=np.int64))
+
+    def add(self, index: int, inside: npt.NDArray[np.bool_], frames: Lines) -> None:
+        """Add the pixels of one window of the domain (y, x) at one time."""
+        for name, frame in frames.items():
+            known, line = frame[inside & np.isfinite(frame)], self.lines.index(name)
             self.total[index, line] += known.sum(dtype=np.float64)
             self.n[index, line] += known.size
 
-    def table(self, times: Times) -> pd.DataFrame:
-        """Give one row a time; what no time knows is left out."""
+    def table(self) -> pd.DataFrame:
+        """Give one row a time and one column a line; lines without a value are left out."""
         mean = np.divide(
             self.total, self.n, where=self.n > 0, out=np.full_like(self.total, np.nan)
         )
-        return pd.DataFrame(mean, times, list(_LINES)).dropna(axis=1, how="all")
+        table = pd.DataFrame(mean, self.times, list(self.lines))
+        return table.dropna(axis=1, how="all")
 
 
 def draw_issue(forecast: Forecast, source: Source) -> Drawn:
@@ -117,38 +131,74 @@ def draw_issue(forecast: Forecast, source: Source) -> Drawn:
     Memory follows the screen and one window, whatever the size of the raster.
     """
     n_leads, thinning = len(forecast.times), Thinning.of(forecast.shape)
-    leads = _pick_leads(n_leads)
-    held = set(source.open().times_of(source.stack.target.variable).tolist())
-    means = _Means(*(np.zeros((n_leads, len(_LINES)), kind) for kind in ("f8", "i8")))
-    maps = np.empty((len(_LINES), len(leads), *thinning.thin_shape), dtype=np.float32)
+    leads, past = _pick_leads(n_leads), _past_times(forecast, source)
+    bounds = _bounds(forecast, source)
+    means = _Means.zero(np.concatenate([past, forecast.times]), (*_LINES, *bounds))
+    maps = np.empty((4 if bounds else 3, len(leads), *thinning.thin_shape), dtype=np.float32)
     for window in Window.whole(forecast.shape).blocks(_SIDE, _SIDE):
-        frames = _read_leads(forecast, source, window, held)
-        for index, (frame, usual, truth) in enumerate(frames):
-            means.add(index, (frame, usual, truth))
+        inside = forecast.read_domain(window)
+        for index, observed in enumerate(_read_past(source, window, past)):
+            means.add(index, inside, observed)
+        for index, frames in enumerate(_read_leads(forecast, source, window)):
+            means.add(len(past) + index, inside, frames)
             if index + 1 in leads:
                 place = leads.index(index + 1)
-                for layer, values in enumerate((frame, frame - usual, truth)):
+                for layer, values in enumerate(_layers(frames)):
                     thinning.keep(values, window, maps[layer, place])
     return Drawn(
         leads=leads,
         forecast=maps[0],
         departure=maps[1],
         truth=maps[2],
-        means=means.table(forecast.times),
+        width=maps[3] if bounds else None,
+        means=means.table(),
         every=thinning.every,
         **_draw_parts(source, thinning),
     )
 
 
-def _read_leads(
-    forecast: Forecast, source: Source, window: Window, held: Container[datetime]
-) -> Iterator[tuple[Frames, Frames, Frames]]:
-    """Read forecast, climatology and truth of every lead (y, x); truth not held is NaN."""
+def _past_times(forecast: Forecast, source: Source) -> Times:
+    """List the last frames that were observed before a forecast."""
+    times = source.open().times_of(source.stack.target.variable)
+    known = (times <= forecast.init) & (times < forecast.times[0])  # a first lead may be 0
+    past: Times = times[known][-_PAST:]
+    return past
+
+
+def _bounds(forecast: Forecast, source: Source) -> dict[str, str]:
+    """Name the variables of both ends of the interval, where there is one."""
+    names = {line: f"{source.stack.target.variable}{end}" for line, end in _ENDS.items()}
+    return names if set(names.values()) <= set(forecast.variables) else {}
+
+
+def _read_past(source: Source, window: Window, times: Times) -> Iterator[Lines]:
+    """Read climatology and truth of every frame (y, x)."""
+    for usual, truth in zip(
+        source.climatology(window, times), source.truth(window, times), strict=True
+    ):
+        yield {"climatology": usual, "truth": truth}
+
+
+def _read_leads(forecast: Forecast, source: Source, window: Window) -> Iterator[Lines]:
+    """Read what is drawn of every lead (y, x); a truth that is not known is NaN."""
+    target, bounds = source.stack.target.variable, _bounds(forecast, source)
+    held = set(source.open().times_of(target).tolist())
     for lead, time in enumerate(forecast.times, start=1):
-        at, frame = np.array([time]), forecast.read(source.stack.target.variable, lead, window)
+        at, frame = np.array([time]), forecast.read(target, lead, window)
         is_held = time.item() in held
         truth = source.truth(window, at)[0] if is_held else np.full_like(frame, np.nan)
-        yield frame, source.climatology(window, at)[0], truth
+        ends = {line: forecast.read(name, lead, window) for line, name in bounds.items()}
+        usual = source.climatology(window, at)[0]
+        yield {"forecast": frame, "climatology": usual, "truth": truth, **ends}
+
+
+def _layers(frames: Lines) -> Iterator[Frames]:
+    """Give what has maps of its own: forecast, departure, truth and the interval's width."""
+    yield frames["forecast"]
+    yield frames["forecast"] - frames["climatology"]
+    yield frames["truth"]
+    if "upper" in frames:
+        yield frames["upper"] - frames["lower"]
 
 
 def _draw_parts(source: Source, thinning: Thinning) -> dict[str, Any]:

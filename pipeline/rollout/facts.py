@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Self
 
 from pipeline.metrics import name_leads
+from pipeline.plots import show_units
 from pipeline.recipes import SplitRecipe
 from pipeline.rollout.products import LOWER
 from pipeline.rollout.publishing import show_bundle
 from stores.forecast import Forecast
+from stores.issue import COGS, FORECAST, ITEM
 from stores.times import Step
 
 
@@ -48,7 +51,7 @@ class Model:
         """Say what the model is, and what it learned from."""
         levels = self.description["network"].get("quantiles", ())
         facts = {
-            "Units": self.units,
+            "Units": show_units(self.units),
             "History": f"{self.description['reading']['history']} frames",
             "Transform": ", ".join(self.transform),
             "Trained on": self.split.label("train", self.step),
@@ -66,12 +69,31 @@ def list_facts(forecast: Forecast, model: Model) -> dict[str, str]:
         "Last observed": label(forecast.init),
         "Leads": f"{len(forecast.times)}, one {forecast.step} each",
         "Grid": f"{height} x {width} px",
-        **_bundle_facts(forecast),
         **model.facts(),
+        **_rollout_facts(forecast, model),
+        **_bundle_facts(forecast),
         "Cube version": str(attributes["cube_version"]),
         "Recipe": str(attributes["recipe"])[:12],
-        **_rollout_facts(forecast, model),
     }
+
+
+def write_byline(forecast: Forecast) -> str:
+    """Say when the forecast was made, by what and whom, and what may be done with it."""
+    said = forecast.group.attrs
+    made = str(said.get("date_created", datetime.now(UTC).isoformat(timespec="minutes")))
+    parts = [f"Made {made[:16].replace('T', ' ')} UTC", str(said["source"])]
+    parts += [str(said[name]) for name in ("institution", "creator_name") if said.get(name)]
+    if said.get("license"):
+        parts.append(f"Licence: {said['license']}")
+    return " \N{MIDDLE DOT} ".join(parts)
+
+
+def list_links(forecast: Forecast) -> dict[str, str]:
+    """Say where the data of an issue lie, relative to its page."""
+    links = {"Zarr": f"{FORECAST}/", "GeoTIFFs": f"{COGS}/", "STAC item": ITEM}
+    if not (forecast.path.parent / COGS).is_dir():
+        del links["GeoTIFFs"]
+    return links
 
 
 def _bundle_facts(forecast: Forecast) -> dict[str, str]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pipeline.judgment import list_cautions, score_overview, verdict
 from pipeline.metrics.intervals import Coverage
 from pipeline.plots import (
     Extent,
+    Quantity,
     plot_curves,
     plot_errors,
     plot_intervals,
@@ -19,11 +22,12 @@ from pipeline.plots import (
     plot_series,
     plot_skill,
 )
-from pipeline.report import Report, Section, score_overview, shortfalls, verdict
+from pipeline.report import Report, Section
 from pipeline.rollout.drawn import Drawn
 from pipeline.rollout.evaluate import Evaluation
-from pipeline.rollout.facts import Model, list_facts
+from pipeline.rollout.facts import Model, list_facts, list_links, write_byline
 from pipeline.rollout.hindcast import MODEL
+from pipeline.rollout.products import LOWER
 from pipeline.streams.parts import describe_parts
 from stores.forecast import Forecast
 
@@ -59,6 +63,8 @@ def build_report(
         facts=list_facts(forecast, model),
         verdict=verdict(evaluation.table) if evaluation else "",
         warnings=_warnings(forecast, evaluation, unlike),
+        byline=write_byline(forecast),
+        links=list_links(forecast),
         sections=[
             *_map_sections(forecast, drawn, model),
             *_skill_sections(evaluation, step),
@@ -66,7 +72,7 @@ def build_report(
             Section(
                 "How the model learned",
                 "Loss in normalized units, per epoch. Weights are those of the marked epoch.",
-                figure=plot_curves(curves, kept=description["training"]["best_epoch"]),
+                plot=partial(plot_curves, curves, kept=description["training"]["best_epoch"]),
             ),
             *_part_sections(forecast, drawn, model),
         ],
@@ -84,7 +90,8 @@ def _warnings(
             f"This model has not been scored as it was used here{others}, so nobody knows how "
             "good the forecast is; run: cubecast evaluate RECIPE, with the same settings",
         ]
-    warnings = [*late, *evaluation.alarms, *shortfalls(evaluation.table)]
+    warnings = [*late, *evaluation.alarms]
+    warnings += list_cautions(evaluation.table, evaluation.chances)
     version = str(forecast.group.attrs["cube_version"])
     if evaluation.cube_version != version:
         warnings.append(
@@ -96,26 +103,72 @@ def _warnings(
 
 
 def _map_sections(forecast: Forecast, drawn: Drawn, model: Model) -> list[Section]:
-    look: dict[str, Any] = {"extent": Extent.of(forecast.grid), "units": model.units}
+    name = str(forecast.attributes_of(model.target).get("standard_name", ""))
+    quantity = Quantity.of(model.units, name)
+    look: dict[str, Any] = {"extent": Extent.of(forecast.grid), "quantity": quantity}
     labels = [forecast.label(lead) for lead in drawn.leads]
-    forecasts = plot_maps(drawn.forecast, labels, title=f"Forecast {model.name}", **look)
-    departures = plot_maps(
-        drawn.departure, labels, title="Forecast minus climatology", kind="diverging", **look
+    forecasts = partial(
+        plot_maps, drawn.forecast, labels, title=f"Forecast {model.name}", **look
     )
-    means = plot_series(
-        drawn.means,
-        units=look["units"],
-        title=f"Domain mean of {model.name}",
-        init_time=forecast.init,
+    departures = partial(
+        plot_maps,
+        drawn.departure,
+        labels,
+        title="Forecast minus climatology",
+        role="departure",
+        **look,
     )
     usual = "Forecast minus the training climatology, which has the trend where there is one."
-    whole = "Mean of all pixels of the domain that have a value at each valid time."
     return [
         Section("Forecast", _say_what_is_drawn(forecast, drawn), forecasts),
         Section("Departure from the usual", usual, departures),
-        Section("Mean over the domain", whole, means),
+        *_width_sections(forecast, drawn, model, look),
+        _mean_section(forecast, drawn, model),
         *_error_sections(drawn, labels, look),
     ]
+
+
+def _width_sections(
+    forecast: Forecast, drawn: Drawn, model: Model, look: dict[str, Any]
+) -> list[Section]:
+    """Show where the forecast is sure, if it has intervals."""
+    if drawn.width is None:
+        return []
+    level = _level_of(forecast, model)
+    labels = [forecast.label(lead) for lead in drawn.leads]
+    plot = partial(
+        plot_maps,
+        drawn.width,
+        labels,
+        title=f"Width of the {level} interval",
+        role="width",
+        **look,
+    )
+    text = f"Upper minus lower end of the {level} interval: the wider, the less is known."
+    return [Section("Where it is sure", text, plot)]
+
+
+def _mean_section(forecast: Forecast, drawn: Drawn, model: Model) -> Section:
+    plot = partial(
+        plot_series,
+        drawn.means,
+        units=model.units,
+        title=f"Domain mean of {model.name}",
+        init_time=forecast.init,
+    )
+    text = "Mean of all pixels of the domain that have a value at each valid time."
+    if drawn.width is not None:
+        text += (
+            " The band spans the means of the lower and upper ends of each pixel's "
+            f"{_level_of(forecast, model)} interval; the mean itself is surer than that, as "
+            "errors of pixels partly cancel."
+        )
+    return Section("Mean over the domain", text, plot)
+
+
+def _level_of(forecast: Forecast, model: Model) -> str:
+    """Say which share of truths the intervals promise to hold."""
+    return f"{forecast.attributes_of(f'{model.target}{LOWER}')['coverage']:.0%}"
 
 
 def _say_what_is_drawn(forecast: Forecast, drawn: Drawn) -> str:
@@ -129,7 +182,8 @@ def _error_sections(drawn: Drawn, labels: list[str], look: dict[str, Any]) -> li
     known = [lead for lead, truth in enumerate(drawn.truth) if np.isfinite(truth).any()]
     if not known:
         return []
-    figure = plot_errors(
+    plot = partial(
+        plot_errors,
         drawn.forecast[known],
         drawn.truth[known],
         [labels[lead] for lead in known],
@@ -137,7 +191,7 @@ def _error_sections(drawn: Drawn, labels: list[str], look: dict[str, Any]) -> li
         **look,
     )
     text = "The leads whose truth has come in since."
-    return [Section("Errors of this forecast", text, figure)]
+    return [Section("Errors of this forecast", text, plot)]
 
 
 def _skill_sections(evaluation: Evaluation | None, step: str) -> list[Section]:
@@ -154,7 +208,7 @@ def _skill_sections(evaluation: Evaluation | None, step: str) -> list[Section]:
         Section(
             "Skill",
             text,
-            figure=plot_skill(evaluation.table, model=MODEL, step=step),
+            plot=partial(plot_skill, evaluation.table, model=MODEL, step=step),
             table=score_overview(evaluation.table),
         )
     ]
@@ -170,8 +224,8 @@ def _part_sections(forecast: Forecast, drawn: Drawn, model: Model) -> list[Secti
         f"Split {model.split.words(model.step)}. Neither weights nor statistics know a value "
         "from outside of the training area; there, the climatology is the mean over that area."
     )
-    figure = plot_parts(drawn.parts, labels, extent=extent)
-    return [Section("Where it learned", text, figure=figure)]
+    plot = partial(plot_parts, drawn.parts, labels, extent=extent)
+    return [Section("Where it learned", text, plot=plot)]
 
 
 def _chance_sections(evaluation: Evaluation | None, step: str) -> list[Section]:
@@ -179,11 +233,11 @@ def _chance_sections(evaluation: Evaluation | None, step: str) -> list[Section]:
         return []
     chances = evaluation.chances
     units = str(chances["units"].iloc[0])
-    parts, figure = [], None
+    parts, plot = [], None
     if "coverage" in chances:
         level = float(chances["level"].iloc[0])
-        figure = plot_intervals(
-            {MODEL: _coverage(chances)}, level=level, units=units, step=step
+        plot = partial(
+            plot_intervals, {MODEL: _coverage(chances)}, level=level, units=units, step=step
         )
         parts.append(
             f"Intervals were made to hold {level:.0%} of the truths of {evaluation.margins}; "
@@ -202,7 +256,7 @@ def _chance_sections(evaluation: Evaluation | None, step: str) -> list[Section]:
             "quantile, which should be its own."
         )
     table = chances.drop(columns="units")
-    return [Section("How sure it is", "\n\n".join(parts), figure=figure, table=table)]
+    return [Section("How sure it is", "\n\n".join(parts), plot=plot, table=table)]
 
 
 def _coverage(chances: pd.DataFrame) -> Coverage:

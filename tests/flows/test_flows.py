@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -96,6 +97,10 @@ def test_the_report_says_whether_the_model_was_scored(store: Path) -> None:
     scored = Path(forecast.fn(recipe_of(store), init="2007-01")) / "report.html"
     assert "has not been scored" not in scored.read_text()
     assert "Skill" in scored.read_text()
+    links = re.findall(r'<a href="([^#"]*)"', scored.read_text())
+    assert links == ["forecast.zarr/", "cog/", "item.json"]
+    assert all((scored.parent / link).exists() for link in links)
+    assert re.search(r"Made \d{4}-\d{2}-\d{2} \d{2}:\d{2} UTC", scored.read_text())
 
 
 def test_importances_are_kept_beside_the_scores_and_say_what_could_be_dropped(

@@ -64,7 +64,7 @@ def test_what_a_page_says_of_the_model_is_in_its_bundle(store: Path) -> None:
     page = page_of(forecast.fn(recipe_of(store), edited, init=INIT, bundle=bundle))
     assert "Trained on 2000-01 to 2004-12" in page
     assert "Transform log1p, zscore" in page
-    assert "Units mm month-1" in page
+    assert "Units mm month⁻¹" in page
     assert "History 3 frames" in page
 
 

@@ -1,22 +1,16 @@
+import base64
 import re
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.metrics import ErrorSums, score_table
-from pipeline.plots import Extent, plot_maps
-from pipeline.report import (
-    Report,
-    Section,
-    render_report,
-    score_overview,
-    shortfalls,
-    verdict,
-    write_report,
-)
+from pipeline.plots import Extent, Quantity, plot_maps
+from pipeline.report import Report, Section, render_report, write_report
 
 HOSTILE = "<script src='https://evil.example/x.js'>alert(1)</script> & \"quotes\" {{ 7 * 7 }}"
 
@@ -42,10 +36,12 @@ class Reader(HTMLParser):
 def make_report(title: str = "Rainfall", **changes: object) -> Report:
     maps = np.random.default_rng(0).random((2, 7, 11))
     extent = Extent(105, 116, -9, -5, geographic=True)
-    figure = plot_maps(maps, ["1", "2"], extent=extent, units="mm", title=title)
+    plot = partial(
+        plot_maps, maps, ["1", "2"], extent=extent, quantity=Quantity.of("mm"), title=title
+    )
     table = pd.DataFrame({"method": ["a", "b"], "rmse": [1.234, np.nan], "n": [12345, 6]})
     sections = [
-        Section("Maps", "First.\n\nSecond.", figure),
+        Section("Maps", "First.\n\nSecond.", plot),
         Section("Scores", "", None, table),
         Section(title, title),
     ]
@@ -57,10 +53,44 @@ def test_a_report_contains_every_section_fact_figure_and_table() -> None:
     page = Reader(render_report(make_report(verdict="Good enough.", warnings=["Take care."])))
     for words in ("Rainfall", "Maps", "First.", "Second.", "Scores", "2017-12", "12\u202f345"):
         assert words in page.text
-    assert page.tags.count("section") == 3
+    assert page.tags.count("section") == 3 + 1  # facts are the last
     assert page.tags.count("img") == page.tags.count("table") == 1
-    assert page.text.index("Good enough.") < page.text.index("Take care.")
-    assert page.text.index("Take care.") < page.text.index("init time")
+
+
+def test_a_page_shows_the_map_first_then_what_to_know_and_hashes_last() -> None:
+    said: dict[str, Any] = {
+        "verdict": "Good enough.",
+        "warnings": ["Take care."],
+        "byline": "Made today",
+    }
+    text = Reader(render_report(make_report(**said))).text
+    order = ["Made today", "1 thing to know", "First.", "Good enough.", "Take care."]
+    places = [text.index(words) for words in [*order, "Scores", "init time"]]
+    assert places == sorted(places)
+
+
+def test_a_page_links_to_the_data_beside_it() -> None:
+    page = Reader(render_report(make_report(links={"Zarr": "forecast.zarr/", "Maps": "cog/"})))
+    links = [value for tag, name, value in page.attributes if (tag, name) == ("a", "href")]
+    assert links[:2] == ["forecast.zarr/", "cog/"]
+
+
+def test_phones_are_given_pictures_of_their_own_width() -> None:
+    raw = render_report(make_report())
+    widths = [
+        int.from_bytes(base64.b64decode(picture)[16:20])  # of PNG's header [px]
+        for picture in re.findall(r"base64,([^\"]+)\"", raw)
+    ]
+    narrow, wide = widths
+    assert narrow < 600 < wide
+    assert raw.index("(max-width: 40rem)") < raw.index("<img")
+
+
+def test_errors_of_one_unit_are_written_with_the_digits_that_tell_them_apart() -> None:
+    table = pd.DataFrame({"RMSE [mm]": [101.24, 230.0], "naive RMSE [mm]": [101.0, 390]})
+    raw = render_report(Report("t", "s", {}, [Section("x", "", None, table)]))
+    found = re.findall(r'<td class="number">(.*?)</td>', raw)
+    assert found == ["101.2", "101.0", "230.0", "390.0"]
 
 
 def test_a_report_refers_to_nothing_outside_itself() -> None:
@@ -130,66 +160,3 @@ def test_numbers_of_a_column_have_sensible_digits(
     table = pd.DataFrame({"x": values})
     raw = render_report(Report("t", "s", {}, [Section("x", "", None, table)]))
     assert re.findall(r'<td class="number">(.*?)</td>', raw) == shown
-
-
-def make_scores(model: list[float], **references: list[float]) -> pd.DataFrame:
-    truth = np.tile(np.arange(9.0).reshape(1, 3, 3), (len(model), 1, 1))
-    signs = np.where(np.arange(9).reshape(3, 3) % 2, 1.0, -1.0)
-    sums = {
-        name: ErrorSums.of(truth + np.array(errors)[:, None, None] * signs, truth)
-        for name, errors in {"convlstm": model, **references}.items()
-    }
-    return score_table(sums, units="mm month-1")
-
-
-def test_the_verdict_says_plainly_when_a_baseline_is_better() -> None:
-    table = make_scores([3, 3], persistence=[6, 6], climatology=[2, 2])
-    assert verdict(table) == (
-        "Over all leads together the forecast (RMSE 3 mm month⁻¹) is worse than climatology "
-        "(RMSE 2, skill -1.25), better than persistence (RMSE 6, skill 0.75); "
-        "climatology alone would have served better."
-    )
-
-
-def test_the_verdict_names_leads_that_are_worse_though_all_together_are_better() -> None:
-    table = make_scores([1, 3], persistence=[6, 2], climatology=[4, 4])
-    assert verdict(table).endswith("; yet it is worse than persistence at lead 2.")
-    assert shortfalls(table) == [
-        "The forecast is worse than persistence at lead 2: its skill is -1.25 at lead 2, and "
-        "0.75 over all leads together."
-    ]
-
-
-def test_the_verdict_of_a_better_forecast_stays_sober() -> None:
-    table = make_scores([1, 1], persistence=[2, 2], climatology=[1, 1])
-    assert verdict(table) == (
-        "Over all leads together the forecast (RMSE 1 mm month⁻¹) is as good as climatology "
-        "(RMSE 1, skill 0.00), better than persistence (RMSE 2, skill 0.75)."
-    )
-    assert shortfalls(table) == []
-
-
-def test_the_verdict_claims_nothing_without_pixels_or_baselines() -> None:
-    assert verdict(make_scores([1])).startswith(
-        "No baseline was scored, so the forecast (RMSE 1"
-    )
-    empty = ErrorSums.zero(2)
-    table = score_table({"convlstm": empty, "climatology": empty}, units="mm")
-    assert verdict(table).startswith("No pixel has both a forecast and a truth")
-    assert shortfalls(table) == []
-
-
-def test_a_verdict_on_two_forecasts_at_once_is_refused() -> None:
-    table = make_scores([1], other=[2])
-    with pytest.raises(
-        ValueError, match=r"\['convlstm', 'other'\] are no references, so it is"
-    ):
-        verdict(table)
-
-
-def test_the_overview_has_one_row_a_lead_with_every_methods_error() -> None:
-    overview = score_overview(make_scores([1, 3], persistence=[2, 2]))
-    assert overview.index.tolist() == [1, 2, "all"]
-    assert overview["RMSE [mm month⁻¹]"].tolist() == pytest.approx([1, 3, np.sqrt(5)])
-    assert overview["RMSE of persistence [mm month⁻¹]"].tolist() == pytest.approx([2, 2, 2])
-    assert overview["skill against persistence"].tolist() == pytest.approx([0.75, -1.25, -0.25])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from pipeline.plots import plot_curves, plot_series, plot_skill, show_units, to_png
+from pipeline.plots import for_phones, plot_curves, plot_series, plot_skill, show_units, to_png
 
 
 def make_table(skill: float = 0.3) -> pd.DataFrame:
@@ -121,6 +121,29 @@ def test_series_are_drawn_over_dates_with_the_init_time() -> None:
     to_png(figure)
     assert labels_of(figure) == ["truth", "forecast", "init time"]
     assert figure.axes[0].get_ylabel() == "mean [K]"
+
+
+def test_an_interval_is_a_band_and_no_line() -> None:
+    series = make_series()
+    series["lower"], series["upper"] = series["forecast"] - 2, series["forecast"] + 3
+    figure = plot_series(series, units="K", title="Mean")
+    (band,) = figure.axes[0].collections
+    drawn = np.asarray(band.get_paths()[0].vertices)[:, 1]
+    assert (drawn.min(), drawn.max()) == (5.0, 15.0)
+    assert band.get_label() == "interval"
+    assert labels_of(figure) == ["truth", "forecast"]
+
+
+def test_plots_that_stand_beside_each_other_stand_above_each_other_on_phones() -> None:
+    wide = plot_skill(make_table(), model="model")
+    with for_phones():
+        narrow = plot_skill(make_table(), model="model")
+    for figure in (wide, narrow):
+        to_png(figure)
+    assert narrow.get_figwidth() < wide.get_figwidth() / 2
+    first, second = (axes.get_position() for axes in narrow.axes)
+    assert second.y1 < first.y0
+    assert wide.axes[1].get_position().x0 > wide.axes[0].get_position().x1
 
 
 def test_series_without_a_value_say_so() -> None:

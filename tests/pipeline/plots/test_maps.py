@@ -11,13 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from odc.geo.geobox import GeoBox
 
-from pipeline.plots import Extent, plot_errors, plot_maps, to_png
+from pipeline.plots import Extent, Quantity, for_phones, plot_errors, plot_maps, to_png
 from pipeline.plots.shades import Shades
 from stores.grid import read_grid
 
 Array = npt.NDArray[Any]
 RAINFALL = Path(__file__).parents[3] / "samples/chirps_java/rainfall"
 JAVA = Extent(105.0, 116.0, -9.0, -5.0, geographic=True)
+RAIN = Quantity.of("mm month-1")
 KOREA = Extent(700_000, 1_350_000, 1_450_000, 2_150_000, geographic=False)
 
 
@@ -42,7 +43,7 @@ def texts(figure: Figure) -> str:
 
 def draw(maps: Array, **changes: Any) -> Figure:
     labels = [f"map {k}" for k in range(len(maps))]
-    words: dict[str, Any] = {"extent": JAVA, "units": "mm month-1", "title": "Rainfall"}
+    words: dict[str, Any] = {"extent": JAVA, "quantity": RAIN, "title": "Rainfall"}
     return plot_maps(maps, labels, **(words | changes))
 
 
@@ -71,7 +72,7 @@ def test_one_wild_pixel_does_not_spoil_the_colors() -> None:
 
 def test_diverging_limits_are_symmetric_about_zero() -> None:
     maps = make_maps(2) - 20
-    low, high = drawn(draw(maps, kind="diverging"))[0].images[0].get_clim()
+    low, high = drawn(draw(maps, role="departure"))[0].images[0].get_clim()
     assert low == -high
     assert high > 100
 
@@ -83,12 +84,12 @@ def test_pixels_without_a_value_are_light_grey() -> None:
     np.testing.assert_allclose(rgba[0, 0], [0.85, 0.85, 0.85, 1], atol=0.01)
 
 
-@pytest.mark.parametrize("kind", ["sequential", "diverging"])
-def test_maps_that_are_all_nan_are_drawn_and_say_so(kind: str) -> None:
+@pytest.mark.parametrize("role", ["value", "departure", "error", "width"])
+def test_maps_that_are_all_nan_are_drawn_and_say_so(role: str) -> None:
     maps = make_maps(3)
     maps[1] = np.nan
-    assert texts(draw(maps, kind=kind)).count("no valid pixel") == 1
-    assert texts(draw(np.full_like(maps, np.nan), kind=kind)).count("no valid pixel") == 3
+    assert texts(draw(maps, role=role)).count("no valid pixel") == 1
+    assert texts(draw(np.full_like(maps, np.nan), role=role)).count("no valid pixel") == 3
 
 
 @pytest.mark.parametrize("value", [0.0, -7.5, 400.0, 1e-12])
@@ -140,7 +141,11 @@ def test_a_figure_describes_itself_for_those_who_cannot_see_it() -> None:
 
 def test_text_that_looks_like_a_formula_is_drawn_as_it_is() -> None:
     figure = plot_maps(
-        make_maps(1), ["$\\frac{"], extent=JAVA, units="$x_", title="$\\bad{ & <b> " * 12
+        make_maps(1),
+        ["$\\frac{"],
+        extent=JAVA,
+        quantity=Quantity.of("$x_"),
+        title="$\\bad{ & <b> " * 12,
     )
     to_png(figure)
 
@@ -155,12 +160,12 @@ def test_the_same_maps_give_the_same_bytes() -> None:
 def test_errors_are_drawn_beside_forecast_and_truth() -> None:
     truth, forecast = make_maps(6), make_maps(6) + 5
     labels = [f"lead {k}" for k in range(1, 7)]
-    words: dict[str, Any] = {"units": "mm", "title": "Errors"}
+    words: dict[str, Any] = {"quantity": Quantity.of("mm"), "title": "Errors"}
     for extent in (JAVA, Extent(0, 300_000, 0, 900_000, geographic=False)):
         figure = plot_errors(forecast, truth, labels, extent=extent, **words)
         panels = {axes.get_title(): axes for axes in drawn(figure)}
         assert len(panels) == 12
-        error: Any = panels["lead 6, forecast - truth"].images[0].get_array()
+        error: Any = panels["lead 6, error"].images[0].get_array()
         np.testing.assert_allclose(error.compressed(), 5, rtol=1e-4)
         limits = [
             panels[f"lead 1, {name}"].images[0].get_clim() for name in ("forecast", "truth")
@@ -169,11 +174,24 @@ def test_errors_are_drawn_beside_forecast_and_truth() -> None:
         assert "4 of 6 maps shown." in texts(figure)
 
 
+def test_maps_of_a_phone_stand_in_two_columns_above_their_color_bar() -> None:
+    with for_phones():
+        narrow = draw(make_maps(6))
+        errors = plot_errors(
+            make_maps(6), make_maps(6), list("abcdef"), extent=JAVA, quantity=RAIN, title="t"
+        )
+    to_png(narrow)
+    assert len({round(axes.get_position().x0, 2) for axes in drawn(narrow)}) == 2
+    (bar,) = (axes for axes in narrow.axes if axes.get_label() == "<colorbar>")
+    assert all(bar.get_position().y1 < axes.get_position().y0 for axes in drawn(narrow))
+    assert [axes.get_title() for axes in drawn(errors)][-2:] == ["a, error", "f, error"]
+
+
 def test_maps_without_a_label_each_are_refused() -> None:
     with pytest.raises(ValueError, match=r"shape \(2, 11, 29\) and 1 labels, so .*; give maps"):
-        plot_maps(make_maps(2), ["one"], extent=JAVA, units="mm", title="")
+        plot_maps(make_maps(2), ["one"], extent=JAVA, quantity=RAIN, title="")
     with pytest.raises(ValueError, match="give maps"):
-        plot_maps(make_maps(1)[0], ["one"] * 11, extent=JAVA, units="mm", title="")
+        plot_maps(make_maps(1)[0], ["one"] * 11, extent=JAVA, quantity=RAIN, title="")
 
 
 def test_unknown_colors_and_empty_places_are_refused() -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.metrics.calibration import Calibration
 from pipeline.rollout import drawn
 from pipeline.rollout.drawn import Thinning, draw_issue
 from pipeline.rollout.forecaster import forecaster_of
@@ -48,10 +49,41 @@ def test_a_page_read_in_windows_shows_what_whole_frames_hold(
     np.testing.assert_array_equal(found.forecast, values[:, 1::3, 1::3])
     np.testing.assert_array_equal(found.departure, (values - usual)[:, 1::3, 1::3])
     np.testing.assert_array_equal(found.truth, truth[:, 1::3, 1::3])
-    inside = np.isfinite(values[0])
+    inside, known = np.isfinite(values[0]), found.means.iloc[-LEADS:]
     for name, all_values in (("forecast", values), ("climatology", usual), ("truth", truth)):
         means = np.nanmean(all_values[:, inside], axis=1, dtype=np.float64)
-        np.testing.assert_allclose(found.means[name], means, rtol=1e-6)
+        np.testing.assert_allclose(known[name], means, rtol=1e-6)
+
+
+def test_means_begin_with_the_last_frames_before_the_forecast(
+    made: Made, tmp_path: Path
+) -> None:
+    rolled = forecast(made, tmp_path, 32)
+    source = forecaster_of(ask(made, init=INIT)).source
+    means, whole = draw_issue(rolled, source).means, Window.whole(rolled.shape)
+    past = np.arange("2004-07", "2006-07", dtype="datetime64[M]").astype("datetime64[s]")
+    np.testing.assert_array_equal(means.index[:-LEADS].to_numpy(), past)
+    inside = rolled.read_domain()
+    truth = np.nanmean(source.truth(whole, past)[:, inside], axis=1)
+    np.testing.assert_allclose(means["truth"].iloc[:24], truth, rtol=1e-6)
+    assert means["forecast"].iloc[:24].isna().all()
+    assert means["climatology"].notna().all()
+
+
+def test_intervals_are_drawn_as_widths_and_as_a_band_of_their_mean_ends(
+    made: Made, tmp_path: Path
+) -> None:
+    margins = Calibration(0.8, (0.5,) * LEADS, (100,) * LEADS, "validation", ())
+    request = ask(made, init=INIT, calibration=margins)
+    rolled = forecast(made, tmp_path, 32, request=request)
+    found = draw_issue(rolled, forecaster_of(request).source)
+    lower, upper = (frames(rolled, f"rain_{end}") for end in ("lower", "upper"))
+    assert found.width is not None
+    np.testing.assert_array_equal(found.width, upper - lower)
+    assert np.nanmin(found.width) > 0
+    for end, values in (("lower", lower), ("upper", upper)):
+        means = np.nanmean(values, axis=(1, 2), dtype=np.float64)
+        np.testing.assert_allclose(found.means[end].iloc[-LEADS:], means, rtol=1e-6)
 
 
 def test_a_long_forecast_keeps_as_many_maps_as_a_figure_has_panels(
@@ -62,5 +94,5 @@ def test_a_long_forecast_keeps_as_many_maps_as_a_figure_has_panels(
     found = draw_issue(rolled, forecaster_of(ask(made, init=INIT)).source)
     assert found.leads == (1, LEADS)
     assert len(found.forecast) == len(found.truth) == 2
-    assert len(found.means) == LEADS
+    assert len(found.means) == 24 + LEADS
     np.testing.assert_array_equal(found.forecast[1], rolled.read("rain", LEADS))

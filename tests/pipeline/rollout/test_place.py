@@ -142,6 +142,6 @@ def test_a_bundle_and_a_report_show_the_parts(made: Made, tmp_path: Path) -> Non
     drawn = draw_issue(rolled, forecaster_of(ask(made)).source)
     (section,) = _part_sections(rolled, drawn, Model.of(made.bundle.description))
     assert "by place" in section.text
-    assert section.figure is not None
-    label = str(section.figure.get_label())
+    assert section.plot is not None
+    label = str(section.plot().get_label())
     assert all(f"{part}: " in label for part in ("train", "validation", "test", "free"))
