@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from flows.asked import cube_of, grid_of
-from flows.console import console, show_sheet, show_table
-from flows.resolve import open_recipe
+from flows.console import console, show_sheet, show_table, warn
+from flows.resolve import open_writable
 from flows.runtime import describe, own_threads
-from flows.steps.cube import build_sources, check_archive, ingest_memory
+from flows.steps.cube import build_sources, check_archive, check_units, ingest_memory
 from flows.workers import worker_share
 from pipeline.budget import Workers
 from pipeline.models import ConvLSTM, count_parameters
@@ -24,8 +24,9 @@ from pipeline.streams.stack import outline_stack
 from pipeline.training.arithmetic import expect_arithmetic
 from pipeline.training.build import build_shape
 from pipeline.training.cost import plan_memory
-from pipeline.training.plan import plan_part
+from pipeline.training.plan import describe_cut, plan_part
 from pipeline.training.track import check_track
+from stores.counting import count
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.inventory import take_inventory
 from stores.times import Times, parse_end, parse_time
@@ -41,8 +42,9 @@ def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
         ArchiveError: names every problem of the archive.
         ValueError: the recipe asks for what cannot be, or for a package that is missing.
     """
-    asked = open_recipe(recipe, overrides, root)
+    asked = open_writable(recipe, overrides, root)
     check_track(asked.training.track)
+    check_units(asked)
     console.print(f"recipe {asked.name}: valid, fingerprint {asked.fingerprint()[:12]}")
     wanted = asked.archive
     found = take_inventory(
@@ -75,7 +77,7 @@ def verify(paths: Sequence[Path]) -> bool:
     for path in paths:
         findings = find_damage(path)
         is_sound &= not findings
-        said = f"{path}: {len(findings)} findings" if findings else f"{path}: sound"
+        said = f"{path}: {count(len(findings), 'finding')}" if findings else f"{path}: sound"
         console.print(said, style="red" if findings else "green", markup=False)
         for finding in findings:
             console.print(f"  {finding}", markup=False, highlight=False, soft_wrap=True)
@@ -83,9 +85,10 @@ def verify(paths: Sequence[Path]) -> bool:
 
 
 def _cube_rows(plan: IngestPlan) -> Rows:
+    frames = count(len(plan.frames), "frame")
     n_bytes = len(plan.frames) * plan.frame_bytes
     return _rows(
-        ("ingest", f"{len(plan.frames)} frames new, {plan.n_shards} shards to write"),
+        ("ingest", f"{frames} new, {count(plan.n_shards, 'shard')} to write"),
         ("ingest, bytes", f"{n_bytes / 1e6:.1f} MB before compression"),
         ("ingest, tasks", len(plan.frames)),
     )
@@ -94,6 +97,8 @@ def _cube_rows(plan: IngestPlan) -> Rows:
 def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     available = _availability(recipe, plan.dates)
     network = build_shape(recipe, len(_channels(recipe)))
+    if cut := describe_cut(recipe.training.patch_px, (plan.grid.height, plan.grid.width)):
+        warn(cut)
     rows = _rows(
         ("computing on", describe(recipe.compute)),
         ("training on", expect_arithmetic(recipe, own_threads(recipe.compute))),
@@ -106,12 +111,25 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
         else:  # what is scored may still be to come
             stretches = recipe.split.stretches(part, available.step)
             found = available.plan_inits(stretches, _span(recipe))
+            if not found.inits:
+                warn(_no_init(recipe, part, available))
         n_frames = len(recipe.split.frames(part, available.step))
-        counted = (f"{n_frames} frames, {len(found.inits)} inits", *found.notes)
+        counted = (count(n_frames, "frame"), count(len(found.inits), "init"), *found.notes)
         dates = recipe.split.label(part, available.step)
         rows += _rows((f"{part} part", f"{dates}: {', '.join(counted)}"))
     said = recipe.split.words(recipe.step)
     return rows + (_rows(("split", said)) if said else [])
+
+
+def _no_init(recipe: Recipe, part: str, available: Availability) -> str:
+    target, label = available.target, available.step.label
+    return (
+        f"the {part} part ({recipe.split.label(part, available.step)}) has no init of "
+        f"{_span(recipe).history} frames of history and {count(recipe.rollout.leads, 'lead')}, "
+        f"so nothing can be scored on it; {recipe.target.variable} has "
+        f"{count(len(target), 'frame')} from {label(target[0])} to {label(target[-1])}: "
+        "compare 'files' with the archive, or change the split"
+    )
 
 
 def init_rows(recipe: Recipe, dates: Mapping[str, Times]) -> list[tuple[str, str]]:
@@ -147,7 +165,10 @@ def _rollout_rows(recipe: Recipe, plan: IngestPlan, workers: Workers) -> Rows:
         ("forecast, members", recipe.rollout.members),
         *((f"forecast, {what}", value) for what, value in init_rows(recipe, plan.dates)),
         *((f"forecast, {what}", value) for what, value in tiles.rows()),
-        ("forecast, bytes", f"{n_bytes / 1e6:.1f} MB before compression, {leads} COGs"),
+        (
+            "forecast, bytes",
+            f"{n_bytes / 1e6:.1f} MB before compression, {count(leads, 'COG')}",
+        ),
     )
 
 

@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 
 _REFUSED, _INTERRUPTED = 1, 130
+_DEBUG = "--debug"
 
 _STAGES_KEPT = "what the steps before have finished"
 
@@ -36,7 +37,7 @@ _STAGES_KEPT = "what the steps before have finished"
 def main() -> None:
     """Run the command line; what is refused is a message, not a traceback."""
     try:
-        app()
+        app(_without_debug(sys.argv[1:]))
     except KeyboardInterrupt:
         errors.print("stopped")
         sys.exit(_INTERRUPTED)
@@ -60,7 +61,7 @@ def _options(
         typer.Option("--version", callback=_version, is_eager=True, help="Show it and leave."),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show tracebacks and what Prefect does.")
+        bool, typer.Option(_DEBUG, help="Show tracebacks and what Prefect does.")
     ] = False,
 ) -> None:
     """Take the options of every command."""
@@ -311,8 +312,13 @@ def _prepare(recipe: str, overrides: list[str] | None, root: Path | None) -> Non
     show_logs(debug=_debugs())
 
 
+def _without_debug(words: list[str]) -> list[str]:
+    """Leave out ``--debug``, which may stand before or behind the command."""
+    return [word for word in words if word != _DEBUG]
+
+
 def _debugs() -> bool:
-    return "--debug" in sys.argv
+    return _DEBUG in sys.argv[1:]
 
 
 def _text(path: Path | None) -> str | None:

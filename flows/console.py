@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -23,6 +25,11 @@ from rich.progress import (
 from rich.table import Table
 
 _LOG_WIDTH = 110  # where output goes to a file, whose width nobody knows
+_EVERY_S = 30.0  # between two lines on progress, where no bar can be drawn
+_WORD_WIDTH = 20  # longer words, such as paths, may be cut to fit
+_NUMBER = re.compile(r"[-+(]?\d[\d.,:eE+-]*\S{0,2}")
+
+log = logging.getLogger(__name__)
 
 console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
 errors = Console(stderr=True)
@@ -37,7 +44,7 @@ class Tell(Protocol):
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Tell]:
-    """Show a bar while the body works; without a terminal nothing is drawn."""
+    """Show a bar while the body works; without a terminal, log a line now and then."""
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -47,13 +54,31 @@ def progress_bar(title: str) -> Iterator[Tell]:
         TextColumn("{task.fields[note]}"),
     )
     drawn = console.is_terminal
-    with Progress(*columns, console=console, disable=not drawn, transient=True) as progress:
+    options: dict[str, Any] = {"console": console, "disable": not drawn, "transient": True}
+    # Warnings go where stderr goes, unless they would tear the bar.
+    with Progress(*columns, **options, redirect_stderr=errors.is_terminal) as progress:
         bar = progress.add_task(title, total=None, note="")
+        lines = _Lines(title)
 
         def tell(done: float, total: float, note: str = "") -> None:
             progress.update(bar, completed=done, total=total, note=note)
+            if not drawn:
+                lines.tell(done, total, note)
 
         yield tell
+
+
+class _Lines:
+    """Progress in lines, for logs; work that is done sooner says nothing."""
+
+    def __init__(self, title: str) -> None:
+        self._title, self._told = title, time.monotonic()
+
+    def tell(self, done: float, total: float, note: str) -> None:
+        now = time.monotonic()
+        if now - self._told >= _EVERY_S and done < total:
+            self._told = now
+            log.info("%s: %g of %g%s", self._title, done, total, f", {note}" if note else "")
 
 
 def say(text: str) -> None:
@@ -61,18 +86,57 @@ def say(text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def warn(text: str) -> None:
+    """Print what a person should look at, apart from the facts: on stderr."""
+    errors.print(
+        f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True
+    )
+
+
 def show_table(
     title: str, rows: Iterable[Mapping[str, Any]], *, columns: Sequence[str]
 ) -> None:
-    """Print a table; numbers stand right."""
-    table = Table(title=escape(title), title_justify="left", header_style="bold")
+    """Print a table; numbers stand right.
+
+    Where the terminal is too narrow, columns go on in further tables below, each with the first
+    column: a number is never broken.
+    """
     rows = list(rows)
-    for name in columns:
-        numeric = all(isinstance(row[name], int | float) for row in rows)
-        table.add_column(escape(name), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(_cell(row[name])) for name in columns))
-    console.print(table)
+    console.print(title, style="italic", markup=False, highlight=False, soft_wrap=True)
+    cells = {name: [_cell(row[name]) for row in rows] for name in columns}
+    widths = [max(map(_least_width, [name, *cells[name]])) for name in columns]
+    for group in _fit(widths, console.width):
+        table = Table(header_style="bold")
+        for name, width in ((columns[index], widths[index]) for index in group):
+            numeric = all(isinstance(row[name], int | float) for row in rows)
+            table.add_column(
+                escape(name),
+                justify="right" if numeric else "left",
+                overflow="fold",
+                min_width=width,
+            )
+        for row in zip(*(cells[columns[index]] for index in group), strict=True):
+            table.add_row(*map(escape, row))
+        console.print(table)
+
+
+def _fit(widths: Sequence[int], room: int) -> list[list[int]]:
+    """Deal columns to tables that fit into ``room``; each begins with the first column."""
+    groups, used = [[0]], widths[0] + 4  # a column has three characters around it, a table one
+    for index, width in enumerate(widths[1:], start=1):
+        if used + width + 3 > room and len(groups[-1]) > 1:
+            groups.append([0])
+            used = widths[0] + 4
+        groups[-1].append(index)
+        used += width + 3
+    return groups
+
+
+def _least_width(cell: str) -> int:
+    """Say how narrow a cell may become: no narrower than its longest number or short word."""
+    words = cell.split()
+    whole = (len(word) for word in words if _NUMBER.fullmatch(word))
+    return max([1, *whole, *(min(len(word), _WORD_WIDTH) for word in words)])
 
 
 def show_sheet(title: str, rows: Sequence[Mapping[str, Any]], *, key: str) -> None:
@@ -108,11 +172,13 @@ def _is_not_told_otherwise(record: logging.LogRecord) -> bool:
 
 
 class _Facts(logging.Handler):
-    """Print messages on the console that draws the bars, so that they do not tear them."""
+    """Print facts on the console that draws the bars, so that they do not tear them."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        style = "yellow" if record.levelno >= logging.WARNING else None
-        console.print(record.getMessage(), style=style, markup=False, highlight=False)
+        if record.levelno >= logging.WARNING:
+            warn(record.getMessage())
+        else:
+            console.print(record.getMessage(), markup=False, highlight=False)
 
 
 def _cell(value: Any) -> str:

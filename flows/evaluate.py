@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.asked import find_bundle, open_cube
 from flows.naming import run_name
-from flows.resolve import open_recipe
+from flows.resolve import open_writable
 from flows.runtime import spread_on
 from flows.steps import scores
 from pipeline.rollout.trained import check_split, date_as_trained
@@ -28,7 +28,7 @@ def evaluate(
     Returns:
         The table of scores.
     """
-    asked = open_recipe(recipe, overrides, root)
+    asked = open_writable(recipe, overrides, root)
     cube = open_cube(asked)
     model = find_bundle(asked, bundle)
     asked = date_as_trained(asked, model, cube)

@@ -10,7 +10,7 @@ from flows.asked import find_bundle, models_of, needs_ingest, open_cube
 from flows.evaluate import evaluate
 from flows.ingest import ingest
 from flows.naming import run_name
-from flows.resolve import open_recipe
+from flows.resolve import open_writable
 from flows.runtime import spread_on
 from flows.steps import issue
 from flows.steps.step import call
@@ -44,7 +44,7 @@ def forecast(  # noqa: PLR0913  one parameter an option
     Returns:
         The folder of the issue.
     """
-    asked = open_recipe(recipe, overrides, root)
+    asked = open_writable(recipe, overrides, root)
     check_layout(asked.root)
     if prepare:
         _prepare(asked, recipe, overrides, root)

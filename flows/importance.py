@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.asked import find_bundle, open_cube
 from flows.naming import run_name
-from flows.resolve import open_recipe
+from flows.resolve import open_writable
 from flows.runtime import spread_on
 from flows.steps import importance as steps
 from flows.steps.scores import LEARNING_PART
@@ -34,7 +34,7 @@ def importance(
     Returns:
         The table of importances.
     """
-    asked = open_recipe(recipe, overrides, root)
+    asked = open_writable(recipe, overrides, root)
     cube = open_cube(asked)
     model = find_bundle(asked, bundle)
     asked = date_as_trained(asked, model, cube)

@@ -7,7 +7,7 @@ import logging
 from prefect import flow
 
 from flows.naming import run_name
-from flows.resolve import open_recipe
+from flows.resolve import open_writable
 from flows.runtime import spread_on
 from flows.steps import cube
 from flows.workers import worker_share
@@ -25,7 +25,8 @@ def ingest(recipe: str, overrides: list[str] | None = None, root: str | None = N
     Returns:
         The version of the cube.
     """
-    asked = open_recipe(recipe, overrides, root)
+    asked = open_writable(recipe, overrides, root)
+    cube.check_units(asked)
     found = cube.take_inventory(asked)
     cube.check_archive(asked, found)
     with lease(asked.root, "cube", wait_s=_WAIT_S), spread_on(asked.compute) as spread:

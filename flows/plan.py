@@ -14,6 +14,7 @@ from flows.workers import worker_share
 from pipeline.budget import to_gb
 from pipeline.recipes import date_recipe
 from pipeline.rollout.plan import RolloutPlan, choose_plan, list_plans
+from stores.counting import count
 
 _SHOWN = 16
 
@@ -50,8 +51,8 @@ def plan(
     console.print(f"planned for {workers}", highlight=False)
     shown = sorted(fitting, key=lambda other: other.seconds)[:_SHOWN]
     show_table(
-        f"plans for {rollout.shape[0]} x {rollout.shape[1]} px, {rollout.leads} leads and "
-        f"{rollout.members} member{'s' if rollout.members > 1 else ''}",
+        f"plans for {rollout.shape[0]} x {rollout.shape[1]} px, {count(rollout.leads, 'lead')} "
+        f"and {count(rollout.members, 'member')}",
         [_row(other, is_chosen=index == 0) for index, other in enumerate(shown)],
         columns=list(_row(plans[0], is_chosen=False)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +17,37 @@ def open_recipe(recipe: str, overrides: Sequence[str] | None, root: str | None) 
     """Read the recipe that a name or a path means, with the caller's changes."""
     folder = None if root is None else Path(root)
     return load_recipe(find_recipe(recipe), overrides=overrides or [], root=folder)
+
+
+def open_writable(recipe: str, overrides: Sequence[str] | None, root: str | None) -> Recipe:
+    """Read a recipe for work that writes, which its root must allow.
+
+    Raises:
+        ValueError: the root is a file, or nobody may write there.
+    """
+    asked = open_recipe(recipe, overrides, root)
+    check_root(asked.root)
+    return asked
+
+
+def check_root(root: Path) -> None:
+    """Refuse a root that is no folder or that cannot be written; nothing is made.
+
+    Raises:
+        ValueError: says which folder stands in the way.
+    """
+    there = next(path for path in (root, *root.parents) if os.path.lexists(path))
+    way_out = "name another folder with --root or 'root' in the recipe"
+    if not there.is_dir():
+        raise ValueError(
+            f"root {root} cannot be a folder, because {there} is a file, so nothing could be "
+            f"written; {way_out}"
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"root {root} cannot be written, because you may not write into {there}, so all "
+            f"work would be lost; change its permissions, or {way_out}"
+        )
 
 
 def find_recipe(recipe: str) -> Path:

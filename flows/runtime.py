@@ -24,6 +24,7 @@ from pipeline.recipes import ComputeRecipe
 from pipeline.rollout.device import count_gpus
 from pipeline.spread import InPlace, Spread
 from pipeline.together import GPU
+from stores.counting import count
 
 log = logging.getLogger(__name__)
 
@@ -88,13 +89,14 @@ def _prepare(client: Client, plugin: WorkerPlugin) -> None:
 
 def describe(compute: ComputeRecipe) -> str:
     """Say in one line where the work runs; the thread count is part of what a number is."""
-    threads, here = n_threads(compute), f"this process ({own_threads(compute)} threads)"
+    threads = count(n_threads(compute), "thread")
+    here = f"this process ({count(own_threads(compute), 'thread')})"
     if compute.scheduler is not None:
-        return f"{here} and Dask scheduler {compute.scheduler} ({threads} threads a worker)"
+        return f"{here} and Dask scheduler {compute.scheduler} ({threads} a worker)"
     if compute.workers == 0:
         return here
-    each = f"{threads} threads, {worker_bytes(compute) / 1e9:.1f} GB"
-    return f"{here} and {compute.workers} local workers ({each} each)"
+    each = f"{threads}, {worker_bytes(compute) / 1e9:.1f} GB"
+    return f"{here} and {count(compute.workers, 'local worker')} ({each} each)"
 
 
 def n_threads(compute: ComputeRecipe) -> int:

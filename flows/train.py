@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.asked import Training, open_cube
 from flows.naming import run_name
-from flows.resolve import open_recipe
+from flows.resolve import open_writable
 from flows.runtime import spread_on
 from flows.steps import model, runs
 from flows.trainings import do_training, find_trained
@@ -16,6 +16,7 @@ from pipeline.recipes import Recipe, date_recipe
 from pipeline.training.compare import pick_best
 from pipeline.training.track import check_track
 from stores.bundle import Bundle, make_current
+from stores.counting import count
 from stores.lease import lease
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def train(recipe: str, overrides: list[str] | None = None, root: str | None = No
     Returns:
         The folder of the bundle.
     """
-    asked = open_recipe(recipe, overrides, root)
+    asked = open_writable(recipe, overrides, root)
     check_track(asked.training.track)
     cube = open_cube(asked)  # refuses before anything is written
     date_recipe(asked, cube.times_of(asked.target.variable)[-1])
@@ -43,7 +44,7 @@ def train(recipe: str, overrides: list[str] | None = None, root: str | None = No
         else:
             bundle = _train_several(Training(recipe, tuple(overrides or ()), root, ""))
     training = bundle.description["training"]
-    log.info("bundle %s: best of %d epochs", bundle.path, training["epochs"])
+    log.info("bundle %s: best of %s", bundle.path, count(training["epochs"], "epoch"))
     return str(bundle.path)
 
 

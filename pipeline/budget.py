@@ -16,6 +16,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 import psutil
 
+from stores.counting import count
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -87,8 +89,7 @@ class Workers:
     def __str__(self) -> str:
         each = f"{to_gb(self.n_bytes)} each" if self.n > 1 else to_gb(self.n_bytes)
         threads = f", {self.threads} threads" if self.threads > 1 else ""
-        plural = "workers" if self.n > 1 else "worker"
-        return f"{self.n} {plural} of {self.source}, {each}{threads}"
+        return f"{count(self.n, 'worker')} of {self.source}, {each}{threads}"
 
 
 _LEAST_TASK = 64 << 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fcntl
 import hashlib
 import json
@@ -21,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from stores import grid as grids
+from stores.counting import listed
 from stores.crash import crash_point
 from stores.errors import CorruptError, GridError
 from stores.files import read_json, sync_file, write_json, write_text
@@ -121,8 +123,11 @@ def open_bundle(path: Path) -> Bundle:
     """Open a bundle and prove that all its files are what they were.
 
     Raises:
+        ValueError: there is none of that name; says which there are.
         CorruptError: a file is missing or was altered; names it.
     """
+    if not path.exists():
+        raise ValueError(_absent(path))
     findings = check_bundle(path)
     if findings:
         raise CorruptError(_damaged(path, "; ".join(findings)))
@@ -236,6 +241,15 @@ def _pointer(models: Path, name: str) -> Path:
 
 def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _absent(path: Path) -> str:
+    known = sorted(folder.parent.name for folder in path.parent.glob(f"[!.]*/{BUNDLE}"))
+    near = difflib.get_close_matches(path.name, known, n=1)
+    advice = f"known are {listed(known)}" if known else "train first: cubecast train RECIPE"
+    if near:
+        advice = f"did you mean {near[0]!r}? {advice[0].upper()}{advice[1:]}"
+    return f"no bundle {path.name!r} in {path.parent}, so there is no model to use; {advice}"
 
 
 def _damaged(path: Path, what: str) -> str:

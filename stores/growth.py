@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from stores.counting import listed
 from stores.inputs import Inputs, VariableInputs
-from stores.problems import listed
 from stores.times import Step, Times, parse_time
 
 

@@ -25,6 +25,7 @@ import zarr
 from stores import grid as grids
 from stores.archive import SourceVariable
 from stores.arrays import array_of, commit_group, open_group
+from stores.counting import count, listed
 from stores.cube import COVERAGE_KEY, VERSION_KEY, chunk_file
 from stores.discovery import describe_coverage
 from stores.files import read_json, sync_file, write_json
@@ -33,7 +34,6 @@ from stores.ingest_frame import Job, blocks_of, copy_frame, naming
 from stores.ingest_plan import IngestPlan
 from stores.inputs import sweep_inputs, write_inputs
 from stores.ledger import Ledger
-from stores.problems import listed
 from stores.template import coverage_of, create_cube, grow_cube
 
 Values = npt.NDArray[np.float32]
@@ -144,7 +144,8 @@ def commit_cube(plan: IngestPlan, receipts: Iterable[FrameReceipt]) -> str:
         sync_file(plan.path.parent)
     shutil.rmtree(_pending(plan.path), ignore_errors=True)
     sweep_inputs(plan.path, plan.version)
-    log.info("cube %s has version %s: %d frames new", plan.path, plan.version, len(plan.frames))
+    new = count(len(plan.frames), "frame")
+    log.info("cube %s has version %s: %s new", plan.path, plan.version, new)
     return plan.version
 
 
@@ -211,7 +212,8 @@ def _sync_rest(plan: IngestPlan, work: Path) -> None:
 def _commit_attributes(plan: IngestPlan, work: Path) -> dict[str, Any]:
     before = open_group(work, mode="r+").attrs.get("history", "")
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    line = f"{now} cubecast ingested {len(plan.frames)} frames: version {plan.version}"
+    frames = count(len(plan.frames), "frame")
+    line = f"{now} cubecast ingested {frames}: version {plan.version}"
     coverage = describe_coverage(plan.step, plan.times) if len(plan.times) else {}
     return coverage | {
         "title": plan.title,

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stores.archive import FoundFile, SourceVariable
+from stores.counting import count, listed
 from stores.errors import ArchiveError
 from stores.geotiff import SUFFIXES
 from stores.grid import describe
-from stores.problems import Problem, find_problems, listed
+from stores.problems import Problem, find_problems
 from stores.series import Dates, ScannedFile, Series, date_files, scan_file
 from stores.times import Step, Time
 
@@ -46,8 +47,8 @@ class Inventory:
         refused = [p for p in self.problems() if not (p.is_gap and accept_gaps)]
         if refused:
             lines = "\n".join(f"  {problem}" for problem in refused)
-            count = f"{len(refused)} problem{'s' if len(refused) > 1 else ''}"
-            raise ArchiveError(f"archive {self.root} cannot be ingested, {count}:\n{lines}")
+            said = count(len(refused), "problem")
+            raise ArchiveError(f"archive {self.root} cannot be ingested, {said}:\n{lines}")
 
     def rows(self) -> list[dict[str, str]]:
         """Give one line per variable for a printed table."""

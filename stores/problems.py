@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from odc.geo.geobox import GeoBox
 
+from stores.counting import listed
 from stores.grid import crs_of
 from stores.series import ScannedFile, Series
 from stores.warp import place, shift_px
 
-_LISTED = 12  # what a person reads; the rest is counted
 _NEAR = 3
 _SEARCHED = 10_000
 
@@ -40,13 +40,6 @@ def find_problems(series: Series, root: Path) -> list[Problem]:
     hard = [Problem(name, text) for finder in _FINDERS for text in finder(series)]
     gaps = [Problem(name, text, may_gap) for finder in _GAP_FINDERS for text in finder(series)]
     return hard + gaps
-
-
-def listed(labels: Sequence[str]) -> str:
-    """Write a list of dates or names as far as one reads, and count the rest."""
-    rest = len(labels) - _LISTED
-    more = f" and {rest} more" if rest > 0 else ""
-    return ", ".join(labels[:_LISTED]) + more
 
 
 def _no_file(pattern: str, root: Path) -> str:

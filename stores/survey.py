@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -80,7 +80,7 @@ def _read_group(names: Names) -> list[FoundSeries]:
     """Give the series of files whose names have one shape, or each as a map of its own."""
     runs = [_RUN.split(name) for name in names]
     if len(names) > 1:
-        for codes in _assign(list(zip(*runs, strict=True)), 1, 0):
+        for codes in _assign(list(zip(*runs, strict=True)), 1, 0, {}):
             files = _pattern(runs[0], codes)
             dated = _dates(files, names)
             if dated is not None:
@@ -90,26 +90,36 @@ def _read_group(names: Names) -> list[FoundSeries]:
     return [FoundSeries(name, (name,)) for name in names]
 
 
-def _assign(columns: Sequence[Names], column: int, coded: int) -> Iterator[list[str]]:
+def _assign(
+    columns: Sequence[Names], column: int, coded: int, known: Mapping[Names, str]
+) -> Iterator[list[str]]:
     """List the ways to read runs of digits as dates; constant runs need not be dates.
 
     Args:
         columns: pieces of all names: text and digits in turn.
         column: the run of digits to decide on.
         coded: date codes that earlier runs have used.
+        known: earlier runs with their codes; a date may stand twice, as in '2000/rain_2000.01'.
     """
     if column >= len(columns):
         yield []
         return
     run = columns[column]
+    for codes, stop in _read_run(run, coded, known):
+        for rest in _assign(columns, column + 2, stop, {**known, run: codes}):
+            yield [codes, *rest]
+
+
+def _read_run(run: Names, coded: int, known: Mapping[Names, str]) -> Iterator[tuple[str, int]]:
+    """List what a run of digits may be: text, a date that stood before, or the next of it."""
     if len(set(run)) == 1:
-        for rest in _assign(columns, column + 2, coded):
-            yield ["", *rest]
+        yield "", coded
+    if known.get(run):
+        yield known[run], coded
     order = list(_WIDTH)
     for stop in range(coded + 1, len(order) + 1):
         if sum(_WIDTH[code] for code in order[coded:stop]) == len(run[0]):
-            for rest in _assign(columns, column + 2, stop):
-                yield ["".join(order[coded:stop]), *rest]
+            yield "".join(order[coded:stop]), stop
 
 
 def _pattern(pieces: Names, codes: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -14,7 +15,7 @@ from flows.steps.step import step
 from pipeline.budget import MemoryPlan, Workers
 from pipeline.recipes import Recipe
 from pipeline.spread import Spread
-from stores import ingest, inventory
+from stores import ingest, inventory, units
 from stores.archive import SourceVariable
 from stores.cube import Cube
 from stores.errors import ArchiveError
@@ -22,6 +23,9 @@ from stores.ingest import FrameReceipt
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.inventory import Inventory
 from stores.times import Time, Times, parse_end, parse_time
+from stores.unread import list_unread
+
+log = logging.getLogger(__name__)
 
 
 @step
@@ -42,12 +46,37 @@ def take_inventory(recipe: Recipe) -> Inventory:
     return found
 
 
+def check_units(recipe: Recipe) -> None:
+    """Refuse units that are none, and warn of those that do not fit their standard name.
+
+    Raises:
+        ValueError: names the keys, and the nearest units.
+    """
+    refused = []
+    for name, variable in recipe.archive.variables.items():
+        key = f"archive.variables.{name}"
+        try:
+            units.check_units(variable.units)
+        except ValueError as error:
+            refused.append(f"  {key}.units: {error}")
+            continue
+        if variable.standard_name is not None and (
+            unlike := units.find_mismatch(variable.units, variable.standard_name)
+        ):
+            log.warning("%s: %s", key, unlike)
+    if refused:
+        raise ValueError("\n".join([f"recipe {recipe.name} is refused:", *refused]))
+
+
 def check_archive(recipe: Recipe, found: Inventory) -> None:
     """Refuse what cannot be ingested, before anything is written.
 
     Raises:
         ArchiveError: names every problem.
     """
+    for unread in list_unread(recipe.archive.root, build_sources(recipe)):
+        unread.check()
+        log.warning("%s", unread)
     found.check(accept_gaps=recipe.archive.gaps == "accept")
     plan_ingest(found, grid_of(recipe), cube_of(recipe)).check()
 

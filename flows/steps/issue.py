@@ -50,6 +50,7 @@ from pipeline.training.bundle import read_curves
 from stores import cog
 from stores.bundle import Bundle, open_bundle
 from stores.clean import clean_stages
+from stores.counting import count
 from stores.cube import Cube
 from stores.errors import BusyError
 from stores.files import write_text
@@ -193,7 +194,7 @@ def roll_tiles(job: Job, stage: Path, spread: Spread) -> None:
             page.tell(progress.done, progress.total)
     precision = describe_precision(job.request, job.plan.tiles, spread)
     finish_forecast(stage, _how_made(job, stage) | precision)
-    log.info("rolled out %d tiles in %.1f s: %s", pace.tiles, pace.seconds, pace)
+    log.info("rolled out %s in %.1f s: %s", count(pace.tiles, "tile"), pace.seconds, pace)
 
 
 @step

@@ -10,6 +10,7 @@ from flows.asked import Training
 from flows.console import say, show_table
 from pipeline.training.compare import Row, list_scores, summarize
 from stores.bundle import Bundle
+from stores.counting import count
 
 
 def show_runs(asked: Training, bundles: Sequence[Bundle], best: Bundle) -> None:
@@ -18,7 +19,9 @@ def show_runs(asked: Training, bundles: Sequence[Bundle], best: Bundle) -> None:
     Quantiles of several networks are joined by nothing, so there the best one forecasts; models
     of a fold do not forecast.
     """
-    tell_scores(bundles, f"{len(bundles)} trainings, scores on the validation part", key="runs")
+    tell_scores(
+        bundles, f"{count(len(bundles), 'training')}, scores on the validation part", key="runs"
+    )
     recipe = asked.open()
     word = "current" if recipe.split.folds is None else "best"
     if recipe.training.quantiles or recipe.split.folds is not None:

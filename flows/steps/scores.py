@@ -9,7 +9,7 @@ import pandas as pd
 
 from flows.artifacts import ProgressPage, leave_link, leave_table, leave_text
 from flows.asked import scores_of
-from flows.console import console, progress_bar, show_table
+from flows.console import console, progress_bar, show_table, warn
 from flows.steps.memory import measuring
 from flows.steps.step import step
 from flows.workers import worker_share
@@ -123,7 +123,7 @@ def show_scores(found: Evaluation) -> None:
         show_chances(found.chances)
     console.print(verdict(found.table), highlight=False)
     for warning in [*found.alarms, *list_cautions(found.table, found.chances)]:
-        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+        warn(warning)
     leave_table("skill", rows, description=title)
     leave_text("verdict", verdict(found.table), description="Verdict")
 

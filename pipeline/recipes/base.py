@@ -6,7 +6,8 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Self
+from types import UnionType
+from typing import Annotated, Any, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -29,14 +30,38 @@ class RecipePart(BaseModel):
 
     @classmethod
     def _unknown(cls, key: str) -> str:
-        near = difflib.get_close_matches(key, cls.model_fields, n=1, cutoff=0.5)
-        known = ", ".join(cls.model_fields)
-        advice = f"did you mean {near[0]!r}?" if near else f"known keys are {known}"
+        last = {path: path.rpartition(".")[2] for path in cls.list_keys()}
+        own = difflib.get_close_matches(key, cls.model_fields, n=1, cutoff=0.5)
+        other = difflib.get_close_matches(key, last.values(), n=1, cutoff=0.8)
+        wanted = key if key in last.values() else next(iter(own or other), None)
+        near = [path for path, word in last.items() if word == wanted]
+        advice = f"known keys are {', '.join(cls.model_fields)}"
+        if near:
+            advice = f"did you mean {' or '.join(map(repr, near))}?"
         return f"key {key!r} is unknown, so it would have no effect; {advice}"
+
+    @classmethod
+    def list_keys(cls) -> list[str]:
+        """List the keys of this part, then of the parts in it, as in 'training.seed'."""
+        found = []
+        for name, stated in cls.model_fields.items():
+            found.append(name)
+            for part in _parts_in(stated.annotation):
+                found += [f"{name}.{key}" for key in part.list_keys()]
+        return sorted(dict.fromkeys(found), key=lambda path: path.count("."))
 
     def with_values(self, **changes: Any) -> Self:
         """Return a copy with other values, validated like any recipe."""
         return type(self).model_validate(self.model_dump() | changes)
+
+
+def _parts_in(annotation: Any) -> list[type[RecipePart]]:
+    """List the parts that a key may hold; those in lists and tables have no path of words."""
+    if isinstance(annotation, type) and issubclass(annotation, RecipePart):
+        return [annotation]
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        return [part for choice in get_args(annotation) for part in _parts_in(choice)]
+    return []
 
 
 def digest(part: RecipePart, *, exclude: Mapping[str, Any] | None = None) -> str:

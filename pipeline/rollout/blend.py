@@ -25,6 +25,7 @@ from pipeline.rollout.request import Request
 from pipeline.streams.transforms import Values
 from pipeline.tiling.plan import Tile
 from pipeline.words import look_up
+from stores.counting import count
 from stores.cube import Cube
 from stores.scratch import create_parts, read_part, write_part
 from stores.windows import Window
@@ -190,8 +191,9 @@ def describe_blend(request: Request, plan: RolloutPlan, stage: Path) -> dict[str
     squares = np.sum([receipt["squares"] for receipt in found], axis=0)
     largest = np.max([receipt["largest"] for receipt in found], axis=0)
     return {
-        "rollout": f"approximate: {plan.n_tiles} tiles of {plan.core_px} px forecast on their "
-        f"own and blended over {plan.halo_px} px on each side with {request.taper} weights",
+        "rollout": f"approximate: {count(plan.n_tiles, 'tile')} of {plan.core_px} px forecast "
+        f"on their own and blended over {plan.halo_px} px on each side with {request.taper} "
+        "weights",
         "tile_disagreement_rms": np.sqrt(squares / n_px).round(6).tolist(),
         "tile_disagreement_largest": largest.round(6).tolist(),
     }

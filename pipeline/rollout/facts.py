@@ -12,6 +12,7 @@ from pipeline.plots import show_units
 from pipeline.recipes import SplitRecipe
 from pipeline.rollout.products import LOWER
 from pipeline.rollout.publishing import show_bundle
+from stores.counting import count
 from stores.forecast import Forecast
 from stores.issue import COGS, FORECAST, ITEM
 from stores.times import Step
@@ -52,7 +53,7 @@ class Model:
         levels = self.description["network"].get("quantiles", ())
         facts = {
             "Units": show_units(self.units),
-            "History": f"{self.description['reading']['history']} frames",
+            "History": count(self.description["reading"]["history"], "frame"),
             "Transform": ", ".join(self.transform),
             "Trained on": self.split.label("train", self.step),
             "Split": self.split.words(self.step),

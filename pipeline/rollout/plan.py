@@ -24,6 +24,7 @@ from pipeline.rollout.cost import (
     score_bytes,
 )
 from pipeline.tiling.plan import Tile, count_tiles, plan_tiles, read_shape
+from stores.counting import count
 from stores.layout import Layout
 
 _SIDES = (32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048)
@@ -136,7 +137,7 @@ class RolloutPlan:
                 f"{len(self.tiles)} of {self.core_px} px, reading {read[0]} x {read[1]} px",
             ),
             ("halo", f"{self.halo_px} px, {_HALO[self.mode]}"),
-            ("blocks", f"{blocks} of {self.block_leads} leads"),
+            ("blocks", f"{blocks} of {count(self.block_leads, 'lead')}"),
             ("redundant work", f"{self.redundancy:.2f} x"),
             ("reads", f"{self.read_bytes / 1e6:.1f} MB"),
             ("memory", str(self.memory)),

@@ -24,6 +24,7 @@ from pipeline.tiling.splits import (
     label_parts,
     part_area,
 )
+from stores.counting import count
 from stores.cube import Cube
 from stores.files import write_text
 from stores.windows import Window
@@ -90,7 +91,8 @@ def tabulate_parts(parts: Parts, domain: Area) -> pd.DataFrame:
 def describe_parts(table: pd.DataFrame, unit: str) -> list[str]:
     """Say in words what each part got, and what stays free."""
     rows = table.to_dict("records")
-    said = [f"{row['part']}: {_count(row['groups'], unit)}, {_size(row)}" for row in rows[:-1]]
+    unit = unit.removesuffix("s")
+    said = [f"{row['part']}: {count(row['groups'], unit)}, {_size(row)}" for row in rows[:-1]]
     return [*said, f"free: {_size(rows[-1])}"]
 
 
@@ -118,15 +120,12 @@ def _label(place: PlaceRecipe, cube: Cube, domain: Area) -> Labels:
 def _check_filled(table: pd.DataFrame, place: PlaceRecipe) -> None:
     for row in table.to_dict("records")[:-1]:
         if not row["pixels"]:
+            groups = count(row["groups"], place.unit.removesuffix("s"))
             raise ValueError(
-                f"the {row['part']} part gets {_count(row['groups'], place.unit)}, all within "
+                f"the {row['part']} part gets {groups}, all within "
                 f"{place.border_px} px of other parts, so it has no pixel; lower "
                 f"split.place.correlation_px, take larger {place.unit}, or try another seed"
             )
-
-
-def _count(n: int, unit: str) -> str:
-    return f"{n} {unit.removesuffix('s') if n == 1 else unit}"
 
 
 def _size(row: Mapping[Any, Any]) -> str:

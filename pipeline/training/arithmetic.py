@@ -11,6 +11,7 @@ import torch
 from pipeline.recipes import Recipe
 from pipeline.words import look_up
 from stores.bundle import Bundle
+from stores.counting import count
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 """Words of a recipe, and Lightning's."""
@@ -33,7 +34,7 @@ class Arithmetic:
     ranks: int = 1
 
     def __str__(self) -> str:
-        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        threads = count(self.threads, "thread")
         ranks = f", {self.ranks} ranks" if self.ranks > 1 else ""
         where = f"{self.device} ({self.name}), {threads}{ranks}"
         return f"{where}, precision {self.precision}, torch {self.torch}"

@@ -15,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.training.learner import Learner, Row
 from pipeline.training.track import Tracker
+from stores.counting import count
 from stores.files import write_text
 
 log = logging.getLogger(__name__)
@@ -117,10 +118,10 @@ def _stand(learner: Learner) -> str:
     """Say how much of the patience is used up."""
     judge, said = learner.judge, f"best was epoch {learner.judge.best_epoch}"
     if judge.is_done:
-        return f"{said}, stops: no better in {judge.patience} epochs"
+        return f"{said}, stops: no better in {count(judge.patience, 'epoch')}"
     if not judge.n_worse:
         return f"{said}, rollouts grow"
-    return f"{said}, no better in {judge.n_worse} of {judge.patience} epochs"
+    return f"{said}, no better in {judge.n_worse} of {count(judge.patience, 'epoch')}"
 
 
 def _tell(learner: Learner, name: str, value: float) -> str:

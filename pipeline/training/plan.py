@@ -39,7 +39,9 @@ def plan_training(recipe: Recipe, source: Source) -> TrainingPlan:
     Raises:
         ValueError: a part is empty.
     """
-    training = recipe.training
+    training, grid = recipe.training, source.open().grid
+    if cut := describe_cut(training.patch_px, (grid.height, grid.width)):
+        log.warning("%s", cut)
     patches = {part: _plan_patches(recipe, source, part) for part in ("train", "validation")}
     parts = {}
     for part in patches:
@@ -64,6 +66,18 @@ def plan_part(recipe: Recipe, dates: Mapping[str, Times], part: str) -> Inits:
     step = recipe.step.of_series(dates[recipe.target.variable][0])
     available = Availability(outline_stack(recipe), dates, step)
     return available.plan_part(recipe.split, part, span)
+
+
+def describe_cut(patch_px: int, shape: tuple[int, int]) -> str | None:
+    """Say that patches do not fit into a grid of ``shape`` (y, x); None where they do."""
+    height, width = (min(patch_px, length) for length in shape)
+    if (height, width) == (patch_px, patch_px):
+        return None
+    return (
+        f"training.patch_px={patch_px} is larger than the grid of {shape[0]} x {shape[1]} px, "
+        f"so patches are cut to {height} x {width} px, and an epoch has few large samples; "
+        f"lower it to {max(1, min(shape) // 2)} or less for several patches a frame"
+    )
 
 
 def _plan_patches(recipe: Recipe, source: Source, part: str) -> list[Window]:

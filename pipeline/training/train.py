@@ -36,6 +36,7 @@ from pipeline.training.schedule import Curriculum
 from pipeline.training.share import stream_for
 from pipeline.training.state import Checkpoint, State
 from pipeline.training.track import tracked
+from stores.counting import count
 
 log = logging.getLogger(__name__)
 
@@ -222,16 +223,16 @@ def _describe(recipe: Recipe, learner: Learner, plan: TrainingPlan) -> None:
         f"; {split.words(step)}" if split.words(step) else "",
     )
     log.info(
-        "training %d parameters on %s; %d samples of %d patches, "
-        "%d steps an epoch of up to %d patches, up to %d epochs; %d samples validate",
+        "training %d parameters on %s; %s of %s, %s an epoch of up to %s, up to %s; "
+        "%s validate",
         count_parameters(learner.task.network),
         learner.arithmetic[-1],
-        len(plan.train),
-        len(plan.patches),
-        plan.steps_per_epoch,
-        recipe.training.batch * recipe.training.accumulate,
-        plan.epochs,
-        len(plan.validation),
+        count(len(plan.train), "sample"),
+        f"{len(plan.patches)} patch{'' if len(plan.patches) == 1 else 'es'}",
+        count(plan.steps_per_epoch, "step"),
+        f"{recipe.training.batch * recipe.training.accumulate} patches",
+        count(plan.epochs, "epoch"),
+        count(len(plan.validation), "sample"),
     )
 
 

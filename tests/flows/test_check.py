@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from flows.check import check
+from flows.evaluate import evaluate
+from flows.forecast import forecast
+from flows.ingest import ingest
+from flows.resolve import open_recipe
+from flows.train import train
+from tests.make import make_recipe
+
+Captured = pytest.CaptureFixture[str]
+
+
+def change_rain(folder: Path, **changes: object) -> str:
+    return str(make_recipe(folder, archive={"variables": {"rain": changes}}))
+
+
+@pytest.mark.parametrize(
+    ("units", "meant"),
+    [("mm/mnth", "mm month-1"), ("degreesC", "°C"), ("W m-2 mon-1", "month")],
+)
+def test_units_that_are_none_are_refused_with_the_nearest_that_are(
+    tmp_path: Path, units: str, meant: str
+) -> None:
+    recipe = change_rain(tmp_path, units=units)
+    said = rf"archive\.variables\.rain\.units: units '{units}' hold the unknown '.*{meant}"
+    with pytest.raises(ValueError, match=said):
+        check(recipe, [], None)
+    with pytest.raises(ValueError, match=said):
+        ingest.fn(recipe)
+    assert not (tmp_path / "run").exists()
+
+
+def test_units_that_are_not_those_of_the_standard_name_are_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = "lwe_thickness_of_precipitation_amount"
+    check(change_rain(tmp_path, standard_name=name, units="mm month-1"), [], None)
+    assert f"units 'mm month-1' are not those of standard_name '{name}' [m]" in caplog.text
+    assert "near is lwe_precipitation_rate [m s-1]" in caplog.text
+    caplog.clear()
+    check(change_rain(tmp_path, standard_name=name, units="mm"), [], None)
+    assert "standard_name" not in caplog.text
+
+
+def move_into_folders(archive: Path, date: slice) -> None:
+    """Move the files of rain into folders that are named by a part of their date."""
+    for path in sorted((archive / "rain").glob("*.tif")):
+        folder = archive / "rain" / path.stem.removeprefix("rain_")[date]
+        folder.mkdir(exist_ok=True)
+        path.rename(folder / path.name)
+
+
+def test_a_pattern_that_leaves_out_files_of_its_series_names_them_and_the_nearest_pattern(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: Captured
+) -> None:
+    files = "rain/2000/rain_{time:%Y.%m}.tif"  # of one year alone
+    recipe = str(make_recipe(tmp_path, grid={"like": "rain/2000/rain_2000.01.tif"}))
+    move_into_folders(tmp_path / "archive", slice(4))
+    with pytest.raises(ValueError, match="no sample"):
+        check(recipe, [f"archive.variables.rain.files={files}"], None)
+    assert f"rain: {files!r} reads 12 of 96 files" in caplog.text
+    assert "not read are rain/2001/rain_2001.01.tif, rain/2001/rain_2001.02.tif" in caplog.text
+    assert "'rain/{time:%Y}/rain_{time:%Y.%m}.tif' would read all" in caplog.text
+    caplog.clear()
+    check(recipe, ["archive.variables.rain.files=rain/{time:%Y}/rain_{time:%Y.%m}.tif"], None)
+    assert "not read" not in caplog.text
+
+
+def test_a_pattern_that_reads_one_file_of_a_series_is_refused(tmp_path: Path) -> None:
+    recipe = str(make_recipe(tmp_path, grid={"like": "rain/2000.01/rain_2000.01.tif"}))
+    move_into_folders(tmp_path / "archive", slice(7))
+    files = "rain/2000.01/rain_{time:%Y.%m}.tif"
+    with pytest.raises(ValueError, match=r"reads 1 of 96 files .*correct 'files'"):
+        check(recipe, [f"archive.variables.rain.files={files}"], None)
+
+
+def test_a_part_without_an_init_is_a_warning(tmp_path: Path, capsys: Captured) -> None:
+    recipe = str(make_recipe(tmp_path, split={"test": ["2010-01", "2010-12"]}))
+    check(recipe, [], None)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "warning: the test part (2010-01 to 2010-12) has no init of 3 frames" in said
+    assert "rain has 96 frames from 2000-01 to 2007-12" in said
+
+
+def test_a_patch_larger_than_the_grid_is_told(
+    store: Path, capsys: Captured, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe, large = str(store / "recipe.yaml"), ["training.patch_px=64", "training.epochs=1"]
+    said = "training.patch_px=64 is larger than the grid of 23 x 31 px, so patches are cut to"
+    check(recipe, large, None)
+    assert said in " ".join(capsys.readouterr().err.split())
+    train.fn(recipe, large)
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "meant"),
+    [
+        ("seed=7", "did you mean 'training.seed' or "),
+        ("leads=3", "did you mean 'training.leads' or 'rollout.leads'"),
+        ("epoch=3", "did you mean 'training.epochs'"),
+        ("titel=x", "did you mean 'title'"),
+    ],
+)
+def test_a_key_without_its_part_is_refused_with_the_path_of_it(
+    tmp_path: Path, change: str, meant: str
+) -> None:
+    with pytest.raises(ValueError, match=meant):
+        open_recipe(str(make_recipe(tmp_path)), [change], None)
+
+
+def test_a_bundle_that_does_not_exist_is_not_called_damaged(store: Path) -> None:
+    recipe = str(store / "recipe.yaml")
+    (known,) = (path.name for path in (store / "run/models").glob("small-rain-*"))
+    wrong = f"{known[:-1]}_"
+    with pytest.raises(ValueError, match=f"no bundle '{wrong}' in .*did you mean '{known}'"):
+        forecast.fn(recipe, bundle=wrong)
+    with pytest.raises(ValueError, match=rf"no bundle 'mine' in .*known are {known}"):
+        evaluate.fn(recipe, bundle="mine")
+
+
+@pytest.mark.parametrize("below", ["file", "file/run"])
+def test_a_root_that_is_a_file_is_refused_before_any_work(
+    tmp_path: Path, capsys: Captured, below: str
+) -> None:
+    recipe = str(make_recipe(tmp_path))
+    (tmp_path / "file").write_text("")
+    for work in (check, ingest.fn):
+        with pytest.raises(ValueError, match=r"cannot be a folder, because .*file is a file"):
+            work(recipe, [], str(tmp_path / below))
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_root_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
+    recipe = str(make_recipe(tmp_path))
+    (tmp_path / "closed").mkdir(mode=0o555)
+    with pytest.raises(ValueError, match=r"may not write into .*closed"):
+        check(recipe, [], str(tmp_path / "closed/run"))
