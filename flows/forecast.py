@@ -15,6 +15,7 @@ from flows.runtime import spread_on
 from flows.steps import issue
 from flows.steps.step import call
 from flows.train import train
+from flows.workers import place_for
 from pipeline.recipes import Recipe
 from pipeline.rollout.trained import check_as_written, date_as_trained
 from stores.bundle import has_bundle
@@ -58,7 +59,7 @@ def forecast(  # noqa: PLR0913  one parameter an option
         published = already_published(asked.root, job.key)
         if published is None:
             stage = issue.stage_forecast(job)
-            with spread_on(asked.compute) as spread:
+            with spread_on(place_for(asked.compute, job.plan.work_seconds)) as spread:
                 issue.roll_tiles(job, stage, spread)
                 issue.export_cogs(job, stage, spread)
             issue.write_page(job, stage)

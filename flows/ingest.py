@@ -10,7 +10,7 @@ from flows.naming import run_name
 from flows.resolve import open_writable
 from flows.runtime import spread_on
 from flows.steps import cube
-from flows.workers import worker_share
+from flows.workers import place_for, worker_share
 from stores.lease import lease
 
 log = logging.getLogger(__name__)
@@ -29,9 +29,10 @@ def ingest(recipe: str, overrides: list[str] | None = None, root: str | None = N
     cube.check_units(asked)
     found = cube.take_inventory(asked)
     cube.check_archive(asked, found)
-    with lease(asked.root, "cube", wait_s=_WAIT_S), spread_on(asked.compute) as spread:
+    with lease(asked.root, "cube", wait_s=_WAIT_S):
         plan = cube.plan_cube(asked, found)
-        receipts = cube.write_frames(plan, worker_share(asked.compute), spread)
+        with spread_on(place_for(asked.compute, cube.estimate_seconds(plan))) as spread:
+            receipts = cube.write_frames(plan, worker_share(asked.compute), spread)
         version = cube.commit(plan, receipts)
     if plan.is_empty:
         log.info("nothing new: cube %s has version %s", plan.path, version)

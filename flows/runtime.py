@@ -13,12 +13,11 @@ from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 
 import dask.config
-from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, Worker, WorkerPlugin
 from distributed.comm.core import CommClosedError
 
 from flows.supervise import ABSENT_S, STUCK_S, Reviver, Watch
-from flows.workers import ask_scheduler, connect, worker_bytes, worker_share
+from flows.workers import ask_scheduler, connect, worker_bytes, worker_share, worker_threads
 from pipeline.on_dask import OnDask
 from pipeline.recipes import ComputeRecipe
 from pipeline.rollout.device import count_gpus
@@ -106,7 +105,7 @@ def n_threads(compute: ComputeRecipe) -> int:
     """
     if compute.scheduler is not None:
         return compute.threads or 1
-    return compute.threads or max(1, CPU_COUNT // max(1, compute.workers))
+    return worker_threads(compute)
 
 
 def own_threads(compute: ComputeRecipe) -> int:
@@ -115,7 +114,7 @@ def own_threads(compute: ComputeRecipe) -> int:
     It trains while workers read. Threads that wait for a busy core slow all others down, so
     it takes a worker's share and leaves the rest of the cores to the workers.
     """
-    return compute.threads or max(1, CPU_COUNT // max(1, compute.workers))
+    return worker_threads(compute)
 
 
 def fix_threads(threads: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from flows import children, profile
 from flows.children import Child
 from flows.crew import HOST, Crew, Say
+from flows.launch import stopped_in_a_sentence
 from flows.schedule import Request
 from flows.state import State, state_file
 from stores.errors import BusyError
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _PORT = 4200
 _DETACHED_S = 240.0
+_KEPT = "no server runs; its database and logs are kept"
 
 
 def up(request: Request, *, home: Path, port: int | None, say: Say) -> None:
@@ -35,14 +37,16 @@ def up(request: Request, *, home: Path, port: int | None, say: Say) -> None:
     """
     _refuse_second(home)
     down(home)
-    with _until_signal() as stopped:
+    with stopped_in_a_sentence(_KEPT):
         crew = Crew(home, _free_port(port))
         try:
-            crew.start(request, stopped, say)
-            crew.look_after(stopped)
+            crew.start(request, threading.Event(), say)  # a signal ends it at once
+            with _until_signal() as stopped:
+                crew.look_after(stopped)
         finally:
-            say("stopping")
-            crew.stop()
+            with _until_signal():  # impatience must not leave half of it behind
+                say("stopping")
+                crew.stop()
 
 
 def up_detached(request: Request, *, home: Path, port: int | None, say: Say) -> None:
@@ -60,8 +64,10 @@ def up_detached(request: Request, *, home: Path, port: int | None, say: Say) -> 
     options = ["--home", str(home), *listen, *request.arguments()]
     command = [sys.executable, "-m", "flows.cli", "up", *options]
     child = Child("cubecast up", command, {}, logfile, folder=Path.cwd())
-    child.start()
-    if not _becomes_ready(child, home):
+    with stopped_in_a_sentence(_KEPT):
+        child.start()
+        is_ready = _becomes_ready(child, home)
+    if not is_ready:
         raise RuntimeError(f"the server did not start; {logfile} ends:\n{child.last_words()}")
     say(logfile.read_text().rstrip())
 

@@ -7,12 +7,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from dask.system import CPU_COUNT
 from distributed import Client
 from distributed.system import MEMORY_LIMIT
 
 from pipeline.budget import OWN_BYTES, USABLE, Workers, held_bytes, to_gb
 from pipeline.recipes import ComputeRecipe
 from pipeline.together import GPU
+from stores.counting import count
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +22,34 @@ _WORKERS_SHARE = 0.8  # of the memory; the rest stays for the flow itself
 _CONNECT_S = 30
 _JOIN_S = 30.0  # workers that are started with their scheduler join within seconds
 _PULSE_S = 0.2
+
+START_S = 5.0
+"""What local workers cost before they compute: most of it is their imports [s]."""
+
+
+def place_for(compute: ComputeRecipe, seconds: float) -> ComputeRecipe:
+    """Choose this process for work that takes less time than starting local workers.
+
+    It keeps the threads of a worker, so the numbers are the same.
+
+    Args:
+        compute: what the recipe states.
+        seconds: estimate of the work, by one worker [s].
+    """
+    if compute.scheduler is not None or compute.workers == 0 or seconds >= START_S:
+        return compute
+    log.info(
+        "about %.1f s of work, and starting %s takes %g s: none is started",
+        seconds,
+        count(compute.workers, "worker"),
+        START_S,
+    )
+    return compute.with_values(workers=0, threads=worker_threads(compute))
+
+
+def worker_threads(compute: ComputeRecipe) -> int:
+    """Count the threads of a local worker's arithmetic, so that all share the cores."""
+    return compute.threads or max(1, CPU_COUNT // max(1, compute.workers))
 
 
 def worker_bytes(compute: ComputeRecipe) -> int:

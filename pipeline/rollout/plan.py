@@ -69,6 +69,8 @@ class RolloutPlan:
     """``blend``: tiles overlap by the halo and are averaged, which is approximate."""
     own_bytes: int = 0
     """What a worker holds beside its tile [B]."""
+    task_seconds: float = 0.0
+    """Rough estimate of one task [s]."""
 
     @property
     def memory(self) -> MemoryPlan:
@@ -79,6 +81,11 @@ class RolloutPlan:
     def tiles(self) -> list[Tile]:
         """Cut the grid; the same tiles serve every block."""
         return plan_tiles(self.shape, core=self.core_px, halo=self.halo_px, stride=self.stride)
+
+    @property
+    def work_seconds(self) -> float:
+        """Estimate the time of all tasks one after the other [s]."""
+        return self.n_tasks * self.task_seconds
 
     @property
     def n_tiles(self) -> int:
@@ -257,6 +264,7 @@ def _plan(rollout: Rollout, workers: Workers, core: int, block: int) -> RolloutP
         seconds=math.ceil(n_tiles / workers.n) * n_blocks * tile_s,
         mode=rollout.mode,
         own_bytes=workers.own_bytes,
+        task_seconds=tile_s,
     )
 
 

@@ -39,4 +39,5 @@ def build_patch_plan(
         room=room if patches.jitter_px else None,
         buffer=patches.buffer,
         cube_version=cube.version,
+        step=cube.step,
     )

@@ -10,11 +10,14 @@ import numpy.typing as npt
 
 from pipeline.streams.samples import Sample
 from pipeline.tiling.patches import Room, jitter_patch
+from stores.counting import count
+from stores.times import Step
 from stores.windows import Window
 
 Chances = npt.NDArray[np.float64]
 
 BUFFER = 4096
+_SECOND = Step(1, "second")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +39,8 @@ class PatchPlan:
     """Samples that are shuffled together when an epoch has more of them."""
     cube_version: str = ""
     """Version of the cube whose dates, domain and chances these are."""
+    step: Step = _SECOND
+    """Distance between two frames: how precisely dates are told."""
 
     @property
     def n_drawn(self) -> int:
@@ -77,16 +82,16 @@ class PatchPlan:
     def describe(self, epoch: int = 0, *, n_rows: int = 8) -> str:
         """Print an epoch: how many samples of how many, and its first (time, y, x)."""
         drawn = self.draw(epoch)
-        inits = sorted({sample.init for sample in drawn})
+        inits, label = sorted({sample.init for sample in drawn}), self.step.label
         lines = [
             f"epoch {epoch + 1} of cube {self.cube_version[:12] or '-'}, seed {self.seed}: "
             f"{len(drawn)} patches ({len(set(drawn))} different) of {len(self.samples)}, "
-            f"{len(inits)} inits from {inits[0]} to {inits[-1]}",
+            f"{count(len(inits), 'init')} from {label(inits[0])} to {label(inits[-1])}",
             f"{'time':20s} {'y':>13s} {'x':>13s}",
         ]
         for sample in drawn[:n_rows]:
             y, x = (f"{a}:{b}" for a, b in _sides(sample.window))
-            lines.append(f"{sample.init!s:20s} {y:>13s} {x:>13s}")
+            lines.append(f"{label(sample.init):20s} {y:>13s} {x:>13s}")
         rest = len(drawn) - n_rows
         return "\n".join([*lines, f"and {rest} more"] if rest > 0 else lines)
 

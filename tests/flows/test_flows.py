@@ -204,6 +204,7 @@ def test_workers_that_are_killed_meanwhile_give_the_numbers_of_one_process(
             yield progress
 
     monkeypatch.setattr("flows.steps.issue.roll_out", roll_and_kill)
+    monkeypatch.setattr("flows.workers.START_S", 0.0)  # so little work needs no workers
     workers = ["compute.workers=2", "compute.threads=1", *tiles]
     together = Path(forecast.fn(recipe_of(store), workers, init=INIT))
     assert killed

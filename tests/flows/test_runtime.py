@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from flows import runtime, workers
+from flows import workers
 from flows.runtime import (
     OffersGpu,
     describe,
@@ -106,7 +106,7 @@ def test_work_for_a_gpu_goes_to_the_workers_that_offer_one(two: OnDask) -> None:
 
 
 def test_workers_share_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "CPU_COUNT", 8)
+    monkeypatch.setattr(workers, "CPU_COUNT", 8)
     monkeypatch.setattr(workers, "MEMORY_LIMIT", 100 * 10**9)
     shared = ComputeRecipe(workers=4)
     assert n_threads(shared) == 2

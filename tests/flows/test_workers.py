@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -14,13 +15,15 @@ import pytest
 from distributed import get_worker
 
 from flows import runtime, workers
+from flows.forecast import forecast
 from flows.ingest import ingest
 from flows.plan import plan
-from flows.runtime import spread_on
-from flows.workers import ask_scheduler, connect, worker_share
+from flows.runtime import n_threads, spread_on
+from flows.workers import ask_scheduler, connect, place_for, worker_share
 from pipeline import on_dask
 from pipeline.budget import OWN_BYTES, USABLE, MemoryPlan, Workers, held_bytes
 from pipeline.recipes import ComputeRecipe
+from stores.manifest import read_manifest
 from tests.make import make_recipe
 
 _START_S = 60.0
@@ -189,3 +192,38 @@ def test_the_most_that_a_worker_held_comes_with_its_results() -> None:
         assert list(spread.each(fill, [3 * 10**8])) == [(3 * 10**8, 3 * 10**8)]
         assert spread.take_peak() - idle == pytest.approx(3 * 10**8, rel=0.1)
         assert spread.take_peak() == 0
+
+
+def test_work_that_takes_less_than_starting_workers_stays_in_this_process(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    stated = ComputeRecipe(workers=4, threads=3)
+    assert place_for(stated, 60.0) == stated
+    here = place_for(stated, 0.4)
+    assert (here.workers, here.threads) == (0, 3)  # threads are part of what a number is
+    assert (
+        "about 0.4 s of work, and starting 4 workers takes 5 s: none is started" in caplog.text
+    )
+    planned = ComputeRecipe(workers=2)
+    assert n_threads(place_for(planned, 0.0)) == n_threads(planned)
+    elsewhere = ComputeRecipe(workers=4, scheduler="tcp://10.0.0.1:8786")
+    assert place_for(elsewhere, 0.0) == elsewhere
+
+
+def test_an_ingest_with_nothing_new_and_a_small_forecast_start_no_workers(store: Path) -> None:
+    recipe, asked = str(store / "recipe.yaml"), ["compute.workers=2", "compute.threads=1"]
+    own = Path(forecast.fn(recipe, init="2006-12"))
+    digests = read_manifest(own)["files"]
+    shutil.rmtree(store / "run/issues")
+    with no_cluster():
+        ingest.fn(recipe, asked)
+        forecast.fn(recipe, asked, init="2006-12")
+    assert read_manifest(own)["files"] == digests
+
+
+@contextmanager
+def no_cluster() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delattr("flows.runtime.LocalCluster")
+        yield

@@ -169,7 +169,7 @@ def test_the_log_tells_where_how_fast_and_how_well(
         "up to 2 epochs; 28 samples validate",
         r"patches are cut from memory: all samples take [\d.]+ GB decoded",
         r"epoch 1 of cube \w{12}, seed \d: 224 patches \(224 different\) of 224, 56 inits from",
-        r"time +y +x\n2\d{3}-\d\d-\d\dT.* \d+:\d+ +\d+:\d+\n(.*\n){2}and 221 more",
+        r"time +y +x\n2\d{3}-\d\d +\d+:\d+ +\d+:\d+\n(.*\n){2}and 221 more",
         r"epoch 1/2: train_loss [\d.]+, validation_rmse [\d.]+ mm month-1, "
         r"validation_loss [\d.]+, lr 0.0005; best so far, kept; [\d.]+ patches/s, "
         r"[\d.]+ % of the time waiting for them; at most [\d.]+ min left",
