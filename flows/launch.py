@@ -49,7 +49,8 @@ def launch(flow: Flow[..., Any], *, kept: str, **parameters: Any) -> None:
 def stopped_in_a_sentence(kept: str) -> Iterator[None]:
     """End the process and all it started when the body is interrupted; say what is kept."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _terminate)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+            signal.signal(number, _terminate)
     try:
         yield
     except KeyboardInterrupt as stop:

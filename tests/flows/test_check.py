@@ -105,7 +105,7 @@ def test_a_patch_larger_than_the_grid_is_told(
         ("seed=7", "did you mean 'training.seed' or "),
         ("leads=3", "did you mean 'training.leads' or 'rollout.leads'"),
         ("epoch=3", "did you mean 'training.epochs'"),
-        ("titel=x", "did you mean 'title'"),
+        ("domains=x", "did you mean 'domain'"),
     ],
 )
 def test_a_key_without_its_part_is_refused_with_the_path_of_it(

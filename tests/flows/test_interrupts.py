@@ -19,6 +19,11 @@ ENDLESS = (*WORKER, "--set", "training.epochs=5000", "--set", "training.patience
 _PATIENCE_S = 180.0  # machines that run tests are busy
 
 
+def _hear_hangups() -> None:
+    """Undo what nohup did to the tests themselves."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @contextmanager
 def started(
     *arguments: str, until: str, environment: Mapping[str, str] = os.environ
@@ -31,6 +36,7 @@ def started(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_hear_hangups,
         env={**environment, "PYTHONUNBUFFERED": "1"},
     )
     assert process.stdout is not None
@@ -100,6 +106,17 @@ def test_a_command_that_is_killed_leaves_no_process_behind(store: Path) -> None:
         assert len(family) >= 2
         process.kill()
         assert all_gone(family)
+
+
+@pytest.mark.parametrize(("before", "code"), [("SIG_IGN", 0), ("SIG_DFL", 143)])
+def test_a_command_under_nohup_outlives_its_terminal(before: str, code: int) -> None:
+    script = (
+        "import os, signal; from flows.launch import stopped_in_a_sentence\n"
+        f"signal.signal(signal.SIGHUP, signal.{before})\n"
+        "with stopped_in_a_sentence('nothing'):\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == code
 
 
 @pytest.mark.slow
