@@ -208,13 +208,13 @@ def _local_cluster(compute: ComputeRecipe, threads: int) -> Iterator[LocalCluste
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Hold Ctrl-C back in this thread; threads and processes begun meanwhile never get it.
+    """Hold back what terminals send; threads and processes begun meanwhile never get it.
 
-    A terminal sends it to every process of the command, but it is for the flow alone to end
-    the workers. One that comes meanwhile is heard behind the body.
+    Ctrl-C and a closed terminal reach every process of the command, but it is for the flow
+    alone to end the workers. What comes meanwhile is heard behind the body.
     """
     resource_tracker.ensure_running()  # the first start of a process would unblock it again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:

@@ -35,7 +35,8 @@ class Ending:
 
     def listen(self) -> None:
         """Note the first SIGTERM, Ctrl-C or closed terminal; a second one ends at once."""
-        for number in _SIGNALS:
+        heard = (n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN)  # nohup
+        for number in heard:
             self._before[number] = signal.signal(number, self._note) or signal.SIG_DFL
 
     def go_on(self) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.make import make_recipe
 
+SLOW = pytest.mark.slow
 WORKER = ("--set", "compute.workers=1")
 ENDLESS = (*WORKER, "--set", "training.epochs=5000", "--set", "training.patience=5000")
 _PATIENCE_S = 180.0  # machines that run tests are busy
@@ -61,7 +62,12 @@ def all_gone(processes: list[psutil.Process]) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=SLOW),
+        (signal.SIGHUP, 143),
+    ],
 )
 def test_a_training_that_is_stopped_says_so_in_a_sentence_and_leaves_nothing_running(
     store: Path, number: signal.Signals, code: int
@@ -82,7 +88,10 @@ def test_a_training_that_is_stopped_says_so_in_a_sentence_and_leaves_nothing_run
     assert list((store / "run/training/small-rain").glob("state.ckpt"))
 
 
-@pytest.mark.parametrize("command", ["ingest", "evaluate", "forecast", "importance"])
+@pytest.mark.parametrize(
+    "command",
+    ["evaluate", *(pytest.param(c, marks=SLOW) for c in ("ingest", "forecast", "importance"))],
+)
 def test_every_command_can_be_stopped_as_it_begins_to_compute(
     store: Path, command: str
 ) -> None:
