@@ -1,19 +1,23 @@
-"""What a run leaves in Prefect's pages: tables, links and progress.
+"""What a run leaves in Prefect's pages: tables, texts, pictures and progress.
 
-Outside a flow run, as when a flow's body is called as a plain function, nothing is left.
+Each holds what it shows, since a browser opens no file of the machine that ran. Outside a flow
+run, as when a flow's body is called as a plain function, nothing is left.
 """
 
 from __future__ import annotations
 
+import base64
+import logging
 import re
 import time
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
 from prefect.artifacts import (
-    create_link_artifact,
+    create_image_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -21,12 +25,29 @@ from prefect.artifacts import (
 )
 from prefect.context import FlowRunContext
 
+from flows.console import console
+
+log = logging.getLogger(__name__)
+
 _EVERY_S = 5.0  # a server asked more often has nothing better to say
+_LOGGED_S = 30.0  # a log is read by people
+
+_recipe: ContextVar[str] = ContextVar("recipe", default="")
 
 
 def in_run() -> bool:
     """Tell whether Prefect runs what is running."""
     return FlowRunContext.get() is not None
+
+
+@contextmanager
+def signed(recipe: str) -> Iterator[None]:
+    """Put the name of a recipe on what the body leaves, apart from that of other recipes."""
+    token = _recipe.set(recipe)
+    try:
+        yield
+    finally:
+        _recipe.reset(token)
 
 
 def leave_table(key: str, rows: Iterable[Mapping[str, Any]], *, description: str) -> None:
@@ -42,26 +63,35 @@ def leave_text(key: str, markdown: str, *, description: str) -> None:
         create_markdown_artifact(markdown=markdown, key=_key(key), description=description)
 
 
-def leave_link(key: str, path: Path, *, description: str) -> None:
-    """Leave a link to a file."""
+def leave_picture(key: str, png: bytes, *, description: str) -> None:
+    """Leave a picture."""
     if in_run():
-        link = path.resolve().as_uri()
-        create_link_artifact(link=link, key=_key(key), description=description)
+        url = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        create_image_artifact(image_url=url, key=_key(key), description=description)
 
 
 class ProgressPage:
-    """Progress of a run, in percent, told to the server every few seconds at most."""
+    """Progress of a run, in percent: told to the server every few seconds at most.
+
+    Where no bar is drawn, a line of the log says it now and then.
+    """
 
     def __init__(self, key: str, description: str) -> None:
         self._id: UUID | None = None
+        self._description = description
         self._told = 0.0
+        self._logged = time.monotonic()
         if in_run():
             found = create_progress_artifact(0.0, key=_key(key), description=description)
             self._id = found  # type: ignore[assignment]
 
-    def tell(self, done: float, total: float) -> None:
-        """Say how much is done; the last word is always passed on."""
+    def tell(self, done: float, total: float, note: str = "") -> None:
+        """Say how much is done; the last word is always passed on to the server."""
         now = time.monotonic()
+        if now - self._logged >= _LOGGED_S and (in_run() or not console.is_terminal):
+            self._logged = now
+            more = f"; {note}" if note else ""
+            log.info("%s: %g of %g%s", self._description, done, total, more)
         if self._id is None or (done < total and now - self._told < _EVERY_S):
             return
         self._told = now
@@ -69,8 +99,9 @@ class ProgressPage:
 
 
 def _key(name: str) -> str:
-    """Spell a key as Prefect wants it: lower case, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    """Spell a key as Prefect wants it: lower case, digits and dashes; the recipe first."""
+    words = f"{_recipe.get()} {name}".lower()
+    return re.sub(r"[^a-z0-9]+", "-", words).strip("-")
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli_server import deploy, down, up
+from flows.cli_server import deploy, deployments, down, up
 from flows.cli_store import clean, pictures, verify
 from flows.console import console, errors, show_logs
 from flows.launch import launch
@@ -281,7 +281,7 @@ def importance(
     )
 
 
-for _command in (verify, pictures, clean, up, down, deploy):
+for _command in (verify, pictures, clean, up, down, deploy, deployments):
     app.command()(_command)
 
 
@@ -305,10 +305,8 @@ def schema(
 def _prepare(recipe: str, overrides: list[str] | None, root: Path | None) -> None:
     """Refuse a wrong recipe before heavy imports; then make ready for a flow."""
     from flows.resolve import open_recipe
-    from flows.state import default_home, forget_dead_server
 
     open_recipe(recipe, overrides, _text(root))
-    forget_dead_server(default_home())
     show_logs(debug=_debugs())
 
 

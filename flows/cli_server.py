@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from flows.console import say
-from flows.options import DEFAULT, Home, Overrides, Recipe, Root
+from flows.options import DEFAULT, Home, Overrides, Recipes, Root
 
 
 def up(
-    recipe: Recipe = DEFAULT,
+    recipes: Recipes = [DEFAULT],  # noqa: B006  typer copies it
     overrides: Overrides = None,
     root: Root = None,
     port: Annotated[
@@ -24,15 +24,17 @@ def up(
     """Start a local Prefect server with a worker and the scheduled deployments.
 
     [dim]cubecast up[/]
-    [dim]cubecast up --detach && prefect deployment run forecast/monthly --watch[/]
+    [dim]cubecast up rain.yaml radar.yaml --detach[/]
     [dim]cubecast up my.yaml --root /data/java --port 0[/]
     """
-    from flows import server
     from flows.schedule import Request
     from flows.state import default_home
 
+    request = Request(tuple(recipes), tuple(overrides or ()), root)
+    request.products()  # refuses before a server is started
+    from flows import server
+
     place = (home or default_home()).absolute()
-    request = Request(recipe, tuple(overrides or ()), root)
     start = server.up_detached if detach else server.up
     start(request, home=place, port=port, say=say)
 
@@ -49,12 +51,55 @@ def down(home: Home = None) -> None:
     say(f"stopped the server of {place}" if server.down(place) else "nothing was up")
 
 
-def deploy(recipe: Recipe = DEFAULT, overrides: Overrides = None, root: Root = None) -> None:
-    """Apply the deployments to the server that PREFECT_API_URL names.
+def deploy(
+    recipes: Recipes = [DEFAULT],  # noqa: B006  typer copies it
+    overrides: Overrides = None,
+    root: Root = None,
+    home: Home = None,
+) -> None:
+    """Add recipes to a server: the one that PREFECT_API_URL names, or that of 'cubecast up'.
 
+    [dim]cubecast deploy radar.yaml[/]
     [dim]PREFECT_API_URL=http://server:4200/api cubecast deploy --root /runs/java[/]
     """
-    from flows.schedule import Request, deploy_to_active
+    from flows.schedule import Request
+    from flows.state import default_home
 
-    deploy_to_active(Request(recipe, tuple(overrides or ()), root))
-    say("deployed; a worker of the pool 'cubecast' runs them")
+    request = Request(tuple(recipes), tuple(overrides or ()), root)
+    request.products()  # refuses before heavy imports
+    from flows import deployed
+
+    url = deployed.find_server((home or default_home()).absolute())
+    for name in deployed.deploy(request, url):
+        say(f"deployed {name}")
+    say(f"on {url}; a worker of the pool 'cubecast' runs them")
+
+
+def deployments(
+    remove: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Take away a deployment, or all of a recipe."),
+    ] = None,
+    home: Home = None,
+) -> None:
+    """List what a server runs by itself: recipe, schedule, next runs; or take it away.
+
+    [dim]cubecast deployments[/]
+    [dim]cubecast deployments --remove radar[/]
+    [dim]cubecast deployments --remove forecast/every-5-minutes-radar[/]
+    """
+    from flows import deployed
+    from flows.state import default_home
+
+    url = deployed.find_server((home or default_home()).absolute())
+    with deployed.connected(url) as client:
+        if remove is not None:
+            for name in deployed.remove(remove, client):
+                say(f"removed {name}")
+            return
+        found = deployed.list_deployed(client)
+    say(
+        f"{url} has {'these' if found else 'no'} deployments; 'cubecast deploy RECIPE' adds some"
+    )
+    for line in deployed.describe_deployed(found):
+        say(line)

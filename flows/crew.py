@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
 
-from flows import profile, schedule
+from flows import deployed
 from flows.children import Child, Mark
-from flows.schedule import Request, Upcoming
+from flows.deployed import Deployed, connected, describe_deployed
+from flows.schedule import POOL, Request
 from flows.state import State, state_file
 
 HOST = "127.0.0.1"  # no password guards the server, so nobody else may reach it
@@ -31,14 +32,13 @@ class Crew:
     def __init__(self, home: Path, port: int) -> None:
         self.home, self.port = home, port
         self.url = f"http://{HOST}:{port}/api"
-        self.before: str | None = None
         python = [sys.executable, "-m", "prefect"]
         self.server = self._child(
             "server", [*python, "server", "start", "--host", HOST, "--port", str(port)]
         )
         self.worker = self._child(
             "worker",
-            [*python, "worker", "start", "--pool", schedule.POOL, "--type", "process"],
+            [*python, "worker", "start", "--pool", POOL, "--type", "process"],
         )
 
     def _child(self, name: str, command: list[str]) -> Child:
@@ -60,16 +60,14 @@ class Crew:
         self.server.start()
         self._write(ready=False)
         self._wait_until_healthy(stopped)
-        schedule.create_pool(self.url)
+        with connected(self.url) as client:
+            deployed.create_pool(client)
         self.worker.start()
         self._write(ready=False)
         say("applying the deployments")
-        deployments = self.home / "deployments" / "prefect.yaml"
-        schedule.write_deployments(request, deployments)
-        schedule.apply_deployments(deployments, self.environment)
-        upcoming = self._wait_until_scheduled(stopped)
-        self.before = profile.point_to(self.url)
-        _say_ready(self.url, upcoming, say)
+        folder = self.home / "deployments"
+        deployed.deploy(request, self.url, folder=folder, settings=self.environment)
+        _say_ready(self.url, self._wait_until_scheduled(stopped), say)
         self._write(ready=True)
 
     def look_after(self, stopped: threading.Event) -> None:
@@ -83,12 +81,11 @@ class Crew:
         """Stop the worker, then the server, and leave no trace but database and logs."""
         for child in (self.worker, self.server):
             child.stop()
-        profile.restore(self.before)
         state_file(self.home).unlink(missing_ok=True)
 
     def _write(self, *, ready: bool) -> None:
         marks = [mark for child in (self.server, self.worker) if (mark := child.mark)]
-        State(self.url, Mark.of(os.getpid()), marks, self.before, ready).write(self.home)
+        State(self.url, Mark.of(os.getpid()), marks, ready).write(self.home)
 
     def _wait_until_healthy(self, stopped: threading.Event) -> None:
         deadline = time.monotonic() + _HEALTHY_S
@@ -101,13 +98,14 @@ class Crew:
                     f"{self.server.logfile} ends:\n{self.server.last_words()}"
                 )
 
-    def _wait_until_scheduled(self, stopped: threading.Event) -> list[Upcoming]:
+    def _wait_until_scheduled(self, stopped: threading.Event) -> list[Deployed]:
         deadline = time.monotonic() + _SCHEDULED_S
         while True:
-            upcoming = schedule.list_upcoming(self.url)
-            missing = schedule.missing(upcoming)
-            if upcoming and not missing:
-                return upcoming
+            with connected(self.url) as client:
+                found = deployed.list_deployed(client)
+            missing = [one.name for one in found if one.waits_for_runs]
+            if found and not missing:
+                return found
             if stopped.wait(0.5):
                 raise KeyboardInterrupt
             if time.monotonic() > deadline:
@@ -118,13 +116,14 @@ class Crew:
                 )
 
 
-def _say_ready(url: str, upcoming: list[Upcoming], say: Say) -> None:
-    for line in sorted(upcoming, key=lambda line: line.deployment):
-        when = line.next_run.astimezone() if line.next_run else None
-        say(f"  {line.deployment:<18} next run {when:%Y-%m-%d %H:%M %Z}")
+def _say_ready(url: str, found: list[Deployed], say: Say) -> None:
+    for line in describe_deployed(found):
+        say(line)
     say(f"pages: {url.removesuffix('/api')}")
-    say("every shell of this user: prefect deployment run forecast/monthly --watch")
-    say(f"if PREFECT_API_URL is set in yours: export PREFECT_API_URL={url}")
+    name = next((one.name for one in found if one.flow == "forecast"), found[0].name)
+    say("to start one now:")
+    say(f"  export PREFECT_API_URL={url}")
+    say(f"  prefect deployment run {name} --watch")
 
 
 def _is_healthy(url: str) -> bool:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import flow
-
 from flows.asked import open_cube
 from flows.console import console
 from flows.evaluate import evaluate
 from flows.forecast import forecast
 from flows.ingest import ingest
-from flows.naming import run_name
 from flows.resolve import open_recipe
+from flows.scheduled import recipe_flow
 from flows.steps.step import call
 from flows.train import train
 
 
-@flow(name="demo", flow_run_name=run_name, persist_result=False)
+@recipe_flow("demo")
 def demo(recipe: str, overrides: list[str] | None = None, root: str | None = None) -> str:
     """Ingest, train, evaluate and forecast the last year of the archive, and say where to look.
 

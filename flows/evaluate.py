@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import logging
 
-from prefect import flow
-
 from flows.asked import find_bundle, open_cube
-from flows.naming import run_name
 from flows.resolve import open_writable
 from flows.runtime import spread_on
+from flows.scheduled import recipe_flow
 from flows.steps import scores
 from pipeline.rollout.trained import check_split, date_as_trained
 
 log = logging.getLogger(__name__)
 
 
-@flow(name="evaluate", flow_run_name=run_name, persist_result=False)
+@recipe_flow("evaluate")
 def evaluate(
     recipe: str,
     overrides: list[str] | None = None,

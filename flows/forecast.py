@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 
-from prefect import flow
-
 from flows.asked import find_bundle, models_of, needs_ingest, open_cube
 from flows.evaluate import evaluate
 from flows.ingest import ingest
-from flows.naming import run_name
 from flows.resolve import open_writable
 from flows.runtime import spread_on
+from flows.scheduled import recipe_flow
 from flows.steps import issue
+from flows.steps.shown import show_issue
 from flows.steps.step import call
 from flows.train import train
 from flows.workers import place_for
@@ -28,7 +27,7 @@ log = logging.getLogger(__name__)
 _WAIT_S = 24 * 3600.0  # another run of the same request; this one then finds its issue
 
 
-@flow(name="forecast", flow_run_name=run_name, persist_result=False)
+@recipe_flow("forecast")
 def forecast(  # noqa: PLR0913  one parameter an option
     recipe: str,
     overrides: list[str] | None = None,
@@ -64,7 +63,7 @@ def forecast(  # noqa: PLR0913  one parameter an option
                 issue.export_cogs(job, stage, spread)
             issue.write_page(job, stage)
             published = issue.publish(job, stage, held)
-        issue.show_issue(published)
+        show_issue(published)
     issue.clean_up(asked)
     return str(published.path)
 

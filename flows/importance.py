@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from prefect import flow
-
 from flows.asked import find_bundle, open_cube
-from flows.naming import run_name
 from flows.resolve import open_writable
 from flows.runtime import spread_on
+from flows.scheduled import recipe_flow
 from flows.steps import importance as steps
 from flows.steps.scores import LEARNING_PART
 from pipeline.rollout.importance import Trial
@@ -18,7 +16,7 @@ from pipeline.rollout.trained import check_split, date_as_trained
 log = logging.getLogger(__name__)
 
 
-@flow(name="importance", flow_run_name=run_name, persist_result=False)
+@recipe_flow("importance")
 def importance(
     recipe: str,
     overrides: list[str] | None = None,

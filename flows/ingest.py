@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from prefect import flow
-
-from flows.naming import run_name
 from flows.resolve import open_writable
 from flows.runtime import spread_on
+from flows.scheduled import recipe_flow
 from flows.steps import cube
 from flows.workers import place_for, worker_share
 from stores.lease import lease
@@ -18,7 +16,7 @@ log = logging.getLogger(__name__)
 _WAIT_S = 6 * 3600.0  # another ingest of the same cube ends sooner
 
 
-@flow(name="ingest", flow_run_name=run_name, persist_result=False)
+@recipe_flow("ingest")
 def ingest(recipe: str, overrides: list[str] | None = None, root: str | None = None) -> str:
     """Add what is new in the archive to the cube; with nothing new, nothing is written.
 

@@ -13,6 +13,12 @@ DEFAULT = "rainfall-java"
 Recipe = Annotated[
     str, typer.Argument(help="A YAML file, or the name of one in deploy/recipes.")
 ]
+Recipes = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[RECIPE]...", help="YAML files, or names of some in deploy/recipes."
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; repeat it."),

@@ -1,95 +1,145 @@
-"""Deployments: which flow runs when, applied to a server from deploy/prefect.yaml."""
+"""What is deployed: the flows of several recipes, filled into deploy/prefect.yaml."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import httpx
 import yaml
-from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.filters import FlowRunFilter
-from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import ObjectAlreadyExists
-from prefect.settings import PREFECT_API_URL
-from prefect.workers.process import ProcessWorker
 
+from flows.options import DEFAULT
+from flows.resolve import open_recipe
+from pipeline.recipes import Recipe, RecipeError
+from pipeline.recipes.schedule import name_cadence
 from stores.files import write_text
 
 POOL = "cubecast"
+RECIPE_TAG = "recipe:"
 
 _FOLDERS = ("root", "archive.root")  # overrides that hold a path
+
+Paused = Collection[tuple[str, str]]
+"""Recipe and flow of each deployment whose schedule somebody has paused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A recipe, and what every run of it is given."""
+
+    recipe: Recipe
+    parameters: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name that tells it from the others of a server."""
+        return self.recipe.name
+
+    def deployment_name(self, flow: str, *, first: bool) -> str:
+        """Name a deployment by its cadence; of all but the first product by the recipe too."""
+        cadence = name_cadence(self.recipe.schedule.crons(self.recipe.step)[flow])
+        return cadence if first else f"{cadence}-{self.name}"
+
+    def deployment_names(self, *, first: bool) -> list[str]:
+        """List all deployments as ``prefect deployment run`` takes them."""
+        crons = self.recipe.schedule.crons(self.recipe.step)
+        return [f"{flow}/{self.deployment_name(flow, first=first)}" for flow in crons]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the deployments run: a recipe and what the caller changes in it."""
+    """Recipes to deploy, and what the caller changes in each of them."""
 
-    recipe: str | None = None
+    recipes: tuple[str, ...] = (DEFAULT,)
     overrides: tuple[str, ...] = ()
     root: Path | None = None
 
-    def change(self, stated: Mapping[str, Any]) -> dict[str, Any]:
-        """Put the request on the parameters of a deployment, whose overrides are of its recipe.
+    def products(self) -> list[Product]:
+        """Read and check every recipe as its runs will.
 
-        Runs start in another folder, so every path is absolute.
+        Raises:
+            RecipeError: one is refused, or two have one name.
         """
-        changed, overrides = dict(stated), [_absolute_override(text) for text in self.overrides]
-        recipe = stated["recipe"] if self.recipe is None else _absolute_recipe(self.recipe)
-        if recipe != stated["recipe"]:
-            changed |= {"recipe": recipe, "overrides": []}
-        if self.root is not None:
-            changed["root"] = str(self.root.absolute())
-        return changed | {"overrides": [*changed["overrides"], *overrides]}
+        products = [self._product(recipe) for recipe in self.recipes]
+        names = [product.name for product in products]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise RecipeError(
+                f"name={twice[0]!r} is that of {names.count(twice[0])} recipes, so one would "
+                "replace the other; give each a name of its own"
+            )
+        return products
+
+    def _product(self, recipe: str) -> Product:
+        """Runs start in another folder, so every path is absolute."""
+        root = None if self.root is None else str(self.root.absolute())
+        overrides = [_absolute_override(text) for text in self.overrides]
+        usual = open_recipe(recipe, overrides, root).schedule.overrides
+        name, changes = _absolute_recipe(recipe), [*usual, *overrides]
+        parameters = {"recipe": name, "overrides": changes, "root": root}
+        return Product(open_recipe(name, changes, root), parameters)
 
     def arguments(self) -> list[str]:
         """Spell the request as it is given to ``cubecast up``."""
         sets = [word for text in self.overrides for word in ("--set", text)]
         root = [] if self.root is None else ["--root", str(self.root)]
-        return [*([self.recipe] if self.recipe else []), *sets, *root]
+        return [*self.recipes, *sets, *root]
 
 
-@dataclass(frozen=True, slots=True)
-class Upcoming:
-    """A deployment and its next run."""
+def write_deployments(
+    products: Sequence[Product], target: Path, *, first: str, paused: Paused = ()
+) -> None:
+    """Write deploy/prefect.yaml for several products.
 
-    deployment: str
-    next_run: datetime | None
-
-
-def write_deployments(request: Request, target: Path) -> None:
-    """Write deploy/prefect.yaml for one request."""
+    Args:
+        products: what is deployed.
+        target: file that is written.
+        first: name of the product whose deployments are named by their cadence alone.
+        paused: what stays paused.
+    """
     written = yaml.safe_load(files("deploy").joinpath("prefect.yaml").read_text())
-    for deployment in written["deployments"]:
-        deployment["parameters"] = request.change(deployment["parameters"])
-    write_text(target, yaml.safe_dump(written, sort_keys=False))
+    written["deployments"] = [
+        _fill(stated, product, first=product.name == first, paused=paused)
+        for product in products
+        for stated in written["deployments"]
+    ]
+    write_text(target, yaml.dump(written, Dumper=_WholeDumper, sort_keys=False))
 
 
-def create_pool(url: str) -> None:
-    """Create the work pool, unless it is there."""
-    pool = WorkPoolCreate(
-        name=POOL,
-        type=ProcessWorker.type,
-        base_job_template=ProcessWorker.get_default_base_job_template(),
-    )
-    with SyncPrefectClient(url) as client:
-        try:
-            client.create_work_pool(pool)
-        except ObjectAlreadyExists:
-            return
+class _WholeDumper(yaml.SafeDumper):
+    """Write what stands twice twice, so that each deployment is read alone."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _fill(
+    stated: Mapping[str, Any], product: Product, *, first: bool, paused: Paused
+) -> dict[str, Any]:
+    """Put a product into one deployment of the template, which is named by its flow."""
+    flow, schedule = stated["name"], product.recipe.schedule
+    cron = schedule.crons(product.recipe.step)[flow]
+    is_paused = (product.name, flow) in paused
+    line = {"cron": cron, "timezone": schedule.timezone, "active": not is_paused}
+    return dict(stated) | {
+        "name": product.deployment_name(flow, first=first),
+        "description": f"{product.recipe.title or product.name}: {stated['description']}",
+        "tags": [POOL, f"{RECIPE_TAG}{product.name}"],
+        "parameters": {**product.parameters, **stated["parameters"]},
+        "schedules": [line] if cron else [],
+        "paused": is_paused,
+    }
 
 
 def apply_deployments(deployments: Path, environment: dict[str, str]) -> None:
     """Apply a deployment file to the server that ``environment`` names.
+
+    In another process, since Prefect imports every flow and so all that computes.
 
     Raises:
         RuntimeError: Prefect refused it.
@@ -107,52 +157,6 @@ def apply_deployments(deployments: Path, environment: dict[str, str]) -> None:
         raise RuntimeError(f"deployments were refused by Prefect:\n{done.stdout}{done.stderr}")
 
 
-def deploy_to_active(request: Request) -> None:
-    """Create the pool and apply the deployments on the server of the active profile.
-
-    Raises:
-        ConnectionError: no server is set, or it does not answer.
-    """
-    url = PREFECT_API_URL.value()
-    if not url:
-        raise ConnectionError(
-            "PREFECT_API_URL is not set, so there is no server to deploy to; set it, or start "
-            "a server of your own with 'cubecast up'"
-        )
-    try:
-        create_pool(url)
-    except httpx.ConnectError as error:
-        raise ConnectionError(f"PREFECT_API_URL={url} does not answer: {error}") from None
-    with TemporaryDirectory() as folder:
-        deployments = Path(folder) / "prefect.yaml"
-        write_deployments(request, deployments)
-        apply_deployments(deployments, {})
-
-
-def list_upcoming(url: str) -> list[Upcoming]:
-    """Tell for every deployment when it runs next."""
-    with SyncPrefectClient(url) as client:
-        flows = {flow.id: flow.name for flow in client.read_flows()}
-        return [
-            Upcoming(f"{flows[found.flow_id]}/{found.name}", _next_run(client, found.id))
-            for found in client.read_deployments()
-        ]
-
-
-def _next_run(client: SyncPrefectClient, deployment_id: Any) -> datetime | None:
-    runs = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter.model_validate(
-            {
-                "deployment_id": {"any_": [str(deployment_id)]},
-                "state": {"type": {"any_": ["SCHEDULED"]}},
-            }
-        ),
-        sort=FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC,
-        limit=1,
-    )
-    return runs[0].next_scheduled_start_time if runs else None
-
-
 def _absolute_recipe(recipe: str) -> str:
     path = Path(recipe)
     return str(path.absolute()) if path.suffix in {".yaml", ".yml"} else recipe
@@ -161,8 +165,3 @@ def _absolute_recipe(recipe: str) -> str:
 def _absolute_override(text: str) -> str:
     key, _, value = text.partition("=")
     return f"{key}={Path(value).expanduser().absolute()}" if key in _FOLDERS else text
-
-
-def missing(upcoming: Sequence[Upcoming]) -> list[str]:
-    """Name the deployments that no run is scheduled for."""
-    return [line.deployment for line in upcoming if line.next_run is None]

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flows import children, profile
+from flows import children
 from flows.children import Child
 from flows.crew import HOST, Crew, Say
 from flows.launch import stopped_in_a_sentence
@@ -91,13 +91,11 @@ def down(home: Path) -> bool:
     """Stop what ``up`` started, even after a crash of it; tell whether there was anything."""
     state = State.read(home)
     if state is None:
-        profile.restore(None)  # somebody deleted the home
         return False
     if owner := state.owner.find():
         owner.terminate()
         children.wait_until_gone(state.owner, 60)
     children.stop([state.owner, *state.members])
-    profile.restore(state.before)
     state_file(home).unlink(missing_ok=True)
     return True
 
@@ -123,7 +121,8 @@ def _refuse_second(home: Path) -> None:
     state = State.read(home)
     if state is not None and state.is_alive:
         raise BusyError(
-            f"a server of {home} is up already on {state.url}; use it, or stop it with "
+            f"a server of {home} is up already on {state.url}, so a second one would share its "
+            "database; add recipes to it with 'cubecast deploy', or stop it with "
             "'cubecast down'"
         )
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,8 +17,6 @@ class State:
     url: str
     owner: Mark
     members: list[Mark] = field(default_factory=list)
-    before: str | None = None
-    """Prefect profile that was active before."""
     ready: bool = False
 
     @classmethod
@@ -51,14 +47,3 @@ def state_file(home: Path) -> Path:
 def default_home() -> Path:
     """Name the folder of the server's database, logs and state."""
     return Path(os.environ.get("CUBECAST_HOME", "~/.cubecast")).expanduser()
-
-
-def forget_dead_server(home: Path) -> None:
-    """Undo what a crashed ``up`` left, so that flows do not wait for a server that is gone.
-
-    In another process: Prefect reads its profile when it is imported, which is not yet.
-    """
-    state = State.read(home)
-    if state is not None and not state.is_alive:
-        command = [sys.executable, "-m", "flows.cli", "down", "--home", str(home)]
-        subprocess.run(command, check=True, capture_output=True)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
-from prefect import flow
-
 from flows.asked import Training, open_cube
-from flows.naming import run_name
+from flows.scheduled import recipe_flow
 from flows.steps import ranking
 from flows.steps.outlook import Outlook
 from flows.steps.ranking import Ranked
@@ -24,7 +22,7 @@ _FAILED = (FloatingPointError, MemoryError)
 """What may become of a combination without ending the sweep: it diverges, or is too large."""
 
 
-@flow(name="sweep", flow_run_name=run_name, persist_result=False)
+@recipe_flow("sweep")
 def sweep(
     recipe: str,
     overrides: list[str] | None = None,

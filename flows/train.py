@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from prefect import flow
-
 from flows.asked import Training, open_cube
-from flows.naming import run_name
 from flows.resolve import open_writable
 from flows.runtime import spread_on
+from flows.scheduled import recipe_flow
 from flows.steps import model, runs
 from flows.trainings import do_training, find_trained
 from pipeline.recipes import Recipe, date_recipe
@@ -24,7 +22,7 @@ log = logging.getLogger(__name__)
 _WAIT_S = 24 * 3600.0  # another training of the same recipe
 
 
-@flow(name="train", flow_run_name=run_name, persist_result=False)
+@recipe_flow("train")
 def train(recipe: str, overrides: list[str] | None = None, root: str | None = None) -> str:
     """Train the recipe's network and keep the best epoch as the current bundle.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows.artifacts import leave_link, leave_table, leave_text
+from flows.artifacts import leave_picture, leave_table, leave_text
 from flows.asked import scores_of
 from flows.console import console, progress_bar, show_table
 from flows.steps.scores import plan_part
@@ -36,9 +36,10 @@ def keep_importance(recipe: Recipe, bundle: Bundle, found: Importance) -> str:
     path = found.save(scores_of(recipe, bundle.path))
     title = f"{bundle.path.name}: what each covariate is worth"
     figure = plot_importance(found.table, step=str(recipe.step), title=title)
+    png = to_png(figure)
     with replacing(path.with_suffix(".png")) as temporary:
-        temporary.write_bytes(to_png(figure))
-    leave_link("importance figure", path.with_suffix(".png"), description=title)
+        temporary.write_bytes(png)
+    leave_picture("importance figure", png, description=title)
     return str(path)
 
 

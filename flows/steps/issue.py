@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flows.artifacts import ProgressPage, leave_link, leave_table
+from flows.artifacts import ProgressPage, leave_table
 from flows.asked import keep_policy, scores_of
 from flows.console import progress_bar, show_table
 from flows.steps import work
 from flows.steps.memory import measuring
 from flows.steps.pace import Pace
 from flows.steps.scores import PART
+from flows.steps.shown import REPORT, leave_report
 from flows.steps.step import step
 from flows.workers import worker_share
 from pipeline.models import Reading
@@ -59,8 +60,6 @@ from stores.forecast_template import ForecastTemplate, ForecastVariable
 from stores.issue import FORECAST, IssueKey, open_stage
 from stores.lease import Lease
 from stores.publish import Published, publish_issue
-
-REPORT = "report.html"
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +190,7 @@ def roll_tiles(job: Job, stage: Path, spread: Spread) -> None:
         for progress in roll_out(job.request, job.plan, stage, spread=spread, batch=batch):
             pace.add(progress)
             tell(progress.done, progress.total, str(pace))
-            page.tell(progress.done, progress.total)
+            page.tell(progress.done, progress.total, f"tiles, {pace}")
     precision = describe_precision(job.request, job.plan.tiles, spread)
     finish_forecast(stage, _how_made(job, stage) | precision)
     log.info("rolled out %s in %.1f s: %s", count(pace.tiles, "tile"), pace.seconds, pace)
@@ -217,7 +216,9 @@ def write_page(job: Job, stage: Path) -> None:
     if not job.recipe.outputs.report:
         return
     try:
-        page = render_report(_draw_page(job, stage))
+        report = _draw_page(job, stage)
+        page = render_report(report)
+        leave_report(report)
     except Exception as error:  # whatever a picture fails of, it must not cost the forecast
         why = f"left out, because it could not be drawn: {error!r}"
         log.warning("report of %s %s; the forecast is whole", stage.name, why, exc_info=True)
@@ -244,16 +245,6 @@ def _draw_page(job: Job, stage: Path) -> Report:
 def publish(job: Job, stage: Path, held: Lease) -> Published:
     """Verify the stage and make it visible at once; the catalog follows."""
     return publish_issue(job.recipe.root, stage, job.key, held)
-
-
-def show_issue(published: Published) -> None:
-    """Say where a forecast is."""
-    if not published.is_new:
-        log.info("already published: %s (revision %d)", published.path, published.revision)
-    for name in (REPORT, FORECAST):
-        if (published.path / name).exists():
-            issue = f"{published.path.parent.name}/{published.path.name}"
-            leave_link(name, published.path / name, description=f"Issue {issue}")
 
 
 def clean_up(recipe: Recipe) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.artifacts import ProgressPage, leave_link
+from flows.artifacts import ProgressPage, leave_picture
 from flows.asked import cube_of, logs_of, models_of
 from flows.console import progress_bar
 from flows.steps.memory import measuring
@@ -36,7 +36,7 @@ def train_model(recipe: Recipe, spread: Spread, label: str = "") -> Bundle:
 
         def tell(done: float, total: float, note: str) -> None:
             bar(done, total, note)
-            page.tell(done, total)
+            page.tell(done, total, note)
 
         return train_bundle(
             recipe, cube_of(recipe), folders, spread=spread, tell=tell, aside=bool(label)
@@ -44,8 +44,10 @@ def train_model(recipe: Recipe, spread: Spread, label: str = "") -> Bundle:
 
 
 def show_model(bundle: Bundle) -> None:
-    """Leave links to the training curves, and to the map of the parts if there is one."""
+    """Leave the training curves, and the map of the parts if there is one."""
     for name in (CURVES, PARTS_MAP):
         path = bundle.path / f"{name}.png"
         if path.exists():
-            leave_link(name, path, description=f"Training of {bundle.path}: {name}")
+            leave_picture(
+                name, path.read_bytes(), description=f"Training of {bundle.path}: {name}"
+            )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from flows.artifacts import ProgressPage, leave_link, leave_table, leave_text
+from flows.artifacts import ProgressPage, leave_picture, leave_table, leave_text
 from flows.asked import scores_of
 from flows.console import console, progress_bar, show_table, warn
 from flows.steps.memory import measuring
@@ -85,9 +85,10 @@ def keep_scores(recipe: Recipe, bundle: Bundle, found: Evaluation) -> str:
     path = found.save(scores_of(recipe, bundle.path))
     title = f"{bundle.path.name}: skill against lead"
     figure = plot_skill(found.table, model=MODEL, step=str(recipe.step), title=title)
+    png = to_png(figure)
     with replacing(path.with_suffix(".png")) as temporary:
-        temporary.write_bytes(to_png(figure))
-    leave_link("skill figure", path.with_suffix(".png"), description=title)
+        temporary.write_bytes(png)
+    leave_picture("skill figure", png, description=title)
     return str(path)
 
 

@@ -20,13 +20,16 @@ from pipeline.recipes.metadata import MetadataRecipe
 from pipeline.recipes.model import ModelRecipe
 from pipeline.recipes.rollout import RolloutRecipe
 from pipeline.recipes.runs import ComputeRecipe, OutputsRecipe
+from pipeline.recipes.schedule import ScheduleRecipe
 from pipeline.recipes.split import LEARNED, SplitRecipe
 from pipeline.recipes.training import TrainingRecipe
 from stores.names import check_id
 from stores.times import Step
 
 # What changes no number: folders and machines; training and rollout say it themselves.
-_NOT_SCIENCE = dict.fromkeys(("root", "compute", "outputs", "title", "metadata"), True)
+_NOT_SCIENCE = dict.fromkeys(
+    ("root", "compute", "outputs", "title", "metadata", "schedule"), True
+)
 
 
 class Recipe(RecipePart):
@@ -51,6 +54,7 @@ class Recipe(RecipePart):
     outputs: OutputsRecipe = OutputsRecipe()
     metadata: MetadataRecipe = MetadataRecipe()
     compute: ComputeRecipe = ComputeRecipe()
+    schedule: ScheduleRecipe = ScheduleRecipe()
 
     @field_validator("name")
     @classmethod

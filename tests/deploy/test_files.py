@@ -10,13 +10,14 @@ import pytest
 import yaml
 
 from flows.check import describe_rollout
+from flows.schedule import Request
 from pipeline.budget import OWN_BYTES, USABLE, Workers
 from pipeline.recipes import load_recipe, recipe_schema
 from pipeline.recipes.reference import recipe_reference
+from pipeline.recipes.schedule import FLOWS
 from pipeline.rollout.plan import plan_rollout
 
 ROOT = Path(__file__).resolve().parents[2]
-DEPLOYED = ["ingest/nightly", "train/quarterly", "forecast/monthly", "evaluate/monthly"]
 
 
 def read_yaml(name: str) -> Any:
@@ -33,25 +34,27 @@ def flow_of(deployment: dict[str, Any]) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def test_the_deployments_of_the_house_are_declared() -> None:
-    assert [f"{flow_of(one).name}/{one['name']}" for one in deployments()] == DEPLOYED
+def test_every_flow_that_a_recipe_schedules_is_declared_under_its_name() -> None:
+    assert [(flow_of(one).name, one["name"]) for one in deployments()] == [
+        (flow, flow) for flow in FLOWS
+    ]
 
 
-@pytest.mark.parametrize("deployment", deployments(), ids=DEPLOYED)
+@pytest.mark.parametrize("deployment", deployments(), ids=FLOWS)
 def test_a_deployment_gives_its_flow_parameters_that_it_takes(
     deployment: dict[str, Any],
 ) -> None:
     flow = flow_of(deployment)
-    assert set(flow.validate_parameters(deployment["parameters"])) <= set(
-        flow.parameters.properties
-    )
+    (product,) = Request().products()
+    given = {**product.parameters, **deployment["parameters"]}
+    assert set(flow.validate_parameters(given)) <= set(flow.parameters.properties)
 
 
-@pytest.mark.parametrize("deployment", deployments(), ids=DEPLOYED)
-def test_a_deployment_runs_on_schedule_one_at_a_time(deployment: dict[str, Any]) -> None:
-    (schedule,) = deployment["schedules"]
-    assert schedule["active"]
-    assert schedule["timezone"] == "Asia/Jakarta"
+@pytest.mark.parametrize("deployment", deployments(), ids=FLOWS)
+def test_deployments_run_one_at_a_time_and_recipes_alone_say_when(
+    deployment: dict[str, Any],
+) -> None:
+    assert not {"schedules", "schedule"} & set(deployment)
     assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
 
 

@@ -25,6 +25,7 @@ COMMANDS = (
     "up",
     "down",
     "deploy",
+    "deployments",
     "schema",
 )
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,30 +9,65 @@ import pytest
 import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.options import DEFAULT
+from flows import deployed
 from flows.resolve import open_recipe
-from flows.schedule import Request, deploy_to_active, write_deployments
-from pipeline.recipes import PARTS, date_recipe
+from flows.schedule import Request, write_deployments
+from pipeline.recipes import PARTS, RecipeError, date_recipe
 from stores.times import parse_time
+from tests.make import make_recipe
+
+FIRST = ("ingest/nightly", "train/quarterly", "forecast/monthly", "evaluate/monthly")
 
 
-def parameters(request: Request, folder: Path) -> list[dict[str, Any]]:
-    write_deployments(request, folder / "prefect.yaml")
-    written = yaml.safe_load((folder / "prefect.yaml").read_text())
-    return [deployment["parameters"] for deployment in written["deployments"]]
+def deployments(
+    request: Request, folder: Path, **options: Any
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """Map recipe and flow to what is applied."""
+    products = request.products()
+    options = {"first": products[0].name} | options
+    write_deployments(products, folder / "prefect.yaml", **options)
+    written = yaml.safe_load((folder / "prefect.yaml").read_text())["deployments"]
+    recipes = [product.name for product in products for _ in FIRST]
+    return {
+        (recipe, str(one["entrypoint"]).rpartition(".")[2]): one
+        for recipe, one in zip(recipes, written, strict=True)
+    }
+
+
+def two_recipes(folder: Path) -> tuple[str, str]:
+    """Write a monthly recipe and one of the same archive that is forecast by the hour."""
+    rain = make_recipe(folder / "rain")
+    radar = make_recipe(
+        folder / "radar",
+        name="radar",
+        schedule={"forecast": "20 * * * *", "train": None, "timezone": "Europe/Berlin"},
+    )
+    return str(rain), str(radar)
 
 
 def test_deployments_run_the_recipe_of_the_house_by_default(tmp_path: Path) -> None:
-    first, *others = parameters(Request(), tmp_path)
-    assert first["recipe"] == "rainfall-java"
-    assert first["root"] is None
-    assert others == [first, first | {"prepare": True}, first]
+    found = deployments(Request(), tmp_path)
+    names = {f"{flow}/{one['name']}" for (_, flow), one in found.items()}
+    assert names == {
+        "ingest/nightly",
+        "train/quarterly",
+        "forecast/monthly",
+        "evaluate/monthly",
+    }
+    for (recipe, flow), one in found.items():
+        assert one["parameters"]["recipe"] == recipe == "rainfall-java"
+        assert one["parameters"]["root"] is None
+        assert one["parameters"].get("prepare", False) == (flow == "forecast")
+        assert one["tags"] == ["cubecast", "recipe:rainfall-java"]
+        (schedule,) = one["schedules"]
+        assert schedule["timezone"] == "Asia/Jakarta"
+        assert schedule["active"]
 
 
 def test_the_parts_of_the_deployed_recipe_move_on_and_are_those_of_the_demo_today(
     tmp_path: Path,
 ) -> None:
-    first, *_ = parameters(Request(), tmp_path)
+    first = deployments(Request(), tmp_path)["rainfall-java", "train"]["parameters"]
     fixed = open_recipe("rainfall-java", [], None)
     moving = open_recipe("rainfall-java", first["overrides"], None)
     today, later = (date_recipe(moving, parse_time(date)) for date in ("2018-12", "2019-03"))
@@ -41,47 +78,105 @@ def test_the_parts_of_the_deployed_recipe_move_on_and_are_those_of_the_demo_toda
     assert later.split.test == ("2016-05", "2019-03")
 
 
-def test_overrides_are_added_to_those_of_the_recipe_of_the_house_alone(tmp_path: Path) -> None:
-    stated = parameters(Request(), tmp_path)[0]["overrides"]
-    for recipe in (None, DEFAULT):  # the command line names it
-        added = parameters(Request(recipe, ("training.epochs=2",)), tmp_path)[0]["overrides"]
-        assert added == [*stated, "training.epochs=2"]
-    assert stated
-    assert parameters(Request("my.yaml"), tmp_path)[0]["overrides"] == []
+def test_a_second_recipe_stands_beside_the_first_with_its_own_cadence_and_zone(
+    tmp_path: Path,
+) -> None:
+    found = deployments(Request(two_recipes(tmp_path)), tmp_path)
+    names = [f"{flow}/{one['name']}" for (_, flow), one in found.items()]
+    assert names == [
+        *FIRST,
+        "ingest/nightly-radar",
+        "train/by-hand-radar",
+        "forecast/hourly-radar",
+        "evaluate/monthly-radar",
+    ]
+    assert found["small-rain", "forecast"]["schedules"][0]["timezone"] == "UTC"
+    assert found["radar", "forecast"]["schedules"] == [
+        {"cron": "20 * * * *", "timezone": "Europe/Berlin", "active": True}
+    ]
+    assert found["radar", "train"]["schedules"] == []
+
+
+def test_what_is_paused_is_written_as_paused(tmp_path: Path) -> None:
+    found = deployments(Request(), tmp_path, paused={("rainfall-java", "train")})
+    (line,) = found["rainfall-java", "train"]["schedules"]
+    assert found["rainfall-java", "train"]["paused"]
+    assert not line["active"]
+    assert not found["rainfall-java", "forecast"]["paused"]
+
+
+def test_overrides_of_the_caller_come_after_those_that_the_recipe_schedules(
+    tmp_path: Path,
+) -> None:
+    stated = deployments(Request(), tmp_path)["rainfall-java", "train"]["parameters"]
+    given = Request(overrides=("training.epochs=2",))
+    added = deployments(given, tmp_path)["rainfall-java", "train"]["parameters"]
+    assert stated["overrides"]
+    assert added["overrides"] == [*stated["overrides"], "training.epochs=2"]
 
 
 def test_paths_of_a_request_are_absolute_since_runs_start_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    make_recipe(tmp_path)
     monkeypatch.chdir(tmp_path)
-    request = Request("my.yaml", ("archive.root=data", "training.epochs=2"), Path("out"))
-    first, *_, last = parameters(request, tmp_path)
+    request = Request(("recipe.yaml",), ("archive.root=data", "training.epochs=2"), Path("out"))
+    first, *_, last = (one["parameters"] for one in deployments(request, tmp_path).values())
     assert first == last
     assert first == {
-        "recipe": str(tmp_path / "my.yaml"),
+        "recipe": str(tmp_path / "recipe.yaml"),
         "overrides": [f"archive.root={tmp_path / 'data'}", "training.epochs=2"],
         "root": str(tmp_path / "out"),
     }
 
 
 def test_a_request_is_spelled_as_the_command_line_takes_it() -> None:
-    request = Request("my.yaml", ("a=1", "b=2"), Path("out"))
-    assert request.arguments() == ["my.yaml", "--set", "a=1", "--set", "b=2", "--root", "out"]
-    assert Request().arguments() == []
+    request = Request(("a.yaml", "b.yaml"), ("a=1", "b=2"), Path("out"))
+    spelled = ["a.yaml", "b.yaml", "--set", "a=1", "--set", "b=2", "--root", "out"]
+    assert request.arguments() == spelled
+    assert Request().arguments() == ["rainfall-java"]
 
 
-def test_without_a_server_nothing_is_deployed() -> None:
+def test_two_recipes_of_one_name_are_refused(tmp_path: Path) -> None:
+    recipe = str(make_recipe(tmp_path))
+    with pytest.raises(RecipeError, match="name='small-rain' is that of 2 recipes"):
+        Request((recipe, recipe)).products()
+
+
+@pytest.mark.parametrize("command", ["deploy", "up"])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["missing.yaml"], "missing.yaml cannot be read"),
+        (["rainfall-java", "--set", "training.epoch=2"], "did you mean 'epochs'?"),
+        (
+            ["rainfall-java", "--set", "schedule.overrides=[splt.test=1]"],
+            "did you mean 'split'",
+        ),
+    ],
+)
+def test_what_no_run_could_open_is_refused_before_a_server_is_asked_or_started(
+    command: str, arguments: list[str], said: str, tmp_path: Path
+) -> None:
+    line = [sys.executable, "-m", "flows.cli", command, *arguments]
+    home = tmp_path / "home"
+    done = subprocess.run(
+        [*line, "--home", str(home)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert not home.exists()
+
+
+def test_without_a_server_nothing_is_deployed(tmp_path: Path) -> None:
     with (
         temporary_settings(restore_defaults={PREFECT_API_URL}),
         pytest.raises(ConnectionError, match=r"PREFECT_API_URL is not set.*'cubecast up'"),
     ):
-        deploy_to_active(Request())
+        deployed.find_server(tmp_path)
 
 
 def test_a_server_that_does_not_answer_is_named() -> None:
     url = "http://127.0.0.1:9/api"
-    with (
-        temporary_settings({PREFECT_API_URL: url}),
-        pytest.raises(ConnectionError, match=f"PREFECT_API_URL={url} does not answer"),
-    ):
-        deploy_to_active(Request())
+    with pytest.raises(ConnectionError, match=f"the server {url} does not answer"):
+        deployed.deploy(Request(), url)

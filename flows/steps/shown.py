@@ -1,0 +1,41 @@
+"""What a forecast shows of itself: in the log, and in Prefect's pages."""
+
+from __future__ import annotations
+
+import logging
+
+from flows.artifacts import in_run, leave_picture, leave_text
+from pipeline.plots import to_png
+from pipeline.report import Report
+from stores.issue import FORECAST
+from stores.publish import Published
+
+REPORT = "report.html"
+
+_AGAIN = "already published"
+
+log = logging.getLogger(__name__)
+
+
+def leave_report(report: Report) -> None:
+    """Leave verdict, warnings and maps where runs are watched."""
+    title = f"{report.title}, {report.subtitle}"
+    said = [report.verdict, *(f"- **{warning}**" for warning in report.warnings)]
+    if any(said):
+        leave_text("verdict", "\n\n".join(filter(None, said)), description=title)
+    figure = next((one.figure for one in report.sections if one.figure is not None), None)
+    if figure is not None and in_run():
+        leave_picture("maps", to_png(figure), description=title)
+
+
+def show_issue(published: Published) -> None:
+    """Say where a forecast is and how it is opened."""
+    path, revision = published.path, published.revision
+    log.info("%s: %s (revision %d)", "issue" if published.is_new else _AGAIN, path, revision)
+    opened = f"python -c \"import xarray as xr; print(xr.open_zarr('{path / FORECAST}'))\""
+    page = path / REPORT
+    files = [f"- report: `{page}`"] * page.exists() + [f"- forecast: `{path / FORECAST}`"]
+    commands = f"```\n{opened}\ncubecast verify {path}\n```"
+    again = "" if published.is_new else f"{_AGAIN}: "
+    text = "\n".join([f"{again}**{path}** (revision {revision})", "", *files, "", commands])
+    leave_text("issue", text, description=f"Issue {path.parent.name}/{path.name}")
