@@ -17,7 +17,6 @@ from typing import Any
 from uuid import UUID
 
 from prefect.artifacts import (
-    create_image_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -63,11 +62,10 @@ def leave_text(key: str, markdown: str, *, description: str) -> None:
         create_markdown_artifact(markdown=markdown, key=_key(key), description=description)
 
 
-def leave_picture(key: str, png: bytes, *, description: str) -> None:
-    """Leave a picture."""
-    if in_run():
-        url = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-        create_image_artifact(image_url=url, key=_key(key), description=description)
+def leave_picture(key: str, png: bytes, *, description: str, text: str = "") -> None:
+    """Leave a picture, below a text in Markdown."""
+    url = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    leave_text(key, f"{text}\n\n![{description}]({url})", description=description)
 
 
 class ProgressPage:

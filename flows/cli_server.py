@@ -98,8 +98,7 @@ def deployments(
                 say(f"removed {name}")
             return
         found = deployed.list_deployed(client)
-    say(
-        f"{url} has {'these' if found else 'no'} deployments; 'cubecast deploy RECIPE' adds some"
-    )
+    some = "these" if found else "no"
+    say(f"{url} has {some} deployments; 'cubecast deploy RECIPE' adds some")
     for line in deployed.describe_deployed(found):
         say(line)

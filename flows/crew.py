@@ -52,6 +52,9 @@ class Crew:
             "PREFECT_PROFILE": "ephemeral",  # whatever the user has made active elsewhere
             "PREFECT_API_URL": self.url,
             "PREFECT_WORKER_QUERY_SECONDS": "2",
+            # So that `prefect deployment run --watch` shows what a run logs.
+            "PREFECT_SERVER_LOGS_STREAM_OUT_ENABLED": "true",
+            "PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED": "true",
         }
 
     def start(self, request: Request, stopped: threading.Event, say: Say) -> None:
@@ -66,8 +69,11 @@ class Crew:
         self._write(ready=False)
         say("applying the deployments")
         folder = self.home / "deployments"
-        deployed.deploy(request, self.url, folder=folder, settings=self.environment)
-        _say_ready(self.url, self._wait_until_scheduled(stopped), say)
+        names = deployed.deploy(request, self.url, folder=folder, settings=self.environment)
+        found = self._wait_until_scheduled(stopped)
+        for line in describe_deployed(found):
+            say(line)
+        _say_how(self.url, names, say)
         self._write(ready=True)
 
     def look_after(self, stopped: threading.Event) -> None:
@@ -116,14 +122,13 @@ class Crew:
                 )
 
 
-def _say_ready(url: str, found: list[Deployed], say: Say) -> None:
-    for line in describe_deployed(found):
-        say(line)
+def _say_how(url: str, names: list[str], say: Say) -> None:
+    """Say how another shell reaches the server; the user's Prefect profile stays as it is."""
+    forecast = next(name for name in names if name.startswith("forecast/"))
     say(f"pages: {url.removesuffix('/api')}")
-    name = next((one.name for one in found if one.flow == "forecast"), found[0].name)
-    say("to start one now:")
+    say("to start a run now, in any shell:")
     say(f"  export PREFECT_API_URL={url}")
-    say(f"  prefect deployment run {name} --watch")
+    say(f"  prefect deployment run {forecast} --watch")
 
 
 def _is_healthy(url: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows.artifacts import leave_picture, leave_table, leave_text
+from flows.artifacts import leave_picture, leave_table
 from flows.asked import scores_of
 from flows.console import console, progress_bar, show_table
 from flows.steps.scores import plan_part
@@ -39,7 +39,7 @@ def keep_importance(recipe: Recipe, bundle: Bundle, found: Importance) -> str:
     png = to_png(figure)
     with replacing(path.with_suffix(".png")) as temporary:
         temporary.write_bytes(png)
-    leave_picture("importance figure", png, description=title)
+    leave_picture("importances", png, description=title, text=found.verdict)
     return str(path)
 
 
@@ -54,7 +54,6 @@ def show_importance(found: Importance) -> None:
     show_table(title, rows, columns=list(rows[0]))
     console.print(found.verdict, markup=False, highlight=False)
     leave_table("importance", rows, description=title)
-    leave_text("importance verdict", found.verdict, description="Verdict")
 
 
 def importance_rows(found: Importance, units: str) -> list[dict[str, Any]]:

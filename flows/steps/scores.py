@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from flows.artifacts import ProgressPage, leave_picture, leave_table, leave_text
+from flows.artifacts import ProgressPage, leave_picture, leave_table
 from flows.asked import scores_of
 from flows.console import console, progress_bar, show_table, warn
 from flows.steps.memory import measuring
@@ -88,7 +88,7 @@ def keep_scores(recipe: Recipe, bundle: Bundle, found: Evaluation) -> str:
     png = to_png(figure)
     with replacing(path.with_suffix(".png")) as temporary:
         temporary.write_bytes(png)
-    leave_picture("skill figure", png, description=title)
+    leave_picture("scores", png, description=title, text=verdict(found.table))
     return str(path)
 
 
@@ -126,7 +126,6 @@ def show_scores(found: Evaluation) -> None:
     for warning in [*found.alarms, *list_cautions(found.table, found.chances)]:
         warn(warning)
     leave_table("skill", rows, description=title)
-    leave_text("verdict", verdict(found.table), description="Verdict")
 
 
 def show_chances(chances: pd.DataFrame) -> None:

@@ -19,13 +19,16 @@ log = logging.getLogger(__name__)
 
 def leave_report(report: Report) -> None:
     """Leave verdict, warnings and maps where runs are watched."""
+    if not in_run():
+        return  # a picture takes a second
     title = f"{report.title}, {report.subtitle}"
     said = [report.verdict, *(f"- **{warning}**" for warning in report.warnings)]
-    if any(said):
-        leave_text("verdict", "\n\n".join(filter(None, said)), description=title)
+    text = "\n\n".join(filter(None, said)) or "No scores yet: cubecast evaluate"
     figure = next((one.figure for one in report.sections if one.figure is not None), None)
-    if figure is not None and in_run():
-        leave_picture("maps", to_png(figure), description=title)
+    if figure is None:
+        leave_text("report", text, description=title)
+    else:
+        leave_picture("report", to_png(figure), description=title, text=text)
 
 
 def show_issue(published: Published) -> None:

@@ -81,7 +81,7 @@ def test_a_schedule_is_no_science(tmp_path: Path) -> None:
         ("schedule.train=0 0 31 2 *", "Bad day-of-month"),
         ("schedule.timezone=Java", "'Java' is no IANA time zone.*such as 'Asia/Jakarta'"),
         ("schedule.notify=ops", "'ops' is no TYPE/NAME of a block"),
-        ("schedule.forcast=0 6 * * *", "did you mean 'forecast'"),
+        ("schedule.forecasts=0 6 * * *", "did you mean 'forecast'"),
         ("schedule.max_delay_hours=0", "greater than 0"),
     ],
 )
