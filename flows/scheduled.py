@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-_WAITING = ["SCHEDULED", "PENDING"]
+_OF_USE = ["SCHEDULED", "PENDING", "RUNNING", "COMPLETED"]
 _HOUR_S = 3600.0
 
 
@@ -62,26 +62,24 @@ def _why_late(run: FlowRun, recipe: Recipe) -> str:
     due = run.expected_start_time
     if not run.auto_scheduled or due is None:
         return ""
-    hours, most = (datetime.now(UTC) - due).total_seconds() / _HOUR_S, recipe.schedule
-    if most.max_delay_hours is not None and hours > most.max_delay_hours:
-        return (
-            f"it was due {hours:.1f} h ago, more than schedule.max_delay_hours="
-            f"{most.max_delay_hours:g}"
-        )
+    hours = (datetime.now(UTC) - due).total_seconds() / _HOUR_S
+    most = recipe.schedule.max_delay_hours
+    if most is not None and hours > most:
+        return f"it was due {hours:.1f} h ago, more than schedule.max_delay_hours={most:g}"
     n_newer = _count_newer(run)
-    return f"{n_newer} newer of this deployment are due, and the last does it" * (n_newer > 0)
+    return f"{n_newer} newer of this deployment do the same" * (n_newer > 0)
 
 
 def _count_newer(run: FlowRun) -> int:
-    """Count the runs of the same deployment that became due after this one, and wait."""
+    """Count the runs of the same deployment that became due after this one and did not fail."""
     due = run.expected_start_time
-    waiting = FlowRunFilter.model_validate(
+    newer = FlowRunFilter.model_validate(
         {
             "deployment_id": {"any_": [str(run.deployment_id)]},
-            "state": {"type": {"any_": _WAITING}},
+            "state": {"type": {"any_": _OF_USE}},
             "expected_start_time": {"before_": datetime.now(UTC), "after_": due},
         }
     )
     with get_client(sync_client=True) as client:
-        found = client.read_flow_runs(flow_run_filter=waiting)
+        found = client.read_flow_runs(flow_run_filter=newer)
     return sum(one.id != run.id and one.expected_start_time != due for one in found)
