@@ -24,11 +24,11 @@ def leave_report(report: Report) -> None:
     title = f"{report.title}, {report.subtitle}"
     said = [report.verdict, *(f"- **{warning}**" for warning in report.warnings)]
     text = "\n\n".join(filter(None, said)) or "No scores yet: cubecast evaluate"
-    figure = next((one.figure for one in report.sections if one.figure is not None), None)
-    if figure is None:
+    plot = next((one.plot for one in report.sections if one.plot is not None), None)
+    if plot is None:
         leave_text("report", text, description=title)
     else:
-        leave_picture("report", to_png(figure), description=title, text=text)
+        leave_picture("report", to_png(plot()), description=title, text=text)
 
 
 def show_issue(published: Published) -> None:
