@@ -23,6 +23,7 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import PREFECT_API_URL
 from prefect.workers.process import ProcessWorker
 
+from flows.resolve import default_root, find_recipe
 from stores.files import write_text
 
 POOL = "cubecast"
@@ -47,9 +48,15 @@ class Request:
         recipe = stated["recipe"] if self.recipe is None else _absolute_recipe(self.recipe)
         if recipe != stated["recipe"]:
             changed |= {"recipe": recipe, "overrides": []}
-        if self.root is not None:
-            changed["root"] = str(self.root.absolute())
+        if root := self._root_of(recipe):
+            changed["root"] = str(root.absolute())
         return changed | {"overrides": [*changed["overrides"], *overrides]}
+
+    def _root_of(self, recipe: str) -> Path | None:
+        """Choose the folder that runs write to; None where the recipe or an override says."""
+        if any(text.startswith("root=") for text in self.overrides):
+            return self.root
+        return self.root or default_root(find_recipe(recipe))
 
     def arguments(self) -> list[str]:
         """Spell the request as it is given to ``cubecast up``."""

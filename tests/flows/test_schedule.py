@@ -23,7 +23,7 @@ def parameters(request: Request, folder: Path) -> list[dict[str, Any]]:
 def test_deployments_run_the_recipe_of_the_house_by_default(tmp_path: Path) -> None:
     first, *others = parameters(Request(), tmp_path)
     assert first["recipe"] == "rainfall-java"
-    assert first["root"] is None
+    assert first["root"] == str(Path("runs/rainfall-java").absolute())
     assert others == [first, first | {"prepare": True}, first]
 
 
