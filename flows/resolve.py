@@ -76,7 +76,7 @@ def find_recipe(recipe: str) -> Path:
         near = difflib.get_close_matches(recipe, known, n=1)
         advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
         raise RecipeError(
-            f"recipe {recipe!r} is no YAML file and no name in {_PACKAGED}, so there is nothing "
-            f"to run; {advice}"
+            f"recipe {recipe!r} is no YAML file and no name in {_PACKAGED}, so there is "
+            f"nothing to run; {advice}"
         )
     return known[recipe]

@@ -11,7 +11,14 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROOMS = ("stores", "pipeline", "flows", "deploy", "samples")
-TINY = ("training.epochs=1", "training.patches_per_epoch=8", "compute.workers=0")
+TINY = (
+    "training.epochs=1",
+    "training.patches_per_epoch=8",
+    "rollout.leads=2",
+    "rollout.interval=null",
+    "compute.workers=0",
+    "compute.threads=1",
+)
 WHERE = "import deploy, flows, pipeline, samples, stores; print(flows.__file__)"
 
 
@@ -80,5 +87,5 @@ def test_without_a_checkout_the_demo_runs_from_an_empty_folder_and_writes_only_t
     assert list(tmp_path.iterdir()) == []
     run(cubecast, "demo", *(word for one in TINY for word in ("--set", one)), cwd=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
-    assert (tmp_path / "demo/issues/rainfall-java/2017-12/report.html").exists()
+    assert (tmp_path / "demo/issues/rainfall-java/2018-10/report.html").exists()
     assert list_packaged(installed) == before
