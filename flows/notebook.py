@@ -41,7 +41,8 @@ class PublishedIssue:
 
     def open(self) -> xr.Dataset:
         """Open the forecast (time, y, x); values are read when they are needed."""
-        return xr.open_zarr(self.path / FORECAST)
+        forecast: xr.Dataset = xr.open_zarr(self.path / FORECAST)
+        return forecast
 
 
 @dataclass(frozen=True, slots=True)

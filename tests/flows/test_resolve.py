@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ def test_a_recipe_of_ones_own_writes_beside_itself(tmp_path: Path) -> None:
 def test_scheduled_runs_of_a_packaged_recipe_write_where_they_were_scheduled_from(
     tmp_path: Path,
 ) -> None:
-    stated = {"recipe": HOUSE, "overrides": [], "root": None}
+    stated: dict[str, Any] = {"recipe": HOUSE, "overrides": [], "root": None}
     below = str(tmp_path / "runs" / HOUSE)
     assert Request().change(stated)["root"] == below
     assert Request(HOUSE).change(stated)["root"] == below
