@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -121,7 +121,7 @@ def _values(
         "name": name,
         "title": name.replace("-", " ").replace("_", " ").capitalize(),
         "root": f"runs/{name}",
-        "archive": os.path.relpath(root.resolve(), folder.resolve()),
+        "archive": json.dumps(_locate(root.resolve(), folder.resolve()), ensure_ascii=False),
         "step": str(target.step),
         "gaps": _gaps(target, len(due)),
         "variables": [_variable(root, one, called) for called, one in named.items()],
@@ -133,6 +133,11 @@ def _values(
         **split,
         **_sides(min(header.grid.shape), by_place=split["by_place"]),
     }
+
+
+def _locate(root: Path, folder: Path) -> str:
+    """Write where the archive is: relative below the recipe, absolute elsewhere."""
+    return str(root.relative_to(folder) if root.is_relative_to(folder) else root)
 
 
 def _is_covariate(one: FoundSeries, target: FoundSeries) -> bool:

@@ -11,12 +11,25 @@ from pathlib import Path
 from pipeline.recipes import Recipe, RecipeError, load_recipe
 
 _SUFFIXES = {".yaml", ".yml"}
+_PACKAGED = Path(str(files("deploy"))) / "recipes"
 
 
 def open_recipe(recipe: str, overrides: Sequence[str] | None, root: str | None) -> Recipe:
     """Read the recipe that a name or a path means, with the caller's changes."""
+    path = find_recipe(recipe)
+    below = default_root(path)
+    anchored = [] if below is None else [f"root={below}"]
     folder = None if root is None else Path(root)
-    return load_recipe(find_recipe(recipe), overrides=overrides or [], root=folder)
+    return load_recipe(path, overrides=[*anchored, *(overrides or [])], root=folder)
+
+
+def default_root(path: Path) -> Path | None:
+    """Return where a packaged recipe writes to, below the working folder; None for others.
+
+    Beside itself is the installed package, which nothing may be written into.
+    """
+    is_packaged = path.resolve().parent == _PACKAGED.resolve()
+    return Path("runs", path.stem) if is_packaged else None
 
 
 def open_writable(recipe: str, overrides: Sequence[str] | None, root: str | None) -> Recipe:
@@ -58,13 +71,12 @@ def find_recipe(recipe: str) -> Path:
     """
     if Path(recipe).suffix in _SUFFIXES:
         return Path(recipe)
-    folder = Path(str(files("deploy"))) / "recipes"
-    known = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    known = {path.stem: path for path in sorted(_PACKAGED.glob("*.yaml"))}
     if recipe not in known:
         near = difflib.get_close_matches(recipe, known, n=1)
         advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
         raise RecipeError(
-            f"recipe {recipe!r} is no YAML file and no name in {folder}, so there is nothing "
-            f"to run; {advice}"
+            f"recipe {recipe!r} is no YAML file and no name in {_PACKAGED}, so there is "
+            f"nothing to run; {advice}"
         )
     return known[recipe]

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from flows.options import DEFAULT
-from flows.resolve import open_recipe
+from flows.resolve import default_root, find_recipe, open_recipe
 from pipeline.recipes import Recipe, RecipeError
 from pipeline.recipes.schedule import name_cadence
 from stores.files import write_text
@@ -77,12 +77,19 @@ class Request:
 
     def _product(self, recipe: str) -> Product:
         """Runs start in another folder, so every path is absolute."""
-        root = None if self.root is None else str(self.root.absolute())
+        folder = self._root_of(recipe)
+        root = None if folder is None else str(folder.absolute())
         overrides = [_absolute_override(text) for text in self.overrides]
         usual = open_recipe(recipe, overrides, root).schedule.overrides
         name, changes = _absolute_recipe(recipe), [*usual, *overrides]
         parameters = {"recipe": name, "overrides": changes, "root": root}
         return Product(open_recipe(name, changes, root), parameters)
+
+    def _root_of(self, recipe: str) -> Path | None:
+        """Choose the folder that runs write to; None where the recipe or an override says."""
+        if any(text.startswith("root=") for text in self.overrides):
+            return self.root
+        return self.root or default_root(find_recipe(recipe))
 
     def arguments(self) -> list[str]:
         """Spell the request as it is given to ``cubecast up``."""

@@ -27,6 +27,16 @@ def test_a_recipe_is_written_for_an_archive_and_passes_its_check(
     assert not recipe.root.exists()
 
 
+def test_an_archive_is_relative_where_it_moves_with_the_recipe_and_absolute_elsewhere(
+    tmp_path: Path,
+) -> None:
+    make_tiffs(tmp_path / "work/data #1", n=24)
+    for folder, written in (("work", "data #1"), ("elsewhere", str(tmp_path / "work/data #1"))):
+        path = init("rain", tmp_path / "work/data #1", tmp_path / folder, None)
+        assert f'root: "{written}"' in path.read_text()
+        assert load_recipe(path).archive.root == tmp_path / "work/data #1"
+
+
 def test_without_an_archive_the_sample_is_described(tmp_path: Path) -> None:
     recipe = load_recipe(init("first", None, tmp_path, None))
     assert str(recipe.step) == "month"

@@ -56,7 +56,7 @@ def test_deployments_run_the_recipe_of_the_house_by_default(tmp_path: Path) -> N
     }
     for (recipe, flow), one in found.items():
         assert one["parameters"]["recipe"] == recipe == "rainfall-java"
-        assert one["parameters"]["root"] is None
+        assert one["parameters"]["root"] == str(Path("runs/rainfall-java").absolute())
         assert one["parameters"].get("prepare", False) == (flow == "forecast")
         assert one["tags"] == ["cubecast", "recipe:rainfall-java"]
         (schedule,) = one["schedules"]

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.resolve import find_recipe, open_recipe
+from flows.schedule import Request
+
+HOUSE = "rainfall-java"
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("recipe", [HOUSE, str(find_recipe(HOUSE))])
+def test_a_packaged_recipe_writes_below_the_working_folder_and_never_beside_itself(
+    tmp_path: Path, recipe: str
+) -> None:
+    asked = open_recipe(recipe, None, None)
+    assert asked.root == tmp_path / "runs" / HOUSE
+    assert (asked.archive.root / "elevation.tif").exists()
+
+
+def test_another_root_for_a_packaged_recipe_is_obeyed(tmp_path: Path) -> None:
+    assert open_recipe(HOUSE, None, "there").root == tmp_path / "there"
+    assert open_recipe(HOUSE, ["root=there"], None).root == tmp_path / "there"
+
+
+def test_a_recipe_of_ones_own_writes_beside_itself(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    shutil.copy(find_recipe(HOUSE), tmp_path / "own/mine.yaml")
+    assert open_recipe("own/mine.yaml", None, None).root == tmp_path / "own/runs" / HOUSE
+
+
+def test_scheduled_runs_of_a_packaged_recipe_write_where_they_were_scheduled_from(
+    tmp_path: Path,
+) -> None:
+    stated: dict[str, Any] = {"recipe": HOUSE, "overrides": [], "root": None}
+    below = str(tmp_path / "runs" / HOUSE)
+    assert Request().change(stated)["root"] == below
+    assert Request(HOUSE).change(stated)["root"] == below
+    assert Request(root=Path("there")).change(stated)["root"] == str(tmp_path / "there")
+    moved = Request(HOUSE, ("root=there",)).change(stated)
+    assert (moved["root"], moved["overrides"]) == (None, [f"root={tmp_path / 'there'}"])
+    assert Request("my.yaml").change(stated)["root"] is None
