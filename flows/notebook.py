@@ -16,8 +16,8 @@ from flows.evaluate import evaluate
 from flows.forecast import forecast
 from flows.ingest import ingest
 from flows.resolve import open_recipe
-from flows.steps.issue import REPORT
 from flows.steps.scores import PART
+from flows.steps.shown import REPORT
 from flows.train import train
 from pipeline.recipes import Recipe
 from pipeline.rollout.evaluate import Evaluation

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,15 @@ def test_a_recipe_of_ones_own_writes_beside_itself(tmp_path: Path) -> None:
 def test_scheduled_runs_of_a_packaged_recipe_write_where_they_were_scheduled_from(
     tmp_path: Path,
 ) -> None:
-    stated: dict[str, Any] = {"recipe": HOUSE, "overrides": [], "root": None}
-    below = str(tmp_path / "runs" / HOUSE)
-    assert Request().change(stated)["root"] == below
-    assert Request(HOUSE).change(stated)["root"] == below
-    assert Request(root=Path("there")).change(stated)["root"] == str(tmp_path / "there")
-    moved = Request(HOUSE, ("root=there",)).change(stated)
-    assert (moved["root"], moved["overrides"]) == (None, [f"root={tmp_path / 'there'}"])
-    assert Request("my.yaml").change(stated)["root"] is None
+    shutil.copy(find_recipe(HOUSE), tmp_path / "mine.yaml")
+
+    def parameters(request: Request) -> Mapping[str, Any]:
+        (product,) = request.products()
+        return product.parameters
+
+    assert parameters(Request())["root"] == str(tmp_path / "runs" / HOUSE)
+    assert parameters(Request(root=Path("there")))["root"] == str(tmp_path / "there")
+    moved = parameters(Request((HOUSE,), ("root=there",)))
+    assert moved["root"] is None
+    assert f"root={tmp_path / 'there'}" in moved["overrides"]
+    assert parameters(Request(("mine.yaml",)))["root"] is None
