@@ -218,6 +218,7 @@ def test_what_is_paused_stays_paused_and_other_products_stay_as_they_are(
     assert [after[one].id for one in RAIN] == [before[one].id for one in RAIN]
 
 
+@pytest.mark.slow
 def test_of_late_runs_only_the_newest_starts(server: Server) -> None:
     radar = server.deployed()["evaluate/weekly-radar"]
     now = datetime.now(UTC)
@@ -243,6 +244,7 @@ def test_of_late_runs_only_the_newest_starts(server: Server) -> None:
         client.delete_flow_run(newer.id)
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_told_to_whom_its_recipe_names(server: Server) -> None:
     told: list[str] = []
 
