@@ -73,7 +73,7 @@ def test_a_training_that_is_stopped_says_so_in_a_sentence_and_leaves_nothing_run
     store: Path, number: signal.Signals, code: int
 ) -> None:
     recipe = str(store / "recipe.yaml")
-    with started("train", recipe, *ENDLESS, until="epoch 1") as process:
+    with started("train", recipe, *ENDLESS, until="epoch 1/5000") as process:
         family = group_of(process)
         assert len(family) >= 2  # not trivial: a worker, and what looks after it
         os.killpg(process.pid, number)  # as a terminal does: to all of them
@@ -110,7 +110,7 @@ def test_every_command_can_be_stopped_as_it_begins_to_compute(
 
 
 def test_a_command_that_is_killed_leaves_no_process_behind(store: Path) -> None:
-    with started("train", str(store / "recipe.yaml"), *ENDLESS, until="epoch 1") as process:
+    with started("train", str(store / "recipe.yaml"), *ENDLESS, until="epoch 1/5000") as process:
         family = group_of(process)
         assert len(family) >= 2
         process.kill()
