@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.asked import cube_of, grid_of
-from flows.console import console, show_sheet, show_table, warn
+from flows.console import console, say, show_sheet, show_table, warn
 from flows.resolve import open_writable
 from flows.runtime import describe, own_threads
 from flows.steps.cube import build_sources, check_archive, check_units, ingest_memory
@@ -33,6 +33,11 @@ from stores.times import Times, parse_end, parse_time
 from stores.verify import verify as find_damage
 
 Rows = list[dict[str, Any]]
+
+_WAY_OUT = (
+    "what is missing or altered can be copied back from elsewhere; or move the folder of the "
+    "issue away, and the same forecast makes it again"
+)
 
 
 def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
@@ -81,6 +86,8 @@ def verify(paths: Sequence[Path]) -> bool:
         console.print(said, style="red" if findings else "green", markup=False)
         for finding in findings:
             console.print(f"  {finding}", markup=False, highlight=False, soft_wrap=True)
+    if not is_sound:
+        say(_WAY_OUT)
     return is_sound
 
 

@@ -21,9 +21,9 @@ def draw(issues: Sequence[Path], out: Path | None, dpi: int) -> None:
         CorruptError: a folder is no issue, or the cube that it was made from is gone.
     """
     for issue in issues:
-        opened = open_forecast(issue / FORECAST)
-        root = _root_of(issue.resolve())
-        folder = (out or root / "pictures") / issue.resolve().name
+        opened, path = open_forecast(issue / FORECAST), issue.resolve()
+        root = _root_of(path)
+        folder = (out or root / "pictures" / path.parent.name) / path.name
         for path in write_pictures(Pictures(opened, Cube.open(root / CUBE), dpi), folder):
             console.print(f"  {path}", markup=False, highlight=False, soft_wrap=True)
 

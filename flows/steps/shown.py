@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from flows.artifacts import in_run, leave_picture, leave_text
 from pipeline.plots import to_png
@@ -37,6 +38,8 @@ def show_issue(published: Published) -> None:
     log.info("%s: %s (revision %d)", "issue" if published.is_new else _AGAIN, path, revision)
     opened = f"python -c \"import xarray as xr; print(xr.open_zarr('{path / FORECAST}'))\""
     page = path / REPORT
+    for file in filter(Path.exists, (page, path / FORECAST)):
+        log.info("%s: %s", file.stem, file)
     files = [f"- report: `{page}`"] * page.exists() + [f"- forecast: `{path / FORECAST}`"]
     commands = f"```\n{opened}\ncubecast verify {path}\n```"
     again = "" if published.is_new else f"{_AGAIN}: "

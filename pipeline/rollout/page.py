@@ -55,11 +55,12 @@ def build_report(
         unlike: what tells scores of other forecasts from these, where there are some.
     """
     model, step = Model.of(description), str(forecast.step)
-    label, last = forecast.step.label(forecast.init), forecast.label(len(forecast.times))
+    first, last = forecast.label(1), forecast.label(len(forecast.times))
+    init = forecast.step.label(forecast.init)
     what = forecast.attributes_of(model.target).get("long_name") or model.name
     return Report(
         title=str(forecast.group.attrs["title"]),
-        subtitle=f"Forecast of {what} from {label} to {last}",
+        subtitle=f"Forecast of {what}, {first} to {last}, from {init}",
         facts=list_facts(forecast, model),
         verdict=verdict(evaluation.table) if evaluation else "",
         warnings=_warnings(forecast, evaluation, unlike),

@@ -20,6 +20,8 @@ _FIT_COPIES = 4  # of frames that are fitted: read, transformed, and two of a su
 _SAVED = 7  # float32 maps of a hidden channel that a step keeps for its gradient
 _GATES = 4
 _LEARNING = 1.5  # gradients and workspaces beside what is kept; measured
+_LIBRARIES = 160 << 20
+"""What Lightning and its loggers take once they are imported; measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,10 @@ def plan_memory(recipe: Recipe, shape: tuple[int, int], workers: Workers) -> Tra
         members=recipe.training.members,
     )
     trainer = MemoryPlan(
-        "learning", max(task, learning + samples), max(OWN_BYTES, held_bytes()), "the trainer"
+        "learning",
+        max(task, learning + samples),
+        max(OWN_BYTES, held_bytes()) + _LIBRARIES,
+        "the trainer",
     )
     return TrainingMemory(reader, trainer)
 

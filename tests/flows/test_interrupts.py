@@ -110,7 +110,9 @@ def test_every_command_can_be_stopped_as_it_begins_to_compute(
 
 
 def test_a_command_that_is_killed_leaves_no_process_behind(store: Path) -> None:
-    with started("train", str(store / "recipe.yaml"), *ENDLESS, until="epoch 1/5000") as process:
+    with started(
+        "train", str(store / "recipe.yaml"), *ENDLESS, until="epoch 1/5000"
+    ) as process:
         family = group_of(process)
         assert len(family) >= 2
         process.kill()

@@ -71,7 +71,7 @@ def test_what_a_page_says_of_the_model_is_in_its_bundle(store: Path) -> None:
 def test_a_page_of_an_ensemble_says_that_it_shows_its_mean(store: Path) -> None:
     members = ["rollout.members=2", "rollout.perturb.noise=0.1"]
     page = page_of(forecast.fn(recipe_of(store), members, init=INIT))
-    assert "Forecast of mean of monthly rain from 2006-12" in page
+    assert "Forecast of mean of monthly rain, 2007-01 to" in page
     assert "Members 2" in page
 
 
