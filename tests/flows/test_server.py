@@ -198,6 +198,7 @@ def test_each_product_publishes_from_its_deployment_and_none_touches_the_other(
         assert tags == {"recipe:small-rain", "recipe:radar"}
 
 
+@pytest.mark.slow
 def test_what_is_paused_stays_paused_and_other_products_stay_as_they_are(
     server: Server,
 ) -> None:
@@ -275,6 +276,7 @@ def test_a_failed_run_is_told_to_whom_its_recipe_names(server: Server) -> None:
     assert "train" in told[0]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_cancelled_ends_soon_and_keeps_its_state(server: Server) -> None:
     endless = ["compute.workers=1", "training.epochs=5000", "training.patience=5000"]
     started = server.start("train/quarterly", overrides=endless)

@@ -19,8 +19,8 @@ Change = Callable[[dict[str, Any]], Any]
 WORDS: dict[str, tuple[Change, str]] = {
     "transform": (
         lambda said: said["stack"]["target"]["chain"][0].update(kind="boxcox"),
-        "transform 'boxcox' is unknown here, so nothing can follow from it; known are log1p, "
-        "sqrt, anomaly, zscore, minmax",
+        "transform 'boxcox' is unknown here, so nothing can follow from it; known are trend, "
+        "log1p, sqrt, anomaly, zscore, minmax",
     ),
     "forcing": (
         lambda said: said["stack"]["forcings"][0].update(kind="weekly"),
