@@ -1,5 +1,6 @@
 """Ranks that learn together on real workers give the network of one process."""
 
+import logging
 import os
 import re
 import signal
@@ -245,7 +246,11 @@ def test_a_training_of_one_process_goes_on_in_two_ranks(
     workers: OnDask,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Prefect, once a test before has set its logging up, keeps what we log to itself.
+    monkeypatch.setattr(logging.getLogger("pipeline"), "propagate", True)
+
     def stop(done: float, total: float, note: str) -> None:
         if done > 1.4:
             raise Stopped
