@@ -26,9 +26,9 @@ def test_a_country_is_planned_without_being_cut_into_tiles(
 def test_a_plan_over_the_memory_is_refused_with_the_smallest_change(tmp_path: Path) -> None:
     recipe = str(make_recipe(tmp_path))
     with pytest.raises(
-        ValueError, match=r"before it has done anything.*set compute\.memory_gb=\d"
+        ValueError, match=r"before it has done anything.*set compute\.memory_gb=0\.\d"
     ):
-        plan(recipe, ["compute.memory_gb=0.00001"], None, None)
+        plan(recipe, ["compute.workers=1", "compute.memory_gb=0.00001"], None, None)
 
 
 def test_a_shape_is_a_height_and_a_width() -> None:
