@@ -10,7 +10,7 @@ import pytest
 from flows.check import check
 from flows.ingest import ingest
 from flows.steps.memory import measuring
-from pipeline.budget import MemoryPlan
+from pipeline.budget import MemoryPlan, held_bytes
 from pipeline.spread import InPlace
 from tests.make import make_recipe
 
@@ -29,7 +29,8 @@ def test_a_run_says_planned_and_measured_memory(
 def test_more_memory_than_was_planned_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     tiny = MemoryPlan("a tile of 8 px", 1, 1)
     with measuring("rollout", tiny, InPlace()):
-        assert bytearray(100 << 20)[-1] == 0  # beyond what this process holds already
+        # Beyond what this process holds, and may give back meanwhile, by more than a plan may err.
+        assert bytearray(held_bytes())[-1] == 0
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "more than was planned" in record.getMessage()
