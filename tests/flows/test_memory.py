@@ -29,7 +29,7 @@ def test_a_run_says_planned_and_measured_memory(
 def test_more_memory_than_was_planned_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     tiny = MemoryPlan("a tile of 8 px", 1, 1)
     with measuring("rollout", tiny, InPlace()):
-        # Beyond what this process holds, and may give back meanwhile, by more than a plan may err.
+        # More than a plan may err, even where this process gives some back meanwhile.
         assert bytearray(held_bytes())[-1] == 0
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
