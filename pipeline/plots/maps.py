@@ -25,7 +25,7 @@ from pipeline.plots.panels import (
     thinned,
     thinning_note,
 )
-from pipeline.plots.place import Extent
+from pipeline.plots.place import Extent, label_ticks
 from pipeline.plots.shades import Shades
 from pipeline.plots.style import is_narrow, labeled, show_units
 
@@ -73,7 +73,7 @@ def plot_maps(
             continue
         draw_map(axes, thin[place], labels[shown[place]], extent, shades)
         if place + n_cols >= len(shown):  # nothing below
-            axes.tick_params(labelbottom=True)
+            label_ticks(axes.xaxis, shown=True)
     add_color_bar(figure, panels.flat, shades, show_units(quantity.units), side=bar_side())
     add_note(figure, shades.note, thinning_note(every, len(shown), len(maps)))
     said = range_note(shades, quantity.units)

@@ -118,7 +118,7 @@ def draw_map(
         interpolation="nearest",
         origin="upper",
     )
-    axes.set_title(plain(name), fontsize=10, color=INK, pad=3)
+    axes.set_title(plain(name), fontsize=10, color=INK, pad=3, y=1.0)  # needs no search
     spec = axes.get_subplotspec()
     assert spec is not None  # panels always come from a grid
     dress_map(axes, extent, left=spec.is_first_col(), bottom=spec.is_last_row())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from odc.geo.geobox import GeoBox
 
@@ -73,10 +74,21 @@ def dress_map(axes: Axes, extent: Extent, *, left: bool, bottom: bool) -> None:
     for axis, signs, n_ticks in ((axes.xaxis, "EW", across), (axes.yaxis, "NS", 4)):
         axis.set_major_locator(MaxNLocator(n_ticks, steps=[1, 2, 5, 10]))
         axis.set_major_formatter(FuncFormatter(_writer(signs, extent)))
-    axes.tick_params(labelsize=8, colors=INK, length=2.5, labelleft=left, labelbottom=bottom)
+    axes.tick_params(labelsize=8, colors=INK, length=2.5)
+    label_ticks(axes.xaxis, shown=bottom)
+    label_ticks(axes.yaxis, shown=left)
     for spine in axes.spines.values():
         spine.set_linewidth(0.6)
         spine.set_color("#888888")
+
+
+def label_ticks(axis: XAxis | YAxis, *, shown: bool) -> None:
+    """Write the ticks of an axis, or leave it out of the search for a layout too.
+
+    A layout asks every axis for its letters, and most maps of a figure show none.
+    """
+    axis.set_tick_params(labelbottom=shown, labelleft=shown)
+    axis.set_in_layout(shown)
 
 
 def _writer(signs: str, extent: Extent) -> Callable[[float, int | None], str]:

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
 
 INK, FAINT, INVALID = "#222222", "#6b6b6b", "#d9d9d9"
 _WIDE, _NARROW = 10.0, 4.8  # of every figure, on a page and on a phone [inch]
@@ -85,7 +86,6 @@ def start_figure(height: float, title: str, *, fixed_aspect: bool = False) -> Fi
     """
     layout = ConstrainedLayoutEngine(compress=fixed_aspect, w_pad=0.06, h_pad=0.06)
     figure = Figure(figsize=(figure_width(), height), layout=layout, facecolor="white")
-    FigureCanvasAgg(figure)
     figure.suptitle(
         plain(textwrap.fill(title, round(8 * figure_width()))), fontsize=13, color=INK
     )
@@ -93,9 +93,16 @@ def start_figure(height: float, title: str, *, fixed_aspect: bool = False) -> Fi
 
 
 def to_png(figure: Figure, *, dpi: int = 110) -> bytes:
-    """Draw a figure; the same figure always gives the same bytes."""
+    """Draw a figure; the same figure always gives the same bytes.
+
+    ``savefig`` draws everything twice: once without a pen, to find the layout.
+    """
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    Image.fromarray(pixels).save(buffer, "png", dpi=(dpi, dpi))
     return buffer.getvalue()
 
 
@@ -138,7 +145,7 @@ def plain(text: str) -> str:
 
 def dress(axes: Axes, *, xlabel: str = "", ylabel: str = "", title: str = "") -> None:
     """Give one plot its quiet frame, grid and labels."""
-    axes.set_title(plain(title), fontsize=11, color=INK, loc="left")
+    axes.set_title(plain(title), fontsize=11, color=INK, loc="left", y=1.0)
     axes.set_xlabel(plain(xlabel), fontsize=10, color=INK)
     axes.set_ylabel(plain(ylabel), fontsize=10, color=INK)
     axes.tick_params(labelsize=9, colors=INK, length=3)
