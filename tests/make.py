@@ -241,6 +241,7 @@ def _recipe() -> dict[str, Any]:
         "model": {"hidden": [4], "head": [4], "dropout": 0.0, "norm": "none"},
         "training": {"epochs": 2, "batch": 4, "patch_px": 16, "leads": 2, "warmup_steps": 2},
         "rollout": {"history": 3, "leads": 4},
+        "outputs": {"report": False},  # its pictures take seconds: who reads it asks for it
         "compute": {"workers": 0, "threads": 1, "device": "cpu"},
     }
 

@@ -22,6 +22,7 @@ from tests.make_beyond import make_beyond
 LAST = "2005-06"
 LONGER = {"as long": 0, "longer": 12, "shorter": -1, "late": -3}
 """Months by which the covariate ends after the target; it is stated to lag one month."""
+PAGE = ["outputs.report=true"]
 FUTURES = ("known", "climatology", "persist")
 
 Make = Callable[[str, str], str]
@@ -54,11 +55,11 @@ def months(first: str, n: int) -> list[str]:
 def test_twelve_leads_beyond_the_archive_are_published_with_their_report(
     made: Make, future: str, kind: str
 ) -> None:
-    assert_published(Path(forecast.fn(made(future, kind))), late=kind == "late")
+    assert_published(Path(forecast.fn(made(future, kind), PAGE)), late=kind == "late")
 
 
 def test_a_covariate_known_ahead_takes_its_forecast_beyond_the_archive(made: Make) -> None:
-    assert_published(Path(forecast.fn(made("known", "longer"))), late=False)
+    assert_published(Path(forecast.fn(made("known", "longer"), PAGE)), late=False)
 
 
 def assert_published(issue: Path, *, late: bool) -> None:
@@ -101,7 +102,7 @@ def test_a_covariate_that_lags_more_than_it_may_is_counted_wherever_the_forecast
 ) -> None:
     recipe = made(future, "late")
     said = f"ndvi: 2 of 14 frames came late (it ends 2005-03); {stands} stands for them"
-    issue = Path(forecast.fn(recipe))
+    issue = Path(forecast.fn(recipe, PAGE))
     assert xr.open_zarr(issue / "forecast.zarr").attrs["late_covariates"] == [said]
     assert said in html.unescape((issue / "report.html").read_text())
     for show in (lambda: check(recipe, [], None), lambda: forecast.fn(recipe)):

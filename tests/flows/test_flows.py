@@ -42,7 +42,7 @@ def is_worker(process: psutil.Process) -> bool:
 def test_the_whole_job_publishes_a_sound_issue_and_says_where(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = str(make_recipe(tmp_path, training={"epochs": 1}))
+    recipe = str(make_recipe(tmp_path, training={"epochs": 1}, outputs={"report": True}))
     issue = Path(demo.fn(recipe, None, str(tmp_path / "root")))
     assert issue == tmp_path / "root" / "issues" / "small-rain" / "2007-08"
     assert verify(tmp_path / "root") == []
@@ -90,11 +90,12 @@ def test_a_forecast_can_prepare_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_the_report_says_whether_the_model_was_scored(store: Path) -> None:
-    unscored = Path(forecast.fn(recipe_of(store), init=INIT)) / "report.html"
+    page = ["outputs.report=true"]
+    unscored = Path(forecast.fn(recipe_of(store), page, init=INIT)) / "report.html"
     assert "has not been scored" in unscored.read_text()
     table = pd.read_csv(evaluate.fn(recipe_of(store)))
     assert set(table["method"]) >= {"model", "persistence", "climatology"}
-    scored = Path(forecast.fn(recipe_of(store), init="2007-01")) / "report.html"
+    scored = Path(forecast.fn(recipe_of(store), page, init="2007-01")) / "report.html"
     assert "has not been scored" not in scored.read_text()
     assert "Skill" in scored.read_text()
     links = re.findall(r'<a href="([^#"]*)"', scored.read_text())

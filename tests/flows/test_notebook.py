@@ -22,7 +22,8 @@ assert not [name for name in sys.modules if name.startswith("prefect.server")]
 def test_a_notebook_goes_from_a_recipe_to_a_table_of_scores_and_an_open_issue(
     store: Path,
 ) -> None:
-    product = open_product(recipe_of(store), {"rollout.leads": 2, "rollout.interval": None})
+    given = {"rollout.leads": 2, "rollout.interval": None, "outputs.report": True}
+    product = open_product(recipe_of(store), given)
     assert product.ingest()
     assert product.train().parent == product.recipe.root / "models"
     with pytest.raises(LookupError, match=r"never scored.*call evaluate\(\)"):

@@ -28,6 +28,7 @@ from stores.verify import verify
 from tests.make import make_recipe
 
 INIT = "2006-12"
+PAGE = ["outputs.report=true"]
 TWO_LEADS = ["rollout.leads=2"]
 CALIBRATION = "split.calibration=[2005-08, 2005-12]"
 PARTED = ["split.validation=[2005-02, 2005-06]", CALIBRATION]
@@ -61,7 +62,7 @@ def test_what_a_page_says_of_the_model_is_in_its_bundle(store: Path) -> None:
     edited = ["split.train=[2001-01, 2004-12]", "target.transform=[zscore]"]
     edited += ["archive.variables.rain.units=cm", "rollout.history=4"]
     bundle = current_bundle(store / "run/models", "small-rain").path.name
-    page = page_of(forecast.fn(recipe_of(store), edited, init=INIT, bundle=bundle))
+    page = page_of(forecast.fn(recipe_of(store), [*edited, *PAGE], init=INIT, bundle=bundle))
     assert "Trained on 2000-01 to 2004-12" in page
     assert "Transform log1p, zscore" in page
     assert "Units mm month⁻¹" in page
@@ -70,7 +71,7 @@ def test_what_a_page_says_of_the_model_is_in_its_bundle(store: Path) -> None:
 
 def test_a_page_of_an_ensemble_says_that_it_shows_its_mean(store: Path) -> None:
     members = ["rollout.members=2", "rollout.perturb.noise=0.1"]
-    page = page_of(forecast.fn(recipe_of(store), members, init=INIT))
+    page = page_of(forecast.fn(recipe_of(store), [*members, *PAGE], init=INIT))
     assert "Forecast of mean of monthly rain, 2007-01 to" in page
     assert "Members 2" in page
 
@@ -89,11 +90,11 @@ def test_an_evaluation_of_other_leads_keeps_the_scores_and_intervals_that_were_t
     two = evaluate.fn(recipe_of(store), TWO_LEADS)
     assert two != four
     assert Path(four).read_bytes() == before
-    issue = forecast.fn(recipe_of(store), init=INIT)
+    issue = forecast.fn(recipe_of(store), PAGE, init=INIT)
     assert lower_of(issue).sizes["time"] == 4
     assert "has not been scored" not in page_of(issue)
     assert "worse than" in page_of(issue) or "better than" in page_of(issue)
-    short = forecast.fn(recipe_of(store), TWO_LEADS, init=INIT)
+    short = forecast.fn(recipe_of(store), [*TWO_LEADS, *PAGE], init=INIT)
     assert lower_of(short).sizes["time"] == 2
     assert "has not been scored" not in page_of(short)
 
@@ -109,7 +110,7 @@ def test_a_page_leaves_out_scores_of_other_settings_and_names_the_difference(
     store: Path,
 ) -> None:
     evaluate.fn(recipe_of(store), TWO_LEADS)
-    issue = forecast.fn(recipe_of(store), init=INIT)
+    issue = forecast.fn(recipe_of(store), PAGE, init=INIT)
     page = page_of(issue)
     assert "has not been scored as it was used here" in page
     assert "rollout.leads=2 (here 4)" in page
@@ -124,7 +125,7 @@ def test_a_page_says_when_scores_were_made_on_another_version_of_the_cube(
     frames = store / "archive/rain"
     shutil.copy(frames / "rain_2007.01.tif", frames / "rain_2008.01.tif")
     ingest.fn(recipe_of(store))
-    issue = forecast.fn(recipe_of(store), init=INIT)
+    issue = forecast.fn(recipe_of(store), PAGE, init=INIT)
     assert "was scored on version" in page_of(issue)
     assert lower_of(issue).sizes["time"] == 4
 
@@ -152,7 +153,7 @@ def test_margins_are_learned_on_the_calibration_part_where_there_is_one(store: P
     recipe = str(make_recipe(store, training={"epochs": 1}, rollout={"leads": 2}))
     train.fn(recipe, PARTED)
     evaluate.fn(recipe, PARTED)
-    issue = forecast.fn(recipe, PARTED, init=INIT)
+    issue = forecast.fn(recipe, [*PARTED, *PAGE], init=INIT)
     attributes = lower_of(issue).attrs
     assert (
         "of the calibration part (from 2005-10 to 2005-10), which nothing else uses"
@@ -163,7 +164,7 @@ def test_margins_are_learned_on_the_calibration_part_where_there_is_one(store: P
 
 def test_margins_of_the_validation_part_say_that_it_also_chose_the_epoch(store: Path) -> None:
     evaluate.fn(recipe_of(store))
-    issue = forecast.fn(recipe_of(store), init=INIT)
+    issue = forecast.fn(recipe_of(store), PAGE, init=INIT)
     said = "5 forecasts of the validation part (from 2005-04 to 2005-08), which also chose the"
     assert said in lower_of(issue).attrs["method"]
     assert said in page_of(issue)
@@ -176,7 +177,7 @@ def test_a_page_names_the_leads_whose_interval_was_narrowed(store: Path) -> None
     margins = Calibration(0.8, (0.2, -0.1, -0.3, 0.1), (99,) * 4, "validation", ("2005-04",))
     key = job.score_key("validation")
     keep_calibration(scores_of(recipe, bundle.path), key, margins, cube.version)
-    issue = forecast.fn(recipe_of(store), init=INIT)
+    issue = forecast.fn(recipe_of(store), PAGE, init=INIT)
     assert lower_of(issue).attrs["margins"] == [0.2, -0.1, -0.3, 0.1]
     assert "they move inward" in lower_of(issue).attrs["comment"]
     assert "narrower than what the forecast spans at leads 2-3" in page_of(issue)
@@ -193,7 +194,7 @@ def test_a_forecast_is_published_without_the_page_that_could_not_be_drawn(
         raise error
 
     monkeypatch.setattr(issue_steps, "build_report", fail)
-    issue = Path(forecast.fn(recipe_of(store), init=INIT))
+    issue = Path(forecast.fn(recipe_of(store), PAGE, init=INIT))
     assert not (issue / "report.html").exists()
     assert verify(issue) == []
     said = xr.open_zarr(issue / "forecast.zarr").attrs["report"]
@@ -202,8 +203,8 @@ def test_a_forecast_is_published_without_the_page_that_could_not_be_drawn(
 
 
 def test_a_page_of_what_is_not_known_yet_shows_no_errors(store: Path) -> None:
-    known = page_of(forecast.fn(recipe_of(store), init=INIT))
-    ahead = page_of(forecast.fn(recipe_of(store), ["rollout.leads=3"]))
+    known = page_of(forecast.fn(recipe_of(store), PAGE, init=INIT))
+    ahead = page_of(forecast.fn(recipe_of(store), ["rollout.leads=3", *PAGE]))
     assert "Errors of this forecast" in known
     assert "Errors of this forecast" not in ahead
     assert "Departure from the usual" in ahead
@@ -217,5 +218,5 @@ def test_a_full_disk_is_not_hidden_by_the_page(
 
     monkeypatch.setattr(issue_steps, "write_text", fail, raising=False)
     with pytest.raises(OSError, match="No space left"):
-        forecast.fn(recipe_of(store), init=INIT)
+        forecast.fn(recipe_of(store), PAGE, init=INIT)
     assert not list((store / "run").glob("issues/*"))

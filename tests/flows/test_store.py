@@ -93,7 +93,7 @@ def test_an_ensemble_names_all_its_bundles_wherever_it_is_described(
     second = open_bundle(Path(train.fn(recipe_of(store), ["training.seed=7"])))
     both = (second, first)
     capsys.readouterr()
-    asked = ["rollout.members=2", f"rollout.bundles=[{first.path.name}]"]
+    asked = ["rollout.members=2", f"rollout.bundles=[{first.path.name}]", "outputs.report=true"]
     issue = Path(forecast.fn(recipe_of(store), asked, init=INIT))
     parameters = first.description["training"]["parameters"]
     expected = [
