@@ -33,6 +33,7 @@ from flows.state import State
 from flows.train import train
 from stores.verify import verify
 from tests.flows.test_other_steps import MINUTES, make_series
+from tests.make import make_recipe
 
 BIN = Path(sys.executable).parent
 CUBECAST = [sys.executable, "-m", "flows.cli"]
@@ -104,6 +105,7 @@ def server(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """Start ``cubecast up`` with two products, once for all tests."""
     folder = tmp_path_factory.mktemp("server")
     shutil.copytree(trained, folder / "rain")
+    make_recipe(folder / "rain", training={"epochs": 1}, outputs={"report": True})
     schedule = {"ingest": None, "forecast": "20 */6 * * *", "timezone": "Asia/Jakarta"}
     (folder / "radar").mkdir()
     radar = make_series(folder / "radar", MINUTES, name="radar", schedule=schedule)
