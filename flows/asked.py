@@ -10,7 +10,6 @@ from odc.geo.geobox import GeoBox
 
 from flows.resolve import open_recipe
 from pipeline.recipes import Recipe
-from pipeline.rollout.trained import check_known
 from stores.bundle import MODELS, Bundle, current_bundle, open_bundle
 from stores.cube import Cube
 from stores.errors import CorruptError
@@ -62,6 +61,8 @@ def find_bundle(recipe: Recipe, name: str | None) -> Bundle:
     Raises:
         UnknownWordError: another version wrote it, and says more than this one knows.
     """
+    from pipeline.rollout.trained import check_known  # torch, which an ingest never needs
+
     models = models_of(recipe)
     bundle = (
         current_bundle(models, recipe.name)

@@ -20,7 +20,6 @@ from flows.supervise import ABSENT_S, STUCK_S, Reviver, Watch
 from flows.workers import ask_scheduler, connect, worker_bytes, worker_share, worker_threads
 from pipeline.on_dask import OnDask
 from pipeline.recipes import ComputeRecipe
-from pipeline.rollout.device import count_gpus
 from pipeline.spread import InPlace, Spread
 from pipeline.together import GPU
 from stores.counting import count
@@ -171,6 +170,8 @@ class OffersGpu(WorkerPlugin):
 
     async def setup(self, worker: Worker) -> None:
         """Run on a worker as it starts."""
+        from pipeline.rollout.device import count_gpus  # torch, which an ingest never needs
+
         gpus = count_gpus() if self.gpus is None else self.gpus
         place = int(worker.name) % self.n_workers  # a revived worker has a higher name
         if place < gpus:

@@ -45,6 +45,11 @@ def test_help_answers_at_once_and_lists_every_command() -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
+def test_an_ingest_imports_no_torch() -> None:
+    script = "import sys, flows.ingest; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_every_command_shows_how_to_use_it(command: str) -> None:
     done = cubecast(command, "--help")
