@@ -17,7 +17,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline.plots import for_phones, to_png
-from stores.files import write_text
 
 _MOST_DECIMALS = 6
 _SAME = 2e-4  # of the largest number: what differs by less may be written alike
@@ -56,16 +55,11 @@ class Report:
     """Where the data lie, relative to the page, by name."""
 
 
-def write_report(path: Path, report: Report) -> None:
-    """Write a report as one HTML file that needs no other file and no net.
-
-    The same report always gives the same bytes.
-    """
-    write_text(path, render_report(report))
-
-
 def render_report(report: Report) -> str:
-    """Turn a report into HTML; all text is escaped."""
+    """Turn a report into one HTML page that needs no other file and no net.
+
+    All text is escaped; the same report always gives the same page.
+    """
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True

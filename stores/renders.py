@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from stores.colors import WIDTH, find_colors
+
 _SPAN = 2.5  # standard deviations about the mean; a single wild pixel spoils no map
 _DIGITS = 3
-_RAIN, _TEMPERATURE, _OTHER = "ylgnbu", "rdylbu_r", "viridis"
-_COLORS = {"precipitation": _RAIN, "rainfall": _RAIN, "temperature": _TEMPERATURE}
 
 
 def pick_colors(attributes: Mapping[str, Any]) -> str:
-    """Name the color map of a quantity, as Matplotlib and tile servers do."""
+    """Name the color map of a variable as tile servers do; its page has the same."""
     if "standard_deviation" in attributes.get("cell_methods", ""):
-        return _OTHER
-    name = attributes.get("standard_name", "")
-    return next((colors for word, colors in _COLORS.items() if word in name), _OTHER)
+        return WIDTH.lower()
+    found = find_colors(attributes.get("units", ""), attributes.get("standard_name", ""))
+    return found.value.lower()
 
 
 def build_render(

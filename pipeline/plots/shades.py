@@ -12,8 +12,9 @@ import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.colors import BoundaryNorm, Colormap
 
-from pipeline.plots.palettes import UNKNOWN, Kind
+from pipeline.plots.palettes import Kind
 from pipeline.plots.style import INVALID
+from stores.colors import UNKNOWN
 
 Extend = Literal["neither", "min", "max", "both"]
 

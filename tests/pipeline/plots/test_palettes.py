@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import colormaps
 
-from pipeline.plots.palettes import COLORS, ERROR, UNKNOWN, WIDTH, Quantity, Role
+from pipeline.plots.palettes import ERROR, Quantity, Role
 from pipeline.plots.shades import Shades
+from stores.colors import COLORS, UNKNOWN, WIDTH
+from stores.renders import pick_colors
 
 Array = npt.NDArray[Any]
 
@@ -136,3 +138,9 @@ def test_rain_is_cut_at_hundreds_rather_than_at_what_the_percentiles_say() -> No
     assert Shades.fit(np.linspace(-197, 61, 500), "diverging").limits == tuple(
         float(50 * k) for k in range(-4, 5)
     )
+
+
+@pytest.mark.parametrize("name", ["rainfall_rate", "air_temperature", "leaf_area_index"])
+def test_a_tile_server_draws_a_quantity_in_the_colors_of_its_page(name: str) -> None:
+    shown = Quantity.of("1", name).palette("value").name
+    assert pick_colors({"units": "1", "standard_name": name}) == shown.lower()
