@@ -24,10 +24,11 @@ from safetensors.numpy import load_file, save_file
 from stores import grid as grids
 from stores.counting import listed
 from stores.crash import crash_point
+from stores.digests import check_digests, digest_files
 from stores.errors import CorruptError, GridError
 from stores.files import read_json, sync_file, write_json, write_text
 from stores.issue import STAGING
-from stores.manifest import digest_files, list_files
+from stores.manifest import list_files
 from stores.names import check_id, resolve_under
 
 MODELS = "models"
@@ -144,17 +145,34 @@ def check_bundle(path: Path) -> list[str]:
     """List what is missing from a bundle or altered in it; [] when it is sound."""
     try:
         content = dict(read_json(path / BUNDLE))
-        digest, files = content.pop("digest"), dict(content["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return [f"{BUNDLE} cannot be read ({error!r})"]
-    if digest != _digest(content):
-        return [f"{BUNDLE} was altered"]
+        if content.pop("digest") != _digest(content):
+            return [f"{BUNDLE} was altered"]
+        files = content["files"]
+        check_digests(files)
+        if type(content["name"]) is not str or type(content["description"]) is not dict:
+            raise TypeError("its name or its description is none")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, AttributeError) as error:
+        return [f"{BUNDLE} cannot be read ({error!r:.300})"]
     on_disk = set(list_files(path)) - {BUNDLE}
     found = digest_files(path, sorted(set(files) & on_disk))
     return [
         *(f"{name} is missing" for name in sorted(set(files) - on_disk)),
         *(f"{name} was altered" for name in found if found[name] != files[name]),
         *(f"{name} was never published" for name in sorted(on_disk - set(files))),
+    ]
+
+
+def check_pointers(models: Path) -> list[str]:
+    """List names whose current bundle is not there."""
+    names = {
+        path: path.read_bytes().decode(errors="replace").strip()
+        for path in models.glob("*.current")
+    }
+    return [
+        f"{path.parent.name}/{path.name} names {name!r:.100}, which is not there; restore it "
+        "from a copy, or train again"
+        for path, name in sorted(names.items())
+        if not name or "/" in name or not (models / name / BUNDLE).exists()
     ]
 
 

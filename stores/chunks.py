@@ -13,12 +13,21 @@ import numpy as np
 import zarr
 
 from stores.arrays import array_of
+from stores.cube import STEP_KEY
 from stores.names import TIME
 from stores.times import Step
 
 Index = tuple[int, ...]
 
-READ_ERRORS = (ValueError, RuntimeError, OSError, KeyError)
+READ_ERRORS = (
+    ValueError,
+    RuntimeError,
+    OSError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+)
 """What zarr and its codecs raise for bytes that are not what was written."""
 
 
@@ -123,9 +132,10 @@ def _describe_side(group: zarr.Group, name: str, start: int, stop: int) -> str:
 
 def _label_times(group: zarr.Group, start: int, stop: int) -> str:
     times = array_of(group, TIME)
-    if not _can_read(times, (start,), (stop,)) or "step" not in group.attrs:
+    stated = group.attrs.get("step", group.attrs.get(STEP_KEY))  # of a forecast, of a cube
+    if not _can_read(times, (start,), (stop,)) or stated is None:
         return ""
-    step = Step.parse(str(group.attrs["step"]))
+    step = Step.parse(str(stated))
     first, last = step.decode(np.asarray(times[start:stop]))[[0, -1]]
     labels = dict.fromkeys((step.label(first), step.label(last)))
     return " to ".join(labels)
