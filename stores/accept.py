@@ -82,7 +82,7 @@ def _find_come(root: Path) -> Iterator[Entry]:
         except CorruptError:
             continue
         digest = digest_manifest(manifest)
-        if digest in register.manifests(f"{path.parent.name}/{path.name}"):
+        if digest in register.manifests.get(f"{path.parent.name}/{path.name}", ()):
             continue
         if not verify_issue(path, Scrub()):
             yield Entry.of("published", key_of(manifest), manifest["revision"], digest)

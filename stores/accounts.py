@@ -9,7 +9,7 @@ from pathlib import Path
 from stores.errors import CorruptError
 from stores.issue import ISSUES, IssueKey
 from stores.manifest import REGISTERED, check_place, digest_manifest, read_manifest
-from stores.published import Issue, issue_folders, published_issues, revisions_of
+from stores.published import issue_folders, published_issues, revisions_of
 from stores.register import (
     REGISTER,
     Entry,
@@ -59,13 +59,6 @@ def is_settled(root: Path) -> bool:
     return not register.is_there or not any(_unsettled(root, register))
 
 
-def entry_of(issue: Issue, act: str = "published") -> Entry:
-    """Say what happened to a published issue."""
-    return Entry(
-        act, issue.key.name, issue.key.init, issue.revision, issue.key.digest, issue.manifest
-    )
-
-
 def check_register(root: Path, within: str = "") -> list[str]:
     """List what is missing, was never published, or is not what was published.
 
@@ -73,20 +66,28 @@ def check_register(root: Path, within: str = "") -> list[str]:
         root: folder of the store.
         within: place of an issue, or the folder of a recipe with '/', to ask of these alone.
     """
-    register = read_register(root)
+    # Folders first: whoever publishes or removes meanwhile enters it before he does it.
     folders = {f"{path.parent.name}/{path.name}": path for path in issue_folders(root)}
     asked = {place: path for place, path in folders.items() if place.startswith(within)}
+    register = read_register(root)
     if not register.is_there:
         return _without_register(root, list(asked.values()))
     gone = (
         f"{ISSUES}/{entry.place} is missing: it was published {entry.when[:10]}; restore it "
         "from a copy, or make it again with the same forecast, or say that it was meant to go: "
         f"cubecast verify {root} --accept"
-        for entry in register.last.values()
-        if entry.place.startswith(within) and is_missing(root, entry)
+        for entry in _missing(root, register)
+        if entry.place.startswith(within)
     )
     strange = (_strange(root, place, path, register) for place, path in asked.items())
     return [*register.findings, *gone, *filter(None, strange)]
+
+
+def _missing(root: Path, register: Register) -> list[Entry]:
+    """List what is gone, and was not removed while we looked."""
+    gone = [entry for entry in register.last.values() if is_missing(root, entry)]
+    now = read_register(root).last if gone else {}
+    return [entry for entry in gone if now.get(entry.place) == entry]
 
 
 def _strange(root: Path, place: str, path: Path, register: Register) -> str:
@@ -142,7 +143,7 @@ def _begin(root: Path) -> None:
     if any(_claims_register(issue.path) for issue in issues):
         logger.warning("%s", _without_register(root, [issue.path for issue in issues])[0])
         return
-    enter(root, [entry_of(issue) for issue in issues])
+    enter(root, [issue.entry("published") for issue in issues])
     logger.warning(
         "%s was published before a register was kept: its %d whole issues are entered as they "
         "are; whether some were removed or changed before cannot be told",

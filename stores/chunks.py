@@ -19,6 +19,8 @@ from stores.times import Step
 
 Index = tuple[int, ...]
 
+_MOST_FILES = 10_000_000  # of one array; none of ours has a tenth
+
 READ_ERRORS = (
     ValueError,
     RuntimeError,
@@ -92,6 +94,11 @@ def guess_chunk(path: str) -> str:
 def _files_of(name: str, array: zarr.Array[Any]) -> Iterator[ChunkFile]:
     size = array.shards or array.chunks
     counts = [math.ceil(length / edge) for length, edge in zip(array.shape, size, strict=True)]
+    if math.prod(counts) > _MOST_FILES:
+        raise ValueError(
+            f"{name!r} of shape {array.shape} would be {math.prod(counts)} files, so its "
+            "metadata is not what any of us writes; restore it from a copy"
+        )
     for index in product(*map(range, counts)):
         start = tuple(number * edge for number, edge in zip(index, size, strict=True))
         stop = tuple(

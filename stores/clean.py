@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from stores.accounts import entry_of, is_settled, settle
+from stores.accounts import is_settled, settle
 from stores.bundle import MODELS, abandoned_bundles
 from stores.catalog import write_catalogs
 from stores.crash import crash_point
@@ -126,7 +126,7 @@ def _prune(root: Path, policy: KeepPolicy, *, dry_run: bool) -> list[Leftover]:
         if dry_run:
             return found
         issues = {issue.path: issue for one in published_issues(root).values() for issue in one}
-        removed = [entry_of(issues[path], "removed") for path in sorted(gone)]
+        removed = [issues[path].entry("removed") for path in sorted(gone)]
         if removed:
             enter(root, removed)  # first: who meant it to go must never be in doubt
         crash_point("clean.remove")

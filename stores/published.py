@@ -11,7 +11,7 @@ from pathlib import Path
 from stores.errors import CorruptError
 from stores.issue import FORECAST, ISSUES, MANIFEST, IssueKey
 from stores.manifest import check_place, digest_manifest, key_of, read_manifest
-from stores.register import Register, read_register
+from stores.register import Act, Entry, Register, read_register
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,10 @@ class Issue:
     created: str
     manifest: str
     """Digest of its manifest, which holds those of all its files."""
+
+    def entry(self, act: Act) -> Entry:
+        """Say what happened to it, for the register."""
+        return Entry.of(act, self.key, self.revision, self.manifest)
 
 
 def published_issues(root: Path) -> dict[str, list[Issue]]:

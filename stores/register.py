@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,7 +61,7 @@ class Entry:
         return replace(self, act=act, when=_now())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Register:
     """All entries that can be proven, the latest of each place, and what cannot be."""
 
@@ -68,18 +69,18 @@ class Register:
     entries: tuple[Entry, ...] = ()
     findings: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def last(self) -> dict[str, Entry]:
         """Give the latest entry of every place."""
         return {entry.place: entry for entry in self.entries}
 
-    def manifests(self, place: str) -> set[str]:
-        """List the digests of manifests that were ever published at a place."""
-        return {entry.manifest for entry in self.entries if entry.place == place}
-
-    def home_of(self, manifest: str) -> str:
-        """Find the place at which a manifest was published; nothing when nowhere."""
-        return next((e.place for e in self.entries if e.manifest == manifest), "")
+    @cached_property
+    def manifests(self) -> dict[str, set[str]]:
+        """Give the digests of manifests that were ever published at every place."""
+        found: dict[str, set[str]] = {}
+        for entry in self.entries:
+            found.setdefault(entry.place, set()).add(entry.manifest)
+        return found
 
     def check_known(self, place: str, manifest: str) -> None:
         """Refuse what was never published at a place where something else was.
@@ -87,7 +88,7 @@ class Register:
         Raises:
             CorruptError: says what was.
         """
-        known = self.manifests(place)
+        known = self.manifests.get(place)
         if known and manifest not in known:
             raise CorruptError(
                 f"{ISSUES}/{place} is not what was published there: its manifest has digest "

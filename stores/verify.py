@@ -50,7 +50,11 @@ def verify(path: Path, *, sample: float = 1, tell: Tell | None = None) -> list[s
     Raises:
         ValueError: ``sample`` is no share.
     """
-    scrub = Scrub(sample, tell, len(list_files(path))) if tell else Scrub(sample)
+    scrub = Scrub(sample)
+    if tell is not None:
+        inside = [path / CUBE, path / ISSUES]
+        folders = [folder for folder in inside if folder.exists()] or [path]
+        scrub = Scrub(sample, tell, sum(len(list_files(folder)) for folder in folders))
     return _verify(path, scrub)
 
 
