@@ -216,6 +216,34 @@ def test_any_malformed_record_is_answered_in_a_sentence(root: Path, seed: int) -
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("key", [], "'key' is []"),
+        ("key", {"name": "rain"}, "KeyError('bundles')"),
+        ("issue", "0", "not that of its 'key'"),
+        ("revision", "one", "'revision' is 'one'"),
+        ("revision", 0, "'revision' is 0"),
+        ("files", {"item.json": 7}, "the digest of 'item.json' is 7"),
+        ("files", {"../a": {"size": 1, "sha256": ""}}, "leads out of its folder"),
+        ("chunks", {"rain": {}}, "the chunks of 'rain' are {}"),
+        ("made", {}, "KeyError('created')"),
+        ("made", {"created": "yesterday"}, "yesterday"),
+    ],
+)
+def test_a_manifest_of_a_wrong_shape_is_named_with_what_is_wrong(
+    root: Path, key: str, value: Any, told: str
+) -> None:
+    (path,) = root.glob("issues/rain/*/manifest.json")
+    content = json.loads(path.read_text()) | {key: value}
+    del content["digest"]
+    path.write_text(json.dumps(content | {"digest": digest(content)}))
+    (finding,) = (f for f in verify(path.parent) if "manifest.json" in f)
+    assert "cannot be read" in finding
+    assert told in finding
+    assert published_issues(root) == {}
+
+
+@pytest.mark.parametrize(
     "content",
     [b'{"key": "a"}', b"[1]", b"{", b"\xff", b"[" * 100_000, b'{"key":1,"receipt":[2]}'],
 )
