@@ -11,13 +11,12 @@ from odc.geo.geobox import GeoBox
 from flows.resolve import open_recipe
 from pipeline.recipes import Recipe
 from stores.bundle import MODELS, Bundle, current_bundle, open_bundle
-from stores.cube import Cube
+from stores.cube import CUBE, Cube
 from stores.errors import CorruptError
 from stores.grid import build_grid, check_same_grid, read_grid
 from stores.leftovers import DAY_S, KeepPolicy
 from stores.names import resolve_under
 
-CUBE = "cube.zarr"
 _LABEL_LENGTH = 80  # a file's name has 255 characters at most
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.asked import cube_of, grid_of
-from flows.console import console, say, show_sheet, show_table, warn
+from flows.console import console, progress_bar, say, show_sheet, show_table, warn
 from flows.resolve import open_writable
 from flows.runtime import describe, own_threads
 from flows.steps.cube import build_sources, check_archive, check_units, ingest_memory
@@ -26,6 +26,7 @@ from pipeline.training.build import build_shape
 from pipeline.training.cost import plan_memory
 from pipeline.training.plan import describe_cut, plan_part
 from pipeline.training.track import check_track
+from stores.accept import accept
 from stores.counting import count
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.inventory import take_inventory
@@ -76,14 +77,29 @@ def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
     console.print("nothing was written")
 
 
-def verify(paths: Sequence[Path]) -> bool:
-    """Print what is missing or altered below each path; tell whether all is sound."""
+def verify(paths: Sequence[Path], *, sample: float = 1, accepting: bool = False) -> bool:
+    """Print what is missing or altered below each path; tell whether all is sound.
+
+    Args:
+        paths: folders of issues, recipes, bundles, cubes or whole stores.
+        sample: share of the files that are read.
+        accepting: first let what is there count as what was meant.
+
+    Raises:
+        ValueError: ``sample`` is no share of the files, or a folder is no store.
+        CorruptError: what is damaged was to be accepted.
+    """
     is_sound = True
     for path in paths:
-        findings = find_damage(path)
+        for line in accept(path) if accepting else ():
+            say(line)
+        with progress_bar(f"reading {path.name}") as tell:
+            findings = find_damage(path, sample=sample, tell=tell)
         is_sound &= not findings
-        said = f"{path}: {count(len(findings), 'finding')}" if findings else f"{path}: sound"
-        console.print(said, style="red" if findings else "green", markup=False)
+        said = count(len(findings), "finding") if findings else "sound"
+        share = "" if sample == 1 else f", {100 * sample:g} % of its files read"
+        style = "red" if findings else "green"
+        console.print(f"{path}: {said}{share}", style=style, markup=False)
         for finding in findings:
             console.print(f"  {finding}", markup=False, highlight=False, soft_wrap=True)
     if not is_sound:

@@ -14,17 +14,27 @@ _DAMAGED = 1
 
 def verify(
     issues: Annotated[
-        list[Path], typer.Argument(help="Folders of issues, recipes, bundles or whole stores.")
+        list[Path],
+        typer.Argument(help="Folders of issues, recipes, bundles, cubes or whole stores."),
     ],
+    sample: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share of the files that are read, e.g. 0.1.")
+    ] = 1,
+    accept: Annotated[
+        bool,
+        typer.Option(
+            "--accept", help="First let issues that are gone or came count as they are."
+        ),
+    ] = False,
 ) -> None:
-    """Check every chunk, COG and digest of what is published.
+    """Check every byte of cube, models and issues against what was ingested and published.
 
     [dim]cubecast verify demo/issues/rainfall-java/2017-12[/]
-    [dim]cubecast verify demo[/]
+    [dim]cubecast verify demo --sample 0.1[/]
     """
     from flows.check import verify as run
 
-    if not run(issues):
+    if not run(issues, sample=sample, accepting=accept):
         raise typer.Exit(_DAMAGED)
 
 

@@ -9,6 +9,7 @@ from flows.resolve import open_writable
 from flows.runtime import spread_on
 from flows.scheduled import recipe_flow
 from flows.steps import scores
+from flows.steps.proof import check_series
 from pipeline.rollout.trained import check_split, date_as_trained
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ def evaluate(
     model = find_bundle(asked, bundle)
     asked = date_as_trained(asked, model, cube)
     check_split(asked, model)
+    check_series(asked, cube)
     with spread_on(asked.compute) as spread:
         margins = scores.calibrate(asked, cube, model, spread)
         found = scores.score(asked, cube, model, spread, margins)

@@ -11,6 +11,7 @@ from flows.resolve import open_writable
 from flows.runtime import spread_on
 from flows.scheduled import recipe_flow
 from flows.steps import issue
+from flows.steps.proof import check_history
 from flows.steps.shown import show_issue
 from flows.steps.step import call
 from flows.train import train
@@ -57,6 +58,7 @@ def forecast(  # noqa: PLR0913  one parameter an option
     with lease(asked.root, job.key.lease_name, wait_s=_WAIT_S) as held:
         published = already_published(asked.root, job.key)
         if published is None:
+            check_history(job)
             stage = issue.stage_forecast(job)
             with spread_on(place_for(asked.compute, job.plan.work_seconds)) as spread:
                 issue.roll_tiles(job, stage, spread)

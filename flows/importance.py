@@ -9,6 +9,7 @@ from flows.resolve import open_writable
 from flows.runtime import spread_on
 from flows.scheduled import recipe_flow
 from flows.steps import importance as steps
+from flows.steps.proof import check_series
 from flows.steps.scores import LEARNING_PART
 from pipeline.rollout.importance import Trial
 from pipeline.rollout.trained import check_split, date_as_trained
@@ -37,6 +38,7 @@ def importance(
     model = find_bundle(asked, bundle)
     asked = date_as_trained(asked, model, cube)
     check_split(asked, model)
+    check_series(asked, cube)
     trial = Trial(LEARNING_PART, repeats, seed)
     with spread_on(asked.compute) as spread:
         found = steps.permute(asked, cube, model, trial, spread)

@@ -29,7 +29,7 @@ from stores.names import SPATIAL_REF
 Attributes = Mapping[str, Any]
 Values = npt.NDArray[Any]
 
-_METADATA = "zarr.json"
+METADATA = "zarr.json"
 _CODECS = (ZstdCodec(level=3), Crc32cCodec())
 
 
@@ -134,10 +134,17 @@ def open_group(path: Path, *, mode: str = "r") -> zarr.Group:
     committed = mode == "r"
     try:
         return zarr.open_group(path, mode=mode, use_consolidated=committed)  # type: ignore[arg-type]
-    except (FileNotFoundError, ValueError, KeyError) as error:
+    except (
+        FileNotFoundError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+    ) as error:
         raise CorruptError(
-            f"{path} holds no finished Zarr group ({error}), so there is nothing to read; "
-            "run the step that writes it again"
+            f"{path} holds no finished Zarr group ({error!s:.300}), so there is nothing to "
+            "read; run the step that writes it again"
         ) from None
 
 
@@ -170,15 +177,25 @@ def write_block(array: zarr.Array[Any], start: Sequence[int], values: Values) ->
 
 def commit_group(path: Path, attributes: Attributes | None = None) -> None:
     """Make everything written so far visible in one small write of the root metadata."""
-    root = json.loads((path / _METADATA).read_text())
-    root["attributes"] |= dict(attributes or {})
+    write_root(path, compose_root(path, attributes or {}))
+
+
+def compose_root(path: Path, attributes: Attributes) -> dict[str, Any]:
+    """Put the root metadata together that will show everything written so far."""
+    root: dict[str, Any] = json.loads((path / METADATA).read_text())
+    root["attributes"] |= dict(attributes)
     members = {
         file.parent.name: json.loads(file.read_text())
-        for file in sorted(path.glob(f"*/{_METADATA}"))
+        for file in sorted(path.glob(f"*/{METADATA}"))
     }
     root["consolidated_metadata"] = {
         "kind": "inline",
         "must_understand": False,
         "metadata": members,
     }
-    write_text(path / _METADATA, json.dumps(root, indent=1))
+    return root
+
+
+def write_root(path: Path, root: Mapping[str, Any]) -> None:
+    """Replace the root metadata at once."""
+    write_text(path / METADATA, json.dumps(root, indent=1))

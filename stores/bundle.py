@@ -24,14 +24,17 @@ from safetensors.numpy import load_file, save_file
 from stores import grid as grids
 from stores.counting import listed
 from stores.crash import crash_point
+from stores.digests import check_digests, digest_files
 from stores.errors import CorruptError, GridError
 from stores.files import read_json, sync_file, write_json, write_text
 from stores.issue import STAGING
-from stores.manifest import digest_files, list_files
+from stores.manifest import list_files
 from stores.names import check_id, resolve_under
 
 MODELS = "models"
 BUNDLE, WEIGHTS = "bundle.json", "model.safetensors"
+
+_LONGEST = 256  # what a file system takes as a name
 
 Weights = Mapping[str, npt.NDArray[Any]]
 
@@ -144,17 +147,36 @@ def check_bundle(path: Path) -> list[str]:
     """List what is missing from a bundle or altered in it; [] when it is sound."""
     try:
         content = dict(read_json(path / BUNDLE))
-        digest, files = content.pop("digest"), dict(content["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return [f"{BUNDLE} cannot be read ({error!r})"]
-    if digest != _digest(content):
-        return [f"{BUNDLE} was altered"]
+        digest = content.pop("digest")
+        if digest != _digest(content):
+            return [f"{BUNDLE} was altered"]
+        files = content["files"]
+        check_digests(files)
+        if type(content["name"]) is not str or type(content["description"]) is not dict:
+            raise TypeError("its name or its description is none")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, AttributeError) as error:
+        return [f"{BUNDLE} cannot be read ({error!r:.300})"]
+    own = f"{content['name']}-{digest[:12]}"
+    if path.absolute().parent.name == MODELS and path.name != own:
+        return [
+            f"holds the model that was published as {own}; move the folder back to its name"
+        ]
     on_disk = set(list_files(path)) - {BUNDLE}
     found = digest_files(path, sorted(set(files) & on_disk))
     return [
         *(f"{name} is missing" for name in sorted(set(files) - on_disk)),
         *(f"{name} was altered" for name in found if found[name] != files[name]),
         *(f"{name} was never published" for name in sorted(on_disk - set(files))),
+    ]
+
+
+def check_pointers(models: Path) -> list[str]:
+    """List names whose current bundle is not there."""
+    pointers = {path: _read_pointer(path) for path in sorted(models.glob("*.current"))}
+    return [
+        _astray(path, name)
+        for path, name in pointers.items()
+        if not name or not (models / name / BUNDLE).exists()
     ]
 
 
@@ -171,7 +193,10 @@ def current_bundle(models: Path, name: str) -> Bundle:
             f"{models} holds no bundle {name!r}, so there is no model to forecast with; "
             "train first: cubecast train RECIPE"
         )
-    return open_bundle(resolve_under(models, pointer.read_text(encoding="utf-8").strip()))
+    folder = _read_pointer(pointer)
+    if not folder or not resolve_under(models, folder).exists():
+        raise CorruptError(_astray(pointer, folder))
+    return open_bundle(models / folder)
 
 
 def has_bundle(models: Path, name: str) -> bool:
@@ -198,7 +223,7 @@ def check_bundle_fits(bundle_grid: GeoBox, cube_grid: GeoBox) -> None:
 
 def current_names(models: Path) -> set[str]:
     """List the folders of all bundles that are current under some name."""
-    return {path.read_text(encoding="utf-8").strip() for path in models.glob("*.current")}
+    return {_read_pointer(path) for path in models.glob("*.current")}
 
 
 def abandoned_bundles(models: Path) -> Iterator[Path]:
@@ -237,6 +262,19 @@ def _move(folder: Path, target: Path) -> None:
 
 def _pointer(models: Path, name: str) -> Path:
     return models / f"{check_id(name, 'bundle')}.current"
+
+
+def _read_pointer(pointer: Path) -> str:
+    """Read the name of a folder; nothing where none is written."""
+    name = pointer.read_bytes().decode(errors="replace").strip()
+    return name if name.isprintable() and len(name) < _LONGEST else ""
+
+
+def _astray(pointer: Path, name: str) -> str:
+    return (
+        f"{pointer.parent.name}/{pointer.name} names {name or 'nothing'}, which is not there, "
+        "so there is no model to forecast with; restore it from a copy, or train again"
+    )
 
 
 def _digest(content: Mapping[str, Any]) -> str:

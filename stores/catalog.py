@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stores.files import write_text
+from stores.files import read_json, write_bytes
 from stores.issue import CATALOG, ISSUES, ITEM
 from stores.item import GEOJSON, JSON, STAC_VERSION, VERSION
 from stores.published import Issue, published_issues
@@ -34,10 +34,10 @@ def write_catalogs(root: Path) -> Path:
     Whoever calls this holds the lease of publications: of two writers the slower would win.
     """
     for name, catalog in build_catalogs(root).items():
-        text = json.dumps(catalog, indent=1, sort_keys=True) + "\n"
+        text = (json.dumps(catalog, indent=1, sort_keys=True) + "\n").encode()
         path = root / name
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            write_text(path, text)
+        if not path.exists() or path.read_bytes() != text:
+            write_bytes(path, text)
     return root / CATALOG
 
 
@@ -50,7 +50,7 @@ def check_catalogs(root: Path) -> list[str]:
 def check_catalog(root: Path, name: str, wanted: Catalog) -> str:
     """Say what is wrong with one catalog; nothing when it is as wanted."""
     try:
-        written = json.loads((root / name).read_text(encoding="utf-8"))
+        written = read_json(root / name)
     except (OSError, ValueError) as error:
         return f"{name} cannot be read ({error}), so analysts find nothing; publish again"
     if written != wanted:

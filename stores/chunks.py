@@ -13,12 +13,23 @@ import numpy as np
 import zarr
 
 from stores.arrays import array_of
+from stores.cube import STEP_KEY
 from stores.names import TIME
 from stores.times import Step
 
 Index = tuple[int, ...]
 
-READ_ERRORS = (ValueError, RuntimeError, OSError, KeyError)
+_MOST_FILES = 10_000_000  # of one array; none of ours has a tenth
+
+READ_ERRORS = (
+    ValueError,
+    RuntimeError,
+    OSError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+)
 """What zarr and its codecs raise for bytes that are not what was written."""
 
 
@@ -83,6 +94,11 @@ def guess_chunk(path: str) -> str:
 def _files_of(name: str, array: zarr.Array[Any]) -> Iterator[ChunkFile]:
     size = array.shards or array.chunks
     counts = [math.ceil(length / edge) for length, edge in zip(array.shape, size, strict=True)]
+    if math.prod(counts) > _MOST_FILES:
+        raise ValueError(
+            f"{name!r} of shape {array.shape} would be {math.prod(counts)} files, so its "
+            "metadata is not what any of us writes; restore it from a copy"
+        )
     for index in product(*map(range, counts)):
         start = tuple(number * edge for number, edge in zip(index, size, strict=True))
         stop = tuple(
@@ -123,9 +139,10 @@ def _describe_side(group: zarr.Group, name: str, start: int, stop: int) -> str:
 
 def _label_times(group: zarr.Group, start: int, stop: int) -> str:
     times = array_of(group, TIME)
-    if not _can_read(times, (start,), (stop,)) or "step" not in group.attrs:
+    stated = group.attrs.get("step", group.attrs.get(STEP_KEY))  # of a forecast, of a cube
+    if not _can_read(times, (start,), (stop,)) or stated is None:
         return ""
-    step = Step.parse(str(group.attrs["step"]))
+    step = Step.parse(str(stated))
     first, last = step.decode(np.asarray(times[start:stop]))[[0, -1]]
     labels = dict.fromkeys((step.label(first), step.label(last)))
     return " to ".join(labels)

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from stores.accounts import is_settled, settle
 from stores.bundle import MODELS, abandoned_bundles
 from stores.catalog import write_catalogs
+from stores.crash import crash_point
 from stores.discard import discard, find_discarded
 from stores.errors import BusyError
 from stores.issue import ISSUES, STAGING, stage_lease, stages_of
@@ -21,6 +23,7 @@ from stores.leftovers import KeepPolicy, Leftover, judge_age, measure, remove_fi
 from stores.prune import judge_bundles, judge_revisions
 from stores.publish import publishing
 from stores.published import published_issues
+from stores.register import enter
 
 _MARKS = ("cube.zarr", MODELS, ISSUES, STAGING)
 _TEMPORARY = ("", ".leases", MODELS, f"{ISSUES}/*", "scores/*", "training/*")
@@ -64,6 +67,9 @@ def clean_stages(root: Path, policy: KeepPolicy, *, dry_run: bool = False) -> li
     A stage that a live run holds is left alone; one of a dead run stays for its rerun, until it
     is older than the policy says.
     """
+    if not dry_run and not is_settled(root):
+        with publishing(root):  # what a stage tells of its issue goes with it
+            settle(root)
     shelves = published_issues(root).values()
     done = {issue.key.stage_name for issues in shelves for issue in issues}
     found = _finish_discards(root, dry_run=dry_run)
@@ -113,11 +119,17 @@ def _prune(root: Path, policy: KeepPolicy, *, dry_run: bool) -> list[Leftover]:
     with ExitStack() as stack:
         if not dry_run and (root / ISSUES).is_dir():
             stack.enter_context(publishing(root))
+            settle(root)
         revisions = judge_revisions(root, policy)
         gone = frozenset(one.path for one in revisions if one.goes)
         found = [*revisions, *judge_bundles(root, policy, without=gone)]
         if dry_run:
             return found
+        issues = {issue.path: issue for one in published_issues(root).values() for issue in one}
+        removed = [issues[path].entry("removed") for path in sorted(gone)]
+        if removed:
+            enter(root, removed)  # first: who meant it to go must never be in doubt
+        crash_point("clean.remove")
         for one in found:
             if one.goes:
                 discard(one.path)

@@ -21,6 +21,7 @@ from stores.errors import CorruptError
 from stores.forecast import Forecast, open_forecast
 from stores.forecast_template import DOMAIN
 from stores.issue import COGS, FORECAST
+from stores.reading import as_damage
 from stores.windows import Window
 
 Bools = npt.NDArray[np.bool_]
@@ -39,7 +40,15 @@ def check_contents(folder: Path, *, damaged: Collection[str] = ()) -> list[str]:
     try:
         forecast = open_forecast(folder / FORECAST)
     except READ_ERRORS as error:
-        return [f"{FORECAST} cannot be opened: {error}"]
+        return [f"{FORECAST} cannot be opened: {error!s:.1000}"]
+    try:
+        with as_damage(folder / FORECAST, "forecast it again"):
+            return _check(forecast, damaged)
+    except CorruptError as error:
+        return [str(error)]
+
+
+def _check(forecast: Forecast, damaged: Collection[str]) -> list[str]:
     bad = {name.removeprefix(f"{FORECAST}/") for name in damaged if name.startswith(FORECAST)}
     findings = list(_check_chunk_files(forecast, bad))
     if findings or any(name.split("/")[0] not in forecast.variables for name in bad):

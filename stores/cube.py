@@ -19,11 +19,14 @@ from stores.archive import Cadence
 from stores.arrays import array_of, open_group
 from stores.errors import CorruptError
 from stores.names import TIME
-from stores.reading import is_there, read_again
+from stores.reading import as_damage, is_there, read_again
 from stores.times import Step, Time, Times, parse_time, to_times
 from stores.windows import Window
 
 Values = npt.NDArray[np.float32]
+
+CUBE = "cube.zarr"
+"""Name of the cube in a store's root."""
 
 YEAR = "year"
 """Dimension of annual variables."""
@@ -74,6 +77,11 @@ class Cube:
         Raises:
             CorruptError: there is no committed cube at ``path``.
         """
+        with as_damage(path, "restore zarr.json from a copy, or ingest into a new root"):
+            return cls._open(path)
+
+    @classmethod
+    def _open(cls, path: Path) -> Cube:
         group = open_group(path)
         written: dict[str, Any] = dict(group.attrs)
         if VERSION_KEY not in written:
@@ -179,6 +187,31 @@ class Cube:
                 raise ValueError(self._no_frame(name, time))
             indices.append(index)
         return indices
+
+    def files_of(self, name: str, times: Times | None = None) -> list[str]:
+        """Name the files that hold frames of a variable, by their paths in the cube."""
+        array = self._arrays[name]
+        *frames, rows, cols = array.shards or array.chunks
+        grid = Window.whole((self.grid.height, self.grid.width))
+        spots = [(w.y0 // rows, w.x0 // cols) for w in grid.blocks(rows, cols)]
+        places: list[tuple[int, ...]] = [()]
+        if frames:
+            places = [(i,) for i in sorted({p // frames[0] for p in self.places(name, times)})]
+        files = (chunk_file(self.path, array, (*p, *s)) for p in places for s in spots)
+        return [file.relative_to(self.path).as_posix() for file in files]
+
+    def read_all(self, name: str) -> None:
+        """Decode all frames of a variable, shard by shard, which proves their checksums.
+
+        Raises:
+            CorruptError: bytes are missing or altered.
+        """
+        array = self._arrays[name]
+        rows, cols = (array.shards or array.chunks)[-2:]
+        is_static = self.variable(name).cadence == "static"
+        for window in Window.whole((self.grid.height, self.grid.width)).blocks(rows, cols):
+            for place in [0] if is_static else self.places(name):
+                self.read_places(name, window, place, place + 1)
 
     def _no_frame(self, name: str, time: Time) -> str:
         dates = [str(date) for date in self._covered[name]]

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+MOST_JSON_BYTES = 1 << 27  # digests of a million files take as much
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -48,8 +50,21 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON that ``write_json`` wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read JSON that ``write_json`` wrote.
+
+    Raises:
+        ValueError: it is none, is nested beyond reason, or is larger than anything of ours.
+    """
+    n_bytes = path.stat().st_size
+    if n_bytes > MOST_JSON_BYTES:
+        raise ValueError(
+            f"{path} has {n_bytes} bytes and files like it at most {MOST_JSON_BYTES}, so it is "
+            "not read; restore it from a copy"
+        )
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply to be read") from None
 
 
 def sync_file(path: Path) -> None:

@@ -29,7 +29,7 @@ from stores.discovery import CONVENTIONS, describe_coverage, describe_extent
 from stores.forecast_template import DOMAIN, ForecastTemplate
 from stores.issue import FORECAST, IssueKey, read_key
 from stores.names import INIT_TIME, SPATIAL_REF, TIME, X, Y
-from stores.reading import read_again
+from stores.reading import as_damage, read_again
 from stores.times import Step, Time, Times
 from stores.windows import Window
 
@@ -190,7 +190,11 @@ def open_forecast(path: Path) -> Forecast:
     Raises:
         CorruptError: there is none at ``path``.
     """
-    group = open_group(path)
+    with as_damage(path, "restore it from a copy, or forecast it again"):
+        return _open(path, open_group(path))
+
+
+def _open(path: Path, group: zarr.Group) -> Forecast:
     step = Step.parse(str(group.attrs["step"]))
     names = [name for name, array in group.arrays() if array.ndim == 3]
     shape = array_of(group, DOMAIN).shape

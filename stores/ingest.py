@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -24,9 +24,19 @@ import zarr
 
 from stores import grid as grids
 from stores.archive import SourceVariable
-from stores.arrays import array_of, commit_group, open_group
+from stores.arrays import array_of, compose_root, open_group, write_root
 from stores.counting import count, listed
-from stores.cube import COVERAGE_KEY, VERSION_KEY, chunk_file
+from stores.cube import COVERAGE_KEY, VERSION_KEY, Cube, chunk_file
+from stores.cube_digests import (
+    DIGESTS_KEY,
+    adopt_frames,
+    check_rest,
+    digest_cube,
+    frame_digests,
+    load_digests,
+    write_digests,
+)
+from stores.digests import FileDigest
 from stores.discovery import describe_coverage
 from stores.files import read_json, sync_file, write_json
 from stores.growth import PlannedFrame
@@ -57,6 +67,8 @@ class FrameReceipt:
     infinite: int
     digest: str
     """Of the file it was made of, or 'gap'."""
+    files: dict[str, FileDigest] = field(default_factory=dict)
+    """Digests of what was written, by path in the cube."""
 
 
 def prepare_cube(plan: IngestPlan) -> None:
@@ -73,6 +85,8 @@ def prepare_cube(plan: IngestPlan) -> None:
     request = pending / "plan.json"
     if not request.exists() or read_json(request)["version"] != plan.version:
         shutil.rmtree(pending, ignore_errors=True)
+        if plan.base is not None:
+            check_rest(plan.path)
         write_json(request, _request(plan))
     if plan.base is not None:
         grow_cube(plan)
@@ -104,15 +118,21 @@ def write_frame(plan_or_path: IngestPlan | Path, variable: str, key: str) -> Fra
     array = array_of(open_group(_work(path), mode="r+"), variable)
     done = ledger.receipt(entry)
     shards = _shards(_work(path), array, frame)
-    if done and done["digest"] == frame.digest and all(file.exists() for file in shards):
+    if done and _is_of(done, frame) and all(file.exists() for file in shards):
         return FrameReceipt(**done)
     with naming(frame):
         valid = copy_frame(job, frame, array)
         for file in shards:
             sync_file(file)  # before the ledger says so; the folders follow at the commit
-    invalid = math.prod(job.grid.shape) - valid
     receipt = FrameReceipt(
-        variable, key, valid, invalid, frame.outside, frame.infinite, frame.digest
+        variable,
+        key,
+        valid=valid,
+        invalid=math.prod(job.grid.shape) - valid,
+        outside=frame.outside,
+        infinite=frame.infinite,
+        digest=frame.digest,
+        files=frame_digests(_work(path), shards),
     )
     ledger.mark(entry, asdict(receipt))
     return receipt
@@ -126,6 +146,7 @@ def commit_cube(plan: IngestPlan, receipts: Iterable[FrameReceipt]) -> str:
     """
     if plan.is_empty:
         return plan.version
+    receipts = list(receipts)
     written = {(receipt.variable, receipt.key) for receipt in receipts}
     absent = [
         f"{f.variable} {f.key}" for f in plan.frames if (f.variable, f.key) not in written
@@ -138,7 +159,8 @@ def commit_cube(plan: IngestPlan, receipts: Iterable[FrameReceipt]) -> str:
     work = _work(plan.path)
     _sync_rest(plan, work)
     write_inputs(plan.path, plan.inputs)
-    commit_group(work, _commit_attributes(plan, work))
+    added = {name: digest for one in receipts for name, digest in one.files.items()}
+    _show(plan, work, {**_known_frames(plan), **added})
     if work != plan.path:
         work.rename(plan.path)
         sync_file(plan.path.parent)
@@ -147,6 +169,28 @@ def commit_cube(plan: IngestPlan, receipts: Iterable[FrameReceipt]) -> str:
     new = count(len(plan.frames), "frame")
     log.info("cube %s has version %s: %s new", plan.path, plan.version, new)
     return plan.version
+
+
+def _show(plan: IngestPlan, work: Path, frames: Mapping[str, FileDigest]) -> None:
+    """Write the digests of the coming version, then the root metadata that names them."""
+    root = compose_root(work, _commit_attributes(plan, work))
+    digests = digest_cube(open_group(work, mode="r+"), root, frames)
+    root["attributes"][DIGESTS_KEY] = write_digests(plan.path, plan.version, digests)
+    write_root(work, root)
+
+
+def _known_frames(plan: IngestPlan) -> Mapping[str, FileDigest]:
+    """Take the digests of what the cube holds, or adopt it where none were kept."""
+    if plan.base is None:
+        return {}
+    known = load_digests(plan.path)
+    return adopt_frames(Cube.open(plan.path)) if known is None else known.frames
+
+
+def _is_of(done: Mapping[str, Any], frame: PlannedFrame) -> bool:
+    """Tell whether a receipt is that of a frame; earlier versions wrote less."""
+    names = {field.name for field in fields(FrameReceipt)}
+    return set(done) == names and done["digest"] == frame.digest
 
 
 def _request(plan: IngestPlan) -> dict[str, Any]:

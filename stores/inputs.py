@@ -120,17 +120,18 @@ def load_inputs(cube: Path, version: str) -> Inputs:
             name: VariableInputs(**fields) for name, fields in written.pop("variables").items()
         }
         inputs = Inputs(variables=variables, **written)
+        found = inputs.version
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CorruptError(_altered(cube, path, str(error))) from error
-    if inputs.version != version:
-        raise CorruptError(_altered(cube, path, f"its content has version {inputs.version}"))
+    if found != version:
+        raise CorruptError(_altered(cube, path, f"its content has version {found}"))
     return inputs
 
 
 def sweep_inputs(cube: Path, version: str) -> None:
     """Remove the records of versions that are gone."""
     for path in inputs_folder(cube).glob("*.json"):
-        if path.stem != version:
+        if path.name.partition(".")[0] != version:
             path.unlink(missing_ok=True)
 
 

@@ -64,7 +64,7 @@ class IssueKey:
     @property
     def stage_name(self) -> str:
         """Name of the stage: the same for every rerun."""
-        return f"{self.name}-{self.init}-{self.digest[:_DIGITS]}"
+        return _stage_name(self.name, self.init, self.digest)
 
     @property
     def lease_name(self) -> str:
@@ -100,6 +100,11 @@ def open_stage(root: Path, key: IssueKey) -> Path:
     return issue
 
 
+def stage_issue(staging: Path, name: str, init: str, digest: str) -> Path:
+    """Name the folder in which an issue grew or grows, by its recipe, init and key's digest."""
+    return staging / _stage_name(name, init, digest) / _ISSUE
+
+
 def stages_of(root: Path) -> list[Path]:
     """List the folders of all stages, whoever left them there."""
     return sorted((root / STAGING).glob("[!.]*/"))
@@ -131,3 +136,7 @@ def read_key(issue: Path) -> IssueKey:
             f"{stage} does not say which forecast it holds ({error}), so it cannot be "
             "published; open it with open_stage"
         ) from None
+
+
+def _stage_name(name: str, init: str, digest: str) -> str:
+    return f"{name}-{init}-{digest[:_DIGITS]}"

@@ -14,10 +14,10 @@ from odc.geo.geobox import GeoBox
 from stores import grid as grids
 from stores.arrays import array_of
 from stores.cog import list_cogs
+from stores.digests import FileDigest
 from stores.footprint import outline
 from stores.forecast import Forecast
 from stores.issue import CATALOG, COGS, FORECAST, ITEM, MANIFEST, IssueKey
-from stores.manifest import FileDigest
 from stores.renders import build_render, pick_colors
 from stores.times import rfc3339
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from stores.files import read_json, write_json
+
+logger = logging.getLogger(__name__)
 
 _LONGEST = 200  # file systems take names of 255 bytes, and the temporary name needs some
 
@@ -28,18 +31,13 @@ class Ledger:
 
     def receipt(self, key: str) -> dict[str, Any] | None:
         """Give the receipt of ``key``, or None while it is not done."""
-        try:
-            entry: dict[str, Any] = read_json(self._path(key))
-        except FileNotFoundError:
-            return None
-        return dict(entry["receipt"])
+        found = _read_entry(self._path(key))
+        return None if found is None else found[1]
 
     def receipts(self) -> dict[str, dict[str, Any]]:
         """Give all receipts by key, sorted by key."""
-        entries = [read_json(path) for path in self.folder.glob("*.json")]
-        return {
-            entry["key"]: entry["receipt"] for entry in sorted(entries, key=lambda e: e["key"])
-        }
+        entries = [_read_entry(path) for path in self.folder.glob("*.json")]
+        return dict(sorted((e for e in entries if e is not None), key=lambda entry: entry[0]))
 
     def _path(self, key: str) -> Path:
         # A dot is quoted too: '..' and names that hide must not come out of a key.
@@ -50,3 +48,15 @@ class Ledger:
                 f"written down; keep keys between 1 and {_LONGEST} bytes"
             )
         return self.folder / f"{name}.json"
+
+
+def _read_entry(path: Path) -> tuple[str, dict[str, Any]] | None:
+    """Read one entry; what is damaged is not done, so that it is done again."""
+    try:
+        written = read_json(path)
+        return str(written["key"]), dict(written["receipt"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        logger.warning("%s is damaged (%r), so what it says is done again", path, error)
+        return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,27 +14,33 @@ from typing import Any
 import rasterio
 
 from stores.chunks import list_chunk_files
+from stores.digests import FileDigest, check_digests, compare_file
 from stores.errors import CorruptError
-from stores.files import read_json, sha256_of, write_json
+from stores.files import read_json, write_json
 from stores.forecast import Forecast
 from stores.issue import FORECAST, MANIFEST, IssueKey
+from stores.register import place_of
+from stores.scrub import Scrub
 
-FileDigest = dict[str, Any]
-"""``size`` [bytes] and ``sha256`` of one file."""
+REGISTERED = "registered"
+"""Stands in ``made`` of issues that were entered in the register of their store."""
+_KINDS = {
+    "issue": str,
+    "key": dict,
+    "revision": int,
+    "title": str,
+    "bundles": list,
+    "members": int,
+    "files": dict,
+    "chunks": dict,
+    "made": dict,
+}
 
 
 def list_files(folder: Path) -> list[str]:
     """List all files below a folder by their paths in it, sorted."""
     files = (path for path in folder.rglob("*") if not path.is_dir())
     return sorted(path.relative_to(folder).as_posix() for path in files)
-
-
-def digest_files(folder: Path, names: Iterable[str]) -> dict[str, FileDigest]:
-    """Take size and digest of files below a folder."""
-    return {
-        name: {"size": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)}
-        for name in names
-    }
 
 
 def write_manifest(
@@ -44,8 +50,11 @@ def write_manifest(
     revision: int,
     forecast: Forecast,
     files: Mapping[str, FileDigest],
-) -> None:
-    """Write ``manifest.json``; only its ``made`` and ``digest`` differ between equal issues."""
+) -> str:
+    """Write ``manifest.json`` and return its digest.
+
+    Only ``made`` and ``digest`` differ between equal issues.
+    """
     chunks: dict[str, list[str]] = {}
     for file in list_chunk_files(forecast.group).values():
         chunks.setdefault(f"{FORECAST}/{file.array}", []).append(file.key)
@@ -58,9 +67,11 @@ def write_manifest(
         "members": forecast.members,
         "files": dict(files),
         "chunks": chunks,
-        "made": {"created": datetime.now(UTC).isoformat(timespec="seconds")} | _software(),
+        "made": {"created": _now(), REGISTERED: True} | _software(),
     }
-    write_json(stage / MANIFEST, content | {"digest": _digest(content)})
+    digest = digest_manifest(content)
+    write_json(stage / MANIFEST, content | {"digest": digest})
+    return digest
 
 
 def read_manifest(issue: Path) -> dict[str, Any]:
@@ -71,19 +82,81 @@ def read_manifest(issue: Path) -> dict[str, Any]:
     """
     try:
         content = dict(read_json(issue / MANIFEST))
-        if content.pop("digest") == _digest(content):
+        if content.pop("digest") == digest_manifest(content):
+            _check_shape(content)
             return content
         what = "does not match its own digest"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        what = f"cannot be read ({error!r})"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        what = f"cannot be read ({error!r:.300})"
     raise CorruptError(
         f"{issue / MANIFEST} {what}, so nothing proves what the issue held; move the folder "
         "away and publish the issue again"
     )
 
 
-def _digest(content: Mapping[str, Any]) -> str:
+def key_of(manifest: Mapping[str, Any]) -> IssueKey:
+    """Tell what an issue follows from."""
+    return IssueKey.from_json(manifest["key"])
+
+
+def check_place(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Refuse an issue that lies in another folder than it was published in.
+
+    Raises:
+        CorruptError: says where it belongs.
+    """
+    path, key = path.absolute(), key_of(manifest)
+    own = place_of(key.name, key.init, manifest["revision"])
+    found = f"{path.parent.name}/{path.name}"
+    if own != found:
+        raise CorruptError(
+            f"{found} holds the forecast that was published as {own}, so readers would take it "
+            "for another; move the folder back to its name"
+        )
+
+
+def compare_files(issue: Path, manifest: Mapping[str, Any], scrub: Scrub) -> dict[str, str]:
+    """Say of each file that is not as it was published what happened to it."""
+    expected = manifest["files"]
+    on_disk = set(list_files(issue)) - {MANIFEST}
+    listed = {f"{array}/{key}" for array, keys in manifest["chunks"].items() for key in keys}
+    found = dict.fromkeys(sorted((set(expected) | listed) - on_disk), "is missing")
+    read = scrub.pick(expected)
+    for name in sorted(set(expected) & on_disk):
+        scrub.count()
+        what = compare_file(issue / name, expected[name], sizes_only=name not in read)
+        if what:
+            found[name] = what
+    return found | dict.fromkeys(sorted(on_disk - set(expected)), "was never published")
+
+
+def digest_manifest(content: Mapping[str, Any]) -> str:
+    """Name all that a manifest says, but its own ``digest``."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _check_shape(content: Mapping[str, Any]) -> None:
+    """Refuse what no publication writes, though its digest is right.
+
+    Raises:
+        KeyError, TypeError, ValueError: says what is amiss.
+    """
+    for name, kind in _KINDS.items():
+        if type(content[name]) is not kind:
+            raise TypeError(f"{name!r} is {content[name]!r:.60}")
+    if key_of(content).digest != content["issue"]:
+        raise ValueError("its 'issue' is not that of its 'key'")
+    if content["revision"] < 1:
+        raise ValueError(f"its 'revision' is {content['revision']}")
+    check_digests(content["files"])
+    for array, keys in content["chunks"].items():
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise TypeError(f"the chunks of {array!r} are {keys!r:.60}")
+    datetime.fromisoformat(content["made"]["created"])
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _software() -> dict[str, str]:

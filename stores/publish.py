@@ -13,9 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from stores.accounts import next_revision, settle
 from stores.catalog import write_catalogs
 from stores.contents import check_contents
+from stores.counting import listed
 from stores.crash import crash_point
+from stores.digests import FileDigest, compare_file, digest_files
 from stores.discard import discard
 from stores.errors import CorruptError
 from stores.files import sync_file, write_json
@@ -30,8 +33,9 @@ from stores.issue import (
 )
 from stores.item import build_item
 from stores.lease import Lease, lease
-from stores.manifest import FileDigest, digest_files, list_files, write_manifest
-from stores.published import find_issue, revision_name, revisions_of
+from stores.manifest import list_files, read_manifest, write_manifest
+from stores.published import Issue, find_issue, revisions_of
+from stores.register import Entry, enter, place_of, revision_name
 
 logger = logging.getLogger(__name__)
 
@@ -73,15 +77,20 @@ def publish_issue(root: Path, stage: Path, key: IssueKey, held: Lease) -> Publis
     _check_stage(stage, key)
     files = digest_files(stage, _own_files(stage))
     with publishing(root):
-        revision = max(revisions_of(root, key.name, key.init), default=0) + 1
-        target = root / ISSUES / key.name / revision_name(key.init, revision)
-        _seal(root, stage, key, revision, files)
+        settle(root)
+        revision = next_revision(root, key)
+        target = root / ISSUES / place_of(key.name, key.init, revision)
+        manifest = _seal(root, stage, key, revision, files)
         held.check()
+        entry = Entry.of("begun", key, revision, manifest)
+        enter(root, [entry])
         crash_point("publish.rename")
         target.parent.mkdir(parents=True, exist_ok=True)
         stage.rename(target)
         for folder in (target.parent, target.parent.parent, stage.parent):
             sync_file(folder)
+        crash_point("publish.enter")
+        enter(root, [entry.then("published")])
         crash_point("publish.catalog")
         write_catalogs(root)
     crash_point("publish.rest")
@@ -91,17 +100,23 @@ def publish_issue(root: Path, stage: Path, key: IssueKey, held: Lease) -> Publis
 
 
 def already_published(root: Path, key: IssueKey) -> Published | None:
-    """Find the issue of an earlier run, and put it into the catalog if that run died before."""
+    """Find the issue of an earlier run, and put it into the catalog if that run died before.
+
+    Raises:
+        CorruptError: it is there, and files of it are missing or cut short.
+    """
     issue = find_issue(root, key)
     if issue is None:
         return None
+    _check_whole(issue)
     refresh_catalog(root)
     return Published(issue.path, issue.revision, is_new=False)
 
 
 def refresh_catalog(root: Path) -> Path:
-    """Bring the catalogs up to date with what is published."""
+    """Bring register and catalogs up to date with what is published."""
     with publishing(root):
+        settle(root)
         return write_catalogs(root)
 
 
@@ -110,6 +125,24 @@ def publishing(root: Path) -> Iterator[None]:
     """Be the only one who names and removes issues, and writes the catalogs."""
     with lease(root, "publish", wait_s=_WAIT_S):
         yield
+
+
+def _check_whole(issue: Issue) -> None:
+    """Refuse to call an issue published whose files are missing or cut; reads no file."""
+    manifest = read_manifest(issue.path)
+    sizes = {
+        name: compare_file(issue.path / name, d, sizes_only=True)
+        for name, d in manifest["files"].items()
+    }
+    found = {name: what for name, what in sizes.items() if what}
+    if found:
+        said = [f"{name} {what}" for name, what in found.items()]
+        raise CorruptError(
+            f"{issue.path} was published before and is damaged ({listed(said)}), so it is not "
+            f"what readers should have; restore it from a copy, or move it away (mv "
+            f"{issue.path} {issue.path.name}-damaged) and forecast again; 'cubecast verify "
+            f"{issue.path}' names all of it"
+        )
 
 
 def _check_lease(key: IssueKey, held: Lease) -> None:
@@ -138,8 +171,8 @@ def _check_stage(stage: Path, key: IssueKey) -> None:
 
 def _seal(
     root: Path, stage: Path, key: IssueKey, revision: int, files: Mapping[str, FileDigest]
-) -> None:
-    """Write item and manifest, and force all of the stage to the disk."""
+) -> str:
+    """Write item and manifest and force the stage to the disk; return the manifest's digest."""
     forecast = open_forecast(stage / FORECAST)
     before = revisions_of(root, key.name, key.init).get(revision - 1)
     crash_point("publish.item")
@@ -154,11 +187,12 @@ def _seal(
     write_json(stage / ITEM, item)
     crash_point("publish.manifest")
     sealed = dict(files) | digest_files(stage, [ITEM])
-    write_manifest(stage, key, revision=revision, forecast=forecast, files=sealed)
+    digest = write_manifest(stage, key, revision=revision, forecast=forecast, files=sealed)
     crash_point("publish.sync")
     _drop_work_files(stage)
     for path in (stage, *stage.rglob("*")):
         sync_file(path)
+    return digest
 
 
 def _own_files(stage: Path) -> list[str]:

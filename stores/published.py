@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from stores.errors import CorruptError
 from stores.issue import FORECAST, ISSUES, MANIFEST, IssueKey
-from stores.manifest import read_manifest
+from stores.manifest import check_place, digest_manifest, key_of, read_manifest
+from stores.register import Act, Entry, Register, read_register
 
 logger = logging.getLogger(__name__)
 
@@ -25,17 +27,32 @@ class Issue:
     revision: int
     title: str
     created: str
+    manifest: str
+    """Digest of its manifest, which holds those of all its files."""
+
+    def entry(self, act: Act) -> Entry:
+        """Say what happened to it, for the register."""
+        return Entry.of(act, self.key, self.revision, self.manifest)
 
 
 def published_issues(root: Path) -> dict[str, list[Issue]]:
-    """List the issues of each recipe by init_time and revision; damaged ones are left out.
+    """List the issues of each recipe by init_time and revision.
+
+    Left out, with a warning, is what is damaged, or is not what was published there.
 
     Raises:
         CorruptError: issues lie in the folders of an earlier version.
     """
     check_layout(root)
-    found = {folder.name: _read_shelf(folder) for folder in _folders(root / ISSUES)}
-    return {recipe: issues for recipe, issues in found.items() if issues}
+    register = read_register(root)
+    found = {
+        folder.name: list(_read_shelf(folder, register)) for folder in _folders(root / ISSUES)
+    }
+    return {
+        recipe: sorted(issues, key=lambda issue: (issue.key.init, issue.revision))
+        for recipe, issues in found.items()
+        if issues
+    }
 
 
 def find_issue(root: Path, key: IssueKey) -> Issue | None:
@@ -52,11 +69,6 @@ def revisions_of(root: Path, recipe: str, init: str) -> dict[int, Path]:
         if match and match["init"] == init:
             found[int(match["number"] or 1)] = path
     return dict(sorted(found.items()))
-
-
-def revision_name(init: str, revision: int) -> str:
-    """Name the folder of a revision: the first is called after the init_time alone."""
-    return init if revision == 1 else f"{init}.r{revision}"
 
 
 def check_layout(root: Path) -> None:
@@ -81,25 +93,29 @@ def find_stray_issues(root: Path) -> list[Path]:
     return [f for f in _folders(root / ISSUES) if any((f / mark).exists() for mark in marks)]
 
 
-def _read_shelf(shelf: Path) -> list[Issue]:
-    """Read the issues of one recipe; damaged ones are warned of."""
-    issues = []
+def issue_folders(root: Path) -> list[Path]:
+    """List the folders of all issues, whatever they hold."""
+    return [path for shelf in _folders(root / ISSUES) for path in _folders(shelf)]
+
+
+def _read_shelf(shelf: Path, register: Register) -> Iterator[Issue]:
+    """Read the issues of one recipe; what is not as it was published is warned of."""
     for path in _folders(shelf):
         try:
             manifest = read_manifest(path)
+            check_place(path, manifest)
+            register.check_known(f"{shelf.name}/{path.name}", digest_manifest(manifest))
         except CorruptError as error:
             logger.warning("%s", error)
             continue
-        issues.append(
-            Issue(
-                path=path,
-                key=IssueKey.from_json(manifest["key"]),
-                revision=manifest["revision"],
-                title=manifest["title"],
-                created=manifest["made"]["created"],
-            )
+        yield Issue(
+            path=path,
+            key=key_of(manifest),
+            revision=manifest["revision"],
+            title=manifest["title"],
+            created=manifest["made"]["created"],
+            manifest=digest_manifest(manifest),
         )
-    return sorted(issues, key=lambda issue: (issue.key.init, issue.revision))
 
 
 def _folders(parent: Path) -> list[Path]:

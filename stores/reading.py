@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from stores.errors import CorruptError
+from stores.errors import CorruptError, StoreError
 
 Result = TypeVar("Result")
 
@@ -54,6 +55,31 @@ def read_again(read: Callable[[], Result], *, what: str, way_out: str) -> Result
                 ) from error
             torn = True
             _wait(PAUSES_S[0], what, error)
+
+
+@contextmanager
+def as_damage(path: Path, way_out: str) -> Iterator[None]:
+    """Say of what cannot be understood that it was altered, in a sentence.
+
+    Raises:
+        CorruptError: what stands there is not what any of us writes.
+    """
+    try:
+        yield
+    except (StoreError, OSError):
+        raise
+    except (
+        ValueError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+    ) as error:
+        raise CorruptError(
+            f"{path} does not say what it should ({error!r:.300}), so its numbers would be "
+            f"misread; {way_out}"
+        ) from error
 
 
 def _wait(pause_s: float, what: str, error: Exception) -> None:

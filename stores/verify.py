@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import zarr
 
-from stores.arrays import open_group
-from stores.bundle import BUNDLE, MODELS, check_bundle
+from stores.accounts import check_register
+from stores.arrays import METADATA, open_group
+from stores.bundle import BUNDLE, MODELS, WEIGHTS, check_bundle, check_pointers
 from stores.catalog import build_catalogs, check_catalog, check_catalogs
 from stores.chunks import (
+    READ_ERRORS,
     ChunkFile,
     describe_chunk_file,
     find_broken_chunks,
@@ -19,43 +22,73 @@ from stores.chunks import (
     list_chunk_files,
 )
 from stores.contents import check_contents
+from stores.cube import CUBE
 from stores.errors import CorruptError
-from stores.files import sha256_of
-from stores.issue import CATALOG, FORECAST, ISSUES, MANIFEST
-from stores.manifest import list_files, read_manifest
+from stores.files import read_json
+from stores.issue import CATALOG, FORECAST, ISSUES, ITEM, MANIFEST
+from stores.manifest import check_place, compare_files, list_files, read_manifest
 from stores.published import check_layout
+from stores.register import REGISTER
+from stores.scrub import Scrub, Tell
+from stores.verify_cube import verify_cube
+
+_ROOT = f"{FORECAST}/{METADATA}"
+_MARKS = (CUBE, CATALOG, ISSUES, MODELS, REGISTER)
 
 
-def verify(path: Path) -> list[str]:
-    """List what is wrong with an issue, a bundle, a recipe's issues or a store; [] when sound.
+def verify(path: Path, *, sample: float = 1, tell: Tell | None = None) -> list[str]:
+    """List what is wrong with an issue, a bundle, a cube, a recipe's issues or a store.
 
-    Reads every byte. A missing or altered chunk is named with the times and pixels it covers.
+    Reads every byte, or those of a random share of the files. A missing or altered chunk is
+    named with the times and pixels it covers; [] says that all is sound.
+
+    Args:
+        path: what is verified.
+        sample: share of the files that are read; that all are there is always seen.
+        tell: called with the files done and in all.
+
+    Raises:
+        ValueError: ``sample`` is no share.
     """
-    if (path / MANIFEST).exists() or (path / FORECAST).exists():
-        return verify_issue(path)
-    if (path / BUNDLE).exists() or (path / "model.safetensors").exists():
-        return check_bundle(path)
+    scrub = Scrub(sample)
+    if tell is not None:
+        inside = [path / CUBE, path / ISSUES]
+        folders = [folder for folder in inside if folder.exists()] or [path]
+        scrub = Scrub(sample, tell, sum(len(list_files(folder)) for folder in folders))
+    return _verify(path, scrub)
+
+
+def _verify(path: Path, scrub: Scrub) -> list[str]:
     where = path.absolute()
+    if (path / MANIFEST).exists() or (path / FORECAST).exists():
+        return verify_issue(path, scrub) + _check_entry(where)
+    if (path / BUNDLE).exists() or (path / WEIGHTS).exists():
+        return check_bundle(path)
     if where.parent.name == ISSUES and path.is_dir():
-        return verify_recipe(where.parent.parent, where.name)
-    if (path / CATALOG).exists() or (path / ISSUES).exists():
-        return verify_store(path)
+        return verify_recipe(where.parent.parent, where.name, scrub)
+    if where.name == CUBE:
+        return verify_cube(path, scrub)
+    if any((path / mark).exists() for mark in _MARKS):
+        return verify_store(path, scrub)
     return [f"{path} holds neither an issue nor a bundle nor a store; name a folder that does"]
 
 
-def verify_store(root: Path) -> list[str]:
-    """Verify the catalogs, every issue and every bundle of a store."""
+def verify_store(root: Path, scrub: Scrub) -> list[str]:
+    """Verify cube, catalogs, register, every issue and every bundle of a store."""
     try:
         check_layout(root)
     except CorruptError as error:
         return [str(error)]
-    findings = check_catalogs(root)
+    findings = verify_cube(root / CUBE, scrub) if (root / CUBE).exists() else []
+    findings = [f"{CUBE}: {finding}" for finding in findings]
+    if any((root / mark).exists() for mark in (ISSUES, CATALOG, REGISTER)):
+        findings += check_catalogs(root) + check_register(root)
     for folder in (*sorted((root / ISSUES).glob("[!.]*/")), root / MODELS):
-        findings += _verify_all(root, folder)
-    return findings
+        findings += _verify_all(root, folder, scrub)
+    return findings + check_pointers(root / MODELS)
 
 
-def verify_recipe(root: Path, recipe: str) -> list[str]:
+def verify_recipe(root: Path, recipe: str, scrub: Scrub) -> list[str]:
     """Verify the catalog and every issue of one recipe."""
     name = f"{ISSUES}/{recipe}/{CATALOG}"
     wanted = build_catalogs(root).get(name)
@@ -63,48 +96,65 @@ def verify_recipe(root: Path, recipe: str) -> list[str]:
         finding = f"{root / ISSUES / recipe} holds no sound issue; forecast again"
     else:
         finding = check_catalog(root, name, wanted)
-    return [*([finding] if finding else []), *_verify_all(root, root / ISSUES / recipe)]
+    findings = [*([finding] if finding else []), *check_register(root, f"{recipe}/")]
+    return findings + _verify_all(root, root / ISSUES / recipe, scrub)
 
 
-def _verify_all(root: Path, folder: Path) -> list[str]:
+def _verify_all(root: Path, folder: Path, scrub: Scrub) -> list[str]:
     """Verify all that lies in a folder of issues or bundles."""
+    check = check_bundle if folder.name == MODELS else partial(verify_issue, scrub=scrub)
     return [
         f"{path.relative_to(root)}: {finding}"
         for path in sorted(folder.glob("[!.]*/"))
-        for finding in verify(path)
+        for finding in check(path)
     ]
 
 
-def verify_issue(issue: Path) -> list[str]:
-    """Verify one published issue against its manifest, and what it holds against itself."""
+def _check_entry(issue: Path) -> list[str]:
+    """Ask the register of one issue, where it lies in a store."""
+    shelf = issue.parent
+    if shelf.parent.name != ISSUES:
+        return []
+    return check_register(shelf.parent.parent, f"{shelf.name}/{issue.name}")
+
+
+def verify_issue(issue: Path, scrub: Scrub) -> list[str]:
+    """Verify one published issue against its manifest and place, and what it holds itself."""
     try:
         manifest = read_manifest(issue)
     except CorruptError as error:
         return [str(error), *check_contents(issue)]
-    found = _compare_files(issue, manifest)
+    found = compare_files(issue, manifest, scrub)
+    findings = [*_check_place(issue, manifest, found)]
+    if found.get(_ROOT, "is missing") != "is missing":  # it may ask for any size and codec
+        return findings + [f"{name} {what}" for name, what in found.items()]
     reader = _Namer(issue)
-    findings = [reader.name(name, what) for name, what in found.items()]
-    return findings + check_contents(issue, damaged=found)
+    findings += [reader.name(name, what) for name, what in found.items()]
+    return findings + (check_contents(issue, damaged=found) if scrub.is_whole else [])
 
 
-def _compare_files(issue: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Say of each file that is not as it was published what happened to it."""
-    expected = manifest["files"]
-    on_disk = set(list_files(issue)) - {MANIFEST}
-    listed = {f"{array}/{key}" for array, keys in manifest["chunks"].items() for key in keys}
-    found = dict.fromkeys(sorted((set(expected) | listed) - on_disk), "is missing")
-    for name in sorted(set(expected) & on_disk):
-        what = _compare_file(issue / name, expected[name])
-        if what:
-            found[name] = what
-    return found | dict.fromkeys(sorted(on_disk - set(expected)), "was never published")
-
-
-def _compare_file(path: Path, expected: Mapping[str, Any]) -> str:
-    size = path.stat().st_size
-    if size != expected["size"]:
-        return f"has {size} bytes instead of {expected['size']}"
-    return "" if sha256_of(path) == expected["sha256"] else "was altered"
+def _check_place(
+    issue: Path, manifest: Mapping[str, Any], found: Collection[str]
+) -> Iterator[str]:
+    """Compare folder and STAC item with what the manifest says it is of."""
+    where = issue.absolute()
+    if where.parent.parent.name != ISSUES:
+        return  # a copy, wherever somebody likes to have it
+    try:
+        check_place(where, manifest)
+    except CorruptError as error:
+        yield str(error)
+        return
+    if ITEM in found:
+        return
+    try:
+        item = read_json(issue / ITEM)
+        said = item["id"], item["properties"]["cubecast:issue"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        yield f"{ITEM} cannot be read ({error!r:.300})"
+        return
+    if said != (f"{where.parent.name}-{where.name}", manifest["issue"]):
+        yield f"{ITEM} is that of {said[0]!r:.100}, not of this issue"
 
 
 class _Namer:
@@ -117,7 +167,7 @@ class _Namer:
         try:
             self.group = open_group(issue / FORECAST)
             self.files = list_chunk_files(self.group)
-        except (CorruptError, ValueError, KeyError):
+        except READ_ERRORS:
             self.group = None
 
     def name(self, path: str, what: str) -> str:

@@ -24,7 +24,7 @@ from pipeline.rollout.drawn import Thinning
 from stores.cube import Cube
 from stores.files import write_bytes
 from stores.forecast import Forecast
-from stores.times import Time
+from stores.times import Time, to_times
 from stores.windows import Window
 
 _SIDE = 512  # of a window that is read at once [px]
@@ -77,6 +77,12 @@ class Pictures:
         """Read the maps of all leads (lead, y, x)."""
         leads = range(1, len(self.forecast.times) + 1)
         return np.stack([self._thin(partial(self._forecast, lead)) for lead in leads])
+
+    def list_read(self) -> list[str]:
+        """Name the files of the cube that are drawn: last input, and truth that came since."""
+        held = self.cube.times_of(self.variable)
+        times = [t for t in (self.forecast.init, *self.forecast.times) if t in held]
+        return self.cube.files_of(self.variable, to_times(times))
 
     def observed(self, time: Time) -> Frames:
         """Read what was observed inside the forecast's domain (y, x); NaN if not known yet."""

@@ -22,7 +22,7 @@ from stores import grid as grids
 from stores.bundle import Bundle, check_bundle_fits, open_bundle
 from stores.cube import Cube
 from stores.names import resolve_under
-from stores.times import parse_time
+from stores.times import Times, parse_time
 
 
 def build_request(
@@ -81,6 +81,20 @@ def availability_of(bundle: Bundle, cube: Cube) -> Availability:
     """Say which dates a cube has of what a bundle reads."""
     stack = Stack.from_json(bundle.description["stack"])
     return Availability(stack, cube.dates, cube.step)
+
+
+def list_read(bundle: Bundle, cube: Cube, request: Request) -> list[str]:
+    """Name the files of a cube that a forecast reads, each once, by their paths in it."""
+    stack, span = Stack.from_json(bundle.description["stack"]), span_of(bundle, request.leads)
+    read: list[tuple[str, Times | None]] = [
+        (stack.target.variable, span.read_times(cube.step, request.init))
+    ]
+    supplies = availability_of(bundle, cube).supplies(span, request.init)
+    read += [(supply.name, supply.known.times) for supply in supplies]
+    read += [(static.series.variable, None) for static in stack.statics if static.series]
+    return list(
+        dict.fromkeys(file for name, times in read for file in cube.files_of(name, times))
+    )
 
 
 def _build_members(recipe: Recipe, bundle: Bundle, reading: Reading) -> Members:

@@ -143,3 +143,27 @@ def test_a_description_that_is_not_json_is_refused(tmp_path: Path) -> None:
     ):
         publish_bundle(folder, tmp_path, "rain", {"a": np.zeros(3)}, {"rmse": float("nan")})
     assert list(tmp_path.glob("rain*")) == []
+
+
+def test_bundles_that_were_swapped_are_named_and_not_forecast_with(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    one, other = (make_bundle(models, seed=seed).path for seed in (1, 2))
+    one.rename(models / "aside")
+    other.rename(one)
+    (models / "aside").rename(other)
+    for path, own in ((one, other), (other, one)):
+        (finding,) = verify(path)
+        assert finding.startswith(f"holds the model that was published as {own.name}")
+    with pytest.raises(CorruptError, match="holds the model that was published as"):
+        current_bundle(models, "rain")
+
+
+@pytest.mark.parametrize("content", ["", "rain-000000000000", "a\nb", "\0", "x" * 5000])
+def test_a_name_without_a_bundle_is_told(content: str, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    make_bundle(models)
+    (models / "rain.current").write_text(content)
+    (finding,) = verify(tmp_path)
+    assert finding.startswith("models/rain.current names ")
+    with pytest.raises(CorruptError, match=r"rain.current names .* or train again"):
+        current_bundle(models, "rain")

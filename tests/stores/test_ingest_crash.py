@@ -22,6 +22,7 @@ from stores.ingest_frame import copy_frame
 from stores.ingest_plan import plan_ingest
 from stores.inventory import Inventory, take_inventory
 from stores.times import Step
+from stores.verify import verify
 from stores.windows import Window
 from tests.make import GRID, RAIN_FILES, SHAPE, make_archive
 
@@ -91,6 +92,7 @@ def _state(path: Path) -> tuple[str, int] | None:
     except CorruptError:
         assert not path.exists()
         return None
+    assert verify(path) == []
     with xr.open_zarr(path) as dataset:
         np.testing.assert_array_equal(dataset.rain.values, cube.read("rain", WHOLE))
         assert np.isfinite(dataset.rain.values).any(axis=(1, 2)).all()

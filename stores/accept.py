@@ -1,0 +1,97 @@
+"""Letting what is there count as what was meant: for a register, and for an old cube."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from stores.accounts import settle
+from stores.arrays import METADATA, open_group, write_root
+from stores.catalog import write_catalogs
+from stores.cube import CUBE, Cube
+from stores.cube_digests import (
+    DIGESTS_KEY,
+    adopt_frames,
+    digest_cube,
+    load_digests,
+    write_digests,
+)
+from stores.errors import CorruptError
+from stores.files import read_json
+from stores.issue import ISSUES
+from stores.lease import lease
+from stores.manifest import check_place, digest_manifest, key_of, read_manifest
+from stores.publish import publishing
+from stores.published import issue_folders
+from stores.register import REGISTER, Entry, enter, is_missing, read_register
+from stores.scrub import Scrub
+from stores.verify import verify_issue
+
+
+def accept(root: Path) -> list[str]:
+    """Enter what is there as it is, and say what was entered; what is damaged never is.
+
+    Issues that are gone count as removed, sound ones that nobody entered as published, and a
+    cube without digests is read once and its digests are kept.
+
+    Raises:
+        ValueError: the folder is no store.
+        CorruptError: the cube is damaged.
+        BusyError: another run publishes or ingests.
+    """
+    if not ((root / ISSUES).is_dir() or (root / CUBE).is_dir()):
+        raise ValueError(
+            f"{root} holds neither {ISSUES} nor {CUBE}, so there is nothing to accept; name "
+            "the root of a store"
+        )
+    said: list[str] = []
+    if (root / ISSUES).is_dir():
+        with publishing(root):
+            said += _accept_issues(root)
+            write_catalogs(root)
+    if (root / CUBE).is_dir() and load_digests(root / CUBE) is None:
+        with lease(root, "cube", wait_s=0):
+            said.append(_accept_cube(root / CUBE))
+    return said
+
+
+def _accept_issues(root: Path) -> Iterator[str]:
+    if read_register(root).findings:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        aside = root / f"{REGISTER}.damaged-{stamp}"
+        (root / REGISTER).rename(aside)
+        yield f"{REGISTER} was damaged; it is {aside.name} now, and a new one is begun"
+    elif read_register(root).is_there:
+        settle(root)
+    register = read_register(root)
+    gone = [entry for entry in register.last.values() if is_missing(root, entry)]
+    come = list(_find_come(root))
+    enter(root, [*(entry.then("removed") for entry in gone), *come])
+    yield from (f"{ISSUES}/{entry.place}: is gone, and counts as removed" for entry in gone)
+    yield from (f"{ISSUES}/{entry.place}: is sound, and counts as published" for entry in come)
+
+
+def _find_come(root: Path) -> Iterator[Entry]:
+    """Find sound issues that the register does not know as they are."""
+    register = read_register(root)
+    for path in issue_folders(root):
+        try:
+            manifest = read_manifest(path)
+            check_place(path, manifest)
+        except CorruptError:
+            continue
+        digest = digest_manifest(manifest)
+        if digest in register.manifests.get(f"{path.parent.name}/{path.name}", ()):
+            continue
+        if not verify_issue(path, Scrub()):
+            yield Entry.of("published", key_of(manifest), manifest["revision"], digest)
+
+
+def _accept_cube(path: Path) -> str:
+    cube = Cube.open(path)
+    root = read_json(path / METADATA)  # not composed anew: a growth may be under way
+    digests = digest_cube(open_group(path), root, adopt_frames(cube))
+    root["attributes"][DIGESTS_KEY] = write_digests(path, cube.version, digests)
+    write_root(path, root)
+    return f"{path.name}: all that it holds can be read, and its digests are kept from now on"

@@ -1,0 +1,281 @@
+"""Which bytes belong to which place of a cube: digests that are committed with its frames.
+
+A checksum inside a chunk says that its bytes are whole, not that they are of this month. So
+every file of a frame is digested as it is written, and the record of all digests is named in
+the root metadata, which the commit replaces last: both are there, or neither. Frames never
+change once they are committed, so a growing cube keeps what was recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from stores.arrays import METADATA, array_of, open_group
+from stores.chunks import READ_ERRORS
+from stores.cube import VERSION_KEY, Cube
+from stores.digests import FileDigest, check_digests, compare_file, digest_files
+from stores.errors import CorruptError
+from stores.files import read_json, write_json
+from stores.inputs import inputs_folder
+from stores.names import X, Y, check_id
+from stores.scrub import Tell, tell_nobody
+
+DIGESTS_KEY = "cubecast_digests"
+"""Attribute of the root that names the record of digests; cubes of earlier versions lack it."""
+
+log = logging.getLogger(__name__)
+
+_THREADS = 4  # hashing lets go of the interpreter
+_GROWS = ("shape", "attributes")  # of an array's own metadata, before the commit that shows it
+
+
+@dataclass(frozen=True, slots=True)
+class CubeDigests:
+    """What the files of a cube held when it was committed."""
+
+    root: str
+    """Of the root metadata, without the name of this record."""
+    coordinates: Mapping[str, str] = field(default_factory=dict)
+    """Of the values that a commit shows: the file itself may have grown since."""
+    frames: Mapping[str, FileDigest] = field(default_factory=dict)
+    """Of the files of all frames, by their paths in the cube."""
+
+    @property
+    def name(self) -> str:
+        """Name the content."""
+        return _name(self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """Write as plain JSON."""
+        return {
+            "root": self.root,
+            "coordinates": dict(self.coordinates),
+            "frames": dict(self.frames),
+        }
+
+
+def digest_cube(
+    group: zarr.Group, root: Mapping[str, Any], frames: Mapping[str, FileDigest]
+) -> CubeDigests:
+    """Digest what a commit will show: its metadata, coordinates and frames."""
+    coordinates = {name: _digest_values(group, name) for name in _coordinates(root)}
+    return CubeDigests(_name(_unnamed(root)), coordinates, frames)
+
+
+def write_digests(cube: Path, version: str, digests: CubeDigests) -> str:
+    """Write the record of a coming version; return what its root metadata has to name."""
+    write_json(_record(cube, version), digests.to_json())
+    return digests.name
+
+
+def load_digests(cube: Path) -> CubeDigests | None:
+    """Read the record that the last commit names; None where it was made without one.
+
+    Raises:
+        CorruptError: metadata or record are gone or altered.
+    """
+    root = _read_root(cube)
+    named = root["attributes"].get(DIGESTS_KEY)
+    if named is None:
+        return None
+    path = _record(cube, str(root["attributes"].get(VERSION_KEY)))
+    try:
+        written = read_json(path)
+        check_digests(written["frames"])
+        found = CubeDigests(**written)
+        if found.name != named:
+            raise ValueError("its content is not what the cube names")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        if _read_root(cube) != root:  # committed meanwhile
+            return load_digests(cube)
+        raise CorruptError(
+            f"{path} does not hold the digests of {cube.name} ({error!r:.300}), so nothing "
+            "proves its frames; restore it from a copy, or ingest into a new root"
+        ) from error
+    if found.root != _name(_unnamed(root)):
+        raise CorruptError(
+            f"{cube / METADATA} was altered since the cube was committed, so its dates and its "
+            "grid may be wrong; restore it from a copy, or ingest into a new root"
+        )
+    return found
+
+
+def frame_digests(work: Path, files: Iterable[Path]) -> dict[str, FileDigest]:
+    """Digest the files of one frame, by their paths in the cube."""
+    return digest_files(work, [file.relative_to(work).as_posix() for file in files])
+
+
+def check_frames(
+    path: Path, names: Iterable[str], *, why: str, tell: Tell = tell_nobody
+) -> None:
+    """Refuse to read files of frames that are not what was ingested at their place.
+
+    Args:
+        path: of the cube.
+        names: files, by their paths in it.
+        why: what they are read for, as in 'this forecast'.
+        tell: called with the files done and in all.
+
+    Raises:
+        CorruptError: names the first of them, and what was found.
+    """
+    digests = load_digests(path)
+    if digests is None:
+        return
+    found = _compare_frames(path, list(names), digests, tell)
+    if found:
+        name, what = next(iter(found.items()))
+        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+        raise CorruptError(
+            f"cube {path} is damaged where {why} would read it: {name} {what}{more}; restore "
+            "it from a copy, or ingest into a new root; 'cubecast verify "
+            f"{path.parent}' names all of it"
+        )
+
+
+def _compare_frames(
+    path: Path, names: Sequence[str], digests: CubeDigests, tell: Tell
+) -> dict[str, str]:
+    """Say of each file of a frame that is not what was ingested there what it is."""
+    found = {}
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="digest") as pool:
+        told = pool.map(partial(_compare, path, digests), names)
+        for done, (name, what) in enumerate(zip(names, told, strict=True), start=1):
+            tell(done, len(names))
+            if what:
+                found[name] = what
+    return found
+
+
+def adopt_frames(cube: Cube) -> dict[str, FileDigest]:
+    """Digest the frames of a cube that was made without a record, each after it was decoded.
+
+    Raises:
+        CorruptError: a file is missing or altered.
+    """
+    log.warning(
+        "cube %s was ingested before digests of its frames were kept; all of it is read once, "
+        "and what its checksums prove is recorded; that no frame was swapped before, only an "
+        "ingest into a new root proves",
+        cube.path,
+    )
+    for name in cube.variables:
+        cube.read_all(name)
+    names = [file for name in cube.variables for file in cube.files_of(name)]
+    return digest_files(cube.path, names)
+
+
+def check_rest(path: Path) -> None:
+    """Refuse to grow a cube whose coordinates were altered; put its metadata right.
+
+    The metadata of single arrays may be that of a growth which nobody finished: readers see
+    what the root says of them, and so does the next commit.
+
+    Raises:
+        CorruptError: names them.
+    """
+    digests = load_digests(path)
+    findings = [] if digests is None else list(_compare_coordinates(path, digests))
+    if findings:
+        raise CorruptError(
+            f"cube {path} cannot grow: {'; '.join(findings)}; restore it from a copy, or "
+            "ingest into a new root"
+        )
+    for name, array in _members(path).items():
+        if _own_metadata(path / name / METADATA) != array:
+            write_json(path / name / METADATA, array)
+
+
+def compare_rest(path: Path, digests: CubeDigests) -> list[str]:
+    """List coordinates and metadata of arrays that are not what was committed."""
+    return [
+        *_compare_coordinates(path, digests),
+        *(
+            f"{name}/{METADATA} was altered; readers see what the root says of it"
+            for name, array in sorted(_members(path).items())
+            if _fixed(_own_metadata(path / name / METADATA)) != _fixed(array)
+        ),
+    ]
+
+
+def _compare_coordinates(path: Path, digests: CubeDigests) -> Iterator[str]:
+    group = open_group(path)
+    for name in _coordinates(_read_root(path)):
+        try:
+            is_same = _digest_values(group, name) == digests.coordinates.get(name)
+        except READ_ERRORS:
+            is_same = False
+        if not is_same:
+            yield f"{name} was altered or is missing; it says where or when frames are"
+
+
+def _compare(path: Path, digests: CubeDigests, name: str) -> str:
+    expected = digests.frames.get(name)
+    if expected is None:
+        return "was never ingested"
+    return compare_file(path / name, expected)
+
+
+def _coordinates(root: Mapping[str, Any]) -> list[str]:
+    """List the arrays that are no maps."""
+    members = root["consolidated_metadata"]["metadata"]
+    dims = {name: set(array.get("dimension_names") or ()) for name, array in members.items()}
+    return sorted(name for name in dims if not {Y, X} <= dims[name])
+
+
+def _digest_values(group: zarr.Group, name: str) -> str:
+    values = np.asarray(array_of(group, name)[...])
+    told = f"{values.dtype.str} {values.shape} ".encode()
+    return hashlib.sha256(told + np.ascontiguousarray(values).tobytes()).hexdigest()
+
+
+def _read_root(cube: Path) -> dict[str, Any]:
+    path = cube / METADATA
+    try:
+        root = dict(read_json(path))
+        root["attributes"] = dict(root["attributes"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CorruptError(
+            f"{path} cannot be read ({error!r:.300}), so nothing says what the cube holds; "
+            "restore it from a copy, or ingest into a new root"
+        ) from error
+    return root
+
+
+def _unnamed(root: Mapping[str, Any]) -> dict[str, Any]:
+    attributes = {key: v for key, v in root["attributes"].items() if key != DIGESTS_KEY}
+    return {**root, "attributes": attributes}
+
+
+def _members(cube: Path) -> dict[str, Any]:
+    return dict(_read_root(cube)["consolidated_metadata"]["metadata"])
+
+
+def _own_metadata(path: Path) -> dict[str, Any]:
+    try:
+        return dict(read_json(path))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _fixed(array: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in array.items() if key not in _GROWS}
+
+
+def _record(cube: Path, version: str) -> Path:
+    return inputs_folder(cube) / f"{check_id(version, 'version')}.digests.json"
+
+
+def _name(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,212 @@
+"""The register of a store: what was published and removed, line by line, in order.
+
+It is append-only. A publication is entered as begun before its one rename and as published
+after it, so that a crash between two writes can be told from a folder that somebody removed.
+Every line seals itself and the one before; what a crash left of a last line is no line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from stores.errors import CorruptError
+from stores.files import MOST_JSON_BYTES, write_bytes
+from stores.issue import ISSUES, STAGING, IssueKey, stage_issue
+
+REGISTER = ".register.jsonl"
+
+Act = Literal["begun", "published", "removed"]
+_ACTS = ("begun", "published", "removed")
+_SEAL = "seal"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What happened to one issue."""
+
+    act: str
+    recipe: str
+    init: str
+    revision: int
+    issue: str
+    """Digest of its key."""
+    manifest: str
+    """Digest of its manifest, which holds those of all its files."""
+    when: str = field(default_factory=_now)
+
+    @classmethod
+    def of(cls, act: Act, key: IssueKey, revision: int, manifest: str) -> Entry:
+        """Say what happened to the issue of a request."""
+        return cls(act, key.name, key.init, revision, key.digest, manifest)
+
+    @property
+    def place(self) -> str:
+        """Folder of the issue below those of all issues."""
+        return place_of(self.recipe, self.init, self.revision)
+
+    def then(self, act: Act) -> Entry:
+        """Say what happened next to the same issue."""
+        return replace(self, act=act, when=_now())
+
+
+@dataclass(frozen=True)
+class Register:
+    """All entries that can be proven, the latest of each place, and what cannot be."""
+
+    is_there: bool
+    entries: tuple[Entry, ...] = ()
+    findings: tuple[str, ...] = ()
+
+    @cached_property
+    def last(self) -> dict[str, Entry]:
+        """Give the latest entry of every place."""
+        return {entry.place: entry for entry in self.entries}
+
+    @cached_property
+    def manifests(self) -> dict[str, set[str]]:
+        """Give the digests of manifests that were ever published at every place."""
+        found: dict[str, set[str]] = {}
+        for entry in self.entries:
+            found.setdefault(entry.place, set()).add(entry.manifest)
+        return found
+
+    def check_known(self, place: str, manifest: str) -> None:
+        """Refuse what was never published at a place where something else was.
+
+        Raises:
+            CorruptError: says what was.
+        """
+        known = self.manifests.get(place)
+        if known and manifest not in known:
+            raise CorruptError(
+                f"{ISSUES}/{place} is not what was published there: its manifest has digest "
+                f"{manifest[:12]} and the register says {self.last[place].manifest[:12]}; "
+                "restore it from a copy, or move it away and forecast again"
+            )
+
+
+def revision_name(init: str, revision: int) -> str:
+    """Name the folder of a revision: the first is called after the init_time alone."""
+    return init if revision == 1 else f"{init}.r{revision}"
+
+
+def place_of(recipe: str, init: str, revision: int) -> str:
+    """Name the folder of an issue, with that of its recipe."""
+    return f"{recipe}/{revision_name(init, revision)}"
+
+
+def is_missing(root: Path, entry: Entry) -> bool:
+    """Tell whether an issue was published, not removed by us, and is not there.
+
+    One whose publication was begun and that still lies in its stage was never published.
+    """
+    if (root / ISSUES / entry.place).exists():
+        return False
+    return entry.act == "published" or (entry.act == "begun" and has_left_stage(root, entry))
+
+
+def has_left_stage(root: Path, entry: Entry) -> bool:
+    """Tell whether only the rest of a stage is there, as after the rename that publishes."""
+    issue = stage_issue(root / STAGING, entry.recipe, entry.init, entry.issue)
+    return issue.parent.exists() and not issue.exists()
+
+
+def read_register(root: Path) -> Register:
+    """Read the register; a line that cannot be proven is left out and named."""
+    path = root / REGISTER
+    if not path.exists():
+        return Register(is_there=False)
+    if path.stat().st_size > MOST_JSON_BYTES:
+        return Register(True, (), (_damaged(path, "is larger than any register"),))
+    entries, wrong = [], 0
+    for number, (entry, is_sealed) in enumerate(_parse(path.read_bytes()), start=1):
+        if entry is not None and is_sealed:
+            entries.append(entry)
+        else:
+            wrong = wrong or number
+    found = (_damaged(path, f"was altered at line {wrong}"),) if wrong else ()
+    return Register(True, tuple(entries), found)
+
+
+def enter(root: Path, entries: Iterable[Entry]) -> None:
+    """Add lines, which are on the disk when this returns.
+
+    Whoever calls this holds the lease of publications.
+    """
+    path = root / REGISTER
+    before = path.read_bytes() if path.exists() else b""
+    before = before[: before.rfind(b"\n") + 1]  # a crash may have left half a line
+    seal, lines = _last_seal(before), b""
+    for entry in entries:
+        written = asdict(entry)
+        seal = _seal(seal, written)
+        lines += json.dumps(written | {_SEAL: seal}, sort_keys=True).encode() + b"\n"
+    if not before:
+        write_bytes(path, lines)
+        return
+    with path.open("r+b") as file:
+        file.truncate(len(before))
+        file.seek(len(before))
+        file.write(lines)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _parse(content: bytes) -> Iterator[tuple[Entry | None, bool]]:
+    """Read all whole lines, and tell of each whether its seal holds."""
+    before = ""
+    for line in content.split(b"\n")[:-1]:
+        written = _read_line(line)
+        own = str(written.pop(_SEAL, ""))
+        try:
+            entry = Entry(**written)
+            is_sealed = own == _seal(before, written) and _is_plain(entry)
+        except TypeError:
+            entry, is_sealed = None, False
+        yield entry, is_sealed
+        before = own
+
+
+def _read_line(line: bytes) -> dict[str, Any]:
+    try:
+        return dict(json.loads(line))
+    except (ValueError, TypeError, RecursionError):
+        return {}
+
+
+def _is_plain(entry: Entry) -> bool:
+    kinds = {"revision": int}
+    is_typed = all(
+        type(getattr(entry, f.name)) is kinds.get(f.name, str) for f in fields(entry)
+    )
+    return is_typed and entry.act in _ACTS
+
+
+def _last_seal(content: bytes) -> str:
+    last = content[:-1].rpartition(b"\n")[2]
+    return str(_read_line(last).get(_SEAL, ""))
+
+
+def _seal(before: str, written: dict[str, Any]) -> str:
+    text = before + json.dumps(written, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _damaged(path: Path, what: str) -> str:
+    return (
+        f"{path.name} {what}, so it cannot prove all that was published; restore it from a "
+        "copy, or look at what is there and begin a new one: cubecast verify "
+        f"{path.parent} --accept"
+    )
