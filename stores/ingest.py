@@ -34,6 +34,7 @@ from stores.ingest_frame import Job, blocks_of, copy_frame, naming
 from stores.ingest_plan import IngestPlan
 from stores.inputs import sweep_inputs, write_inputs
 from stores.ledger import Ledger
+from stores.room import naming_full_disk
 from stores.template import coverage_of, create_cube, grow_cube
 
 Values = npt.NDArray[np.float32]
@@ -66,10 +67,15 @@ def prepare_cube(plan: IngestPlan) -> None:
         ArchiveError: the plan would change frames that are there; nothing is written.
     """
     plan.check()
-    pending = _pending(plan.path)
     if plan.is_empty:
-        shutil.rmtree(pending, ignore_errors=True)
+        shutil.rmtree(pending_of(plan.path), ignore_errors=True)
         return
+    with naming_full_disk(plan.path):
+        _prepare(plan)
+
+
+def _prepare(plan: IngestPlan) -> None:
+    pending = pending_of(plan.path)
     request = pending / "plan.json"
     if not request.exists() or read_json(request)["version"] != plan.version:
         shutil.rmtree(pending, ignore_errors=True)
@@ -98,7 +104,7 @@ def write_frame(plan_or_path: IngestPlan | Path, variable: str, key: str) -> Fra
         ArchiveError: the file has changed since the inventory, or cannot be read.
     """
     path = plan_or_path if isinstance(plan_or_path, Path) else plan_or_path.path
-    ledger, entry = Ledger(_pending(path) / "frames"), f"{variable}/{key}"
+    ledger, entry = Ledger(pending_of(path) / "frames"), f"{variable}/{key}"
     job = _load_job(path, variable)
     frame = job.frames[key]
     array = array_of(open_group(_work(path), mode="r+"), variable)
@@ -136,13 +142,14 @@ def commit_cube(plan: IngestPlan, receipts: Iterable[FrameReceipt]) -> str:
             "the cube would have holes; write them and commit again"
         )
     work = _work(plan.path)
-    _sync_rest(plan, work)
-    write_inputs(plan.path, plan.inputs)
-    commit_group(work, _commit_attributes(plan, work))
+    with naming_full_disk(plan.path):
+        _sync_rest(plan, work)
+        write_inputs(plan.path, plan.inputs)
+        commit_group(work, _commit_attributes(plan, work))
     if work != plan.path:
         work.rename(plan.path)
         sync_file(plan.path.parent)
-    shutil.rmtree(_pending(plan.path), ignore_errors=True)
+    shutil.rmtree(pending_of(plan.path), ignore_errors=True)
     sweep_inputs(plan.path, plan.version)
     new = count(len(plan.frames), "frame")
     log.info("cube %s has version %s: %s new", plan.path, plan.version, new)
@@ -164,7 +171,7 @@ def _request(plan: IngestPlan) -> dict[str, Any]:
 
 
 def _load_job(path: Path, variable: str) -> Job:
-    request = _pending(path) / "plan.json"
+    request = pending_of(path) / "plan.json"
     if not request.exists():
         raise ValueError(f"cube {path} expects no frames; call prepare_cube before write_frame")
     return _parse_job(request, request.stat().st_mtime_ns, variable)
@@ -228,10 +235,10 @@ def _work(path: Path) -> Path:
     return path if path.exists() else _unborn(path)
 
 
-def _pending(path: Path) -> Path:
+def pending_of(path: Path) -> Path:
     """Name the hidden folder in which an unfinished ingest stands."""
     return path.with_name(f".{path.name}.pending")
 
 
 def _unborn(path: Path) -> Path:
-    return _pending(path) / path.name
+    return pending_of(path) / path.name
