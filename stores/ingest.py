@@ -34,6 +34,7 @@ from stores.ingest_frame import Job, blocks_of, copy_frame, naming
 from stores.ingest_plan import IngestPlan
 from stores.inputs import sweep_inputs, write_inputs
 from stores.ledger import Ledger
+from stores.leftovers import measure
 from stores.room import naming_full_disk
 from stores.template import coverage_of, create_cube, grow_cube
 
@@ -68,14 +69,14 @@ def prepare_cube(plan: IngestPlan) -> None:
     """
     plan.check()
     if plan.is_empty:
-        shutil.rmtree(pending_of(plan.path), ignore_errors=True)
+        shutil.rmtree(_pending(plan.path), ignore_errors=True)
         return
     with naming_full_disk(plan.path):
         _prepare(plan)
 
 
 def _prepare(plan: IngestPlan) -> None:
-    pending = pending_of(plan.path)
+    pending = _pending(plan.path)
     request = pending / "plan.json"
     if not request.exists() or read_json(request)["version"] != plan.version:
         shutil.rmtree(pending, ignore_errors=True)
@@ -104,7 +105,7 @@ def write_frame(plan_or_path: IngestPlan | Path, variable: str, key: str) -> Fra
         ArchiveError: the file has changed since the inventory, or cannot be read.
     """
     path = plan_or_path if isinstance(plan_or_path, Path) else plan_or_path.path
-    ledger, entry = Ledger(pending_of(path) / "frames"), f"{variable}/{key}"
+    ledger, entry = Ledger(_pending(path) / "frames"), f"{variable}/{key}"
     job = _load_job(path, variable)
     frame = job.frames[key]
     array = array_of(open_group(_work(path), mode="r+"), variable)
@@ -142,18 +143,23 @@ def commit_cube(plan: IngestPlan, receipts: Iterable[FrameReceipt]) -> str:
             "the cube would have holes; write them and commit again"
         )
     work = _work(plan.path)
-    with naming_full_disk(plan.path):
-        _sync_rest(plan, work)
-        write_inputs(plan.path, plan.inputs)
-        commit_group(work, _commit_attributes(plan, work))
+    _sync_rest(plan, work)
+    write_inputs(plan.path, plan.inputs)
+    commit_group(work, _commit_attributes(plan, work))
     if work != plan.path:
         work.rename(plan.path)
         sync_file(plan.path.parent)
-    shutil.rmtree(pending_of(plan.path), ignore_errors=True)
+    shutil.rmtree(_pending(plan.path), ignore_errors=True)
     sweep_inputs(plan.path, plan.version)
     new = count(len(plan.frames), "frame")
     log.info("cube %s has version %s: %s new", plan.path, plan.version, new)
     return plan.version
+
+
+def unfinished_bytes(path: Path) -> int:
+    """Count what an ingest that was cut short has left: a rerun takes it up, or removes it."""
+    pending = _pending(path)
+    return measure(pending)[0] if pending.exists() else 0
 
 
 def _request(plan: IngestPlan) -> dict[str, Any]:
@@ -171,7 +177,7 @@ def _request(plan: IngestPlan) -> dict[str, Any]:
 
 
 def _load_job(path: Path, variable: str) -> Job:
-    request = pending_of(path) / "plan.json"
+    request = _pending(path) / "plan.json"
     if not request.exists():
         raise ValueError(f"cube {path} expects no frames; call prepare_cube before write_frame")
     return _parse_job(request, request.stat().st_mtime_ns, variable)
@@ -235,10 +241,10 @@ def _work(path: Path) -> Path:
     return path if path.exists() else _unborn(path)
 
 
-def pending_of(path: Path) -> Path:
+def _pending(path: Path) -> Path:
     """Name the hidden folder in which an unfinished ingest stands."""
     return path.with_name(f".{path.name}.pending")
 
 
 def _unborn(path: Path) -> Path:
-    return pending_of(path) / path.name
+    return _pending(path) / path.name

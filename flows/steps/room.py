@@ -14,7 +14,7 @@ from pipeline.training.build import build_shape
 from stores.counting import count
 from stores.cube import Cube
 from stores.forecast_template import ForecastTemplate
-from stores.ingest import pending_of
+from stores.ingest import unfinished_bytes
 from stores.ingest_plan import IngestPlan
 from stores.ingest_size import estimate_bytes
 from stores.leftovers import measure
@@ -34,7 +34,7 @@ def check_ingest_room(plan: IngestPlan) -> None:
     Raises:
         FullError: says what it takes, and what the disk has left.
     """
-    held = _held(pending_of(plan.path))
+    held = unfinished_bytes(plan.path)
     check_room(
         plan.path,
         len(plan.frames) * plan.frame_bytes - held,
