@@ -184,6 +184,7 @@ def _row(series: Series) -> dict[str, str]:
         "valid %": f"{share:.2f}",
         "outside": str(counts.outside),
         "infinite": str(counts.infinite),
+        "odd": str(sum(len(finding.found) for finding in find_odd(series))),
         "minimum": f"{counts.minimum:.6g}" if is_valid else "",
         "maximum": f"{counts.maximum:.6g}" if is_valid else "",
         "digest": hashlib.sha256("".join(f.digest for f in series.files).encode()).hexdigest()[

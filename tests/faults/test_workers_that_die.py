@@ -96,7 +96,7 @@ def test_a_worker_that_is_frozen_is_replaced(tmp_path: Path) -> None:
     compute = ComputeRecipe(workers=2, threads=1, memory_gb=1.2, device="cpu")
     items = [(str(tmp_path / "mark"), number) for number in range(N_ITEMS)]
     with (
-        dask.config.set({"distributed.scheduler.worker-ttl": "4s"}),
+        dask.config.set({"distributed.scheduler.worker-ttl": "20s"}),
         spread_on(compute) as spread,
     ):
         assert list(spread.ordered(freeze_once, items)) == [2 * n for n in range(N_ITEMS)]
