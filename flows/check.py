@@ -11,7 +11,13 @@ from flows.asked import cube_of, grid_of
 from flows.console import console, progress_bar, say, show_sheet, show_table, warn
 from flows.resolve import open_writable
 from flows.runtime import describe, own_threads
-from flows.steps.cube import build_sources, check_archive, check_units, ingest_memory
+from flows.steps.cube import (
+    build_sources,
+    check_archive,
+    check_sources,
+    check_units,
+    ingest_memory,
+)
 from flows.workers import worker_share
 from pipeline.budget import Workers
 from pipeline.models import ConvLSTM, count_parameters
@@ -52,6 +58,7 @@ def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
     check_track(asked.training.track)
     check_units(asked)
     console.print(f"recipe {asked.name}: valid, fingerprint {asked.fingerprint()[:12]}")
+    check_sources(asked)
     wanted = asked.archive
     found = take_inventory(
         wanted.root,

@@ -39,7 +39,7 @@ def clean(
     policy = replace(
         policy,
         older_than_s=policy.older_than_s if older_than is None else parse_age(older_than),
-        revisions=keep_revisions or policy.revisions,
+        revisions=policy.revisions if keep_revisions is None else keep_revisions,
         bundles=policy.bundles if keep_bundles is None else keep_bundles,
     )
     found = clean_store(root, policy, dry_run=dry_run)

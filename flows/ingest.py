@@ -25,6 +25,7 @@ def ingest(recipe: str, overrides: list[str] | None = None, root: str | None = N
     """
     asked = open_writable(recipe, overrides, root)
     cube.check_units(asked)
+    cube.check_sources(asked)
     found = cube.take_inventory(asked)
     cube.check_archive(asked, found)
     with lease(asked.root, "cube", wait_s=_WAIT_S):

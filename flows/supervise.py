@@ -50,7 +50,7 @@ class Reviver:
                 self.watch()
             return
         now = time.monotonic()
-        self._missing_since = self._missing_since or now
+        self._missing_since = now if self._missing_since is None else self._missing_since
         if now - self._missing_since >= self.patience_s:
             self._rebuild(alive)
 
@@ -91,7 +91,7 @@ class Watch:
             self._since = None
             return
         now = time.monotonic()
-        self._since = self._since or now
+        self._since = now if self._since is None else self._since
         if now - self._since >= self._patience_s:
             raise RuntimeError(
                 f"{reason}, for {now - self._since:.0f} s, so the work would wait for ever; "

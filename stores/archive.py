@@ -29,6 +29,7 @@ _CODES = {  # of strftime: what stands in a name, and which units it tells
     "M": (r"\d{2}", "minute"),
     "S": (r"\d{2}", "second"),
 }
+_NEVER: Time = np.datetime64(0, "s")  # stands where there is no date
 _SPAN = re.compile(r"\{time:[^{}]*\}")
 _PIECES = re.compile(r"(\{time:[^{}]*\}|\*|\?)")
 
@@ -146,7 +147,11 @@ class Pattern:
         parts = [re.compile(_regex(part)) for part in PurePosixPath(text).parts]
         for name in sorted(_walk(root, "", parts)):
             match = whole.fullmatch(name)
-            if match is not None:
+            if match is None:
+                continue
+            if not (root / name).is_file():
+                yield name, None, f"{name} is a folder, a pipe or a link to nothing"
+            else:
                 yield name, *_date_of(match.groupdict())
 
 
@@ -158,7 +163,12 @@ def find_files(root: Path, variable: SourceVariable, step: Step) -> list[FoundFi
         FoundFile(name, None if time is None else floor.floor(time), error)
         for name, time, error in pattern.find(root)
     ]
-    return sorted(found, key=lambda file: (file.time is not None, file.time or 0, file.name))
+    return sorted(found, key=_order)
+
+
+def _order(file: FoundFile) -> tuple[bool, Time, str]:
+    """Sort by date and path, behind files without a date; 1970 begins at 0, which is false."""
+    return file.time is not None, _NEVER if file.time is None else file.time, file.name
 
 
 def _regex(text: str) -> str:
@@ -200,7 +210,7 @@ def _date_of(groups: dict[str, str]) -> tuple[Time | None, str | None]:
 
 
 def _walk(root: Path, folder: str, parts: list[re.Pattern[str]]) -> Iterator[str]:
-    """List the files below ``root`` whose path fits part by part; hidden ones need a dot."""
+    """List what lies below ``root`` and fits part by part; hidden names need a dot."""
     here, *below = parts
     try:
         entries = list((root / folder).iterdir())
@@ -213,5 +223,5 @@ def _walk(root: Path, folder: str, parts: list[re.Pattern[str]]) -> Iterator[str
         name = f"{folder}/{entry.name}" if folder else entry.name
         if below:
             yield from _walk(root, name, below)
-        elif entry.is_file():
+        else:
             yield name

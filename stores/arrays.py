@@ -19,12 +19,14 @@ import zarr
 from odc.geo.geobox import GeoBox
 from xarray.backends.zarr import FillValueCoder
 from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.storage import LocalStore
 
 from stores import grid as grids
 from stores.errors import CorruptError
 from stores.files import write_text
 from stores.layout import check_owned
 from stores.names import SPATIAL_REF
+from stores.room import naming_full_disk
 
 Attributes = Mapping[str, Any]
 Values = npt.NDArray[Any]
@@ -76,7 +78,17 @@ def create_group(
     beside = [SPATIAL_REF, *(c.name for c in coordinates if c.dims != (c.name,))]
     placed = grids.geozarr_attributes(grid) | {"coordinates": " ".join(beside)}
     written = dict(attributes or {}) | placed
-    group = zarr.create_group(path, attributes=written, overwrite=False)
+    with naming_full_disk(path):
+        group = zarr.create_group(path, attributes=written, overwrite=False)
+        _fill_group(group, grid, arrays, coordinates)
+
+
+def _fill_group(
+    group: zarr.Group,
+    grid: GeoBox,
+    arrays: Iterable[ArrayTemplate],
+    coordinates: Iterable[Coordinate],
+) -> None:
     for name, (values, cf) in grids.cf_coordinates(grid).items():
         add_coordinate(group, Coordinate(name, (name,), values, cf))
     mapping = Coordinate(SPATIAL_REF, (), np.array(0), grids.cf_grid_mapping(grid))
@@ -172,7 +184,15 @@ def write_block(array: zarr.Array[Any], start: Sequence[int], values: Values) ->
     dims = [str(name) for name in names]
     check_owned(start, stop, shape=array.shape, shard=array.shards or array.chunks, dims=dims)
     index = tuple(slice(begin, end) for begin, end in zip(start, stop, strict=True))
-    array.with_config({"write_empty_chunks": True})[index] = values
+    with naming_full_disk(path_of(array)):
+        array.with_config({"write_empty_chunks": True})[index] = values
+
+
+def path_of(array: zarr.Array[Any]) -> Path:
+    """Name the folder of an array."""
+    store = array.store
+    assert isinstance(store, LocalStore)  # ours are opened by their paths
+    return store.root / array.path
 
 
 def commit_group(path: Path, attributes: Attributes | None = None) -> None:

@@ -30,6 +30,7 @@ from stores.files import read_json, sync_file, write_json, write_text
 from stores.issue import STAGING
 from stores.manifest import list_files
 from stores.names import check_id, resolve_under
+from stores.room import naming_full_disk
 
 MODELS = "models"
 BUNDLE, WEIGHTS = "bundle.json", "model.safetensors"
@@ -62,13 +63,15 @@ class Bundle:
 def stage_bundle(models: Path, name: str) -> Iterator[Path]:
     """Give a folder out of sight for the files of a bundle; it goes when the body ends."""
     staging = models / STAGING
-    staging.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{check_id(name, 'bundle')}-", dir=staging))
+    with naming_full_disk(staging):
+        staging.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{check_id(name, 'bundle')}-", dir=staging))
     folder.chmod(0o755)  # mkdtemp's 0700 would hide the bundle from other readers
     handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)  # tells 'clean' that somebody lives here
-        yield folder
+        with naming_full_disk(folder):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(handle)

@@ -24,6 +24,7 @@ from stores.errors import CorruptError
 from stores.files import replacing
 from stores.forecast import Block, Float32, Forecast, open_forecast
 from stores.issue import COGS, FORECAST
+from stores.room import naming_full_disk
 from stores.statistics import Statistics
 from stores.times import Time
 from stores.windows import Window
@@ -73,7 +74,7 @@ def write_cog(path: Path, blocks: Iterable[Block], grid: GeoBox, label: CogLabel
     with replacing(path) as temporary:
         plain = temporary.with_suffix(".plain.tmp")
         try:
-            with _explained(path), rasterio.Env(**_ENV):
+            with naming_full_disk(path), _explained(path), rasterio.Env(**_ENV):
                 _write_plain(plain, blocks, grid, label)
                 rasterio.shutil.copy(plain, temporary, driver="COG", **_OPTIONS)
         finally:

@@ -27,6 +27,7 @@ Values = npt.NDArray[np.float32]
 
 CUBE = "cube.zarr"
 """Name of the cube in a store's root."""
+_WAY_OUT = "ingest into a new root"
 
 YEAR = "year"
 """Dimension of annual variables."""
@@ -226,26 +227,35 @@ class Cube:
         index = (*frames, *window.slices)
 
         def read() -> Values:
-            self._check_present(array, index)
+            check_present(self.path, array, index, _WAY_OUT)
             return np.asarray(array[index], dtype=np.float32)
 
         what = f"{array.basename} of cube {self.path} at {window}"
-        return read_again(read, what=what, way_out="ingest into a new root")
+        return read_again(read, what=what, way_out=_WAY_OUT)
 
-    def _check_present(self, array: zarr.Array[Any], index: Sequence[slice]) -> None:
-        """Refuse missing files: Zarr would take them for NaN."""
-        edges = array.shards or array.chunks
-        touched = (
-            range(part.start // edge, math.ceil(part.stop / edge))
-            for part, edge in zip(index, edges, strict=True)
-        )
-        for place in itertools.product(*touched):
-            file = chunk_file(self.path, array, place)
-            if not is_there(file):
-                raise CorruptError(
-                    f"cube {self.path} lacks {file.relative_to(self.path)}, so what it held "
-                    "would read as invalid pixels; ingest into a new root"
-                )
+
+def check_present(
+    path: Path, array: zarr.Array[Any], index: Sequence[Any], way_out: str
+) -> None:
+    """Refuse to read where files are missing: Zarr would take them for NaN.
+
+    Raises:
+        CorruptError: names the file.
+    """
+    edges = array.shards or array.chunks
+    touched = (
+        range(part.start // edge, math.ceil(part.stop / edge))
+        if isinstance(part, slice)
+        else (part // edge,)
+        for part, edge in zip(index, edges, strict=True)
+    )
+    for place in itertools.product(*touched):
+        file = chunk_file(path, array, place)
+        if not is_there(file):
+            raise CorruptError(
+                f"{path} lacks {file.relative_to(path)}, so what it held would read as invalid "
+                f"pixels; {way_out}"
+            )
 
 
 def chunk_file(path: Path, array: zarr.Array[Any], place: Sequence[int]) -> Path:

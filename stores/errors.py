@@ -17,6 +17,10 @@ class CorruptError(StoreError, ValueError):
     """Bytes at rest are missing, altered or cut short."""
 
 
+class FullError(StoreError, OSError):
+    """A disk has no room for what is to be written."""
+
+
 class BusyError(StoreError, RuntimeError):
     """Somebody else holds the lease that is needed."""
 

@@ -11,21 +11,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stores.room import naming_full_disk
+
 MOST_JSON_BYTES = 1 << 27  # digests of a million files take as much
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``, which takes its place when the body succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    with naming_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o644)  # mkstemp's 0600 would hide the file from other readers
-        sync_file(temporary)
-        temporary.replace(path)
+        with naming_full_disk(path):  # while what was written still fills the disk
+            yield temporary
+            temporary.chmod(0o644)  # mkstemp's 0600 would hide the file from other readers
+            sync_file(temporary)
+            temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -25,6 +25,7 @@ from stores.arrays import (
 )
 from stores.axes import forecast_coordinates
 from stores.crash import crash_point
+from stores.cube import check_present
 from stores.discovery import CONVENTIONS, describe_coverage, describe_extent
 from stores.forecast_template import DOMAIN, ForecastTemplate
 from stores.issue import FORECAST, IssueKey, read_key
@@ -162,7 +163,12 @@ class Forecast:
         what = f"{name} of {self.path} at {part}"
         way_out = "forecast it again"
         index: tuple[int | slice, ...] = (*lead, *part.slices)
-        return read_again(lambda: array[index], what=what, way_out=way_out)
+
+        def read() -> Any:
+            check_present(self.path, array, index, way_out)
+            return array[index]
+
+        return read_again(read, what=what, way_out=way_out)
 
     def windows(self, name: str) -> Iterator[Window]:
         """Cut the grid into windows of whole chunks of an array, each decoded once."""

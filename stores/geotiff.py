@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -19,9 +18,11 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from stores.archive import SourceVariable
+from stores.declared import check_declared
 from stores.errors import ArchiveError, GridError
 from stores.files import sha256_of
 from stores.grid import grid_of
+from stores.nodata import find_markers, find_missing
 from stores.windows import Window
 
 Values = npt.NDArray[np.float32]
@@ -29,11 +30,9 @@ Bools = npt.NDArray[np.bool_]
 
 SUFFIXES = (".tif", ".tiff", ".gtiff")
 
-_SENTINEL = 1e30  # larger than any quantity, smaller than the -3.4e38 and 9.97e36 of old tools
 PIECE_PX = 1 << 21
 """Pixels that are decoded and judged at a time."""
 _SIDECARS = (".msk", ".aux.xml")  # GDAL reads masks, nodata and scales from them
-_MARKER = re.compile(r"(band(\d+))?(gdal|netcdf)?(nodata|nodatavalue|fillvalue|missingvalue)")
 _UNREADABLE = (RasterioError, OSError, ValueError, GridError, NotGeoreferencedWarning)
 
 
@@ -66,6 +65,12 @@ class Counts:
     minimum: float = np.inf
     """Smallest and largest valid value [units]."""
     maximum: float = -np.inf
+    zeros: int = 0
+    """Of the valid ones."""
+    magnitude: float = 0.0
+    """Sum of the valid values without their sign [units]."""
+    least: float = np.inf
+    """Smallest of them that is not 0 [units]."""
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
@@ -75,6 +80,9 @@ class Counts:
             self.outside + other.outside,
             min(self.minimum, other.minimum),
             max(self.maximum, other.maximum),
+            self.zeros + other.zeros,
+            self.magnitude + other.magnitude,
+            min(self.least, other.least),
         )
 
     @property
@@ -133,7 +141,7 @@ class Band:
         window = RasterWindow(x0, y0, cols, rows)
         with _explained(Path(self._raster.name)):
             stored = self._raster.read(band, window=window)
-            missing = _missing(stored, header)
+            missing = find_missing(stored, header.nodata)
             if header.has_mask:
                 missing |= self._raster.read_masks(band, window=window) == 0
         with np.errstate(over="ignore", invalid="ignore"):  # markers such as -1.8e308
@@ -225,10 +233,11 @@ def _header(raster: Any, variable: SourceVariable) -> Header:
             f"{Path(raster.name).name} has {raster.count} bands and no band {variable.band}; "
             f"correct 'band' of the variable {variable.name!r}"
         )
+    check_declared(raster, variable.band)
     index = variable.band - 1
     flags = raster.mask_flag_enums[index]
     has_mask = MaskFlags.per_dataset in flags or MaskFlags.alpha in flags
-    markers = _markers(raster, variable)
+    markers = find_markers(raster, variable)
     sources = [name for name, found in markers.items() if found]
     header = Header(
         grid=grid_of(raster),
@@ -243,53 +252,9 @@ def _header(raster: Any, variable: SourceVariable) -> Header:
     return header if header.scale else replace(header, scale=1.0)
 
 
-def _markers(raster: Any, variable: SourceVariable) -> dict[str, list[float]]:
-    """Collect the markers of missing pixels by where they stand."""
-    declared = raster.nodatavals[variable.band - 1]
-    found = {"profile": [] if declared is None else [float(declared)]}
-    for tags in (raster.tags(), raster.tags(variable.band)):
-        for key, text in tags.items():
-            if _is_marker(key, variable.band):
-                found[f"tag {key}"] = _numbers(text)
-    found["recipe"] = [] if variable.nodata is None else [variable.nodata]
-    return found
-
-
-def _is_marker(key: str, band: int) -> bool:
-    """Tell whether a tag's name says nodata: 'Nodata', 'rain#_FillValue', 'band_2_nodata'."""
-    plain = re.sub(r"[^a-z0-9]", "", key.rpartition("#")[2].lower())
-    match = _MARKER.fullmatch(plain)
-    return match is not None and int(match[2] or band) == band
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(word) for word in re.split(r"[,;\s]+", text.strip("{}[]() \t"))]
-    except ValueError:
-        return []
-
-
-def _missing(stored: npt.NDArray[Any], header: Header) -> npt.NDArray[np.bool_]:
-    """Find the markers among numbers as the file holds them; -9999 is none of a uint8."""
-    missing = np.zeros(stored.shape, dtype=bool)
-    with np.errstate(over="ignore"):
-        if stored.dtype.kind == "f":
-            missing |= np.isnan(stored) | (np.isfinite(stored) & (np.abs(stored) > _SENTINEL))
-        for marker in header.nodata:
-            if stored.dtype.kind == "f":
-                missing |= stored == stored.dtype.type(marker)
-            elif _fits(marker, stored.dtype):
-                missing |= stored == int(marker)
-    return missing
-
-
-def _fits(marker: float, dtype: np.dtype[Any]) -> bool:
-    limits = np.iinfo(dtype)
-    return bool(float(marker).is_integer() and limits.min <= marker <= limits.max)
-
-
 def _count(values: Values, missing: Bools, infinite: Bools, outside: Bools) -> Counts:
     valid = values[np.isfinite(values)]
+    sizes = np.abs(valid[valid != 0])
     return Counts(
         valid=valid.size,
         nodata=int(missing.sum()),
@@ -297,4 +262,7 @@ def _count(values: Values, missing: Bools, infinite: Bools, outside: Bools) -> C
         outside=int(outside.sum()),
         minimum=float(valid.min()) if valid.size else np.inf,
         maximum=float(valid.max()) if valid.size else -np.inf,
+        zeros=valid.size - sizes.size,
+        magnitude=float(sizes.sum(dtype=np.float64)),
+        least=float(sizes.min()) if sizes.size else np.inf,
     )

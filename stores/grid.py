@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ import rasterio
 from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import ProjError
+from rasterio.errors import RasterioError
 
 from stores.errors import GridError
 from stores.names import SPATIAL_REF, X, Y
 
 Attributes = dict[str, Any]
 
+_LONGEST_SIDE = 1 << 22  # [px]: ten meters around the globe
 _RAW = "https://raw.githubusercontent.com/zarr-conventions"
 _WEB = "https://github.com/zarr-conventions"
 _CONVENTIONS = (
@@ -28,9 +32,21 @@ _CONVENTIONS = (
 
 
 def read_grid(path: Path) -> GeoBox:
-    """Take the grid of a GeoTIFF."""
-    with rasterio.open(path, driver="GTiff") as raster:
-        return grid_of(raster)
+    """Take the grid of a GeoTIFF, for a cube.
+
+    Raises:
+        GridError: the file cannot be read, or its grid cannot be that of a cube.
+    """
+    if not path.is_file():  # a FIFO would wait for ever
+        raise GridError(f"{path} is no file, so no grid can be taken from it; name a GeoTIFF")
+    try:
+        with rasterio.open(path, driver="GTiff") as raster:
+            return check_grid(grid_of(raster), what=f"the grid of {path}")
+    except RasterioError as error:
+        cause = error.__cause__ or error
+        raise GridError(
+            f"{path} cannot be read ({cause}), so no grid can be taken from it; name a GeoTIFF"
+        ) from error
 
 
 def grid_of(raster: rasterio.DatasetReader) -> GeoBox:
@@ -44,12 +60,60 @@ def grid_of(raster: rasterio.DatasetReader) -> GeoBox:
             f"{raster.name} names no CRS, so its pixels cannot be placed; "
             "assign one with 'gdal_edit.py -a_srs EPSG:... FILE'"
         )
+    _check_pixels(raster.transform, what=str(raster.name))
     return GeoBox((raster.height, raster.width), raster.transform, raster.crs)
 
 
 def build_grid(crs: str, transform: list[float], shape: tuple[int, int]) -> GeoBox:
-    """Build a grid from a CRS, six affine numbers (a, b, c, d, e, f) and a shape (y, x)."""
-    return GeoBox(shape, Affine(*transform), crs)
+    """Build a grid from a CRS, six affine numbers (a, b, c, d, e, f) and a shape (y, x).
+
+    Raises:
+        GridError: it cannot be that of a cube.
+    """
+    affine = Affine(*transform)
+    _check_pixels(affine, what="the grid")
+    try:
+        grid = GeoBox(shape, affine, crs)
+    except (ProjError, ValueError) as error:
+        raise GridError(
+            f"the grid's crs={crs[:80]!r} is no CRS ({error}), so pixels cannot be placed; "
+            "write such as 'EPSG:4326'"
+        ) from error
+    return check_grid(grid, what="the grid")
+
+
+def check_grid(grid: GeoBox, *, what: str) -> GeoBox:
+    """Give back a grid that a cube can lie on.
+
+    Raises:
+        GridError: it is rotated or sheared, has no pixel, or more than an axis can have.
+    """
+    a, b, c, d, e, f = list(grid.affine)[:6]
+    if b or d:
+        raise GridError(
+            f"{what} is rotated or sheared (transform {[a, b, c, d, e, f]}), so y and x are no "
+            "coordinates; warp the reference raster to a north-up grid with gdalwarp"
+        )
+    if min(grid.shape) < 1 or max(grid.shape) > _LONGEST_SIDE:
+        raise GridError(
+            f"{what} has {grid.height} x {grid.width} px, but a side has 1 to {_LONGEST_SIDE} "
+            "px, so no cube can lie on it; correct its shape"
+        )
+    return grid
+
+
+def _check_pixels(affine: Affine, *, what: str) -> None:
+    """Refuse a transform that gives pixels no place or no size.
+
+    Raises:
+        GridError: it is that of a file that declares none, or cannot be inverted.
+    """
+    numbers = list(affine)[:6]
+    if not all(map(math.isfinite, numbers)) or affine.determinant == 0:
+        raise GridError(
+            f"{what} has pixels of no size or place (transform {numbers}), so nothing can be "
+            "placed on them; correct the transform, e.g. with 'gdal_edit.py -a_ullr ... FILE'"
+        )
 
 
 def to_json(grid: GeoBox) -> Attributes:
@@ -122,12 +186,7 @@ def centers(grid: GeoBox) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float
     Raises:
         GridError: the grid is rotated, so rows and columns have no single coordinate.
     """
-    a, b, c, d, e, f = list(grid.affine)[:6]
-    if b or d:
-        raise GridError(
-            f"the grid is rotated ({describe(grid)}), so y and x are no coordinates; "
-            "warp the reference raster to a north-up grid with gdalwarp"
-        )
+    a, _, c, _, e, f = list(check_grid(grid, what="the grid").affine)[:6]
     rows, cols = grid.shape
     return f + e * (np.arange(rows) + 0.5), c + a * (np.arange(cols) + 0.5)
 

@@ -44,6 +44,8 @@ from stores.ingest_frame import Job, blocks_of, copy_frame, naming
 from stores.ingest_plan import IngestPlan
 from stores.inputs import sweep_inputs, write_inputs
 from stores.ledger import Ledger
+from stores.leftovers import measure
+from stores.room import naming_full_disk
 from stores.template import coverage_of, create_cube, grow_cube
 
 Values = npt.NDArray[np.float32]
@@ -78,10 +80,15 @@ def prepare_cube(plan: IngestPlan) -> None:
         ArchiveError: the plan would change frames that are there; nothing is written.
     """
     plan.check()
-    pending = _pending(plan.path)
     if plan.is_empty:
-        shutil.rmtree(pending, ignore_errors=True)
+        shutil.rmtree(_pending(plan.path), ignore_errors=True)
         return
+    with naming_full_disk(plan.path):
+        _prepare(plan)
+
+
+def _prepare(plan: IngestPlan) -> None:
+    pending = _pending(plan.path)
     request = pending / "plan.json"
     if not request.exists() or read_json(request)["version"] != plan.version:
         shutil.rmtree(pending, ignore_errors=True)
@@ -191,6 +198,12 @@ def _is_of(done: Mapping[str, Any], frame: PlannedFrame) -> bool:
     """Tell whether a receipt is that of a frame; earlier versions wrote less."""
     names = {field.name for field in fields(FrameReceipt)}
     return set(done) == names and done["digest"] == frame.digest
+
+
+def unfinished_bytes(path: Path) -> int:
+    """Count what an ingest that was cut short has left: a rerun takes it up, or removes it."""
+    pending = _pending(path)
+    return measure(pending)[0] if pending.exists() else 0
 
 
 def _request(plan: IngestPlan) -> dict[str, Any]:

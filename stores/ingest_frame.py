@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 from stores import geotiff
 from stores.archive import SourceVariable
 from stores.arrays import write_block
-from stores.errors import ArchiveError
+from stores.errors import ArchiveError, FullError
 from stores.growth import PlannedFrame
 from stores.names import resolve_under
 from stores.regrid import Regrid
@@ -42,8 +42,8 @@ def naming(frame: PlannedFrame) -> Iterator[None]:
     what = f"{frame.variable} {frame.key} of {frame.file or 'a gap'}"
     try:
         yield
-    except ArchiveError as error:
-        raise ArchiveError(f"{what}: {error}") from error
+    except (ArchiveError, FullError) as error:
+        raise type(error)(f"{what}: {error}") from error
     except OSError as error:
         raise OSError(
             error.errno, f"{what}: {error.strerror or error}", error.filename

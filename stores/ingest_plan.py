@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 from stores import grid as grids
 from stores.archive import Cadence, SourceVariable
 from stores.cube import Cube
+from stores.declared import check_source
 from stores.errors import ArchiveError
 from stores.gdal import CACHE_BYTES
 from stores.growth import Known, PlannedFrame, find_refusals
@@ -22,7 +23,7 @@ from stores.layout import Layout, plan_layout
 from stores.regrid import BLOCK_PX
 from stores.series import ScannedFile, Series
 from stores.times import YEAR, Step, Times
-from stores.warp import check_overlap, is_same, pick_resampling
+from stores.warp import is_same, pick_resampling
 
 _ITEM_BYTES = 4  # float32
 _STORED_BYTES = 8  # the largest number of a file
@@ -268,7 +269,7 @@ def _plan_variable(series: Series, grid: GeoBox) -> PlannedVariable:
     n_px = source.height * source.width
     if is_same(source, grid):
         return PlannedVariable(variable, series.cadence, "as is", n_px)
-    check_overlap(source, grid, what=f"variable {variable.name!r}")
+    check_source(source, grid, what=f"variable {variable.name!r}")
     return PlannedVariable(variable, series.cadence, resampling, n_px)
 
 

@@ -5,20 +5,27 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from odc.geo.geobox import GeoBox
+
 from stores.archive import FoundFile, SourceVariable
 from stores.counting import count, listed
+from stores.declared import check_source
 from stores.errors import ArchiveError
-from stores.geotiff import SUFFIXES
+from stores.geotiff import SUFFIXES, read_header
 from stores.grid import describe
+from stores.names import resolve_under
+from stores.plausible import Finding, find_odd
 from stores.problems import Problem, find_problems
 from stores.series import Dates, ScannedFile, Series, date_files, scan_file
 from stores.times import Step, Time
 
 Progress = Callable[[int, int], None]
 
+_LOOKED_AT = 3  # files of a variable, until a header can be read
 _THREADS = 4  # GDAL and hashlib let go of the interpreter while they work
 
 
@@ -49,6 +56,10 @@ class Inventory:
             lines = "\n".join(f"  {problem}" for problem in refused)
             said = count(len(refused), "problem")
             raise ArchiveError(f"archive {self.root} cannot be ingested, {said}:\n{lines}")
+
+    def odd(self) -> list[Finding]:
+        """List frames that are unlike the others of their season: no reason to refuse them."""
+        return [finding for series in self.series.values() for finding in find_odd(series)]
 
     def rows(self) -> list[dict[str, str]]:
         """Give one line per variable for a printed table."""
@@ -110,6 +121,25 @@ def list_dates(
     return [date_files(root, variable, step, bounds) for variable in variables]  # type: ignore[arg-type]
 
 
+def check_sources(
+    root: Path, variables: Iterable[SourceVariable], step: Step, grid: GeoBox
+) -> None:
+    """Refuse what cannot come onto a cube's grid, by one header of each variable.
+
+    What is missing or cannot be read is left to the inventory, which names all of it.
+
+    Raises:
+        GridError: a variable lies beside the grid, or is too fine for it.
+    """
+    for dates in list_dates(root, variables, step):
+        name = dates.variable.name
+        for file in dates.files[:_LOOKED_AT]:
+            with suppress(ArchiveError, OSError):
+                header = read_header(resolve_under(root, file.name), dates.variable)
+                check_source(header.grid, grid, what=f"variable {name!r}")
+                break
+
+
 def _check_readers(dates: Dates) -> None:
     """Refuse by name what no reader understands; a reader is chosen by the file's suffix."""
     foreign = [f.name for f in dates.files if not f.name.lower().endswith(SUFFIXES)]
@@ -154,6 +184,7 @@ def _row(series: Series) -> dict[str, str]:
         "valid %": f"{share:.2f}",
         "outside": str(counts.outside),
         "infinite": str(counts.infinite),
+        "odd": str(sum(len(finding.found) for finding in find_odd(series))),
         "minimum": f"{counts.minimum:.6g}" if is_valid else "",
         "maximum": f"{counts.maximum:.6g}" if is_valid else "",
         "digest": hashlib.sha256("".join(f.digest for f in series.files).encode()).hexdigest()[

@@ -17,6 +17,7 @@ from typing import Any
 from stores.errors import CorruptError
 from stores.files import read_json, write_json
 from stores.names import check_id
+from stores.room import naming_full_disk
 
 STAGING, ISSUES = ".staging", "issues"
 FORECAST, COGS = "forecast.zarr", "cog"
@@ -82,13 +83,19 @@ class IssueKey:
         return cls(**{**written, "bundles": tuple(written["bundles"])})
 
 
+def stage_of(root: Path, key: IssueKey) -> Path:
+    """Name the folder of a stage, whether it is there or not."""
+    return root / STAGING / key.stage_name
+
+
 def open_stage(root: Path, key: IssueKey) -> Path:
     """Give the folder in which the issue ``key`` grows; a rerun finds what was written before.
 
     Whoever writes into it, or beside it, holds the lease ``key.lease_name``.
     """
-    issue = root / STAGING / key.stage_name / _ISSUE
-    issue.mkdir(parents=True, exist_ok=True)
+    issue = stage_of(root, key) / _ISSUE
+    with naming_full_disk(issue):
+        issue.mkdir(parents=True, exist_ok=True)
     if not (issue.parent / _KEY).exists():
         write_json(issue.parent / _KEY, key.to_json())
     found = read_key(issue)

@@ -23,6 +23,7 @@ from pathlib import Path
 from stores.errors import BusyError, FencedError
 from stores.files import read_json, write_json
 from stores.names import check_id
+from stores.room import naming_full_disk
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +91,9 @@ def lease(
         BusyError: the holder did not finish within ``wait_s``.
     """
     path = _lock_of(root, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = _acquire(path, name, wait_s, waiting)
+    with naming_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = _acquire(path, name, wait_s, waiting)
     _HELD.add(handle)
     try:
         yield Lease(name, _take_token(path), path, handle)

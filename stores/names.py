@@ -31,7 +31,10 @@ def resolve_under(root: Path, name: str) -> Path:
     Raises:
         ValueError: the joined path lies outside ``root``.
     """
-    path = (root / name).resolve()
+    try:
+        path = (root / name).resolve()
+    except (OSError, RuntimeError) as error:  # a link that leads to itself
+        raise ValueError(f"{name!r} leads nowhere ({error}), so it is refused") from error
     if not path.is_relative_to(root.resolve()):
         raise ValueError(f"{name!r} leads out of {root}, so it is refused; stay inside")
     return path

@@ -61,8 +61,8 @@ def _undated(series: Series) -> Iterator[str]:
     if series.undated:
         files = listed([f"{file.name}: {file.error}" for file in series.undated])
         yield (
-            f"{len(series.undated)} files hold no date of the series ({files}), "
-            "so they stand for no frame; rename them or narrow 'files'"
+            f"{len(series.undated)} files stand for no frame of the series ({files}), "
+            "so they would be left out; rename or remove them, or narrow 'files'"
         )
 
 

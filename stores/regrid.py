@@ -18,7 +18,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.warp import transform
 
 from stores.grid import crs_of
-from stores.warp import is_same, place, warp_onto
+from stores.warp import is_same, place, transforming, warp_onto
 from stores.windows import Window
 
 Values = npt.NDArray[np.float32]
@@ -126,7 +126,8 @@ class Regrid:
         x, y = place(self.target.affine, (col, row))
         there, here = crs_of(self.source), crs_of(self.target)
         if there != here:
-            x, y = transform(str(here), str(there), x.ravel(), y.ravel())
+            with transforming(self.source, self.target):
+                x, y = transform(str(here), str(there), x.ravel(), y.ravel())
             x, y = (np.asarray(axis).reshape(row.shape) for axis in (x, y))
             x, y = (np.where(np.isfinite(x) & np.isfinite(y), axis, np.nan) for axis in (x, y))
         if there.geographic:

@@ -66,7 +66,8 @@ def survey(root: Path) -> list[FoundSeries]:
 
 
 def _walk(root: Path) -> Iterator[str]:
-    paths = (path for path in root.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    named = (path for path in root.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    paths = (path for path in named if path.is_file())  # a FIFO would be waited for
     for n, path in enumerate(paths):
         if n >= _MOST_FILES:
             raise ArchiveError(

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import ProjError
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
 from rasterio.warp import reproject, transform, transform_bounds
 
 from stores.errors import GridError
@@ -29,6 +34,22 @@ _METHODS = {
     "average": Resampling.average,
 }
 _AVERAGES = ("average", "bilinear", "cubic")
+
+
+@contextmanager
+def transforming(source: GeoBox, target: GeoBox) -> Iterator[None]:
+    """Say of what cannot be transformed which two grids it was.
+
+    Raises:
+        GridError: GDAL finds no way between them.
+    """
+    try:
+        yield
+    except (CPLE_BaseError, RasterioError, ProjError) as error:
+        raise GridError(
+            f"places at {describe(source)} have none at {describe(target)} ({error}), so "
+            "nothing can be warped between them; check CRS and transform of both"
+        ) from error
 
 
 def warp_onto(
@@ -54,18 +75,19 @@ def warp_onto(
     if is_same(source, target):
         return values
     warped = np.full((target.height, target.width), np.nan, dtype=np.float32)
-    reproject(
-        values,
-        warped,
-        src_transform=source.affine,
-        src_crs=str(crs_of(source)),
-        src_nodata=np.nan,
-        dst_transform=target.affine,
-        dst_crs=str(crs_of(target)),
-        dst_nodata=np.nan,
-        resampling=_METHODS[resampling],
-        **({} if scale is None else {"YSCALE": scale[0], "XSCALE": scale[1]}),
-    )
+    with transforming(source, target):
+        reproject(
+            values,
+            warped,
+            src_transform=source.affine,
+            src_crs=str(crs_of(source)),
+            src_nodata=np.nan,
+            dst_transform=target.affine,
+            dst_crs=str(crs_of(target)),
+            dst_nodata=np.nan,
+            resampling=_METHODS[resampling],
+            **({} if scale is None else {"YSCALE": scale[0], "XSCALE": scale[1]}),
+        )
     return warped
 
 
@@ -111,7 +133,8 @@ def is_coarser(target: GeoBox, source: GeoBox) -> bool:
     row, col = target.height / 2, target.width / 2
     corners = [(col, row), (col + 1, row), (col + 1, row + 1), (col, row + 1)]
     xs, ys = zip(*(place(target.affine, corner) for corner in corners), strict=True)
-    xs, ys = transform(str(crs_of(target)), str(crs_of(source)), xs, ys)
+    with transforming(source, target):
+        xs, ys = transform(str(crs_of(target)), str(crs_of(source)), xs, ys)
     inverse = ~source.affine
     px = [place(inverse, point) for point in zip(xs, ys, strict=True)]
     area = 0.0
@@ -127,9 +150,10 @@ def check_overlap(source: GeoBox, target: GeoBox, *, what: str) -> None:
         GridError: the two lie apart, so that every pixel would be invalid.
     """
     box = source.boundingbox
-    left, bottom, right, top = transform_bounds(
-        str(crs_of(source)), str(crs_of(target)), box.left, box.bottom, box.right, box.top
-    )
+    with transforming(source, target):
+        left, bottom, right, top = transform_bounds(
+            str(crs_of(source)), str(crs_of(target)), box.left, box.bottom, box.right, box.top
+        )
     # Bounds that cross the antimeridian come back with left > right.
     spans = [(left, right)] if left <= right else [(left, np.inf), (-np.inf, right)]
     here = target.boundingbox

@@ -36,9 +36,11 @@ def write_plan(plan: IngestPlan) -> list[FrameReceipt]:
     return [write_frame(plan.path, frame.variable, frame.key) for frame in plan.frames]
 
 
-def ingest_variables(archive: Path, cube: Path, *sources: SourceVariable) -> Cube:
+def ingest_variables(
+    archive: Path, cube: Path, *sources: SourceVariable, grid: GeoBox = GRID
+) -> Cube:
     """Plan, write and commit; give the cube."""
-    plan = make_plan(archive, cube, *sources)
+    plan = make_plan(archive, cube, *sources, grid=grid)
     assert commit_cube(plan, write_plan(plan)) == plan.version
     return Cube.open(cube)
 

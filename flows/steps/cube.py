@@ -11,6 +11,7 @@ from flows.asked import cube_of, grid_of
 from flows.console import progress_bar, show_sheet
 from flows.steps import work
 from flows.steps.memory import measuring
+from flows.steps.room import check_ingest_room
 from flows.steps.step import step
 from pipeline.budget import MemoryPlan, Workers
 from pipeline.recipes import Recipe
@@ -70,17 +71,35 @@ def check_units(recipe: Recipe) -> None:
         raise ValueError("\n".join([f"recipe {recipe.name} is refused:", *refused]))
 
 
+def check_sources(recipe: Recipe) -> None:
+    """Refuse a grid that no cube can lie on, and files that cannot come onto it.
+
+    Only headers are read.
+
+    Raises:
+        GridError: says which grid it is and a way out.
+    """
+    inventory.check_sources(
+        recipe.archive.root, build_sources(recipe), recipe.step, grid_of(recipe)
+    )
+
+
 def check_archive(recipe: Recipe, found: Inventory) -> None:
     """Refuse what cannot be ingested, before anything is written.
 
     Raises:
         ArchiveError: names every problem.
+        FullError: the cube's disk has no room for what is new.
     """
     for unread in list_unread(recipe.archive.root, build_sources(recipe)):
         unread.check()
         log.warning("%s", unread)
     found.check(accept_gaps=recipe.archive.gaps == "accept")
-    plan_ingest(found, grid_of(recipe), cube_of(recipe)).check()
+    for odd in found.odd():
+        log.warning("%s", odd)
+    plan = plan_ingest(found, grid_of(recipe), cube_of(recipe))
+    plan.check()
+    check_ingest_room(plan)
 
 
 @step

@@ -14,6 +14,7 @@ from flows.console import progress_bar, show_table
 from flows.steps import work
 from flows.steps.memory import measuring
 from flows.steps.pace import Pace
+from flows.steps.room import check_issue_room
 from flows.steps.scores import PART
 from flows.steps.shown import REPORT, leave_report
 from flows.steps.step import step
@@ -57,7 +58,7 @@ from stores.errors import BusyError
 from stores.files import write_text
 from stores.forecast import create_forecast, finish_forecast, has_forecast, open_forecast
 from stores.forecast_template import ForecastTemplate, ForecastVariable
-from stores.issue import FORECAST, IssueKey, open_stage
+from stores.issue import FORECAST, IssueKey, open_stage, stage_of
 from stores.lease import Lease
 from stores.publish import Published, publish_issue
 
@@ -170,11 +171,14 @@ def plan_forecast(
 @step
 def stage_forecast(job: Job) -> Path:
     """Open the folder in which the issue grows out of sight; a rerun goes on in it."""
+    template = job.template
+    folder = stage_of(job.recipe.root, job.key)
+    check_issue_room(template, folder, job.cube, job.recipe)
     stage = open_stage(job.recipe.root, job.key)
-    if not has_forecast(stage, job.template):
+    if not has_forecast(stage, template):
         # First, so that no crash leaves tiles marked as done in an empty store.
         forget_progress(stage)
-    create_forecast(stage, job.template)
+    create_forecast(stage, template)
     return stage
 
 

@@ -6,6 +6,7 @@ from flows.artifacts import ProgressPage, leave_picture
 from flows.asked import cube_of, logs_of, models_of
 from flows.console import progress_bar
 from flows.steps.memory import measuring
+from flows.steps.room import check_training_room
 from flows.steps.step import step
 from flows.workers import worker_share
 from pipeline.recipes import Recipe, date_recipe
@@ -29,6 +30,7 @@ def train_model(recipe: Recipe, spread: Spread, label: str = "") -> Bundle:
     dated = date_recipe(recipe, cube.times_of(recipe.target.variable)[-1])
     memory = plan_memory(dated, (cube.grid.height, cube.grid.width), workers)
     memory.reader.check(workers)
+    check_training_room(recipe, *folders)
     with (
         measuring("training", memory.reader, spread, here=memory.trainer),
         progress_bar("training") as bar,

@@ -10,6 +10,7 @@ from prefect import Flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.artifacts import in_run
+from stores.errors import FullError
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -47,5 +48,8 @@ def call(flow: Flow[Arguments, Result], *args: Any, **kwargs: Any) -> Result:
 def _may_pass(_task: Any, _run: Any, state: Any) -> bool:
     """Tell whether an error may be gone next time."""
     error = state.data
-    lasting = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+    lasting = (
+        *(FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError),
+        FullError,
+    )
     return isinstance(error, OSError) and not isinstance(error, lasting)

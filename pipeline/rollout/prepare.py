@@ -45,7 +45,8 @@ def build_request(
     _check_target(recipe, bundle)
     available = availability_of(bundle, cube)
     time = available.target[-1] if init is None else cube.step.floor(parse_time(init))
-    reading, span = reading_of(bundle), span_of(bundle, leads or recipe.rollout.leads)
+    reading = reading_of(bundle)
+    span = span_of(bundle, recipe.rollout.leads if leads is None else leads)
     if span.leads < 1:
         raise ValueError(f"leads={span.leads} is not a forecast; ask for 1 or more")
     available.check(span, time)

@@ -65,8 +65,8 @@ class Checkpoint:
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the state in one rename."""
         content = {"format": FORMAT, "identity": dict(self.identity), "state": dict(state)}
-        with replacing(self.path) as temporary:
-            torch.save(content, temporary)
+        with replacing(self.path) as temporary, temporary.open("wb") as file:
+            torch.save(content, file)  # by its path, torch would not say that a disk is full
             crash_point("training.checkpoint")
 
     def _load(self) -> State | None:

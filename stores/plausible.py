@@ -1,0 +1,220 @@
+"""Frames that are unlike the others of their season: damage that no checksum of theirs shows.
+
+A file that was copied to another date, has another unit, or lost a part of its pixels can be
+read without an error. What the inventory counted of a file is compared with the median of the
+frames of the same season; how far they lie from it is measured by their own median distance, so
+that a few odd frames do not hide each other.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stores.counting import count, listed
+from stores.geotiff import Counts
+from stores.seasons import Seasons
+from stores.series import ScannedFile, Series
+
+Float64 = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+_LEAST_FRAMES = 8
+"""A median of fewer says little of what is usual."""
+_MOST_DEVIATIONS = 8.0
+_TO_SIGMA = 1.4826  # of a normal distribution, for a median distance
+_LEAST_PX = 64  # fewer can be alike by chance
+_FEW, _FEW_FRAMES = 1 / 6, 2  # of a series can be odd
+_NEAR_ZERO = 0.01  # of the mean size
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One number of a frame that is much the same in all frames of a season."""
+
+    of: Callable[[Counts], float]
+    least: float
+    """Distance from the median below which nothing is odd."""
+    words: str
+    """What is said of an odd frame, with ``{own}`` and ``{usual}``."""
+    advice: str
+    of_classes: bool = True
+    """Whether codes of classes have it."""
+
+    def say(self, own: float, usual: float) -> str:
+        """Say what is odd of a frame."""
+        return self.words.format(own=own, usual=usual)
+
+
+def _typical(counts: Counts) -> float:
+    """Give the mean size of what is not zero, as a logarithm."""
+    n = counts.valid - counts.zeros
+    return float(np.log(counts.magnitude / n)) if n else np.nan
+
+
+def _largest(counts: Counts) -> float:
+    largest = max(abs(counts.minimum), abs(counts.maximum))
+    return float(np.log(largest)) if largest > 0 else np.nan
+
+
+SCALE = Measure(
+    _typical,
+    float(np.log(3)),
+    "values are {own:.4g} in the mean instead of {usual:.4g}",
+    "they may have another scale or units",
+    of_classes=False,
+)
+LARGEST = Measure(
+    _largest,
+    float(np.log(10)),
+    "the largest value is {own:.4g} instead of {usual:.4g}",
+    "some of their pixels may be damaged; valid_range would leave them out",
+    of_classes=False,
+)
+VALID = Measure(
+    lambda counts: counts.valid / counts.size,
+    0.01,
+    "{own:.2%} of the pixels are valid instead of {usual:.2%}",
+    "a part of them may be lost or made up",
+)
+ZEROS = Measure(
+    lambda counts: counts.zeros / counts.size,
+    0.005,
+    "{own:.2%} of the pixels are 0 instead of {usual:.2%}",
+    "a part of them may be lost",
+)
+_LOGARITHMS = (SCALE, LARGEST)
+
+
+@dataclass(frozen=True, slots=True)
+class Oddity:
+    """What is odd of one frame."""
+
+    date: str
+    file: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.date} ({self.file}): {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is odd of some frames of a variable, and what it may mean."""
+
+    variable: str
+    found: tuple[Oddity, ...]
+    advice: str
+
+    def __str__(self) -> str:
+        each = "; ".join(map(str, self.found[:_LEAST_FRAMES]))
+        rest = len(self.found) - _LEAST_FRAMES
+        more = f" and {rest} more" if rest > 0 else ""
+        return (
+            f"{self.variable}: {count(len(self.found), 'frame')} unlike the others of their "
+            f"season: {each}{more}, so {self.advice}; compare the files with their source"
+        )
+
+
+def find_odd(series: Series) -> Iterator[Finding]:
+    """List what is odd in a series; nothing where too few frames say what is usual."""
+    yield from _find_copies(series)
+    files = [file for file in series.files if file.is_usable and file.time is not None]
+    if len(files) < _LEAST_FRAMES:
+        return
+    groups = _group(series, files)
+    for measure in (SCALE, LARGEST, VALID, ZEROS):
+        if series.variable.is_classes and not measure.of_classes:
+            continue
+        found = _compare(series, files, groups, measure)
+        if found:
+            yield Finding(series.variable.name, tuple(found), measure.advice)
+
+
+def _find_copies(series: Series) -> Iterator[Finding]:
+    """Find dates whose files hold the same bytes; some quantities rest, and many are alike."""
+    alike: dict[str, list[ScannedFile]] = defaultdict(list)
+    for file in series.files:
+        if file.scan and _can_tell(file.scan.counts):
+            alike[file.digest].append(file)
+    n_alike = sum(len(files) for files in alike.values() if len(files) > 1)
+    if n_alike > max(_FEW_FRAMES, _FEW * len(series.files)):
+        return
+    found = [
+        Oddity(
+            series.label(files[0].time),
+            files[0].name,
+            f"the same bytes as {listed([file.name for file in files[1:]])}",
+        )
+        for files in alike.values()
+        if len(files) > 1
+    ]
+    if found:
+        advice = "one may stand under the date of another"
+        yield Finding(series.variable.name, tuple(found), advice)
+
+
+def _can_tell(counts: Counts) -> bool:
+    """Tell whether equal bytes are more than chance, or a quantity at rest."""
+    return counts.valid >= _LEAST_PX and counts.minimum < counts.maximum
+
+
+def _group(series: Series, files: list[ScannedFile]) -> list[list[int]]:
+    """Part frames by season; those of a season with too few are compared with all."""
+    times = np.array([file.time for file in files], dtype="datetime64[s]")
+    numbers = Seasons.of(series.step, times).numbers(times)
+    groups = [np.flatnonzero(numbers == number).tolist() for number in np.unique(numbers)]
+    if min(map(len, groups)) < _LEAST_FRAMES:
+        return [list(range(len(files)))]
+    return groups
+
+
+def _compare(
+    series: Series, files: list[ScannedFile], groups: list[list[int]], measure: Measure
+) -> list[Oddity]:
+    counts = [file.scan.counts for file in files if file.scan]
+    values = np.array([measure.of(one) for one in counts])
+    usual, odd = np.full(len(files), np.nan), np.zeros(len(files), dtype=bool)
+    for group in groups:
+        usual[group], odd[group] = _judge(values[group], measure.least)
+    if measure is ZEROS:
+        odd &= _stands_out(values) & np.array([_is_far_from_zero(one) for one in counts])
+    if odd.sum() > max(_FEW_FRAMES, _FEW * len(odd)):  # then it is usual
+        return []
+    shown = np.exp if measure in _LOGARITHMS else np.asarray
+    return [
+        Oddity(
+            series.label(files[place].time),
+            files[place].name,
+            measure.say(float(shown(values[place])), float(shown(usual[place]))),
+        )
+        for place in np.flatnonzero(odd)
+    ]
+
+
+def _judge(values: Float64, least: float) -> tuple[float, Bools]:
+    """Give the median, and which values lie far from it."""
+    if np.isnan(values).all():
+        return np.nan, np.zeros(len(values), dtype=bool)
+    usual = float(np.nanmedian(values))
+    apart = np.abs(values - usual)
+    deviation = _TO_SIGMA * float(np.nanmedian(apart))
+    return usual, apart > max(least, _MOST_DEVIATIONS * deviation)
+
+
+def _stands_out(shares: Float64) -> Bools:
+    """Tell which frames have twice what both neighbors in time have."""
+    before, after = np.roll(shares, 1), np.roll(shares, -1)
+    before[0], after[-1] = after[0], before[-1]
+    return shares > 2 * np.maximum(before, after)
+
+
+def _is_far_from_zero(counts: Counts) -> bool:
+    """Tell whether the other values keep away from 0: rain that ends falls off towards it."""
+    n = counts.valid - counts.zeros
+    has_both_signs = counts.minimum < 0 < counts.maximum
+    return n > 0 and not has_both_signs and counts.least > _NEAR_ZERO * counts.magnitude / n

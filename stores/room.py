@@ -1,0 +1,134 @@
+"""Room on a disk: looked at before the work, and named where it has run out."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from stores.errors import FullError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_WORDS = tuple(os.strerror(number) for number in _FULL)  # of libraries that keep no number
+_NOTHING_BYTES = 1 << 20
+"""With less left, whatever failed to write failed of it: some libraries do not say why."""
+_CHAIN = 10
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The file system on which a path lies, or will."""
+
+    mount: Path
+    free_bytes: int
+    total_bytes: int
+
+    @classmethod
+    def of(cls, path: Path) -> Disk:
+        """Ask for the disk of a path that need not be there yet."""
+        there = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+        there = there.resolve()
+        device = there.stat().st_dev
+        same = [p for p in (there, *there.parents) if p.stat().st_dev == device]
+        usage = shutil.disk_usage(there)
+        return cls(same[-1], usage.free, usage.total)
+
+    def __str__(self) -> str:
+        free, total = show_bytes(self.free_bytes), show_bytes(self.total_bytes)
+        return f"the disk at {self.mount} has {free} left of {total}"
+
+
+def check_room(
+    folder: Path, most_bytes: int, *, what: str, estimate: Callable[[], int]
+) -> None:
+    """Refuse work whose result has no room where it goes; nothing is written.
+
+    Args:
+        folder: where the result goes; it need not be there yet.
+        most_bytes: what the result takes at most, before compression.
+        what: is written, for messages.
+        estimate: says what it takes at least; asked only where the most would not fit.
+
+    Raises:
+        FullError: not even that fits.
+    """
+    disk = Disk.of(folder)
+    if most_bytes <= disk.free_bytes:
+        return
+    least_bytes = estimate()
+    most, least = show_bytes(most_bytes), show_bytes(least_bytes)
+    if least_bytes > disk.free_bytes:
+        raise FullError(
+            f"{what} takes {least} or more in {folder}, but {disk}, so it would end half way "
+            "and nothing was begun; free some, or choose a root on another disk with --root"
+        )
+    log.warning(
+        "%s takes %s to %s in %s, and %s, so it may end half way; free some before",
+        *(what, least, most, folder, disk),
+    )
+
+
+@contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Say of what fails because a disk is full which file and disk it was.
+
+    Raises:
+        FullError: in the place of whatever the body raised of it.
+    """
+    try:
+        yield
+    except FullError:
+        raise
+    except Exception as error:
+        if not _is_of_room(error, path):
+            raise
+        raise FullError(
+            f"{_file_of(error) or path} could not be written, because {Disk.of(path)} "
+            f"({_first_line(error)}), so the work has stopped; what is published and what was "
+            "finished stays. Free some, or choose a root on another disk with --root, and run "
+            "the same command again"
+        ) from error
+
+
+def show_bytes(n_bytes: int) -> str:
+    """Write a size for people."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:.3g} {unit}"
+    return f"{n_bytes} B"
+
+
+def _is_of_room(error: BaseException, path: Path) -> bool:
+    for one in _chain(error):
+        if isinstance(one, OSError) and one.errno in _FULL:
+            return True
+        if any(words in str(one) for words in _WORDS):
+            return True
+    is_refusal = isinstance(error, ValueError | LookupError | TypeError)
+    return not is_refusal and Disk.of(path).free_bytes < _NOTHING_BYTES
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """List an error and those of which it came."""
+    one: BaseException | None = error
+    for _ in range(_CHAIN):
+        if one is None:
+            return
+        yield one
+        one = one.__cause__ or one.__context__
+
+
+def _file_of(error: BaseException) -> str | None:
+    named = (one.filename for one in _chain(error) if isinstance(one, OSError))
+    return next((str(name) for name in named if name), None)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:200]
