@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -39,10 +39,22 @@ def launch(flow: Flow[..., Any], *, kept: str, **parameters: Any) -> None:
     from prefect.settings import PREFECT_API_URL
 
     with stopped_in_a_sentence(kept):
-        if PREFECT_API_URL.value():
-            flow(**parameters)
+        if url := PREFECT_API_URL.value():
+            _run_on(str(url), flow, parameters)
         else:
             flow.fn(**parameters)
+
+
+def _run_on(url: str, flow: Flow[..., Any], parameters: Mapping[str, Any]) -> None:
+    from flows.connection import check_answers, lost_told
+
+    check_answers(url)
+    with lost_told(
+        url,
+        "so it does not know how this run went on; what is written is whole: run the same "
+        "command again, or unset PREFECT_API_URL to run without a server",
+    ):
+        flow(**parameters)
 
 
 @contextmanager
