@@ -19,7 +19,12 @@ from prefect.settings import (
 from flows.state import State
 
 _RETRIES = 1  # somebody waits: by default, a server that stopped is asked for a minute
+_RETRIES_OF_A_RUN = 3  # 14 s: 'cubecast up' starts a server that died again in less
 _NO_ENTRY = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+
+
+class LostServerError(ConnectionError):
+    """A Prefect server does not answer, or lets nobody in."""
 
 
 def find_server(home: Path) -> str:
@@ -44,14 +49,14 @@ def connected(url: str) -> Iterator[SyncPrefectClient]:
     """Connect to a server with the credentials that Prefect's settings hold.
 
     Raises:
-        ConnectionError: it does not answer, or lets nobody in.
+        LostServerError: it does not answer, or lets nobody in.
     """
     auth, key = PREFECT_API_AUTH_STRING.value(), PREFECT_API_KEY.value()
     unknown = (
         "so what was asked of it is not done, or in part; start it, or correct "
         "PREFECT_API_URL, and run the same command again"
     )
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: _RETRIES}), lost_told(url, unknown):
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: _RETRIES}), _lost_told(url, unknown):
         client = SyncPrefectClient(
             url,
             auth_string=auth.get_secret_value() if auth else None,
@@ -78,11 +83,27 @@ def check_answers(url: str) -> None:
 
 
 @contextmanager
-def lost_told(url: str, consequence: str) -> Iterator[None]:
+def running_on(url: str) -> Iterator[None]:
+    """Run the body on a server, and say in a sentence when that is lost meanwhile.
+
+    Raises:
+        LostServerError: it does not answer any more.
+    """
+    unknown = (
+        "so it does not know how this run went on; what is written is whole: run the same "
+        "command again, or unset PREFECT_API_URL to run without a server"
+    )
+    retries = {PREFECT_CLIENT_MAX_RETRIES: _RETRIES_OF_A_RUN}
+    with temporary_settings(retries), _lost_told(url, unknown):
+        yield
+
+
+@contextmanager
+def _lost_told(url: str, consequence: str) -> Iterator[None]:
     """Say in a sentence that a server is gone or lets nobody in; say what follows from it.
 
     Raises:
-        ConnectionError: it is, or does.
+        LostServerError: it is, or does.
     """
     try:
         yield
@@ -95,7 +116,7 @@ def lost_told(url: str, consequence: str) -> Iterator[None]:
         reason = f"{status} {error.response.reason_phrase}"
     else:
         return
-    raise ConnectionError(f"the server {url} does not answer ({reason}), {consequence}")
+    raise LostServerError(f"the server {url} does not answer ({reason}), {consequence}")
 
 
 def _reason(error: Exception) -> str:

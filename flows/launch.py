@@ -19,6 +19,7 @@ from flows.console import console, errors
 if TYPE_CHECKING:
     from prefect import Flow
 
+_REFUSED = 1
 _INTERRUPTED, _TERMINATED = 130, 143  # 128 + the number of the signal, as shells say it
 
 
@@ -46,15 +47,16 @@ def launch(flow: Flow[..., Any], *, kept: str, **parameters: Any) -> None:
 
 
 def _run_on(url: str, flow: Flow[..., Any], parameters: Mapping[str, Any]) -> None:
-    from flows.connection import check_answers, lost_told
+    """Run a flow on a server; once that is lost, Prefect's good-byes would take minutes."""
+    from flows.connection import LostServerError, check_answers, running_on
 
     check_answers(url)
-    with lost_told(
-        url,
-        "so it does not know how this run went on; what is written is whole: run the same "
-        "command again, or unset PREFECT_API_URL to run without a server",
-    ):
-        flow(**parameters)
+    try:
+        with running_on(url):
+            flow(**parameters)
+    except LostServerError as error:
+        errors.print(f"refused: {error}", markup=False, highlight=False, soft_wrap=True)
+        _leave(_REFUSED)
 
 
 @contextmanager

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 
-from flows import connection
+from flows import connection, launch
 from flows.connection import check_answers, connected
 from tests.flows.test_server import environment_in, free_port
 
@@ -66,6 +67,24 @@ def test_a_run_is_not_begun_on_a_server_that_is_not_there() -> None:
         ConnectionError, match=f"{url} does not answer .* unset PREFECT_API_URL"
     ):
         check_answers(url)
+
+
+def test_a_run_whose_server_is_lost_ends_in_a_sentence_and_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lose() -> None:
+        raise httpx.ReadError("")
+
+    monkeypatch.setattr(connection, "check_answers", lambda url: None)
+    monkeypatch.setattr(launch, "_leave", sys.exit)  # does not wait for Prefect's good-byes
+    with pytest.raises(SystemExit) as left:
+        launch._run_on("http://127.0.0.1:1/api", lose, {})  # type: ignore[arg-type]
+    said = capsys.readouterr().err
+    assert left.value.code == 1
+    assert said.startswith(
+        "refused: the server http://127.0.0.1:1/api does not answer (ReadErr"
+    )
+    assert len(said.splitlines()) == 1
 
 
 @pytest.mark.slow
