@@ -160,8 +160,8 @@ def show_logs(*, debug: bool = False) -> None:
             handler.addFilter(_is_not_told_otherwise)
     for noisy in ("lightning", "lightning.pytorch", "distributed"):
         logging.getLogger(noisy).setLevel(logging.INFO if debug else logging.WARNING)
-    for about_server in _ABOUT_SERVER:  # its loss is told once
-        logging.getLogger(about_server).setLevel(logging.INFO if debug else logging.CRITICAL)
+    for about_server in () if debug else _ABOUT_SERVER:  # its loss is told once, by us
+        logging.getLogger(about_server).addFilter(lambda record: False)
     logging.raiseExceptions = debug
     shown = _Facts()
     for room in ("flows", "pipeline", "stores"):
