@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
@@ -49,17 +50,28 @@ def signed(recipe: str) -> Iterator[None]:
         _recipe.reset(token)
 
 
+@contextmanager
+def _pages_may_be_lost() -> Iterator[None]:
+    """Go on where the server is gone: the work is worth more than the page that shows it."""
+    try:
+        yield
+    except httpx.TransportError as error:
+        log.warning("the server is gone (%s), so a page of this run is missing there", error)
+
+
 def leave_table(key: str, rows: Iterable[Mapping[str, Any]], *, description: str) -> None:
     """Leave a table; every row has the same keys."""
     if in_run():
         table = [{name: _plain(value) for name, value in row.items()} for row in rows]
-        create_table_artifact(table=table, key=_key(key), description=description)
+        with _pages_may_be_lost():
+            create_table_artifact(table=table, key=_key(key), description=description)
 
 
 def leave_text(key: str, markdown: str, *, description: str) -> None:
     """Leave a text in Markdown."""
     if in_run():
-        create_markdown_artifact(markdown=markdown, key=_key(key), description=description)
+        with _pages_may_be_lost():
+            create_markdown_artifact(markdown=markdown, key=_key(key), description=description)
 
 
 def leave_picture(key: str, png: bytes, *, description: str, text: str = "") -> None:
@@ -80,8 +92,9 @@ class ProgressPage:
         self._told = 0.0
         self._logged = time.monotonic()
         if in_run():
-            found = create_progress_artifact(0.0, key=_key(key), description=description)
-            self._id = found  # type: ignore[assignment]
+            with _pages_may_be_lost():
+                found = create_progress_artifact(0.0, key=_key(key), description=description)
+                self._id = found  # type: ignore[assignment]
 
     def tell(self, done: float, total: float, note: str = "") -> None:
         """Say how much is done; the last word is always passed on to the server."""
@@ -92,8 +105,11 @@ class ProgressPage:
             log.info("%s: %g of %g%s", self._description, done, total, more)
         if self._id is None or (done < total and now - self._told < _EVERY_S):
             return
-        self._told = now
-        update_progress_artifact(self._id, progress=100.0 * min(1.0, done / max(total, 1e-9)))
+        page, self._id = self._id, None  # asked no more once it is lost
+        with _pages_may_be_lost():
+            update_progress_artifact(page, progress=100.0 * min(1.0, done / max(total, 1e-9)))
+            self._id = page
+        self._told = time.monotonic()
 
 
 def _key(name: str) -> str:

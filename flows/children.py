@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 _TERM_S = 20.0
 _RESTARTS = 5
 _TAIL = 12
+_ROUNDS = 3  # what was just being started is found in the next one
+_STARTED_FOR = "CUBECAST_STARTED_FOR"  # handed down to whatever a process starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Mark:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.started) < 1.0
             alive = process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
+        except (psutil.Error, OSError):  # gone, or somebody else's
             return None
         return process if same and alive else None
 
@@ -52,6 +55,7 @@ class Child:
     logfile: Path
     folder: Path | None = None
     """Working directory; the log's folder by default."""
+    stdin: int = subprocess.DEVNULL
     restarts: int = 0
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
@@ -63,7 +67,7 @@ class Child:
                 self.command,
                 env=os.environ | self.environment,
                 cwd=self.folder or self.logfile.parent,
-                stdin=subprocess.DEVNULL,
+                stdin=self.stdin,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -106,6 +110,33 @@ class Child:
         return "\n".join(lines[-_TAIL:])
 
 
+def started_for(home: Path) -> dict[str, str]:
+    """Give the environment by which all that a server starts is found again, orphans too."""
+    return {_STARTED_FOR: str(home.resolve())}
+
+
+def find_started(home: Path) -> list[Mark]:
+    """Find what the server of a home has started and still lives, but for this process."""
+    wanted = started_for(home)[_STARTED_FOR]
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):  # gone meanwhile, or somebody else's
+            if process.environ().get(_STARTED_FOR) == wanted and process.pid != os.getpid():
+                found.append(Mark(process.pid, process.create_time()))
+    return found
+
+
+def stop_started(home: Path) -> int:
+    """End all that the server of a home has started, but for this process; count it."""
+    n_ended = 0
+    for _ in range(_ROUNDS):
+        if not (left := find_started(home)):
+            break
+        n_ended += len(left)
+        stop(left)
+    return n_ended
+
+
 def stop(marks: Sequence[Mark]) -> None:
     """End processes and all they started: ask, wait, then insist."""
     found = [process for mark in marks if (process := mark.find())]
@@ -113,7 +144,7 @@ def stop(marks: Sequence[Mark]) -> None:
     for process in found:
         try:
             family += process.children(recursive=True)
-        except psutil.NoSuchProcess:
+        except psutil.Error:
             continue
     for ends in (found, family):  # parents first: they end their own children in good order
         for process in ends:
@@ -139,3 +170,5 @@ def _try(signal: Callable[[], None]) -> None:
         signal()
     except psutil.NoSuchProcess:
         return
+    except psutil.AccessDenied as error:
+        log.warning("process %d belongs to somebody else, so it is left alone", error.pid)

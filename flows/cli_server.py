@@ -68,8 +68,9 @@ def deploy(
     request = Request(tuple(recipes), tuple(overrides or ()), root)
     request.products()  # refuses before heavy imports
     from flows import deployed
+    from flows.connection import find_server
 
-    url = deployed.find_server((home or default_home()).absolute())
+    url = find_server((home or default_home()).absolute())
     for name in deployed.deploy(request, url):
         say(f"deployed {name}")
     say(f"on {url}; a worker of the pool 'cubecast' runs them")
@@ -89,10 +90,11 @@ def deployments(
     [dim]cubecast deployments --remove forecast/every-5-minutes-radar[/]
     """
     from flows import deployed
+    from flows.connection import connected, find_server
     from flows.state import default_home
 
-    url = deployed.find_server((home or default_home()).absolute())
-    with deployed.connected(url) as client:
+    url = find_server((home or default_home()).absolute())
+    with connected(url) as client:
         if remove is not None:
             for name in deployed.remove(remove, client):
                 say(f"removed {name}")

@@ -27,6 +27,7 @@ from rich.table import Table
 _LOG_WIDTH = 110  # where output goes to a file, whose width nobody knows
 _EVERY_S = 30.0  # between two lines on progress, where no bar can be drawn
 _WORD_WIDTH = 20  # longer words, such as paths, may be cut to fit
+_ABOUT_SERVER = ("prefect.events.clients", "prefect._internal.concurrency")
 _NUMBER = re.compile(r"[-+(]?\d[\d.,:eE+-]*\S{0,2}")
 
 log = logging.getLogger(__name__)
@@ -159,6 +160,9 @@ def show_logs(*, debug: bool = False) -> None:
             handler.addFilter(_is_not_told_otherwise)
     for noisy in ("lightning", "lightning.pytorch", "distributed"):
         logging.getLogger(noisy).setLevel(logging.INFO if debug else logging.WARNING)
+    for about_server in () if debug else _ABOUT_SERVER:  # its loss is told once, by us
+        logging.getLogger(about_server).addFilter(lambda record: False)
+    logging.raiseExceptions = debug
     shown = _Facts()
     for room in ("flows", "pipeline", "stores"):
         logger = logging.getLogger(room)

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from urllib.error import URLError
 
 from flows import deployed
-from flows.children import Child, Mark
-from flows.deployed import Deployed, connected, describe_deployed
+from flows.children import Child, Mark, started_for, stop_started
+from flows.connection import connected
+from flows.deployed import Deployed, describe_deployed
+from flows.lost import end_lost_runs
 from flows.schedule import POOL, Request
-from flows.state import State, state_file
+from flows.state import State, forget
+from stores.crash import crash_point
 
 HOST = "127.0.0.1"  # no password guards the server, so nobody else may reach it
 
 _HEALTHY_S = 120.0
 _SCHEDULED_S = 60.0
 _PULSE_S = 1.0
+_LOST_S = 30.0  # between two looks for runs whose process is gone
 
 Say = Callable[[str], None]
 
@@ -40,9 +46,17 @@ class Crew:
             "worker",
             [*python, "worker", "start", "--pool", POOL, "--type", "process"],
         )
+        # Nobody writes to it, and the kernel closes it when we die.
+        self._pipe = os.pipe()
+        self.watchdog = self._child(
+            "watchdog",
+            [sys.executable, "-m", "flows.watchdog", str(home)],
+            stdin=self._pipe[0],
+        )
 
-    def _child(self, name: str, command: list[str]) -> Child:
-        return Child(name, command, self.environment, self.home / "logs" / f"{name}.log")
+    def _child(self, name: str, command: list[str], stdin: int = subprocess.DEVNULL) -> Child:
+        logfile = self.home / "logs" / f"{name}.log"
+        return Child(name, command, self.environment, logfile, stdin=stdin)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -55,39 +69,62 @@ class Crew:
             # So that `prefect deployment run --watch` shows what a run logs.
             "PREFECT_SERVER_LOGS_STREAM_OUT_ENABLED": "true",
             "PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED": "true",
+            **started_for(self.home),
         }
 
     def start(self, request: Request, stopped: threading.Event, say: Say) -> None:
         """Start everything in order and say how to reach it."""
         say(f"starting a Prefect server on {self.url} (home {self.home})")
+        self.watchdog.start()
+        self._write(ready=False)
+        crash_point("up.watchdog")
         self.server.start()
         self._write(ready=False)
+        crash_point("up.server")
         self._wait_until_healthy(stopped)
         with connected(self.url) as client:
             deployed.create_pool(client)
+            end_lost_runs(client, no_worker=True)
+        crash_point("up.healthy")
         self.worker.start()
         self._write(ready=False)
+        crash_point("up.worker")
         say("applying the deployments")
         folder = self.home / "deployments"
         names = deployed.deploy(request, self.url, folder=folder, settings=self.environment)
+        crash_point("up.deployed")
         found = self._wait_until_scheduled(stopped)
         for line in describe_deployed(found):
             say(line)
         _say_how(self.url, names, say)
         self._write(ready=True)
+        crash_point("up.ready")
 
     def look_after(self, stopped: threading.Event) -> None:
-        """Restart what dies, until a signal comes."""
+        """Restart what dies, and end runs that died with it, until a signal comes."""
+        looked = time.monotonic()
         while not stopped.wait(_PULSE_S):
-            restarted = [child.look_after() for child in (self.server, self.worker)]
+            family = (self.watchdog, self.server, self.worker)
+            restarted = [child.look_after() for child in family]
             if any(restarted):
                 self._write(ready=True)
+            if time.monotonic() - looked > _LOST_S:
+                self._end_lost_runs()
+                looked = time.monotonic()
+
+    def _end_lost_runs(self) -> None:
+        """Look once; a server that is just starting is asked next time."""
+        with suppress(ConnectionError):
+            if _is_healthy(self.url):
+                with connected(self.url) as client:
+                    end_lost_runs(client)
 
     def stop(self) -> None:
         """Stop the worker, then the server, and leave no trace but database and logs."""
         for child in (self.worker, self.server):
             child.stop()
-        state_file(self.home).unlink(missing_ok=True)
+        stop_started(self.home)  # the watchdog, and runs that their worker left behind
+        forget(self.home)
 
     def _write(self, *, ready: bool) -> None:
         marks = [mark for child in (self.server, self.worker) if (mark := child.mark)]

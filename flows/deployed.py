@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -12,7 +11,6 @@ from tempfile import TemporaryDirectory
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
@@ -20,10 +18,10 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectAlreadyExists
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL
 from prefect.workers.process import ProcessWorker
 
 from flows import notify
+from flows.connection import connected
 from flows.schedule import (
     POOL,
     RECIPE_TAG,
@@ -32,7 +30,6 @@ from flows.schedule import (
     apply_deployments,
     write_deployments,
 )
-from flows.state import State
 from pipeline.recipes.schedule import name_cadence
 
 _N_NEXT = 3
@@ -72,46 +69,6 @@ class Deployed:
 
     def _local(self, time: datetime) -> str:
         return f"{time.astimezone(ZoneInfo(self.timezone)):%Y-%m-%d %H:%M %Z}"
-
-
-def find_server(home: Path) -> str:
-    """Name the server that is meant: the one that is set, else the one of ``cubecast up``.
-
-    Raises:
-        ConnectionError: there is neither.
-    """
-    if url := PREFECT_API_URL.value():
-        return str(url)
-    state = State.read(home)
-    if state is not None and state.is_alive:
-        return state.url
-    raise ConnectionError(
-        f"PREFECT_API_URL is not set and no server of {home} is up, so there is no server to "
-        "ask; set it, or start a server of your own with 'cubecast up'"
-    )
-
-
-@contextmanager
-def connected(url: str) -> Iterator[SyncPrefectClient]:
-    """Connect to a server with the credentials that Prefect's settings hold.
-
-    Raises:
-        ConnectionError: it does not answer.
-    """
-    auth, key = PREFECT_API_AUTH_STRING.value(), PREFECT_API_KEY.value()
-    client = SyncPrefectClient(
-        url,
-        auth_string=auth.get_secret_value() if auth else None,
-        api_key=key.get_secret_value() if key else None,
-    )
-    try:
-        with client:
-            yield client
-    except httpx.ConnectError as error:
-        raise ConnectionError(
-            f"the server {url} does not answer ({error}), so nothing was asked or changed; "
-            "start it, or correct PREFECT_API_URL"
-        ) from None
 
 
 def create_pool(client: SyncPrefectClient) -> None:
@@ -157,7 +114,11 @@ def deploy(
             target = (folder or Path(temporary)) / "prefect.yaml"
             paused = {(one.recipe, one.flow) for one in before if one.paused}
             write_deployments(products, target, first=first, paused=paused)
-            apply_deployments(target, {**(settings or {}), "PREFECT_API_URL": url})
+            try:
+                apply_deployments(target, {**(settings or {}), "PREFECT_API_URL": url})
+            except RuntimeError:
+                client.hello()  # says in a sentence if it is the server that is gone
+                raise
         names = [
             name
             for product in products

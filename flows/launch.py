@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -19,6 +19,7 @@ from flows.console import console, errors
 if TYPE_CHECKING:
     from prefect import Flow
 
+_REFUSED = 1
 _INTERRUPTED, _TERMINATED = 130, 143  # 128 + the number of the signal, as shells say it
 
 
@@ -39,10 +40,23 @@ def launch(flow: Flow[..., Any], *, kept: str, **parameters: Any) -> None:
     from prefect.settings import PREFECT_API_URL
 
     with stopped_in_a_sentence(kept):
-        if PREFECT_API_URL.value():
-            flow(**parameters)
+        if url := PREFECT_API_URL.value():
+            _run_on(str(url), flow, parameters)
         else:
             flow.fn(**parameters)
+
+
+def _run_on(url: str, flow: Flow[..., Any], parameters: Mapping[str, Any]) -> None:
+    """Run a flow on a server; once that is lost, Prefect's good-byes would take minutes."""
+    from flows.connection import LostServerError, check_answers, running_on
+
+    check_answers(url)
+    try:
+        with running_on(url):
+            flow(**parameters)
+    except LostServerError as error:
+        errors.print(f"refused: {error}", markup=False, highlight=False, soft_wrap=True)
+        _leave(_REFUSED)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from multiprocessing import resource_tracker
 import dask.config
 from distributed import Client, LocalCluster, Worker, WorkerPlugin
 from distributed.comm.core import CommClosedError
+from distributed.security import Security
 
 from flows.supervise import ABSENT_S, STUCK_S, Reviver, Watch
 from flows.workers import ask_scheduler, connect, worker_bytes, worker_share, worker_threads
@@ -192,6 +193,7 @@ def _local_cluster(compute: ComputeRecipe, threads: int) -> Iterator[LocalCluste
             n_workers=compute.workers,
             threads_per_worker=1,  # netCDF and GDAL handles are not made for more
             processes=True,
+            security=Security(require_encryption=False),  # which is for schedulers elsewhere
             host="127.0.0.1",  # a scheduler runs what it is sent, so nobody else may reach it
             dashboard_address="127.0.0.1:0",  # without one it takes port 8787 of all addresses
             memory_limit=worker_bytes(compute),

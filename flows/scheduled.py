@@ -16,6 +16,7 @@ from prefect.context import FlowRunContext
 from prefect.states import Completed
 
 from flows.artifacts import signed
+from flows.lost import sign_process
 from flows.naming import run_name
 from flows.resolve import open_recipe
 from pipeline.recipes import Recipe
@@ -44,6 +45,7 @@ def recipe_flow(
             context = FlowRunContext.get()
             if context is None or context.flow_run is None:
                 return function(*args, **kwargs)
+            sign_process(context.flow_run)
             given = context.parameters or {}
             recipe = open_recipe(given["recipe"], given["overrides"], given["root"])
             if why := _why_late(context.flow_run, recipe):

@@ -9,22 +9,28 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from flows import children
-from flows.children import Child
+from flows.children import Child, Mark
 from flows.crew import HOST, Crew, Say
 from flows.launch import stopped_in_a_sentence
 from flows.schedule import Request
-from flows.state import State, state_file
-from stores.errors import BusyError
+from flows.state import State, check_writable, forget
+from stores.crash import crash_point
+from stores.errors import BusyError, CorruptError
+from stores.lease import holder_of, lease
 
 log = logging.getLogger(__name__)
 
 _PORT = 4200
 _DETACHED_S = 240.0
+_DOWN_S = 60.0
+_UP, _DETACH = "up", "detach"  # leases of a home
 _KEPT = "no server runs; its database and logs are kept"
 
 
@@ -35,9 +41,9 @@ def up(request: Request, *, home: Path, port: int | None, say: Say) -> None:
         BusyError: a server of this home is up already.
         RuntimeError: a part did not start, or ended again and again.
     """
-    _refuse_second(home)
-    down(home)
-    with stopped_in_a_sentence(_KEPT):
+    with stopped_in_a_sentence(_KEPT), _alone(home, _UP):
+        crash_point("up.alone")
+        _tidy(home, say)
         crew = Crew(home, _free_port(port))
         try:
             crew.start(request, threading.Event(), say)  # a signal ends it at once
@@ -56,15 +62,15 @@ def up_detached(request: Request, *, home: Path, port: int | None, say: Say) -> 
         BusyError: a server of this home is up already.
         RuntimeError: it did not become ready.
     """
-    _refuse_second(home)
-    down(home)
     logfile = home / "logs" / "up.log"
-    logfile.unlink(missing_ok=True)
     listen = [] if port is None else ["--port", str(port)]
     options = ["--home", str(home), *listen, *request.arguments()]
     command = [sys.executable, "-m", "flows.cli", "up", *options]
     child = Child("cubecast up", command, {}, logfile, folder=Path.cwd())
-    with stopped_in_a_sentence(_KEPT):
+    with stopped_in_a_sentence(_KEPT), _alone(home, _DETACH):  # two would write to one log
+        with _alone(home, _UP):
+            check_writable(home)
+        logfile.unlink(missing_ok=True)
         child.start()
         is_ready = _becomes_ready(child, home)
     if not is_ready:
@@ -77,10 +83,10 @@ def _becomes_ready(child: Child, home: Path) -> bool:
     deadline = time.monotonic() + _DETACHED_S
     ready = False
     try:
-        while not ready and child.mark is not None and time.monotonic() < deadline:
+        while not ready and (mark := child.mark) is not None and time.monotonic() < deadline:
             time.sleep(0.2)
             state = State.read(home)
-            ready = state is not None and state.ready
+            ready = state is not None and state.ready and state.owner.pid == mark.pid
     finally:
         if not ready:
             child.stop()
@@ -88,16 +94,44 @@ def _becomes_ready(child: Child, home: Path) -> bool:
 
 
 def down(home: Path) -> bool:
-    """Stop what ``up`` started, even after a crash of it; tell whether there was anything."""
-    state = State.read(home)
-    if state is None:
-        return False
-    if owner := state.owner.find():
-        owner.terminate()
-        children.wait_until_gone(state.owner, 60)
-    children.stop([state.owner, *state.members])
-    state_file(home).unlink(missing_ok=True)
-    return True
+    """Stop what ``up`` started, even after a crash of it; tell whether there was anything.
+
+    What is up is asked of the kernel and of the processes, so that no file can hide it.
+
+    Raises:
+        BusyError: it was started on another machine.
+    """
+    owner = _find_owner(home)
+    if owner is not None and (process := owner.find()):
+        process.terminate()
+        children.wait_until_gone(owner, _DOWN_S)
+        children.stop([owner])
+    n_left = children.stop_started(home)
+    forget(home)
+    return owner is not None or n_left > 0
+
+
+def _find_owner(home: Path) -> Mark | None:
+    """Find the process that looks after the server, while it lives."""
+    holder = holder_of(home, _UP)
+    if holder is None:
+        return None
+    if holder.host != socket.gethostname():
+        raise BusyError(
+            f"a server of {home} is up on {holder.host}, so it cannot be stopped from here; "
+            "run 'cubecast down' there"
+        )
+    with suppress(psutil.NoSuchProcess):  # it has just ended
+        return Mark.of(holder.pid)
+    return None
+
+
+def _tidy(home: Path, say: Say) -> None:
+    """End what an earlier server left alive, so that nobody else writes to its database."""
+    check_writable(home)
+    if n_left := children.stop_started(home):
+        say(f"ended {n_left} processes that an earlier 'cubecast up' left behind")
+    forget(home)
 
 
 def _free_port(port: int | None) -> int:
@@ -117,14 +151,27 @@ def _free_port(port: int | None) -> int:
     )
 
 
-def _refuse_second(home: Path) -> None:
-    state = State.read(home)
-    if state is not None and state.is_alive:
-        raise BusyError(
-            f"a server of {home} is up already on {state.url}, so a second one would share its "
-            "database; add recipes to it with 'cubecast deploy', or stop it with "
-            "'cubecast down'"
-        )
+@contextmanager
+def _alone(home: Path, name: str) -> Iterator[None]:
+    """Let nobody else do the same in this home; the kernel takes note of our death."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(lease(home, name, wait_s=0))
+        except BusyError:
+            raise BusyError(
+                f"a server of {home} is up already{_address(home)}, so a second one would "
+                "share its database; add recipes to it with 'cubecast deploy', or stop it with "
+                "'cubecast down'"
+            ) from None
+        yield
+
+
+def _address(home: Path) -> str:
+    """Say where a server is, or that it is just starting."""
+    with suppress(CorruptError):
+        if (state := State.read(home)) is not None and state.is_alive:
+            return f" on {state.url}"
+    return " or just starting"
 
 
 @contextmanager

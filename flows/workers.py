@@ -9,6 +9,7 @@ from typing import Any
 
 from dask.system import CPU_COUNT
 from distributed import Client
+from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 
 from pipeline.budget import OWN_BYTES, USABLE, Workers, held_bytes, to_gb
@@ -81,19 +82,37 @@ def worker_share(compute: ComputeRecipe) -> Workers:
 
 
 def connect(address: str) -> Client:
-    """Connect to a scheduler that runs already.
+    """Connect to a scheduler that runs already, with the certificates of Dask's settings.
 
     Raises:
-        ConnectionError: it does not answer.
+        ConnectionError: it does not answer, or not to us.
     """
+    security = Security()
+    if why := _why_not(address, security):
+        raise ConnectionError(
+            f"compute.scheduler={address!r} cannot be reached with Dask's settings for TLS: "
+            f"{why}; docs/operations.md says which there are, and what each side needs"
+        )
     try:
-        return Client(address, timeout=_CONNECT_S)
+        return Client(address, timeout=_CONNECT_S, security=security)
     except (OSError, TimeoutError) as error:
         raise ConnectionError(
             f"compute.scheduler={address!r} did not answer within {_CONNECT_S} s ({error}), so "
             "there is nowhere to compute; start it, or leave compute.scheduler out for local "
             "workers"
         ) from None
+
+
+def _why_not(address: str, security: Security) -> str:
+    """Say why a connection would be refused on this side; "" where it would not."""
+    is_tls = address.startswith("tls://")
+    if security.require_encryption and not is_tls:
+        return "distributed.comm.require-encryption is set, and this address is not encrypted"
+    if is_tls and security.get_connection_args("client")["ssl_context"] is None:
+        return (
+            "distributed.comm.tls names no authority (ca-file) or no certificate (client.cert)"
+        )
+    return ""
 
 
 def ask_scheduler(client: Client, compute: ComputeRecipe) -> Workers:

@@ -9,7 +9,6 @@ earlier holder sees a higher token and may no longer publish. It works on local 
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
 import socket
@@ -117,6 +116,22 @@ def is_free(root: Path, name: str) -> bool:
     return True
 
 
+def holder_of(root: Path, name: str) -> Holder | None:
+    """Say who holds a lease at this moment; None while it is free.
+
+    Raises:
+        BusyError: somebody holds it who gave no name.
+    """
+    if is_free(root, name):
+        return None
+    if (holder := _read_holder(_lock_of(root, name))) is None:
+        raise BusyError(
+            f"{_lock_of(root, name)} is locked by a process that gave no name, so it cannot be "
+            "ended from here; find it, as with 'fuser', and end it"
+        )
+    return holder
+
+
 def _lock_of(root: Path, name: str) -> Path:
     return root / _FOLDER / f"{check_id(name, 'lease')}.lock"
 
@@ -179,7 +194,7 @@ def _read_holder(path: Path) -> Holder | None:
         return Holder(**read_json(path.with_suffix(".json")))
     except FileNotFoundError:
         return None
-    except (json.JSONDecodeError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         logger.warning("%s is unreadable (%s), so its tokens start again", path, error)
         return None
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import socket
 from datetime import timedelta
 from typing import Any
 
 import psutil
+import torch
+import torch.distributed as group
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.strategies.ddp import DDPStrategy
+from torch._C._distributed_c10d import TCPStore
 
 from pipeline.together import Seat
 from pipeline.training.arithmetic import resolve_precision
@@ -72,6 +76,15 @@ def build_fabric(device: str, wanted: str, seat: Seat | None = None) -> Fabric:
     if seat is None:
         return Fabric(accelerator=accelerator, devices=1, precision=precision)
     _speak_at(seat.host)
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    group.init_process_group(  # before Lightning, whose store listens on all addresses
+        "nccl" if on_gpu else "gloo",
+        store=_meet(seat),
+        rank=seat.rank,
+        world_size=seat.n,
+        timeout=_PATIENCE,
+        device_id=torch.device("cuda", 0) if on_gpu else None,
+    )
     fabric = Fabric(
         accelerator=accelerator,
         devices=1,
@@ -81,6 +94,21 @@ def build_fabric(device: str, wanted: str, seat: Seat | None = None) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def _meet(seat: Seat) -> TCPStore:
+    """Meet the other ranks at the first one's address of the cluster.
+
+    By itself the store listens on all addresses of the machine, and whoever reaches it may read
+    and write. It takes a socket that listens already, unless it is built on libuv.
+    """
+    host, port = seat.meeting
+    options: dict[str, Any] = {"timeout": _PATIENCE, "use_libuv": False}
+    if seat.rank == 0:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family)
+        options |= {"is_master": True, "master_listen_fd": listening.detach()}
+    return TCPStore(host, port, seat.n, **options)
 
 
 def _speak_at(host: str) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,36 @@ def test_compose_opens_ports_on_this_machine_only_and_holds_no_password() -> Non
     secrets = re.findall(r"(?:PASSWORD|AUTH\w*): (.+)", text)
     assert secrets
     assert all(secret.startswith("${") for secret in secrets)
+
+
+def fill(text: str, given: Mapping[str, str]) -> str:
+    """Fill in variables as compose does, or refuse the one that is missing or empty."""
+
+    def value(found: re.Match[str]) -> str:
+        name, rule, rest = found.groups()
+        if not given.get(name) and rule != ":-":
+            raise LookupError(f"{name}: {rest}" if rule == ":?" else f"{name} may be empty")
+        return given.get(name) or rest
+
+    return re.sub(r"\$\{(\w+)(?:(:[-?])([^}]*))?\}", value, text)
+
+
+def test_compose_starts_nothing_while_a_password_is_empty() -> None:
+    text = files("deploy").joinpath("compose.yaml").read_text()
+    example = files("deploy").joinpath("compose.env.example").read_text()
+    given = dict(re.findall(r"^(\w+)=(.*)$", example, flags=re.MULTILINE))
+    assert {name for name, value in given.items() if not value} == {
+        *("POSTGRES_PASSWORD", "PREFECT_PASSWORD")
+    }
+    with pytest.raises(LookupError, match=r"PASSWORD: set it in deploy/\.env"):
+        fill(text, given)
+    for missing in given:
+        others = given | dict.fromkeys(given.keys() - {missing}, "secret")
+        with pytest.raises(LookupError, match=f"{missing}: set it in deploy/.env"):
+            fill(text, others)
+    services = yaml.safe_load(fill(text, dict.fromkeys(given, "secret")))["services"]
+    assert services["server"]["environment"]["PREFECT_SERVER_API_AUTH_STRING"] == "admin:secret"
+    assert services["worker"]["environment"]["PREFECT_API_AUTH_STRING"] == "admin:secret"
 
 
 def test_the_workers_of_compose_are_planned_for_what_they_are_started_with() -> None:

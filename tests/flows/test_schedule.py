@@ -9,7 +9,7 @@ import pytest
 import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import deployed
+from flows import connection, deployed
 from flows.resolve import open_recipe
 from flows.schedule import Request, write_deployments
 from pipeline.recipes import PARTS, RecipeError, date_recipe
@@ -173,7 +173,7 @@ def test_without_a_server_nothing_is_deployed(tmp_path: Path) -> None:
         temporary_settings(restore_defaults={PREFECT_API_URL}),
         pytest.raises(ConnectionError, match=r"PREFECT_API_URL is not set.*'cubecast up'"),
     ):
-        deployed.find_server(tmp_path)
+        connection.find_server(tmp_path)
 
 
 def test_a_server_that_does_not_answer_is_named() -> None:

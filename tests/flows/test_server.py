@@ -311,7 +311,7 @@ def test_a_product_is_taken_away_and_the_other_stays(server: Server) -> None:
     assert "'radar' is no deployment and no recipe of the server" in unknown.stderr
 
 
-def test_a_server_listens_on_this_machine_only_and_is_ended_after_a_crash(
+def test_a_server_listens_on_this_machine_only_and_nothing_of_it_outlives_a_crash(
     server: Server,
 ) -> None:
     members = [server.state.owner, *server.state.members]
@@ -328,10 +328,11 @@ def test_a_server_listens_on_this_machine_only_and_is_ended_after_a_crash(
     assert again.returncode == 1
     assert "is up already" in again.stderr
 
-    os.kill(server.state.owner.pid, signal.SIGKILL)  # a crash: server and worker live on
-    assert all(mark.find() is not None for mark in server.state.members)
-    server.run(*CUBECAST, "down")
-    assert all(mark.find() is None for mark in server.state.members)
+    assert all(mark.find() is not None for mark in members)
+    os.kill(server.state.owner.pid, signal.SIGKILL)  # a crash
+    wait_until(lambda: all(mark.find() is None for mark in members), 60)
+    wait_until(lambda: State.read(server.folder / "home") is None, 10)
+    assert server.run(*CUBECAST, "down") == "nothing was up\n"
     assert (server.folder / "user" / "profiles.toml").read_text() == MINE
 
 

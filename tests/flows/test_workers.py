@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import dask.config
 import pytest
-from distributed import get_worker
+from distributed import LocalCluster, get_worker
+from distributed.security import Security
 
 from flows import runtime, workers
 from flows.forecast import forecast
@@ -227,3 +229,61 @@ def no_cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.delattr("flows.runtime.LocalCluster")
         yield
+
+
+@pytest.fixture(scope="module")
+def encrypted() -> Iterator[tuple[str, Security]]:
+    """Start a scheduler and a worker that talk to nobody without a certificate."""
+    security = Security.temporary()
+    with LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        memory_limit=2 * 10**9,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        protocol="tls://",
+        security=security,
+    ) as cluster:
+        yield cluster.scheduler_address, security
+
+
+def settings_of(security: Security) -> dict[str, object]:
+    """Spell certificates as Dask's settings name them."""
+    tls, client = "distributed.comm.tls", security.get_tls_config_for_role("client")
+    return {
+        f"{tls}.ca-file": client["ca_file"],
+        f"{tls}.client.cert": client["cert"],
+        f"{tls}.client.key": client["key"],
+        "distributed.comm.require-encryption": True,
+    }
+
+
+def test_a_scheduler_that_asks_for_certificates_is_reached_with_those_of_dasks_settings(
+    encrypted: tuple[str, Security],
+) -> None:
+    address, security = encrypted
+    with dask.config.set(settings_of(security)):
+        assert worker_share(ComputeRecipe(scheduler=address)).n == 1
+        with connect(address) as client:
+            assert client.submit(sum, [1, 2]).result() == 3
+
+
+def test_who_has_no_certificate_or_another_is_refused_in_a_sentence_at_once(
+    encrypted: tuple[str, Security],
+) -> None:
+    address, security = encrypted
+    began = time.monotonic()
+    with pytest.raises(ConnectionError, match=r"settings for TLS: .* no authority .*docs/oper"):
+        connect(address)
+    plain = address.replace("tls://", "tcp://")
+    with (
+        dask.config.set(settings_of(security)),
+        pytest.raises(ConnectionError, match="require-encryption is set, and this address"),
+    ):
+        connect(plain)
+    with (
+        dask.config.set(settings_of(Security.temporary())),
+        pytest.raises(ConnectionError, match=r"did not answer .*certificate does not match"),
+    ):
+        connect(address)
+    assert time.monotonic() - began < 10

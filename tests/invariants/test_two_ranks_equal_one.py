@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 
@@ -98,8 +99,27 @@ def workers(folder: Path) -> Iterator[OnDask]:
 
 
 @pytest.fixture(scope="module")
-def calm(folder: Path, source: Source, workers: OnDask) -> Trained:
-    return train_model(by_chance(folder), source, folder / "calm", spread=workers)
+def listening() -> list[str]:
+    """List addresses at which two ranks listen while they learn; filled by ``calm``."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def calm(folder: Path, source: Source, workers: OnDask, listening: list[str]) -> Trained:
+    def look(done: float, total: float, note: str) -> None:
+        if done > 1 and not listening:
+            for pid in workers._client.run(os.getpid).values():
+                found = psutil.Process(pid).net_connections("inet")
+                listening.extend(c.laddr.ip for c in found if c.status == psutil.CONN_LISTEN)
+
+    return train_model(by_chance(folder), source, folder / "calm", spread=workers, tell=look)
+
+
+def test_ranks_listen_at_the_address_of_the_cluster_and_nowhere_else(
+    calm: Trained, listening: list[str]
+) -> None:
+    assert len(listening) >= 2 * 1 + 3  # Dask's of each worker, gloo's of each, and the store's
+    assert set(listening) == {"127.0.0.1"}
 
 
 def recipe_of(folder: Path, ranks: int = 1, **training: Any) -> Recipe:

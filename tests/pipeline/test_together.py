@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import dask.config
 import pytest
 
 from flows.runtime import OffersGpu, spread_on
@@ -17,7 +18,9 @@ from pipeline.together import Line, Seat
 @pytest.fixture(scope="module")
 def workers() -> Iterator[OnDask]:
     compute = ComputeRecipe(workers=2, threads=1, memory_gb=1.5, device="cpu")
-    with spread_on(compute) as spread:
+    # What schedulers elsewhere are asked for does not keep local workers from starting.
+    elsewhere = {"distributed.comm.require-encryption": True}
+    with dask.config.set(elsewhere), spread_on(compute) as spread:
         assert isinstance(spread, OnDask)
         yield spread
 
