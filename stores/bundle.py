@@ -15,11 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from stores import grid as grids
 from stores.counting import listed
@@ -29,11 +26,12 @@ from stores.files import read_json, sync_file, write_json, write_text
 from stores.issue import STAGING
 from stores.manifest import digest_files, list_files
 from stores.names import check_id, resolve_under
+from stores.weights import WEIGHTS, Weights, damaged, read_weights, write_weights
 
 MODELS = "models"
-BUNDLE, WEIGHTS = "bundle.json", "model.safetensors"
-
-Weights = Mapping[str, npt.NDArray[Any]]
+BUNDLE = "bundle.json"
+_KEYS = {"name": str, "description": dict, "files": dict}
+_MOST_NAME = 200  # characters of a folder's name, which file systems allow
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +45,7 @@ class Bundle:
 
     def load_weights(self) -> dict[str, npt.NDArray[Any]]:
         """Load the weights into memory by name."""
-        try:
-            return dict(load_file(self.path / WEIGHTS))
-        except (OSError, SafetensorError) as error:
-            raise CorruptError(
-                _damaged(self.path, f"{WEIGHTS} cannot be read ({error})")
-            ) from None
+        return read_weights(self.path)
 
 
 @contextmanager
@@ -93,8 +86,7 @@ def publish_bundle(
         description: plain values that say what the model is.
         aside: leave the bundle current that is.
     """
-    # safetensors writes the memory as it lies, which scrambles transposed weights
-    save_file({k: np.asarray(v, order="C") for k, v in weights.items()}, folder / WEIGHTS)
+    write_weights(folder, weights)
     files = digest_files(folder, [file for file in list_files(folder) if file != BUNDLE])
     content = {"name": check_id(name, "bundle"), "files": files}
     content |= {"description": _plain(description)}
@@ -127,11 +119,25 @@ def open_bundle(path: Path) -> Bundle:
         CorruptError: a file is missing or was altered; names it.
     """
     if not path.exists():
-        raise ValueError(_absent(path))
+        raise ValueError(_absent(path.parent, path.name))
     findings = check_bundle(path)
     if findings:
-        raise CorruptError(_damaged(path, "; ".join(findings)))
+        raise CorruptError(damaged(path, "; ".join(findings)))
     return read_bundle(path)
+
+
+def bundle_folder(models: Path, name: str) -> Path:
+    """Name the folder of a bundle, which lies right below ``models``.
+
+    Raises:
+        ValueError: the name is that of no folder there.
+    """
+    if "\0" in name or len(name) > _MOST_NAME:
+        raise ValueError(_absent(models, f"{name[:_MOST_NAME]}..."))
+    path = resolve_under(models, name)
+    if path.parent != models.resolve():
+        raise ValueError(_absent(models, name))
+    return path
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -145,10 +151,13 @@ def check_bundle(path: Path) -> list[str]:
     try:
         content = dict(read_json(path / BUNDLE))
         digest, files = content.pop("digest"), dict(content["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return [f"{BUNDLE} cannot be read ({error!r})"]
     if digest != _digest(content):
         return [f"{BUNDLE} was altered"]
+    lacks = [key for key, kind in _KEYS.items() if not isinstance(content.get(key), kind)]
+    if lacks:
+        return [f"{BUNDLE} has no {' and no '.join(lacks)} of the right kind"]
     on_disk = set(list_files(path)) - {BUNDLE}
     found = digest_files(path, sorted(set(files) & on_disk))
     return [
@@ -171,7 +180,7 @@ def current_bundle(models: Path, name: str) -> Bundle:
             f"{models} holds no bundle {name!r}, so there is no model to forecast with; "
             "train first: cubecast train RECIPE"
         )
-    return open_bundle(resolve_under(models, pointer.read_text(encoding="utf-8").strip()))
+    return open_bundle(bundle_folder(models, _read_pointer(pointer)))
 
 
 def has_bundle(models: Path, name: str) -> bool:
@@ -198,7 +207,7 @@ def check_bundle_fits(bundle_grid: GeoBox, cube_grid: GeoBox) -> None:
 
 def current_names(models: Path) -> set[str]:
     """List the folders of all bundles that are current under some name."""
-    return {path.read_text(encoding="utf-8").strip() for path in models.glob("*.current")}
+    return {_read_pointer(path) for path in models.glob("*.current")}
 
 
 def abandoned_bundles(models: Path) -> Iterator[Path]:
@@ -239,21 +248,30 @@ def _pointer(models: Path, name: str) -> Path:
     return models / f"{check_id(name, 'bundle')}.current"
 
 
+def _read_pointer(pointer: Path) -> str:
+    """Read which folder is current.
+
+    Raises:
+        CorruptError: the file is no text, or longer than a name.
+    """
+    written = pointer.read_bytes()
+    name = written.decode("utf-8", errors="replace").strip()
+    if not name or len(written) > _MOST_NAME or not name.isprintable():
+        raise CorruptError(
+            f"{pointer} does not name a bundle ({written[:20]!r}), so no model is current; "
+            "write the name of a folder beside it into it, or train again"
+        )
+    return name
+
+
 def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _absent(path: Path) -> str:
-    known = sorted(folder.parent.name for folder in path.parent.glob(f"[!.]*/{BUNDLE}"))
-    near = difflib.get_close_matches(path.name, known, n=1)
+def _absent(models: Path, name: str) -> str:
+    known = sorted(folder.parent.name for folder in models.glob(f"[!.]*/{BUNDLE}"))
+    near = difflib.get_close_matches(name, known, n=1)
     advice = f"known are {listed(known)}" if known else "train first: cubecast train RECIPE"
     if near:
         advice = f"did you mean {near[0]!r}? {advice[0].upper()}{advice[1:]}"
-    return f"no bundle {path.name!r} in {path.parent}, so there is no model to use; {advice}"
-
-
-def _damaged(path: Path, what: str) -> str:
-    return (
-        f"bundle {path} is damaged: {what}, so its forecasts could not be trusted; "
-        "move the folder away and train again, or restore it from a copy"
-    )
+    return f"no bundle {name!r} in {models}, so there is no model to use; {advice}"

@@ -13,6 +13,8 @@ import rasterio
 from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import CRSError
+from rasterio.errors import RasterioError
 
 from stores.errors import GridError
 from stores.names import SPATIAL_REF, X, Y
@@ -29,8 +31,14 @@ _CONVENTIONS = (
 
 def read_grid(path: Path) -> GeoBox:
     """Take the grid of a GeoTIFF."""
-    with rasterio.open(path, driver="GTiff") as raster:
-        return grid_of(raster)
+    try:
+        with rasterio.open(path, driver="GTiff") as raster:
+            return grid_of(raster)
+    except RasterioError as error:
+        raise GridError(
+            f"{path} cannot be read ({error}), so there is no grid to take from it; name a "
+            "GeoTIFF below archive.root in grid.like"
+        ) from None
 
 
 def grid_of(raster: rasterio.DatasetReader) -> GeoBox:
@@ -48,8 +56,32 @@ def grid_of(raster: rasterio.DatasetReader) -> GeoBox:
 
 
 def build_grid(crs: str, transform: list[float], shape: tuple[int, int]) -> GeoBox:
-    """Build a grid from a CRS, six affine numbers (a, b, c, d, e, f) and a shape (y, x)."""
-    return GeoBox(shape, Affine(*transform), crs)
+    """Build a grid from a CRS, six affine numbers (a, b, c, d, e, f) and a shape (y, x).
+
+    Raises:
+        GridError: the CRS is unknown.
+    """
+    try:
+        return GeoBox(shape, Affine(*transform), crs)
+    except CRSError as error:
+        raise GridError(
+            f"crs={crs[:80]!r} is no coordinate reference system ({error}), so pixels cannot "
+            "be placed; write its number, such as EPSG:4326, or its WKT"
+        ) from None
+
+
+def check_latitudes(grid: GeoBox) -> None:
+    """Refuse a grid of degrees that leaves the globe; half a pixel beyond a pole is usual.
+
+    Raises:
+        GridError: shows where it ends.
+    """
+    box, room = grid.boundingbox, 90 + abs(grid.affine.e)
+    if crs_of(grid).geographic and (box.bottom < -room or box.top > room):
+        raise GridError(
+            f"the grid reaches from latitude {box.bottom:g} to {box.top:g}, so its pixels lie "
+            "nowhere; correct grid.transform, or state the CRS in which it is written"
+        )
 
 
 def to_json(grid: GeoBox) -> Attributes:
