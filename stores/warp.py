@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
 from rasterio.warp import reproject, transform, transform_bounds
 
 from stores.errors import GridError
@@ -111,7 +115,8 @@ def is_coarser(target: GeoBox, source: GeoBox) -> bool:
     row, col = target.height / 2, target.width / 2
     corners = [(col, row), (col + 1, row), (col + 1, row + 1), (col, row + 1)]
     xs, ys = zip(*(place(target.affine, corner) for corner in corners), strict=True)
-    xs, ys = transform(str(crs_of(target)), str(crs_of(source)), xs, ys)
+    with _reaching(source, target):
+        xs, ys = transform(str(crs_of(target)), str(crs_of(source)), xs, ys)
     inverse = ~source.affine
     px = [place(inverse, point) for point in zip(xs, ys, strict=True)]
     area = 0.0
@@ -127,9 +132,10 @@ def check_overlap(source: GeoBox, target: GeoBox, *, what: str) -> None:
         GridError: the two lie apart, so that every pixel would be invalid.
     """
     box = source.boundingbox
-    left, bottom, right, top = transform_bounds(
-        str(crs_of(source)), str(crs_of(target)), box.left, box.bottom, box.right, box.top
-    )
+    with _reaching(source, target):
+        left, bottom, right, top = transform_bounds(
+            str(crs_of(source)), str(crs_of(target)), box.left, box.bottom, box.right, box.top
+        )
     # Bounds that cross the antimeridian come back with left > right.
     spans = [(left, right)] if left <= right else [(left, np.inf), (-np.inf, right)]
     here = target.boundingbox
@@ -139,6 +145,23 @@ def check_overlap(source: GeoBox, target: GeoBox, *, what: str) -> None:
             f"{what} lies at {describe(source)}, which does not meet the cube's grid "
             f"({describe(target)}), so every pixel would be invalid; check CRS and transform"
         )
+
+
+@contextmanager
+def _reaching(source: GeoBox, target: GeoBox) -> Iterator[None]:
+    """Say which grids lie beyond each other's CRS, where GDAL finds no way.
+
+    Raises:
+        GridError: shows both.
+    """
+    try:
+        yield
+    except (RasterioError, CPLE_BaseError) as error:
+        raise GridError(
+            f"{describe(source)} cannot be brought into the CRS of the cube's grid "
+            f"({describe(target)}): {error}; check both, or choose a CRS that is made for the "
+            "place"
+        ) from None
 
 
 def _check_method(asked: str, *, is_classes: bool) -> None:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from flows.check import check, verify
 from flows.evaluate import evaluate
@@ -14,6 +15,7 @@ from flows.resolve import open_recipe
 from flows.train import train
 from pipeline.models import ConvLSTMShape, count_parameters, outline_network
 from pipeline.recipes import load_recipe
+from stores.errors import GridError
 from tests.flows.test_other_steps import FIVE_YEARS, make_series
 from tests.make import make_recipe
 
@@ -196,3 +198,30 @@ def test_overrides_of_a_training_are_said_to_have_no_effect_without_one(
     with pytest.raises(KeyboardInterrupt):
         getattr(module, flow).fn(str(store / "recipe.yaml"), ["training.epochs=1"])
     assert "no effect" not in caplog.text
+
+
+@pytest.mark.parametrize("bound", ["minimum=10000", "maximum=0.001"])
+def test_bounds_that_leave_out_all_that_was_observed_are_refused(
+    tmp_path: Path, bound: str
+) -> None:
+    with pytest.raises(
+        ValueError, match=r"leave out all of 'rain', which lies from .* mm month"
+    ):
+        check(str(make_recipe(tmp_path)), [f"target.{bound}"], None)
+
+
+def test_a_grid_that_gdal_cannot_reach_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    far = "{crs: 'EPSG:3035', transform: [1e6, 0, 0, 0, -1e6, 50], shape: [100, 100]}"
+    with pytest.raises(GridError, match=r"cannot be brought into the CRS of the cube's grid"):
+        check(str(make_recipe(tmp_path)), [f"grid={far}"], None)
+
+
+def test_an_address_that_is_none_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionError, match=r"'nonsense' is no address .* tcp://head:8786"):
+        check(str(make_recipe(tmp_path)), ["compute.scheduler=nonsense"], None)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_a_training_without_its_gpu_is_refused_before_anything_is_read(store: Path) -> None:
+    with pytest.raises(ValueError, match=r"compute\.device='cuda', but torch sees no GPU"):
+        train.fn(str(store / "recipe.yaml"), ["compute.device=cuda", "training.epochs=2"])
