@@ -75,6 +75,8 @@ def take_away(node: Any, place: Path_) -> None:
 
 
 def pick(rng: random.Random, places: list[Path_]) -> Path_:
-    """Choose a place, deep ones as often as shallow ones."""
+    """Choose a place; half of the time deep ones as often as shallow ones, which are few."""
+    if rng.random() < 0.5:
+        return rng.choice(places)
     depth = rng.choice(sorted({len(place) for place in places}))
     return rng.choice([place for place in places if len(place) == depth])

@@ -17,6 +17,10 @@ from pipeline.recipes.split import resolve_split
 from stores.times import Time
 
 _FOLDERS = (("root",), ("archive", "root"))
+# Where pydantic names its own kinds.
+_PLAIN = dict.fromkeys(
+    ("model_type", "model_attributes_type", "dict_type"), "it holds keys"
+) | {"tuple_type": "it is a list"}
 _POSITION = re.compile(r"[0-9]{1,5}")
 _MOST_PARENTS = 10
 _SHOWN, _MOST_GOT = 200, 80  # characters of an override and of a value in a message
@@ -180,8 +184,8 @@ def _absolute(folder: str, base: Path, key: str) -> str:
         return str(path)
     except (ValueError, RuntimeError, OSError) as error:  # no text of a path, or no such home
         raise RecipeError(
-            f"{key}={folder!a} cannot name a folder ({error}), so nothing could be read or "
-            "written there; write a path"
+            f"{key}={_cut(ascii(folder), _SHOWN)} cannot name a folder ({error}), so nothing "
+            "could be read or written there; write a path"
         ) from None
 
 
@@ -205,7 +209,7 @@ def _has(node: Any, part: int | str) -> bool:
 
 
 def _message(line: Any) -> str:
-    message = str(line["msg"]).removeprefix("Value error, ")
+    message = _PLAIN.get(line["type"]) or str(line["msg"]).removeprefix("Value error, ")
     if line["type"] == "value_error":
         return message
     got = _cut(repr(line.get("input")), _MOST_GOT)

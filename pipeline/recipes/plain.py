@@ -17,7 +17,7 @@ MOST_BYTES = 200_000
 _MOST_VALUES = 10_000
 _MOST_DEPTH = 20
 _MOST_LETTERS = 10_000
-_SHOWN, _MOST_SAID = 40, 300  # characters of a value in a message, and of YAML's own words
+_SHOWN, _MOST_KEY, _MOST_SAID = 40, 100, 300  # characters of values, keys and YAML's words
 
 _NUMBER = "-+.0123456789"
 # What is no text: YAML 1.2's core schema, without octal and hexadecimal numbers.
@@ -135,7 +135,7 @@ def _texts(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
 
 def _check_text(key: str, text: str) -> None:
     """Refuse text that cannot be written into a file, or that no one would read."""
-    where = f"{_short(key)[1:-1]}: " if key else ""
+    where = f"{repr(key[:_MOST_KEY])[1:-1]}: " if key else ""
     if len(text) > _MOST_LETTERS:
         raise PlainError(
             f"{where}a text of {len(text)} characters, more than {_MOST_LETTERS}; shorten it"

@@ -30,8 +30,10 @@ def check_known(bundle: Bundle) -> None:
     """
     said = bundle.description
     with written_by(f"bundle {bundle.path.name}", _writer(said)):
-        Stack.from_json(said["stack"])
+        stack = Stack.from_json(said["stack"])
         network = outline_network(read_shape(said["network"]))
+        _ = said["stack"]["target"]["variable"]
+        _check_channels(stack.names, network.shape.channels)
         _check_span(Reading(**said["reading"]))
         Reach(**said["reach"]).radius(1)
         from_json(said["grid"])
@@ -49,10 +51,16 @@ def check_known(bundle: Bundle) -> None:
     check_weights(bundle.path, wanted)
 
 
+def _check_channels(names: Sequence[str], n: int) -> None:
+    if len(names) != n:
+        raise ValueError(f"channels {', '.join(names)} for a network of {n}")
+
+
 def _check_span(reading: Reading) -> None:
-    longest = max(reading.history, reading.emits, reading.ahead)
-    if longest > MOST_STEPS:
-        raise ValueError(f"reading of {longest} frames, more than {MOST_STEPS}")
+    """Refuse numbers of frames that are none, such as 1.5 or more than any recipe has."""
+    sizes = (reading.history, reading.emits, reading.ahead, reading.first_lead)
+    if any(type(n) is not int or n > MOST_STEPS for n in sizes):
+        raise ValueError(f"reading {sizes} is not of 0 to {MOST_STEPS} whole frames")
 
 
 def _writer(said: Mapping[str, Any]) -> str:
