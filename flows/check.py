@@ -47,11 +47,7 @@ def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
         ArchiveError: names every problem of the archive.
         ValueError: the recipe asks for what cannot be, or for a package that is missing.
     """
-    asked = open_writable(recipe, overrides, root)
-    check_track(asked.training.track)
-    check_units(asked)
-    for name in asked.rollout.bundles:
-        find_bundle(asked, name)
+    asked = _open(recipe, overrides, root)
     console.print(f"recipe {asked.name}: valid, fingerprint {asked.fingerprint()[:12]}")
     wanted = asked.archive
     found = take_inventory(
@@ -76,6 +72,16 @@ def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
     ]
     show_table("plan", rows, columns=["what", "value"])
     console.print("nothing was written")
+
+
+def _open(recipe: str, overrides: Sequence[str], root: str | None) -> Recipe:
+    """Open a recipe, and refuse what needs no archive to be known."""
+    asked = open_writable(recipe, overrides, root)
+    check_track(asked.training.track)
+    check_units(asked)
+    for name in asked.rollout.bundles:
+        find_bundle(asked, name)
+    return asked
 
 
 def verify(paths: Sequence[Path]) -> bool:
