@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +12,14 @@ from odc.geo.geobox import GeoBox
 
 from flows.resolve import open_recipe
 from pipeline.recipes import Recipe
-from stores.bundle import MODELS, Bundle, current_bundle, open_bundle
+from stores.bundle import MODELS, Bundle, bundle_folder, current_bundle, open_bundle
 from stores.cube import CUBE, Cube
 from stores.errors import CorruptError
-from stores.grid import build_grid, check_same_grid, read_grid
+from stores.grid import build_grid, check_latitudes, check_same_grid, read_grid
 from stores.leftovers import DAY_S, KeepPolicy
 from stores.names import resolve_under
+
+log = logging.getLogger(__name__)
 
 _LABEL_LENGTH = 80  # a file's name has 255 characters at most
 
@@ -66,10 +70,23 @@ def find_bundle(recipe: Recipe, name: str | None) -> Bundle:
     bundle = (
         current_bundle(models, recipe.name)
         if name is None
-        else open_bundle(resolve_under(models, name))
+        else open_bundle(bundle_folder(models, name))
     )
     check_known(bundle)
     return bundle
+
+
+def tell_unused(recipe: Recipe, bundle: Bundle, overrides: Sequence[str] | None) -> None:
+    """Warn of overrides that a model cannot follow, because it is trained already."""
+    from pipeline.rollout.trained import list_unused  # as above
+
+    unused = list_unused(recipe, bundle, overrides or ())
+    if unused:
+        log.warning(
+            "%s has no effect here, because %s was trained otherwise; train again with it",
+            " and ".join(unused),
+            bundle.path.name,
+        )
 
 
 def logs_of(recipe: Recipe, label: str = "") -> Path:
@@ -165,4 +182,6 @@ def grid_of(recipe: Recipe) -> GeoBox:
     assert stated.crs is not None  # the recipe has one or the other
     assert stated.transform is not None
     assert stated.shape is not None
-    return build_grid(stated.crs, list(stated.transform), stated.shape)
+    grid = build_grid(stated.crs, list(stated.transform), stated.shape)
+    check_latitudes(grid)
+    return grid

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flows.asked import cube_of, grid_of
+from flows.asked import cube_of, find_bundle, grid_of
 from flows.console import console, progress_bar, say, show_sheet, show_table, warn
 from flows.resolve import open_writable
 from flows.runtime import describe, own_threads
@@ -20,7 +20,7 @@ from flows.steps.cube import (
 )
 from flows.workers import worker_share
 from pipeline.budget import Workers
-from pipeline.models import ConvLSTM, count_parameters
+from pipeline.models import ConvLSTM, count_parameters, outline_network
 from pipeline.recipes import LEARNED, Recipe, date_recipe
 from pipeline.rollout.plan import Rollout, RolloutPlan, plan_rollout
 from pipeline.rollout.prepare import build_rollout
@@ -54,9 +54,7 @@ def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
         ArchiveError: names every problem of the archive.
         ValueError: the recipe asks for what cannot be, or for a package that is missing.
     """
-    asked = open_writable(recipe, overrides, root)
-    check_track(asked.training.track)
-    check_units(asked)
+    asked = _open(recipe, overrides, root)
     console.print(f"recipe {asked.name}: valid, fingerprint {asked.fingerprint()[:12]}")
     check_sources(asked)
     wanted = asked.archive
@@ -84,6 +82,16 @@ def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
     console.print("nothing was written")
 
 
+def _open(recipe: str, overrides: Sequence[str], root: str | None) -> Recipe:
+    """Open a recipe, and refuse what needs no archive to be known."""
+    asked = open_writable(recipe, overrides, root)
+    check_track(asked.training.track)
+    check_units(asked)
+    for name in asked.rollout.bundles:
+        find_bundle(asked, name)
+    return asked
+
+
 def verify(paths: Sequence[Path], *, sample: float = 1, accepting: bool = False) -> bool:
     """Print what is missing or altered below each path; tell whether all is sound.
 
@@ -93,9 +101,16 @@ def verify(paths: Sequence[Path], *, sample: float = 1, accepting: bool = False)
         accepting: first let what is there count as what was meant.
 
     Raises:
-        ValueError: ``sample`` is no share of the files, or a folder is no store.
+        ValueError: ``sample`` is no share of the files, or there is nothing at a path, or no
+            store.
         CorruptError: what is damaged was to be accepted.
     """
+    absent = [str(path) for path in paths if not path.exists()]
+    if absent:
+        raise ValueError(
+            f"{', '.join(absent)} does not exist, so nothing was verified; name a published "
+            "issue, a bundle, or a whole store"
+        )
     is_sound = True
     for path in paths:
         for line in accept(path) if accepting else ():
@@ -126,13 +141,12 @@ def _cube_rows(plan: IngestPlan) -> Rows:
 
 def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     available = _availability(recipe, plan.dates)
-    network = build_shape(recipe, len(_channels(recipe)))
     if cut := describe_cut(recipe.training.patch_px, (plan.grid.height, plan.grid.width)):
         warn(cut)
     rows = _rows(
         ("computing on", describe(recipe.compute)),
         ("training on", expect_arithmetic(recipe, own_threads(recipe.compute))),
-        ("network", f"{count_parameters(ConvLSTM(network))} parameters"),
+        ("network", f"{count_parameters(_network(recipe))} parameters"),
         ("channels", ", ".join(_channels(recipe))),
     )
     for part in recipe.split.parts:
@@ -142,7 +156,7 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
             stretches = recipe.split.stretches(part, available.step)
             found = available.plan_inits(stretches, _span(recipe))
             if not found.inits:
-                warn(_no_init(recipe, part, available))
+                _tell_no_init(recipe, part, available)
         n_frames = len(recipe.split.frames(part, available.step))
         counted = (count(n_frames, "frame"), count(len(found.inits), "init"), *found.notes)
         dates = recipe.split.label(part, available.step)
@@ -151,15 +165,27 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     return rows + (_rows(("split", said)) if said else [])
 
 
-def _no_init(recipe: Recipe, part: str, available: Availability) -> str:
-    target, label = available.target, available.step.label
-    return (
-        f"the {part} part ({recipe.split.label(part, available.step)}) has no init of "
-        f"{_span(recipe).history} frames of history and {count(recipe.rollout.leads, 'lead')}, "
-        f"so nothing can be scored on it; {recipe.target.variable} has "
-        f"{count(len(target), 'frame')} from {label(target[0])} to {label(target[-1])}: "
-        "compare 'files' with the archive, or change the split"
+def _tell_no_init(recipe: Recipe, part: str, available: Availability) -> None:
+    """Warn of a part whose frames may still come; refuse one that never holds an init.
+
+    Raises:
+        ValueError: no frame of it is to come, or too few lie on the series.
+    """
+    target, step = available.target, available.step
+    stretches = recipe.split.stretches(part, step)
+    ends = recipe.split.label(part, step) or "no frame of the series"
+    said = (
+        f"the {part} part ({ends}) has no init of {_span(recipe).history} frames of history "
+        f"and {count(recipe.rollout.leads, 'lead')}, so nothing can be scored on it; "
+        f"{recipe.target.variable} has {count(len(target), 'frame')} from "
+        f"{step.ends(target[0], target[-1])}: compare 'files' with the archive, or change the "
+        "split"
     )
+    needed = _span(recipe).history + recipe.rollout.leads
+    may_come = any(len(s) >= needed and s[-1] > target[-1] for s in stretches)
+    if not may_come:
+        raise ValueError(said)
+    warn(said)
 
 
 def init_rows(recipe: Recipe, dates: Mapping[str, Times]) -> list[tuple[str, str]]:
@@ -233,8 +259,12 @@ def _plan_tiles(
 
 def describe_rollout(recipe: Recipe, shape: tuple[int, int]) -> Rollout:
     """Describe the recipe's rollout on a grid of ``shape`` (y, x); no model is needed."""
-    network = build_shape(recipe, len(_channels(recipe)))
-    return build_rollout(recipe, shape, ConvLSTM(network).reach, network, recipe.rollout.leads)
+    network = _network(recipe)
+    return build_rollout(recipe, shape, network.reach, network.shape, recipe.rollout.leads)
+
+
+def _network(recipe: Recipe) -> ConvLSTM:
+    return outline_network(build_shape(recipe, len(_channels(recipe))))
 
 
 def _channels(recipe: Recipe) -> tuple[str, ...]:

@@ -41,10 +41,12 @@ def main() -> None:
     except KeyboardInterrupt:
         errors.print("stopped")
         sys.exit(_INTERRUPTED)
-    except (ValueError, RuntimeError, OSError, LookupError) as error:
+    except Exception as error:
         if _debugs():
             raise
-        errors.print(f"[bold red]refused:[/] {_escape(error)}", highlight=False, soft_wrap=True)
+        from flows.refusal import explain
+
+        errors.print(explain(error), style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(_REFUSED)
 
 
@@ -211,7 +213,7 @@ def forecast(  # noqa: PLR0913  one parameter an option
     [dim]cubecast forecast --init 2018-06 --leads 12[/]
     [dim]cubecast forecast my.yaml --prepare --root /data/java[/]
     """
-    _prepare(recipe, overrides, root)
+    _prepare(recipe, overrides, root, init)
     from flows.forecast import forecast as run
 
     launch(
@@ -302,11 +304,14 @@ def schema(
     sys.stdout.write(recipe_reference() if markdown else recipe_schema())
 
 
-def _prepare(recipe: str, overrides: list[str] | None, root: Path | None) -> None:
-    """Refuse a wrong recipe before heavy imports; then make ready for a flow."""
-    from flows.resolve import open_recipe
+def _prepare(
+    recipe: str, overrides: list[str] | None, root: Path | None, init: str | None = None
+) -> None:
+    """Refuse a wrong recipe or init before heavy imports; then make ready for a flow."""
+    from flows.resolve import check_init, open_recipe
 
     open_recipe(recipe, overrides, _text(root))
+    check_init(init)
     show_logs(debug=_debugs())
 
 
@@ -321,12 +326,6 @@ def _debugs() -> bool:
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
-
-
-def _escape(error: BaseException) -> str:
-    from rich.markup import escape
-
-    return escape(str(error.args[0]) if isinstance(error, KeyError) else str(error))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from flows.asked import find_bundle, models_of, needs_ingest, open_cube
+from flows.asked import find_bundle, models_of, needs_ingest, open_cube, tell_unused
 from flows.evaluate import evaluate
 from flows.ingest import ingest
 from flows.resolve import open_writable
@@ -52,6 +52,7 @@ def forecast(  # noqa: PLR0913  one parameter an option
     cube = open_cube(asked)
     model = find_bundle(asked, bundle)
     asked = date_as_trained(asked, model, cube)
+    tell_unused(asked, model, overrides)
     if bundle is None:  # chosen by its name, it is what was asked for
         check_as_written(asked, model)
     job = issue.plan_forecast(asked, cube, model, init=init, leads=leads)

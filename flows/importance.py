@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from flows.asked import find_bundle, open_cube
+from flows.asked import find_bundle, open_cube, tell_unused
 from flows.resolve import open_writable
 from flows.runtime import spread_on
 from flows.scheduled import recipe_flow
@@ -37,6 +37,7 @@ def importance(
     cube = open_cube(asked)
     model = find_bundle(asked, bundle)
     asked = date_as_trained(asked, model, cube)
+    tell_unused(asked, model, overrides)
     check_split(asked, model)
     check_series(asked, cube)
     trial = Trial(LEARNING_PART, repeats, seed)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 
 from flows.console import say
 from pipeline.recipes import RecipeError, load_recipe
@@ -19,7 +20,7 @@ from stores.geotiff import Header, read_header
 from stores.names import check_id
 from stores.seasons import has_period
 from stores.survey import FoundSeries, survey
-from stores.times import Step
+from stores.times import YEAR, Step
 
 _SAMPLE = "samples/chirps_java"
 _MOST_LEADS = 12
@@ -34,7 +35,8 @@ class Variable:
     files: str
     units: str
     units_note: str
-    nodata_note: str
+    nodata: float | None
+    """What files of this type mark missing pixels with; None where they say it themselves."""
     is_whole: bool
 
 
@@ -127,7 +129,9 @@ def _values(
         "variables": [_variable(root, one, called) for called, one in named.items()],
         "like": target.names[0],
         "target": next(iter(named)),
-        "covariates": [_covariate(called, one) for called, one in list(named.items())[1:]],
+        "covariates": [
+            _covariate(called, one, target) for called, one in list(named.items())[1:]
+        ],
         "has_season": has_period(target.step),
         "n_frames": len(due),
         **split,
@@ -169,19 +173,27 @@ def _variable(root: Path, one: FoundSeries, name: str) -> Variable:
         files=one.files,
         units="1",
         units_note="write the units of the values, such as mm month-1 or K",
-        nodata_note=""
-        if header.nodata or header.has_mask
-        else "the file declares none; write its marker of missing pixels, if it has one",
+        nodata=None if header.nodata or header.has_mask else _usual_marker(header.dtype),
         is_whole=not header.dtype.startswith("float"),
     )
 
 
-def _covariate(name: str, one: FoundSeries) -> str:
+def _usual_marker(dtype: str) -> float:
+    """Guess the marker of missing pixels; a type without negative numbers uses its largest."""
+    if dtype.startswith("uint"):
+        return int(np.iinfo(dtype).max)
+    return -9999 if dtype != "int8" else -128
+
+
+def _covariate(name: str, one: FoundSeries, target: FoundSeries) -> str:
+    """Write a covariate; its delay is how far it ends before the target."""
     if not one.times:
         return f"{{kind: static, variable: {name}}}"
-    if one.step == Step(1, "year") and "%m" not in one.files:
-        return f"{{kind: annual, variable: {name}, future: persist, delay: 1}}"
-    return f"{{kind: step, variable: {name}, future: persist, delay: 1}}"
+    is_annual = one.step == Step(1, "year") and "%m" not in one.files
+    every = YEAR if is_annual else target.step or YEAR
+    delay = max(0, every.units_between(one.times[-1], target.times[-1]) // every.count)
+    kind = "annual" if is_annual else "step"
+    return f"{{kind: {kind}, variable: {name}, future: persist, delay: {delay}}}"
 
 
 def _gaps(target: FoundSeries, n_due: int) -> str:

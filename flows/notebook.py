@@ -131,7 +131,8 @@ def open_product(
         RecipeError: the recipe cannot be read, or a value is refused.
     """
     written = tuple(
-        f"{key}={json.dumps(value, default=str)}" for key, value in (overrides or {}).items()
+        f"{key}={json.dumps(value, default=str, ensure_ascii=False)}"
+        for key, value in (overrides or {}).items()
     )
     product = Product(str(recipe), written, None if root is None else str(root))
     _ = product.recipe  # a mistake is told at once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from flows.asked import grid_of
@@ -12,7 +13,7 @@ from flows.runtime import describe
 from flows.steps.cube import find_dates
 from flows.workers import worker_share
 from pipeline.budget import to_gb
-from pipeline.recipes import date_recipe
+from pipeline.recipes import MOST_PX, date_recipe
 from pipeline.rollout.plan import RolloutPlan, choose_plan, list_plans
 from stores.counting import count
 
@@ -73,13 +74,14 @@ def parse_shape(text: str) -> tuple[int, int]:
     Raises:
         ValueError: it is not two numbers.
     """
-    height, _, width = text.partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+    match = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", text)
+    height, width = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not (1 <= height <= MOST_PX and 1 <= width <= MOST_PX):
         raise ValueError(
-            f"shape={text!r} is not a height and a width, so nothing can be planned; write "
-            "e.g. 17111x40000"
+            f"shape={text!r} is not a height and a width of 1 to {MOST_PX} px, so nothing can "
+            "be planned; write e.g. 17111x40000"
         )
-    return int(height), int(width)
+    return height, width
 
 
 def _row(plan: RolloutPlan, *, is_chosen: bool) -> dict[str, str]:

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from pipeline.recipes import Recipe, RecipeError, load_recipe
+from stores.times import parse_time
 
 _SUFFIXES = {".yaml", ".yml"}
 _PACKAGED = Path(str(files("deploy"))) / "recipes"
@@ -61,6 +62,18 @@ def check_root(root: Path) -> None:
             f"root {root} cannot be written, because you may not write into {there}, so all "
             f"work would be lost; change its permissions, or {way_out}"
         )
+
+
+def check_init(init: str | None) -> None:
+    """Refuse an init that is no date, before anything is read.
+
+    Raises:
+        ValueError: shows how dates are written.
+    """
+    try:
+        parse_time("2000" if init is None else init)
+    except ValueError as error:
+        raise ValueError(f"--init {error}; the folder of an issue bears its label") from None
 
 
 def find_recipe(recipe: str) -> Path:

@@ -95,6 +95,11 @@ def connect(address: str) -> Client:
         )
     try:
         return Client(address, timeout=_CONNECT_S, security=security)
+    except ValueError as error:
+        raise ConnectionError(
+            f"compute.scheduler={address!r} is no address ({error}), so there is nowhere to "
+            "compute; write one such as tcp://head:8786"
+        ) from None
     except (OSError, TimeoutError) as error:
         raise ConnectionError(
             f"compute.scheduler={address!r} did not answer within {_CONNECT_S} s ({error}), so "

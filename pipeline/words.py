@@ -9,6 +9,12 @@ from typing import TypeVar
 
 Meaning = TypeVar("Meaning")
 
+# Of what is said otherwise than here: a key too many is a TypeError, one too few a KeyError.
+_UNREADABLE = (
+    *(ValueError, TypeError, LookupError),
+    *(AttributeError, ArithmeticError, RuntimeError),
+)
+
 
 class UnknownWordError(ValueError):
     """A word has no meaning here: another version wrote it."""
@@ -55,7 +61,7 @@ def written_by(name: str, writer: str) -> Iterator[None]:
     """
     try:
         yield
-    except (UnknownWordError, TypeError) as error:  # an unknown key is a TypeError
+    except _UNREADABLE as error:
         raise UnknownWordError(
             f"{name} was written by cubecast {writer} and says what this cubecast "
             f"{version('cubecast')} does not know ({error}), so it would be used wrongly; "

@@ -37,7 +37,7 @@ def forecast_coordinates(
         "standard_name": "forecast_reference_time",
         "long_name": "last observed time that the forecast knows",
     }
-    steps = {"long_name": f"steps after init_time, one step is one {step}", "units": "1"}
+    steps = {"long_name": f"steps after init_time, one step is {step.counted}", "units": "1"}
     ahead = {
         "standard_name": "forecast_period",
         "long_name": "time after init_time",

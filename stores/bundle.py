@@ -15,29 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from stores import grid as grids
 from stores.counting import listed
 from stores.crash import crash_point
-from stores.digests import check_digests, digest_files
+from stores.digests import digest_files
 from stores.errors import CorruptError, GridError
 from stores.files import read_json, sync_file, write_json, write_text
 from stores.issue import STAGING
 from stores.manifest import list_files
 from stores.names import check_id, resolve_under
 from stores.room import naming_full_disk
+from stores.weights import WEIGHTS, Weights, damaged, read_weights, write_weights
 
 MODELS = "models"
-BUNDLE, WEIGHTS = "bundle.json", "model.safetensors"
-
-_LONGEST = 256  # what a file system takes as a name
-
-Weights = Mapping[str, npt.NDArray[Any]]
+BUNDLE = "bundle.json"
+_KEYS = {"name": str, "description": dict, "files": dict}
+_MOST_NAME = 200  # characters of a folder's name, which file systems allow
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +47,7 @@ class Bundle:
 
     def load_weights(self) -> dict[str, npt.NDArray[Any]]:
         """Load the weights into memory by name."""
-        try:
-            return dict(load_file(self.path / WEIGHTS))
-        except (OSError, SafetensorError) as error:
-            raise CorruptError(
-                _damaged(self.path, f"{WEIGHTS} cannot be read ({error})")
-            ) from None
+        return read_weights(self.path)
 
 
 @contextmanager
@@ -99,8 +90,7 @@ def publish_bundle(
         description: plain values that say what the model is.
         aside: leave the bundle current that is.
     """
-    # safetensors writes the memory as it lies, which scrambles transposed weights
-    save_file({k: np.asarray(v, order="C") for k, v in weights.items()}, folder / WEIGHTS)
+    write_weights(folder, weights)
     files = digest_files(folder, [file for file in list_files(folder) if file != BUNDLE])
     content = {"name": check_id(name, "bundle"), "files": files}
     content |= {"description": _plain(description)}
@@ -133,11 +123,25 @@ def open_bundle(path: Path) -> Bundle:
         CorruptError: a file is missing or was altered; names it.
     """
     if not path.exists():
-        raise ValueError(_absent(path))
+        raise ValueError(_absent(path.parent, path.name))
     findings = check_bundle(path)
     if findings:
-        raise CorruptError(_damaged(path, "; ".join(findings)))
+        raise CorruptError(damaged(path, "; ".join(findings)))
     return read_bundle(path)
+
+
+def bundle_folder(models: Path, name: str) -> Path:
+    """Name the folder of a bundle, which lies right below ``models``.
+
+    Raises:
+        ValueError: the name is that of no folder there.
+    """
+    if "\0" in name or len(name) > _MOST_NAME:
+        raise ValueError(_absent(models, f"{name[:_MOST_NAME]}..."))
+    path = resolve_under(models, name)
+    if path.parent != models.resolve():
+        raise ValueError(_absent(models, name))
+    return path
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -150,15 +154,14 @@ def check_bundle(path: Path) -> list[str]:
     """List what is missing from a bundle or altered in it; [] when it is sound."""
     try:
         content = dict(read_json(path / BUNDLE))
-        digest = content.pop("digest")
-        if digest != _digest(content):
-            return [f"{BUNDLE} was altered"]
-        files = content["files"]
-        check_digests(files)
-        if type(content["name"]) is not str or type(content["description"]) is not dict:
-            raise TypeError("its name or its description is none")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, AttributeError) as error:
+        digest, files = content.pop("digest"), dict(content["files"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return [f"{BUNDLE} cannot be read ({error!r:.300})"]
+    if digest != _digest(content):
+        return [f"{BUNDLE} was altered"]
+    lacks = [key for key, kind in _KEYS.items() if not isinstance(content.get(key), kind)]
+    if lacks:
+        return [f"{BUNDLE} has no {' and no '.join(lacks)} of the right kind"]
     own = f"{content['name']}-{digest[:12]}"
     if path.absolute().parent.name == MODELS and path.name != own:
         return [
@@ -197,7 +200,7 @@ def current_bundle(models: Path, name: str) -> Bundle:
             "train first: cubecast train RECIPE"
         )
     folder = _read_pointer(pointer)
-    if not folder or not resolve_under(models, folder).exists():
+    if not folder or not bundle_folder(models, folder).exists():
         raise CorruptError(_astray(pointer, folder))
     return open_bundle(models / folder)
 
@@ -269,8 +272,8 @@ def _pointer(models: Path, name: str) -> Path:
 
 def _read_pointer(pointer: Path) -> str:
     """Read the name of a folder; nothing where none is written."""
-    name = pointer.read_bytes().decode(errors="replace").strip()
-    return name if name.isprintable() and len(name) < _LONGEST else ""
+    name = pointer.read_bytes().decode("utf-8", errors="replace").strip()
+    return name if name.isprintable() and len(name) <= _MOST_NAME else ""
 
 
 def _astray(pointer: Path, name: str) -> str:
@@ -284,17 +287,10 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _absent(path: Path) -> str:
-    known = sorted(folder.parent.name for folder in path.parent.glob(f"[!.]*/{BUNDLE}"))
-    near = difflib.get_close_matches(path.name, known, n=1)
+def _absent(models: Path, name: str) -> str:
+    known = sorted(folder.parent.name for folder in models.glob(f"[!.]*/{BUNDLE}"))
+    near = difflib.get_close_matches(name, known, n=1)
     advice = f"known are {listed(known)}" if known else "train first: cubecast train RECIPE"
     if near:
         advice = f"did you mean {near[0]!r}? {advice[0].upper()}{advice[1:]}"
-    return f"no bundle {path.name!r} in {path.parent}, so there is no model to use; {advice}"
-
-
-def _damaged(path: Path, what: str) -> str:
-    return (
-        f"bundle {path} is damaged: {what}, so its forecasts could not be trusted; "
-        "move the folder away and train again, or restore it from a copy"
-    )
+    return f"no bundle {name!r} in {models}, so there is no model to use; {advice}"

@@ -19,8 +19,8 @@ from stores.chunks import (
 from stores.cog import check_cog, list_cogs, read_cog
 from stores.errors import CorruptError
 from stores.forecast import Forecast, open_forecast
-from stores.forecast_template import DOMAIN
 from stores.issue import COGS, FORECAST
+from stores.names import DOMAIN
 from stores.reading import as_damage
 from stores.windows import Window
 

@@ -18,7 +18,7 @@ from stores import grid as grids
 from stores.archive import Cadence
 from stores.arrays import array_of, open_group
 from stores.errors import CorruptError
-from stores.names import TIME
+from stores.names import TIME, YEAR
 from stores.reading import as_damage, is_there, read_again
 from stores.times import Step, Time, Times, parse_time, to_times
 from stores.windows import Window
@@ -28,9 +28,6 @@ Values = npt.NDArray[np.float32]
 CUBE = "cube.zarr"
 """Name of the cube in a store's root."""
 _WAY_OUT = "ingest into a new root"
-
-YEAR = "year"
-"""Dimension of annual variables."""
 
 # Attributes of the root group; what stands there changes with the commit and not before.
 STEP_KEY, GRID_KEY = "cubecast_step", "cubecast_grid"

@@ -27,9 +27,9 @@ from stores.axes import forecast_coordinates
 from stores.crash import crash_point
 from stores.cube import check_present
 from stores.discovery import CONVENTIONS, describe_coverage, describe_extent
-from stores.forecast_template import DOMAIN, ForecastTemplate
+from stores.forecast_template import ForecastTemplate
 from stores.issue import FORECAST, IssueKey, read_key
-from stores.names import INIT_TIME, SPATIAL_REF, TIME, X, Y
+from stores.names import DOMAIN, INIT_TIME, SPATIAL_REF, TIME, X, Y
 from stores.reading import as_damage, read_again
 from stores.times import Step, Time, Times
 from stores.windows import Window

@@ -13,23 +13,8 @@ from odc.geo.geobox import GeoBox
 
 from stores import grid as grids
 from stores.layout import Layout, plan_layout
-from stores.names import (
-    FORECAST_PERIOD,
-    INIT_TIME,
-    LEAD,
-    SPATIAL_REF,
-    TIME,
-    TIME_BNDS,
-    X,
-    Y,
-    check_id,
-)
+from stores.names import RESERVED, check_id
 from stores.times import Step, Time, Times
-
-DOMAIN = "domain"
-"""Name of the map that says where a forecast is made (1) and where not (0)."""
-
-_RESERVED = {TIME, TIME_BNDS, Y, X, SPATIAL_REF, INIT_TIME, LEAD, FORECAST_PERIOD, DOMAIN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +59,11 @@ class ForecastTemplate:
 
     def __post_init__(self) -> None:
         names = [check_id(variable.name, "variable") for variable in self.variables]
-        taken = sorted(_RESERVED & set(names))
+        taken = sorted(RESERVED & set(names))
         if taken or not names or len(set(names)) < len(names):
             raise ValueError(
                 f"variables {names} are none, named twice or take a reserved name ({taken}), "
-                f"so arrays would replace each other; use other names than {sorted(_RESERVED)}"
+                f"so arrays would replace each other; use other names than {sorted(RESERVED)}"
             )
 
     @property

@@ -76,8 +76,8 @@ def build_grid(crs: str, transform: list[float], shape: tuple[int, int]) -> GeoB
         grid = GeoBox(shape, affine, crs)
     except (ProjError, ValueError) as error:
         raise GridError(
-            f"the grid's crs={crs[:80]!r} is no CRS ({error}), so pixels cannot be placed; "
-            "write such as 'EPSG:4326'"
+            f"crs={crs[:80]!r} is no coordinate reference system ({error}), so pixels cannot "
+            "be placed; write its number, such as EPSG:4326, or its WKT"
         ) from error
     return check_grid(grid, what="the grid")
 
@@ -113,6 +113,20 @@ def _check_pixels(affine: Affine, *, what: str) -> None:
         raise GridError(
             f"{what} has pixels of no size or place (transform {numbers}), so nothing can be "
             "placed on them; correct the transform, e.g. with 'gdal_edit.py -a_ullr ... FILE'"
+        )
+
+
+def check_latitudes(grid: GeoBox) -> None:
+    """Refuse a grid of degrees that leaves the globe; half a pixel beyond a pole is usual.
+
+    Raises:
+        GridError: shows where it ends.
+    """
+    box, room = grid.boundingbox, 90 + abs(grid.affine.e)
+    if crs_of(grid).geographic and (box.bottom < -room or box.top > room):
+        raise GridError(
+            f"the grid reaches from latitude {box.bottom:g} to {box.top:g}, so its pixels lie "
+            "nowhere; correct grid.transform, or state the CRS in which it is written"
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from stores.counting import listed
-from stores.inputs import Inputs, VariableInputs
+from stores.inputs import NO_UNITS, Inputs, VariableInputs
 from stores.times import Step, Times, parse_time
 
 
@@ -68,16 +68,18 @@ def find_refusals(due: list[PlannedFrame], inputs: Inputs, known: Known) -> Iter
 
 
 def _redefined(name: str, asked: VariableInputs, before: VariableInputs) -> Iterator[str]:
+    """Say what is read otherwise than before; units may be told where none were."""
     changes = [
         f"{key} was {before.numbers.get(key)!r} and is {value!r}"
         for key, value in asked.numbers.items()
         if before.numbers.get(key) != value
+        and (key, before.numbers.get(key)) != ("units", NO_UNITS)
     ]
     if changes:
         yield (
             f"{name}: the recipe reads it otherwise than the cube was made "
             f"({listed(changes)}), so old and new frames would differ; "
-            "restore that, or ingest into a new root"
+            "restore that, or ingest into a new root: --root FOLDER"
         )
 
 

@@ -14,6 +14,8 @@ from stores.errors import CorruptError
 from stores.files import read_json, write_json
 from stores.times import Times, to_times
 
+NO_UNITS = "1"
+"""Units of what has none, or of what nobody has told yet."""
 GAP = "gap"
 """Stands for the digest of a frame whose file is missing, unreadable or empty."""
 

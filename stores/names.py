@@ -7,6 +7,15 @@ TIME, Y, X = "time", "y", "x"
 SPATIAL_REF = "spatial_ref"
 INIT_TIME, LEAD, FORECAST_PERIOD = "init_time", "lead", "forecast_period"
 TIME_BNDS, BNDS = "time_bnds", "bnds"
+YEAR = "year"
+"""Dimension of annual variables."""
+DOMAIN = "domain"
+"""Name of the map that says where a forecast is made (1) and where not (0)."""
+
+RESERVED = frozenset(
+    {TIME, TIME_BNDS, BNDS, YEAR, Y, X, SPATIAL_REF, INIT_TIME, LEAD, FORECAST_PERIOD, DOMAIN}
+)
+"""Names of coordinates and maps of our own, which no variable may take."""
 
 _ID = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$")
 

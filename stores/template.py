@@ -21,11 +21,11 @@ from stores.arrays import (
     write_block,
 )
 from stores.axes import time_coordinates
-from stores.cube import GRID_KEY, KIND_KEY, STEP_KEY, YEAR
+from stores.cube import GRID_KEY, KIND_KEY, STEP_KEY
 from stores.discovery import CONVENTIONS, describe_extent
 from stores.ingest_plan import IngestPlan, PlannedVariable
 from stores.inputs import Inputs
-from stores.names import TIME, X, Y
+from stores.names import TIME, YEAR, X, Y
 
 _ROOM = 4096  # dates in the one file of a time axis; a century of months is 1200
 

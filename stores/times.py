@@ -19,6 +19,8 @@ _SHORT = {"week": (7, "day"), "quarter": (3, "month")}  # other names for severa
 _WIDTHS = {"Y": 4, "M": 7, "D": 10, "h": 13, "m": 16, "s": 19}  # of an ISO time, by its unit
 _DURATIONS = {"s": "PT{}S", "m": "PT{}M", "h": "PT{}H", "D": "P{}D", "M": "P{}M", "Y": "P{}Y"}
 _CLOCK = {"s": "seconds", "m": "minutes", "h": "hours"}
+MOST_FRAMES = 10_000_000
+"""Longest series; its dates alone take 80 MB. Twenty years of minutes."""
 _DATE = re.compile(
     r"(\d{4})(?:-?(\d{2})(?:-?(\d{2})(?:[T ](\d{2})(?::?(\d{2})(?::?(\d{2}))?)?Z?)?)?)?"
 )
@@ -37,7 +39,7 @@ class Step:
     def parse(cls, text: str) -> Self:
         """Read ``"month"``, ``"5 years"``, ``"12 hours"``, ``"week"``."""
         units = "|".join([*_CODES, *_SHORT])
-        match = re.fullmatch(rf"\s*(\d+)?\s*({units})s?\s*", text)
+        match = re.fullmatch(rf"\s*([0-9]{{1,5}})?\s*({units})s?\s*", text)
         if match is None or int(match[1] or 1) == 0:
             raise ValueError(
                 f"step={text!r} is not a calendar step, so frames cannot be dated; "
@@ -83,6 +85,12 @@ class Step:
         first, last = (t.astype(f"datetime64[{self.code}]") for t in (start, end))
         if self.phase is not None:
             first = first + (self.phase - self.phase_of(start)) % self.count
+        n_frames = int((last - first).astype(np.int64)) // self.count + 1
+        if n_frames > MOST_FRAMES:
+            raise ValueError(
+                f"{self.label(start)} to {self.label(end)} are {n_frames} frames, one every "
+                f"{self}, more than the {MOST_FRAMES} of a series; correct dates or step"
+            )
         stop = last + np.timedelta64(1, self.code)  # type: ignore[call-overload]
         return np.arange(first, stop, self.count).astype("datetime64[s]")
 
@@ -113,6 +121,16 @@ class Step:
         """
         written = str(np.datetime_as_string(time.astype("datetime64[s]")))[: _WIDTHS[self.code]]
         return re.sub("[-:]", "", written) if "T" in written else written
+
+    def ends(self, first: Time, last: Time) -> str:
+        """Name a stretch by its first and its last frame, or by the only one."""
+        labels = dict.fromkeys((self.label(first), self.label(last)))
+        return " to ".join(labels)
+
+    @property
+    def counted(self) -> str:
+        """Name the distance with its number, as in 'one month' and '5 years'."""
+        return f"one {self}" if self.count == 1 else str(self)
 
     def duration(self, steps: int = 1) -> str:
         """Write ``steps`` as an ISO 8601 duration, such as ``P12M``."""

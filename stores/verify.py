@@ -11,7 +11,7 @@ import zarr
 
 from stores.accounts import check_register
 from stores.arrays import METADATA, open_group
-from stores.bundle import BUNDLE, MODELS, WEIGHTS, check_bundle, check_pointers
+from stores.bundle import BUNDLE, MODELS, check_bundle, check_pointers
 from stores.catalog import build_catalogs, check_catalog, check_catalogs
 from stores.chunks import (
     READ_ERRORS,
@@ -31,6 +31,7 @@ from stores.published import check_layout
 from stores.register import REGISTER
 from stores.scrub import Scrub, Tell
 from stores.verify_cube import verify_cube
+from stores.weights import WEIGHTS
 
 _ROOT = f"{FORECAST}/{METADATA}"
 _MARKS = (CUBE, CATALOG, ISSUES, MODELS, REGISTER)

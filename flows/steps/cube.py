@@ -95,11 +95,30 @@ def check_archive(recipe: Recipe, found: Inventory) -> None:
         unread.check()
         log.warning("%s", unread)
     found.check(accept_gaps=recipe.archive.gaps == "accept")
+    check_bounds(recipe, found)
     for odd in found.odd():
         log.warning("%s", odd)
     plan = plan_ingest(found, grid_of(recipe), cube_of(recipe))
     plan.check()
     check_ingest_room(plan)
+
+
+def check_bounds(recipe: Recipe, found: Inventory) -> None:
+    """Refuse bounds of what is published that leave out all that was observed.
+
+    Raises:
+        ValueError: shows both ranges.
+    """
+    target, counts = recipe.target, found.series[recipe.target.variable].counts
+    too_high = target.minimum is not None and target.minimum > counts.maximum
+    too_low = target.maximum is not None and target.maximum < counts.minimum
+    if too_high or too_low:
+        raise ValueError(
+            f"target.minimum={target.minimum} and target.maximum={target.maximum} leave out "
+            f"all of {target.variable!r}, which lies from {counts.minimum:g} to "
+            f"{counts.maximum:g} {recipe.target_variable.units}, so one value would be "
+            "published everywhere; write bounds in the units of the archive"
+        )
 
 
 @step

@@ -11,7 +11,7 @@ from flows.steps.scores import plan_part
 from flows.steps.step import step
 from pipeline.metrics import ALL_LEADS
 from pipeline.metrics.importance import needless
-from pipeline.plots import plot_importance, show_units, to_png
+from pipeline.plots import labeled, plot_importance, show_units, to_png
 from pipeline.recipes import Recipe
 from pipeline.rollout.importance import Importance, Trial, measure_importance
 from pipeline.spread import Spread
@@ -76,6 +76,6 @@ def _row(name: str, rows: Any, units: str, *, helps: bool) -> dict[str, Any]:
         "spread": 100 * float(pooled["importance_sd"]),
         "lead 1": float(grown[1]),
         f"lead {last}": float(grown[last]),
-        f"RMSE rise [{units}]": float(pooled["rmse_rise"]),
+        labeled("RMSE rise", units): float(pooled["rmse_rise"]),
         "helps": "yes" if helps else "no",
     }

@@ -105,14 +105,18 @@ class Job:
         return availability_of(self.bundle, self.cube).supplies(span, self.request.init)
 
     @property
+    def units(self) -> str:
+        """Units of what is forecast: those in which the model learned."""
+        return Model.of(self.bundle.description).units
+
+    @property
     def template(self) -> ForecastTemplate:
         """Everything about the issue but its numbers."""
         name, variable = self.recipe.target.variable, self.recipe.target_variable
-        units = Model.of(self.bundle.description).units
         described = [
             ForecastVariable(
                 f"{name}{product.suffix}",
-                units,
+                self.units,
                 f"{product.words}{variable.long_name or name}",
                 variable.standard_name,
                 product.attributes,
@@ -155,7 +159,7 @@ def plan_forecast(
         ("trained on", describe_arithmetic(bundle)),
         ("cube", f"version {cube.version}, to {label(target[-1])}"),
         ("last observed", label(request.init)),
-        ("forecast", f"{label(times[0])} to {label(times[-1])}"),
+        ("forecast", cube.step.ends(times[0], times[-1])),
         *((supply.name, str(supply)) for supply in job.supplies),
     ]
     said = [*asked, *plan.rows(), ("workers", str(workers))]
@@ -165,7 +169,21 @@ def plan_forecast(
     for supply in job.supplies:
         if supply.known.n_late:
             log.warning("%s", supply.lag)
+    _compare_units(job)
     return job
+
+
+def _compare_units(job: Job) -> None:
+    """Warn where the recipe tells units since the model was trained."""
+    learned, told = job.units, job.recipe.target_variable.units
+    if learned != told:
+        log.warning(
+            "the forecast is published in units %r, which %s was trained in, and not in %r, "
+            "which the recipe says now; train again for these",
+            learned,
+            job.bundle.path.name,
+            told,
+        )
 
 
 @step

@@ -10,6 +10,7 @@ from flows.steps.room import check_training_room
 from flows.steps.step import step
 from flows.workers import worker_share
 from pipeline.recipes import Recipe, date_recipe
+from pipeline.rollout.device import pick_device
 from pipeline.spread import Spread
 from pipeline.training.bundle import CURVES, PARTS_MAP, train_bundle
 from pipeline.training.cost import plan_memory
@@ -30,6 +31,8 @@ def train_model(recipe: Recipe, spread: Spread, label: str = "") -> Bundle:
     dated = date_recipe(recipe, cube.times_of(recipe.target.variable)[-1])
     memory = plan_memory(dated, (cube.grid.height, cube.grid.width), workers)
     memory.reader.check(workers)
+    if recipe.compute.scheduler is None:
+        pick_device(recipe.compute.device)  # refuses before hours of reading
     check_training_room(recipe, *folders)
     with (
         measuring("training", memory.reader, spread, here=memory.trainer),

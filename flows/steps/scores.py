@@ -17,7 +17,7 @@ from pipeline.judgment import list_cautions, verdict
 from pipeline.metrics import REFERENCES
 from pipeline.metrics.calibration import Calibration
 from pipeline.metrics.intervals import TooFewError
-from pipeline.plots import name_of, plot_skill, show_units, to_png
+from pipeline.plots import labeled, name_of, plot_skill, to_png
 from pipeline.recipes import Recipe
 from pipeline.rollout.calibrate import calibrate as learn_margins
 from pipeline.rollout.calibrate import keep_calibration
@@ -114,9 +114,9 @@ def plan_part(
 def show_scores(found: Evaluation) -> None:
     """Print skill per lead, the verdict and the alarms."""
     rows = score_rows(found.table)
-    units = show_units(str(found.table["units"].iloc[0]))
+    error = labeled("RMSE", str(found.table["units"].iloc[0]))
     title = (
-        f"RMSE [{units}] and skill of {len(found.inits)} forecasts from {found.inits[0]} to "
+        f"{error} and skill of {len(found.inits)} forecasts from {found.inits[0]} to "
         f"{found.inits[-1]}, scored on {found.n_pixels} px"
     )
     show_table(title, rows, columns=list(rows[0]))
@@ -130,12 +130,12 @@ def show_scores(found: Evaluation) -> None:
 
 def show_chances(chances: pd.DataFrame) -> None:
     """Print how often the intervals held, and how good ensemble and quantiles are, per lead."""
-    units = show_units(str(chances["units"].iloc[0]))
     rows = [
         {str(name).replace("_", " "): value for name, value in row.items()}  # headers wrap
         for row in chances.drop(columns="units").to_dict("records")
     ]
-    title = f"intervals, ensemble and quantiles on the untouched {PART} part [{units}]"
+    what = f"intervals, ensemble and quantiles on the untouched {PART} part"
+    title = labeled(what, str(chances["units"].iloc[0]))
     show_table(title, rows, columns=list(rows[0]))
     leave_table("intervals", rows, description=title)
 

@@ -1,6 +1,6 @@
 """Networks and the loop that rolls them out: torch only, so they run wherever a GPU is."""
 
-from pipeline.models.build import build_network, describe_network, read_shape
+from pipeline.models.build import build_network, describe_network, outline_network, read_shape
 from pipeline.models.convlstm import ConvLSTM, ConvLSTMShape, count_parameters
 from pipeline.models.exact import check_tile_exact
 from pipeline.models.look import Look
@@ -18,5 +18,6 @@ __all__ = [
     "count_parameters",
     "describe_network",
     "measure_reach",
+    "outline_network",
     "read_shape",
 ]

@@ -33,6 +33,12 @@ def read_shape(description: Mapping[str, Any]) -> ConvLSTMShape:
     return look_up(_FAMILIES, family, "model.family")(**sizes)
 
 
+def outline_network(shape: ConvLSTMShape) -> ConvLSTM:
+    """Build a network without memory for its weights, for its sizes and its reach."""
+    with torch.device("meta"):
+        return ConvLSTM(shape)
+
+
 def build_network(
     description: Mapping[str, Any],
     weights: Mapping[str, npt.NDArray[Any]],

@@ -11,7 +11,7 @@ from pipeline.plots.parts import plot_parts
 from pipeline.plots.place import Extent
 from pipeline.plots.shades import Shades
 from pipeline.plots.skill import plot_skill
-from pipeline.plots.style import for_phones, name_of, show_units, to_png
+from pipeline.plots.style import for_phones, labeled, name_of, show_units, to_png
 
 __all__ = [
     "Extent",
@@ -20,6 +20,7 @@ __all__ = [
     "can_write_mp4",
     "draw_frames",
     "for_phones",
+    "labeled",
     "name_of",
     "plot_curves",
     "plot_errors",

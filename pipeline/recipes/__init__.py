@@ -1,6 +1,7 @@
 """Recipes: validated requests. Only flows and ``build_*`` functions see them."""
 
 from pipeline.recipes.archive import ArchiveRecipe, GridRecipe, VariableRecipe
+from pipeline.recipes.base import MOST_PX, MOST_STEPS
 from pipeline.recipes.channels import (
     AnnualCovariate,
     DerivedCovariate,
@@ -22,6 +23,8 @@ from pipeline.recipes.training import TrainingRecipe
 
 __all__ = [
     "LEARNED",
+    "MOST_PX",
+    "MOST_STEPS",
     "PARTS",
     "AnnualCovariate",
     "ArchiveRecipe",

@@ -7,9 +7,23 @@ import hashlib
 import json
 from collections.abc import Mapping
 from types import UnionType
-from typing import Annotated, Any, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Self, TypeAlias, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MOST = 1_000_000
+"""Largest count of anything; what is larger is a slip of the pen, and costs hours."""
+MOST_STEPS = 10_000
+"""Most frames that a forecast reads or gives."""
+MOST_PX = 200_000
+"""Longest side of a grid [px]."""
+_MOST_SEED = 4_000_000_000  # Lightning takes none above 2^32 - 1, and runs count on from it
+
+Line: TypeAlias = Annotated[str, Field(max_length=200)]
+"""Text that stands in a legend or a title."""
+Seed: TypeAlias = Annotated[int, Field(ge=0, le=_MOST_SEED)]
+Steps: TypeAlias = Annotated[int, Field(ge=1, le=MOST_STEPS)]
+Count: TypeAlias = Annotated[int, Field(ge=1, le=MOST)]
 
 
 class RecipePart(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.recipes.base import RecipePart
+from pipeline.recipes.base import MOST_STEPS, RecipePart
 
 Transform = Literal["trend", "log1p", "sqrt", "anomaly", "zscore", "minmax"]
 Future = Literal["known", "climatology", "persist"]
@@ -48,6 +48,16 @@ class TargetRecipe(RecipePart):
     maximum: float | None = None
     """Physical upper bound of what is published [units]."""
 
+    @model_validator(mode="after")
+    def _there_is_room_between_the_bounds(self) -> Self:
+        low, high = self.minimum, self.maximum
+        if low is not None and high is not None and low >= high:
+            raise ValueError(
+                f"minimum={low:g} is not below maximum={high:g}, so one value would be "
+                "published everywhere; exchange them, or leave one out"
+            )
+        return self
+
 
 class StaticCovariate(RecipePart):
     """A map that does not change."""
@@ -65,7 +75,7 @@ class AnnualCovariate(RecipePart):
     """A variable of the archive with a file per year."""
     future: AnnualFuture = "persist"
     """What stands for years that are not known on the day of issue."""
-    delay: int = Field(0, ge=0)
+    delay: int = Field(0, ge=0, le=MOST_STEPS)
     """Years after which a map becomes available."""
 
 
@@ -77,7 +87,7 @@ class StepCovariate(RecipePart):
     """A variable of the archive with a file per step."""
     future: Future
     """What stands for steps that are not known on the day of issue."""
-    delay: int = Field(0, ge=0)
+    delay: int = Field(0, ge=0, le=MOST_STEPS)
     """Steps after which a map becomes available."""
     transform: Transforms = ("zscore",)
     """Applied in order; statistics come from the training part only.

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
+from pipeline.recipes.plain import MOST_BYTES, PlainError, check_texts, load_plain
 from pipeline.recipes.recipe import Recipe
 from pipeline.recipes.split import resolve_split
 from stores.times import Time
 
-_MAX_BYTES = 1_000_000
 _FOLDERS = (("root",), ("archive", "root"))
+# Where pydantic names its own kinds.
+_PLAIN = dict.fromkeys(
+    ("model_type", "model_attributes_type", "dict_type"), "it holds keys"
+) | {"tuple_type": "it is a list"}
+_POSITION = re.compile(r"[0-9]{1,5}")
+_MOST_PARENTS = 10
+_SHOWN, _MOST_GOT = 200, 80  # characters of an override and of a value in a message
+_MOST_TOLD = 10  # mistakes of one recipe; more do not fit onto a screen
+_MOST_NAME = 255  # bytes of one folder's name, as file systems have it
 
 
 class RecipeError(ValueError):
@@ -46,9 +56,14 @@ def load_recipe(
         written["root"] = str(root)
     _anchor(written, Path.cwd())
     try:
-        return Recipe.model_validate(written)
+        check_texts(written)
+        recipe = Recipe.model_validate(written)
+    except PlainError as error:
+        raise RecipeError(f"{path.name} is refused:\n  {error}") from None
     except ValidationError as error:
         raise _refusal(f"{path.name} is refused:", error, written) from None
+    _check_truths(written, recipe.model_dump(), path.name)
+    return recipe
 
 
 def date_recipe(recipe: Recipe, newest: Time) -> Recipe:
@@ -71,7 +86,24 @@ def date_recipe(recipe: Recipe, newest: Time) -> Recipe:
 
 def _refusal(title: str, error: ValidationError, written: Mapping[str, Any]) -> RecipeError:
     lines = [f"  {_place(line, written)}: {_message(line)}" for line in error.errors()]
-    return RecipeError("\n".join([title, *lines]))
+    more = [f"  and {len(lines) - _MOST_TOLD} more"] if len(lines) > _MOST_TOLD else []
+    return RecipeError("\n".join([title, *lines[:_MOST_TOLD], *more]))
+
+
+def _check_truths(written: Any, read: Any, place: str) -> None:
+    """Refuse true and false where a number stands; Python would count them as 1 and 0."""
+    if isinstance(written, bool) and not isinstance(read, bool):
+        word = str(written).lower()
+        raise RecipeError(
+            f"{place} is refused: {word} is no number, though it would count as "
+            f"{int(written)}; write the number that is meant"
+        )
+    if isinstance(written, dict) and isinstance(read, Mapping):
+        for key in written.keys() & read.keys():
+            _check_truths(written[key], read[key], f"{place}: {key}")
+    if isinstance(written, list) and isinstance(read, list | tuple):
+        for number, pair in enumerate(zip(written, read, strict=False)):
+            _check_truths(*pair, f"{place}.{number}")
 
 
 def recipe_schema() -> str:
@@ -81,71 +113,57 @@ def recipe_schema() -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"recipe {path} cannot be read ({error}); name a YAML file"
-        raise RecipeError(message) from None
-    if len(text) > _MAX_BYTES:
-        raise RecipeError(f"recipe {path} holds {len(text)} bytes, more than a recipe's 1 MB")
-    try:
-        written = yaml.load(text, Loader=_PlainLoader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        written = load_plain(_read_text(path))
+    except PlainError as error:
         raise RecipeError(f"recipe {path.name} is not plain YAML: {error}") from None
     if not isinstance(written, dict):
         raise RecipeError(f"recipe {path.name} holds no keys; see deploy/recipes for examples")
     return written
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """Safe YAML in which dates stay text, keys stand once and aliases are refused."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed; write the value out")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
-        if twice:
-            line = node.start_mark.line + 1
-            raise yaml.YAMLError(f"key {twice[0]!r} stands twice below line {line}; keep one")
-        return super().construct_mapping(node, deep=deep)
-
-
-_PlainLoader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in rules if tag != "tag:yaml.org,2002:timestamp"]
-    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+def _read_text(path: Path) -> str:
+    """Read a file that is small enough for a recipe; a pipe or a device may never end."""
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError(f"it is {'a folder' if path.is_dir() else 'no file'}")
+        if path.stat().st_size > MOST_BYTES:
+            raise OSError(f"{path.stat().st_size} bytes, and recipes have {MOST_BYTES} at most")
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        why = f"byte {error.start} is no UTF-8; save it as UTF-8"
+    except (OSError, ValueError) as error:
+        why = f"{error}; name a YAML file"
+    raise RecipeError(f"recipe {path} cannot be read: {why}")
 
 
 def _apply(written: dict[str, Any], override: str) -> None:
     """Set ``key.key=value`` in place."""
+    said = f"--set {_cut(override, _SHOWN)!r}"
     key, equals, text = override.partition("=")
     *parents, last = key.strip().split(".")
-    if not equals or not last:
-        raise RecipeError(f"--set {override!r} is not key=value; write e.g. training.epochs=2")
+    if not equals or not last or len(parents) > _MOST_PARENTS:
+        raise RecipeError(f"{said} is not key=value; write e.g. training.epochs=2")
+    try:
+        value = load_plain(text)
+    except PlainError as error:
+        raise RecipeError(f"{said}: its value is not plain YAML: {error}") from None
     node: Any = written
     for parent in parents:
-        if isinstance(node, list):
-            node = _item(node, parent, override)
-        else:
-            node = node.setdefault(parent, {})
+        node = (
+            node[_place_in(node, parent, said)]
+            if isinstance(node, list)
+            else (node.setdefault(parent, {}))
+        )
         if not isinstance(node, dict | list):
-            raise RecipeError(f"--set {override!r}: {parent!r} holds a value, not keys")
-    value = yaml.load(text, Loader=_PlainLoader)
-    if isinstance(node, list):
-        _item(node, last, override)
-        node[int(last)] = value
-    else:
-        node[last] = value
+            raise RecipeError(f"{said}: {parent!r} holds a value, not keys")
+    node[_place_in(node, last, said) if isinstance(node, list) else last] = value
 
 
-def _item(node: list[Any], index: str, override: str) -> Any:
-    if not index.isdigit() or int(index) >= len(node):
-        last = len(node) - 1
-        raise RecipeError(f"--set {override!r}: {index!r} is no position from 0 to {last}")
-    return node[int(index)]
+def _place_in(node: list[Any], index: str, said: str) -> int:
+    last = len(node) - 1
+    if not _POSITION.fullmatch(index) or int(index) > last:
+        raise RecipeError(f"{said}: {index!r} is no position from 0 to {last}")
+    return int(index)
 
 
 def _anchor(written: dict[str, Any], base: Path) -> None:
@@ -160,11 +178,14 @@ def _anchor(written: dict[str, Any], base: Path) -> None:
 
 def _absolute(folder: str, base: Path, key: str) -> str:
     try:
-        return str((base / Path(folder).expanduser()).resolve())
+        path = (base / Path(folder).expanduser()).resolve()
+        if max(map(len, map(os.fsencode, path.parts))) > _MOST_NAME:
+            raise ValueError(f"a name in it has more than {_MOST_NAME} bytes")
+        return str(path)
     except (ValueError, RuntimeError, OSError) as error:  # no text of a path, or no such home
         raise RecipeError(
-            f"{key}={folder!a} cannot name a folder ({error}), so nothing could be read or "
-            "written there; write a path"
+            f"{key}={_cut(ascii(folder), _SHOWN)} cannot name a folder ({error}), so nothing "
+            "could be read or written there; write a path"
         ) from None
 
 
@@ -188,8 +209,12 @@ def _has(node: Any, part: int | str) -> bool:
 
 
 def _message(line: Any) -> str:
-    message = str(line["msg"]).removeprefix("Value error, ")
+    message = _PLAIN.get(line["type"]) or str(line["msg"]).removeprefix("Value error, ")
     if line["type"] == "value_error":
         return message
-    got = repr(line.get("input"))
-    return f"{message}, but got {got if len(got) < 80 else got[:77] + '...'}"
+    got = _cut(repr(line.get("input")), _MOST_GOT)
+    return f"{_cut(message, _SHOWN)}, but got {got}"
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pipeline.recipes.base import RecipePart
+from pipeline.recipes.base import Line, RecipePart
 
 
 class MetadataRecipe(RecipePart):
@@ -13,25 +13,25 @@ class MetadataRecipe(RecipePart):
     Place, dates and sources are computed and need no key.
     """
 
-    summary: str = ""
+    summary: str = Field("", max_length=5000)
     """What the data are, in a paragraph."""
-    keywords: tuple[str, ...] = ()
+    keywords: tuple[Line, ...] = Field((), max_length=100)
     """Words by which catalogs find the data."""
-    institution: str = ""
+    institution: str = Field("", max_length=1000)
     """Who publishes the data."""
-    license: str = ""
+    license: str = Field("", max_length=1000)
     """How the data may be used: an SPDX identifier such as CC-BY-4.0, or a sentence."""
-    creator_name: str = ""
+    creator_name: str = Field("", max_length=1000)
     """Person or office that answers for the data."""
-    creator_email: str = Field("", pattern=r"^$|^[^@\s]+@[^@\s]+$")
+    creator_email: str = Field("", max_length=500, pattern=r"^$|^[^@\s]+@[^@\s]+$")
     """Where questions go."""
-    creator_url: str = Field("", pattern=r"^$|^https?://\S+$")
+    creator_url: str = Field("", max_length=500, pattern=r"^$|^https?://\S+$")
     """Page of the creator."""
-    project: str = ""
+    project: str = Field("", max_length=1000)
     """Project in which the data are made."""
-    references: str = ""
+    references: str = Field("", max_length=1000)
     """Papers or pages that describe data and method."""
-    acknowledgement: str = ""
+    acknowledgement: str = Field("", max_length=1000)
     """Whom users of the data shall name, such as the source of the archive."""
 
     @property

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from pipeline.recipes.base import RecipePart
+
+_Channels = Annotated[int, Field(ge=1, le=4096)]
 
 
 class ModelRecipe(RecipePart):
@@ -14,11 +16,11 @@ class ModelRecipe(RecipePart):
 
     family: Literal["convlstm"] = "convlstm"
     """Which network."""
-    hidden: tuple[PositiveInt, ...] = Field((32, 64), min_length=1, max_length=8)
+    hidden: tuple[_Channels, ...] = Field((32, 64), min_length=1, max_length=8)
     """Hidden channels of each ConvLSTM layer."""
     kernel: Literal[1, 3, 5, 7] = 3
     """Side of the gates' kernels [px]."""
-    head: tuple[PositiveInt, ...] = (32,)
+    head: tuple[_Channels, ...] = Field((32,), max_length=8)
     """Channels of each 3 x 3 layer between the last cell and the output."""
     dropout: float = Field(0.2, ge=0, lt=1)
     """Share of hidden maps dropped before the head while training."""

@@ -11,7 +11,7 @@ import numpy as np
 from stores.times import Step, Time, parse_time
 
 NEWEST = "newest"
-_OFFSET = re.compile(r"\s*-\s*(\d+)\s*(step|second|minute|hour|day|month|year)s?\s*")
+_OFFSET = re.compile(r"\s*-\s*([0-9]{1,6})\s*(step|second|minute|hour|day|month|year)s?\s*")
 _MONTHS = {"month": 1, "year": 12}
 _CODES = {"day": "D", "hour": "h", "minute": "m", "second": "s"}
 

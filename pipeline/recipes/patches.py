@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.recipes.base import RecipePart
+from pipeline.recipes.base import MOST_PX, Count, RecipePart
 
 
 class PatchesRecipe(RecipePart):
@@ -15,7 +15,7 @@ class PatchesRecipe(RecipePart):
     draw: Literal["uniform", "quantiles", "changes"] = "uniform"
     """uniform: each at most once; quantiles: rare means of the target as often as usual ones;
     changes: more where the target changes from frame to frame."""
-    jitter_px: int = Field(0, ge=0)
+    jitter_px: int = Field(0, ge=0, le=MOST_PX)
     """Farthest random move of a patch along one axis, a new one in every epoch [px]."""
-    buffer: int = Field(4096, ge=1)
+    buffer: Count = 4096
     """Patches that are shuffled together when an epoch has more; read block by block then."""

@@ -7,21 +7,21 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from pipeline.recipes.base import RecipePart
+from pipeline.recipes.base import MOST_PX, RecipePart, Seed
 
 
 class PlaceRecipe(RecipePart):
     """Which pixels each part gets: whole blocks or whole groups, with free pixels between."""
 
-    block_px: int | None = Field(None, ge=1)
+    block_px: int | None = Field(None, ge=1, le=MOST_PX)
     """Side of the square blocks that are dealt to parts [px]; or name 'groups'."""
     groups: str | None = None
     """A static variable of kind classes, one number per group: countries, basins, zones."""
-    correlation_px: int = Field(ge=0)
+    correlation_px: int = Field(ge=0, le=MOST_PX)
     """Distance over which the target is correlated; kept free between parts [px]."""
     shares: tuple[float, float, float] = (0.7, 0.15, 0.15)
     """Shares of the domain's pixels: train, validation, test; groups stay whole."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """Seed of the dealing."""
 
     @model_validator(mode="after")

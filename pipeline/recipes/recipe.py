@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import field_validator, model_validator
 
 from pipeline.recipes.archive import ArchiveRecipe, GridRecipe, VariableRecipe
-from pipeline.recipes.base import RecipePart, digest
+from pipeline.recipes.base import Line, RecipePart, digest
 from pipeline.recipes.channels import (
     Covariate,
     DerivedCovariate,
@@ -24,7 +24,7 @@ from pipeline.recipes.schedule import ScheduleRecipe
 from pipeline.recipes.split import LEARNED, SplitRecipe
 from pipeline.recipes.training import TrainingRecipe
 from stores.names import check_id
-from stores.times import Step
+from stores.times import Step, Times
 
 # What changes no number: folders and machines; training and rollout say it themselves.
 _NOT_SCIENCE = dict.fromkeys(
@@ -37,7 +37,7 @@ class Recipe(RecipePart):
 
     name: str
     """Name of bundles and deployments: letters, digits, '-'."""
-    title: str = ""
+    title: Line = ""
     """One line for reports and the catalog."""
     root: Path
     """Folder of cube, models, issues and catalog; relative to the recipe."""
@@ -117,7 +117,7 @@ class Recipe(RecipePart):
     @model_validator(mode="after")
     def _every_part_holds_a_sample(self) -> Self:
         for part in self.split.parts if self.split.is_dated else ():
-            have = max(map(len, self.split.stretches(part, self.step)), default=0)
+            have = max(map(len, self._stretches(part)), default=0)
             need = self.rollout.history + (
                 self.training.leads if part in LEARNED else self.rollout.leads
             )
@@ -214,6 +214,12 @@ class Recipe(RecipePart):
                 "lower training.leads"
             )
         return self
+
+    def _stretches(self, part: str) -> list[Times]:
+        try:
+            return self.split.stretches(part, self.step)
+        except ValueError as error:
+            raise ValueError(f"split.{part}: {error}") from None
 
     def _variable(self, name: str, what: str) -> VariableRecipe:
         if name not in self.archive.variables:

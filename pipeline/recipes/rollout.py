@@ -6,7 +6,15 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.recipes.base import RecipePart
+from pipeline.recipes.base import (
+    MOST_PX,
+    MOST_STEPS,
+    Count,
+    Line,
+    RecipePart,
+    Seed,
+    Steps,
+)
 
 _HOW_IT_IS_CUT = ("tile_px", "block_leads", "batch")
 
@@ -18,24 +26,24 @@ class PerturbRecipe(RecipePart):
     """Keep the dropout of training, with other maps dropped for every member and lead."""
     noise: float = Field(0.0, ge=0)
     """Standard deviation of noise on the observed frames [normalized units]."""
-    noise_px: int = Field(1, ge=1)
+    noise_px: int = Field(1, ge=1, le=MOST_PX)
     """Distance at which the noise's correlation is a half; 1 is white [px]."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """Seed of all members."""
 
 
 class RolloutRecipe(RecipePart):
     """How far back a forecast looks, and how far ahead it reaches."""
 
-    history: int = Field(ge=1)
+    history: Steps
     """Frames that the model reads [steps]."""
-    leads: int = Field(ge=1)
+    leads: Steps
     """Frames that are forecast [steps]."""
-    members: int = Field(1, ge=1)
+    members: int = Field(1, ge=1, le=MOST_STEPS)
     """Forecasts of an ensemble; mean, standard deviation and quantiles are published."""
     perturb: PerturbRecipe = PerturbRecipe()
     """What makes members differ, beside further bundles."""
-    bundles: tuple[str, ...] = ()
+    bundles: tuple[Line, ...] = ()
     """Folders of further bundles of the same kind; members are dealt to all in turn."""
     interval: float | None = Field(0.8, gt=0, lt=1)
     """Coverage of the intervals that are published once the model is evaluated; null: none."""
@@ -45,13 +53,13 @@ class RolloutRecipe(RecipePart):
     """exact equals the untiled forecast; blend is approximate, for models that cannot."""
     taper: Literal["hann", "linear"] = "hann"
     """How the weight of a blended tile falls towards its border."""
-    taper_px: int | None = Field(None, ge=1)
+    taper_px: int | None = Field(None, ge=1, le=MOST_PX)
     """What a blended tile reads beyond what it owns; a quarter of tile_px by default [px]."""
-    tile_px: int | None = Field(None, ge=1)
+    tile_px: int | None = Field(None, ge=1, le=MOST_PX)
     """Side of the square that a tile owns; planned from the memory by default [px]."""
-    block_leads: int | None = Field(None, ge=1)
+    block_leads: Steps | None = None
     """Leads that a tile rolls out before it looks at its neighbors; planned by default."""
-    batch: int = Field(1, ge=1)
+    batch: Count = 1
     """Tiles computed together."""
 
     @property

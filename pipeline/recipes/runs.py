@@ -6,19 +6,19 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.recipes.base import RecipePart
+from pipeline.recipes.base import MOST, Count, Line, RecipePart
 
 
 class ComputeRecipe(RecipePart):
     """Workers that read patches, train together and roll tiles."""
 
-    scheduler: str | None = None
+    scheduler: Line | None = None
     """Address of a Dask scheduler that is asked for its workers; a local cluster by default."""
     workers: int = Field(2, ge=0, le=1024)
     """Worker processes of the local cluster; 0 computes in this process."""
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(None, ge=1, le=1024)
     """Threads of each worker's arithmetic; cores divided by workers by default, 1 elsewhere."""
-    memory_gb: float | None = Field(None, gt=0)
+    memory_gb: float | None = Field(None, gt=0, le=1e6)
     """Memory of each worker, which itself takes 0.4 GB of it; an equal share of this machine's
     by default. Of workers elsewhere, no more than this is used [GB]."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -44,11 +44,11 @@ class ComputeRecipe(RecipePart):
 class KeepRecipe(RecipePart):
     """What `cubecast clean` leaves; what is current or referred to always stays."""
 
-    days: float = Field(7, ge=0)
+    days: float = Field(7, ge=0, le=1e6)
     """Nothing younger goes: so long, what a dead run began waits for its rerun [days]."""
-    revisions: int | None = Field(None, ge=1)
+    revisions: Count | None = None
     """Revisions of one init that stay, the newest first; null keeps all."""
-    bundles: int | None = Field(None, ge=0)
+    bundles: int | None = Field(None, ge=0, le=MOST)
     """Bundles to which nobody refers and that stay, the newest first; null keeps all."""
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from itertools import islice
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 from pydantic import Field, field_validator
 
-from pipeline.recipes.base import RecipePart
+from pipeline.recipes.base import Line, RecipePart
 from stores.times import Step
 
 FLOWS = ("ingest", "train", "forecast", "evaluate")
@@ -50,23 +51,23 @@ _MONDAY = datetime(2001, 1, 1)
 class ScheduleRecipe(RecipePart):
     """When a server runs the flows; it changes nothing of a run that is started by hand."""
 
-    timezone: str = "UTC"
+    timezone: Line = "UTC"
     """Time zone of the cron lines, by its IANA name."""
-    ingest: str | None = AUTO
+    ingest: Line | None = AUTO
     """When new frames are read, as a cron line: minute, hour, day of month, month, day of week.
     `auto` follows `archive.step`, null leaves it to be started by hand."""
-    train: str | None = AUTO
+    train: Line | None = AUTO
     """When a new model is trained, written as `ingest`."""
-    forecast: str | None = AUTO
+    forecast: Line | None = AUTO
     """When the newest init is forecast, written as `ingest`; behind it, so that it is there."""
-    evaluate: str | None = AUTO
+    evaluate: Line | None = AUTO
     """When the current model is scored, written as `ingest`."""
-    max_delay_hours: float | None = Field(None, gt=0)
+    max_delay_hours: float | None = Field(None, gt=0, le=1e6)
     """A run that could not start for so long is left out; null starts it however late. Of
     several runs that wait, only the newest starts [h]."""
-    overrides: tuple[str, ...] = ()
+    overrides: tuple[Annotated[str, Field(max_length=1000)], ...] = Field((), max_length=100)
     """What runs on a server change of the recipe, as `--set` does: a split that moves on."""
-    notify: str | None = None
+    notify: Line | None = None
     """Notification block of the server that is told when a run fails or crashes, as
     `slack-webhook/NAME`; its address stays on the server."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
 
-from pipeline.recipes.base import RecipePart
+from pipeline.recipes.base import MOST_STEPS, RecipePart
 from pipeline.recipes.offsets import check_bound, is_offset, resolve_bound
 from pipeline.recipes.place import PlaceRecipe
 from stores.times import Step, Time, Times, parse_end, parse_time
@@ -18,6 +18,8 @@ PARTS = ("train", "validation", "test")
 LEARNED = ("train", "validation")
 """Parts that a model is made of; the others only ask what it can do."""
 _CALIBRATION = "calibration"
+_Bound = Annotated[str, Field(min_length=1, max_length=40)]
+Ends = tuple[_Bound, _Bound]
 
 
 class SplitRecipe(RecipePart):
@@ -28,20 +30,20 @@ class SplitRecipe(RecipePart):
     ``-18 months``, ``-30 days``, ``-2 steps``, ``newest``.
     """
 
-    train: tuple[str, str]
+    train: Ends
     """First and last frame that is learned from."""
-    validation: tuple[str, str]
+    validation: Ends
     """First and last frame that early stopping sees."""
-    test: tuple[str, str]
+    test: Ends
     """First and last frame that only the final scores see."""
-    calibration: tuple[str, str] | None = None
+    calibration: Ends | None = None
     """First and last frame that only margins of intervals are learned from; by default they
     are learned on validation, which also chooses the epoch."""
-    gap: int = Field(0, ge=0)
+    gap: int = Field(0, ge=0, le=MOST_STEPS)
     """Frames left unused between two parts [steps]."""
-    folds: int | None = Field(None, ge=2)
+    folds: int | None = Field(None, ge=2, le=1000)
     """Number of folds of what is no test: stretches of time, with place groups of pixels."""
-    fold: int = Field(0, ge=0)
+    fold: int = Field(0, ge=0, le=1000)
     """The fold that validates, from 0; the others train."""
     place: PlaceRecipe | None = None
     """Pixels of each part; parts may share frames then."""
@@ -133,11 +135,7 @@ class SplitRecipe(RecipePart):
 
     def label(self, part: str, step: Step) -> str:
         """Name the first and last frame of each stretch of a part."""
-        ends = (
-            f"{step.label(piece[0])} to {step.label(piece[-1])}"
-            for piece in self.stretches(part, step)
-        )
-        return " and ".join(ends)
+        return " and ".join(step.ends(p[0], p[-1]) for p in self.stretches(part, step))
 
     def words(self, step: Step) -> str:
         """Say how parts are made, beyond their dates; empty where there is no more to say."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-import yaml
-
 from pipeline.recipes.load import RecipeError
+from pipeline.recipes.plain import PlainError, cut_plain
 
 # All combinations learn from one cube, and their bundles bear one name.
 _FIXED = ("name", "root", "archive", "grid")
@@ -84,19 +83,11 @@ def plan_sweep(asked: Sequence[str], overrides: Sequence[str] = ()) -> list[Comb
 def _parse(text: str) -> tuple[str, list[str]]:
     key, equals, written = text.partition("=")
     try:
-        values = list(_split(written))
-    except yaml.YAMLError as error:
+        values = cut_plain(written)
+    except PlainError as error:
         raise RecipeError(f"--sweep {text!r} is not plain YAML: {error}") from None
     if not equals or not key.strip() or not values:
         raise RecipeError(
             f"--sweep {text!r} is not key=value,value; write e.g. training.lr=1e-3,3e-4"
         )
     return key.strip(), values
-
-
-def _split(written: str) -> Iterator[str]:
-    """Cut at the commas that stand in no bracket and no quotes; values stay as written."""
-    values = yaml.compose(f"[{written}]", Loader=yaml.SafeLoader)
-    assert values is not None  # the brackets are a list
-    for value in values.value:
-        yield written[value.start_mark.index - 1 : value.end_mark.index - 1]

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.recipes.base import RecipePart
+from pipeline.recipes.base import MOST, MOST_PX, Count, RecipePart, Seed, Steps
 from pipeline.recipes.loss import CRPSLoss, Losses, LossRecipe, PointLoss, QuantileLoss
 from pipeline.recipes.patches import PatchesRecipe
 
@@ -16,7 +16,7 @@ class ScoreRecipe(RecipePart):
 
     kind: Literal["loss", "rmse"] = "loss"
     """The loss, or the root mean squared error at one lead."""
-    lead: int | None = Field(None, ge=1)
+    lead: Steps | None = None
     """Lead of the rmse; training.leads by default."""
     units: Literal["physical", "normalized"] = "physical"
     """Units of the rmse: those of the target, or those in which the network works."""
@@ -34,17 +34,17 @@ class ScoreRecipe(RecipePart):
 class TrainingRecipe(RecipePart):
     """How the weights are found."""
 
-    epochs: int = Field(50, ge=1)
+    epochs: Count = 50
     """Passes over the training patches at most."""
-    batch: int = Field(4, ge=1)
+    batch: Count = 4
     """Patches that are computed together."""
-    accumulate: int = Field(1, ge=1)
+    accumulate: Count = 1
     """Batches whose gradients are averaged into one step: larger steps in the same memory."""
-    patch_px: int = Field(64, ge=4)
+    patch_px: int = Field(64, ge=4, le=MOST_PX)
     """Side of a patch; patches are clipped to the grid [px]."""
     min_valid: float = Field(0.05, ge=0, le=1)
     """Patches with a smaller share of valid target pixels are left out."""
-    patches_per_epoch: int | None = Field(None, ge=1)
+    patches_per_epoch: int | None = Field(None, ge=1, le=1000 * MOST)
     """Patches drawn per epoch; all by default."""
     patches: PatchesRecipe = PatchesRecipe()
     loss: Losses = PointLoss()
@@ -53,7 +53,7 @@ class TrainingRecipe(RecipePart):
     """Largest learning rate."""
     weight_decay: float = Field(1e-2, ge=0)
     """Decoupled weight decay of AdamW."""
-    warmup_steps: int = Field(50, ge=0)
+    warmup_steps: int = Field(50, ge=0, le=1000 * MOST)
     """Steps over which the rate rises from zero."""
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     """How the rate falls afterwards."""
@@ -63,15 +63,15 @@ class TrainingRecipe(RecipePart):
     """auto takes bf16 on a device that has it, else 32."""
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay of the running average of the weights, which is validated and kept; 0 is none."""
-    patience: int = Field(10, ge=1)
+    patience: Count = 10
     """Epochs without a better score before training stops."""
     score: ScoreRecipe = ScoreRecipe()
     """What is better: by default a lower validation loss."""
-    leads: int = Field(1, ge=1)
+    leads: Steps = 1
     """Leads rolled out in the loss; 1 is single-step training."""
-    leads_start: int | None = Field(None, ge=1)
+    leads_start: Steps | None = None
     """Leads in the first epoch, where training begins with fewer; training.leads by default."""
-    leads_every: int = Field(1, ge=1)
+    leads_every: Count = 1
     """Epochs after which one lead is added, up to training.leads."""
     teacher_start: float = Field(0.0, ge=0, le=1)
     """Chance in the first epoch that a rolled-out frame is replaced by the truth."""
@@ -81,13 +81,13 @@ class TrainingRecipe(RecipePart):
     """How the chance goes from the first to the last epoch."""
     noise: float = Field(0.0, ge=0)
     """Deviation of noise added to the target's history while training [normalized units]."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """Seed of every random choice."""
     runs: int = Field(1, ge=1, le=1000)
     """Trainings with seed, seed + 1, and so on; the best of them becomes the current bundle."""
     track: tuple[Literal["wandb", "mlflow"], ...] = ()
     """Services that collect the curves, beside curves.csv and TensorBoard; local by default."""
-    checkpoint_minutes: float = Field(5.0, ge=0)
+    checkpoint_minutes: float = Field(5.0, ge=0, le=1e6)
     """Minutes of work that a crash may cost; 0 saves after every step."""
 
     @property

@@ -68,7 +68,7 @@ def list_facts(forecast: Forecast, model: Model) -> dict[str, str]:
     height, width = forecast.shape
     return {
         "Last observed": label(forecast.init),
-        "Leads": f"{len(forecast.times)}, one {forecast.step} each",
+        "Leads": f"{len(forecast.times)}, {forecast.step.counted} each",
         "Grid": f"{height} x {width} px",
         **model.facts(),
         **_rollout_facts(forecast, model),
@@ -112,7 +112,8 @@ def _rollout_facts(forecast: Forecast, model: Model) -> dict[str, str]:
     facts = {fact: str(attributes[key]) for fact, key in said.items() if key in attributes}
     if "precision" in attributes:
         largest = max(attributes["precision_error_largest"])
-        facts["Precision"] = f"{attributes['precision']}, at most {largest:g} {model.units} off"
+        off = f"{largest:g} {show_units(model.units)}".rstrip()
+        facts["Precision"] = f"{attributes['precision']}, at most {off} off"
     return facts | _interval_facts(forecast, model)
 
 

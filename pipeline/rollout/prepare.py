@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.budget import Workers
 from pipeline.metrics.calibration import Calibration
 from pipeline.models import ConvLSTMShape, Reach, Reading, read_shape
-from pipeline.recipes import Recipe
+from pipeline.recipes import MOST_STEPS, Recipe
 from pipeline.rollout.device import pick_device, share_of
 from pipeline.rollout.plan import Rollout, RolloutPlan, plan_rollout
 from pipeline.rollout.request import Members, Request
@@ -19,10 +19,11 @@ from pipeline.streams.samples import Span
 from pipeline.streams.stack import Stack, wanted_transforms
 from pipeline.streams.statistics import count_seasons
 from stores import grid as grids
-from stores.bundle import Bundle, check_bundle_fits, open_bundle
+from stores.bundle import Bundle, bundle_folder, check_bundle_fits, open_bundle
 from stores.cube import Cube
-from stores.names import resolve_under
-from stores.times import Times, parse_time
+from stores.times import Step, Time, Times, parse_time
+
+_LAST_TIME = parse_time("9999-12-31")
 
 
 def build_request(
@@ -45,10 +46,9 @@ def build_request(
     _check_target(recipe, bundle)
     available = availability_of(bundle, cube)
     time = available.target[-1] if init is None else cube.step.floor(parse_time(init))
-    reading = reading_of(bundle)
-    span = span_of(bundle, recipe.rollout.leads if leads is None else leads)
-    if span.leads < 1:
-        raise ValueError(f"leads={span.leads} is not a forecast; ask for 1 or more")
+    wanted = recipe.rollout.leads if leads is None else leads
+    _check_leads(wanted, time, cube.step)
+    reading, span = reading_of(bundle), span_of(bundle, wanted)
     available.check(span, time)
     rollout = recipe.rollout
     return Request(
@@ -66,6 +66,23 @@ def build_request(
         quantiles=reading.quantiles,
         calibration=calibration,
     )
+
+
+def _check_leads(leads: int, init: Time, step: Step) -> None:
+    """Refuse a forecast of nothing, or beyond the years that files can be named by.
+
+    Raises:
+        ValueError: says how many leads can be asked for.
+    """
+    if not 1 <= leads <= MOST_STEPS:
+        raise ValueError(
+            f"leads={leads} is no forecast of 1 to {MOST_STEPS} steps; ask for fewer or more"
+        )
+    if step.add(init, leads) > _LAST_TIME:
+        raise ValueError(
+            f"leads={leads} from {step.label(init)} end after the year 9999, whose dates no "
+            f"file can be named by; ask for fewer steps of {step}"
+        )
 
 
 def reading_of(bundle: Bundle) -> Reading:
@@ -124,7 +141,7 @@ def _further(names: Sequence[str], first: Bundle) -> Iterator[Path]:
         ValueError: a bundle is of another kind.
     """
     for name in names:
-        bundle = open_bundle(resolve_under(first.path.parent, name))
+        bundle = open_bundle(bundle_folder(first.path.parent, name))
         check_known(bundle)
         for what in ("stack", "reading", "grid", "step"):
             if _known(bundle, what) != _known(first, what):

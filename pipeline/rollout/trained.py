@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.models import Reach, Reading, read_shape
-from pipeline.recipes import Recipe, SplitRecipe, resolve_split
+from pipeline.models import Reach, Reading, outline_network, read_shape
+from pipeline.recipes import MOST_STEPS, Recipe, SplitRecipe, resolve_split
 from pipeline.streams.stack import Stack
 from pipeline.words import written_by
 from stores.bundle import Bundle
 from stores.cube import Cube
+from stores.grid import from_json
+from stores.times import Step
+from stores.weights import check_weights
 
 _SPLIT = ("train", "validation", "folds", "fold", "place")
 """Keys of the split that say what was learned from."""
 _TARGET = ("variable", "transform", "harmonics")
+_OF_MODEL = ("training", "model", "covariates", "domain", "rollout.history", "target.transform")
 
 
 def check_known(bundle: Bundle) -> None:
@@ -21,13 +26,46 @@ def check_known(bundle: Bundle) -> None:
 
     Raises:
         UnknownWordError: names the word, and the version that wrote it.
+        CorruptError: its weights are not those of its network.
     """
     said = bundle.description
-    with written_by(f"bundle {bundle.path.name}", said["versions"]["cubecast"]):
-        Stack.from_json(said["stack"])
-        read_shape(said["network"])
-        Reading(**said["reading"])
-        Reach(**said["reach"])
+    with written_by(f"bundle {bundle.path.name}", _writer(said)):
+        stack = Stack.from_json(said["stack"])
+        network = outline_network(read_shape(said["network"]))
+        _ = said["stack"]["target"]["variable"]
+        _check_channels(stack.names, network.shape.channels)
+        _check_span(Reading(**said["reading"]))
+        Reach(**said["reach"]).radius(1)
+        from_json(said["grid"])
+        Step.parse(said["step"])
+        recipe = said["recipe"]
+        for split in (said["split"], recipe["split"]):
+            SplitRecipe.model_validate(split)
+        _ = [recipe["target"][key] for key in _TARGET]
+        variable = recipe["archive"]["variables"][recipe["target"]["variable"]]
+        _ = [variable[key] for key in ("units", "long_name")]
+    wanted = {
+        name: (tuple(weight.shape), str(weight.dtype).removeprefix("torch."))
+        for name, weight in network.state_dict().items()
+    }
+    check_weights(bundle.path, wanted)
+
+
+def _check_channels(names: Sequence[str], n: int) -> None:
+    if len(names) != n:
+        raise ValueError(f"channels {', '.join(names)} for a network of {n}")
+
+
+def _check_span(reading: Reading) -> None:
+    """Refuse numbers of frames that are none, such as 1.5 or more than any recipe has."""
+    sizes = (reading.history, reading.emits, reading.ahead, reading.first_lead)
+    if any(type(n) is not int or n > MOST_STEPS for n in sizes):
+        raise ValueError(f"reading {sizes} is not of 0 to {MOST_STEPS} whole frames")
+
+
+def _writer(said: Mapping[str, Any]) -> str:
+    versions = said.get("versions")
+    return str(versions.get("cubecast")) if isinstance(versions, Mapping) else "(unknown)"
 
 
 def date_as_trained(recipe: Recipe, bundle: Bundle, cube: Cube) -> Recipe:
@@ -58,6 +96,34 @@ def list_differences(recipe: Recipe, bundle: Bundle) -> list[str]:
     found += [f"target.{key}={learned[key]}" for key in _TARGET if learned[key] != asked[key]]
     history = bundle.description["reading"]["history"]
     return found + ([f"rollout.history={history}"] * (history != recipe.rollout.history))
+
+
+def list_unused(recipe: Recipe, bundle: Bundle, overrides: Sequence[str]) -> list[str]:
+    """Name the overrides that ask for another model than this one, which do nothing to it."""
+    learned, asked = bundle.description["recipe"], recipe.model_dump(mode="json")
+    keys = {text.partition("=")[0].strip(): text for text in overrides}
+    return [
+        text
+        for key, text in keys.items()
+        if key.startswith(_OF_MODEL) and _differ(_look_up(asked, key), _look_up(learned, key))
+    ]
+
+
+def _look_up(node: Any, key: str) -> Any:
+    """Find what stands under ``key.key``; None where nothing does."""
+    for part in key.split("."):
+        if isinstance(node, list):
+            node = node[int(part)] if int(part) < len(node) else None
+        else:
+            node = node.get(part) if isinstance(node, Mapping) else None
+    return node
+
+
+def _differ(asked: Any, learned: Any) -> bool:
+    """Compare what both know; some keys change no number, and a bundle leaves them out."""
+    if isinstance(asked, Mapping) and isinstance(learned, Mapping):
+        return any(_differ(asked[key], learned[key]) for key in asked.keys() & learned.keys())
+    return learned is not None and asked != learned
 
 
 def check_as_written(recipe: Recipe, bundle: Bundle) -> None:

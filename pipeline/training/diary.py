@@ -12,6 +12,7 @@ from typing import Self
 import pandas as pd
 from torch.utils.tensorboard import SummaryWriter
 
+from pipeline.plots import show_units
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.training.learner import Learner, Row
 from pipeline.training.track import Tracker
@@ -126,4 +127,4 @@ def _stand(learner: Learner) -> str:
 
 def _tell(learner: Learner, name: str, value: float) -> str:
     units = {score.name: score.units for score in learner.scores}.get(name)
-    return f"{name} {value:.4g} {units}" if units else f"{name} {value:.4g}"
+    return f"{name} {value:.4g} {show_units(units or '')}".rstrip()

@@ -24,7 +24,8 @@ FORMAT = 2
 """Version of what a state holds and of how batches are drawn; another one is not resumed."""
 FILE = "state.ckpt"
 _BROKEN = (
-    *(OSError, RuntimeError, EOFError, KeyError),
+    *(OSError, RuntimeError, EOFError, LookupError),
+    *(ValueError, TypeError, AttributeError, ArithmeticError),
     *(pickle.UnpicklingError, zipfile.BadZipFile),
 )
 
@@ -75,8 +76,8 @@ class Checkpoint:
         try:
             _check_sums(self.path)
             content = torch.load(self.path, weights_only=True, map_location="cpu")
-            found = (content["format"], content["identity"])
-            state: State = content["state"]
+            found = (content["format"], dict(content["identity"]))
+            state: State = dict(content["state"])
         except _BROKEN as error:
             log.warning(
                 "%s cannot be read (%s), so training starts anew", self.path, _first_line(error)

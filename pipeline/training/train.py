@@ -45,6 +45,7 @@ _TAKEN = (
     *("lr", "weight_decay", "warmup_steps", "schedule", "clip"),
     *("accumulate", "noise", "ema", "patience"),
 )
+_UNUSABLE = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 
@@ -241,7 +242,13 @@ def _resume(learner: Learner, checkpoint: Checkpoint) -> None:
     state = learner.ranks.from_first(checkpoint.open)
     if state is None:
         return
-    learner.restore(state)
+    try:
+        learner.restore(state)
+    except _UNUSABLE as error:  # half of it may be in the learner already
+        raise ValueError(
+            f"{checkpoint.path} is no state that this training can go on from ({error!r}), so "
+            "nothing was learned from it; remove the file, and training starts anew"
+        ) from error
     *before, now = learner.arithmetic
     if before and not learner.is_done:
         log.warning(

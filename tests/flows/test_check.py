@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 
 import pytest
+import torch
 
-from flows.check import check
+from flows.check import check, verify
 from flows.evaluate import evaluate
 from flows.forecast import forecast
 from flows.ingest import ingest
 from flows.resolve import open_recipe
 from flows.train import train
+from pipeline.models import ConvLSTMShape, count_parameters, outline_network
+from pipeline.recipes import load_recipe
+from stores.errors import GridError
+from tests.flows.test_other_steps import FIVE_YEARS, make_series
 from tests.make import make_recipe
 
 Captured = pytest.CaptureFixture[str]
@@ -143,3 +149,79 @@ def test_a_root_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path
     (tmp_path / "closed").mkdir(mode=0o555)
     with pytest.raises(ValueError, match=r"may not write into .*closed"):
         check(recipe, [], str(tmp_path / "closed/run"))
+
+
+def test_a_part_whose_frames_lie_off_the_series_is_refused(tmp_path: Path) -> None:
+    recipe = make_series(tmp_path, FIVE_YEARS)  # 1943, 1948, ..., 2018
+    load_recipe(
+        Path(recipe), overrides=["split.test=['1999', '2017']"]
+    )  # four steps of 5 years
+    with pytest.raises(ValueError, match=r"test part \(2003 to 2013\) has no init of 2 frames"):
+        check(recipe, ["split.test=['1999', '2017']"], None)
+
+
+def test_a_bundle_of_the_recipe_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    recipe = str(make_recipe(tmp_path))
+    members = ["rollout={history: 3, leads: 4, members: 2, bundles: [mine]}"]
+    members += ["rollout.perturb.noise=0.1"]
+    with pytest.raises(ValueError, match=r"no bundle 'mine' in .*cubecast train RECIPE"):
+        check(recipe, members, None)
+
+
+def test_a_large_network_is_counted_without_memory_for_its_weights() -> None:
+    network = outline_network(ConvLSTMShape(channels=5, history=3, hidden=(4096, 4096)))
+    assert count_parameters(network) > 1e9
+
+
+def test_what_is_not_there_is_not_verified(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nowhere does not exist, so nothing was verified"):
+        verify([tmp_path / "nowhere"])
+
+
+@pytest.mark.parametrize("flow", ["evaluate", "forecast", "importance"])
+def test_overrides_of_a_training_are_said_to_have_no_effect_without_one(
+    store: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, flow: str
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    module = importlib.import_module(f"flows.{flow}")
+    monkeypatch.setattr(
+        module, "check_as_written" if flow == "forecast" else "check_split", stop
+    )
+    changes = ["training.epochs=3", "training.batch=4", "model={hidden: [8]}", "title=x"]
+    with pytest.raises(KeyboardInterrupt):
+        getattr(module, flow).fn(str(store / "recipe.yaml"), changes)
+    assert "training.epochs=3 and model={hidden: [8]} has no effect here" in caplog.text
+    assert "was trained otherwise; train again with it" in caplog.text
+    caplog.clear()
+    with pytest.raises(KeyboardInterrupt):
+        getattr(module, flow).fn(str(store / "recipe.yaml"), ["training.epochs=1"])
+    assert "no effect" not in caplog.text
+
+
+@pytest.mark.parametrize("bound", ["minimum=10000", "maximum=0.001"])
+def test_bounds_that_leave_out_all_that_was_observed_are_refused(
+    tmp_path: Path, bound: str
+) -> None:
+    with pytest.raises(
+        ValueError, match=r"leave out all of 'rain', which lies from .* mm month"
+    ):
+        check(str(make_recipe(tmp_path)), [f"target.{bound}"], None)
+
+
+def test_a_grid_that_gdal_cannot_reach_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    far = "{crs: 'EPSG:3035', transform: [1e6, 0, 0, 0, -1e6, 50], shape: [100, 100]}"
+    with pytest.raises(GridError, match=r"cannot be brought into the CRS of the cube's grid"):
+        check(str(make_recipe(tmp_path)), [f"grid={far}"], None)
+
+
+def test_an_address_that_is_none_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionError, match=r"'nonsense' is no address .* tcp://head:8786"):
+        check(str(make_recipe(tmp_path)), ["compute.scheduler=nonsense"], None)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_a_training_without_its_gpu_is_refused_before_anything_is_read(store: Path) -> None:
+    with pytest.raises(ValueError, match=r"compute\.device='cuda', but torch sees no GPU"):
+        train.fn(str(store / "recipe.yaml"), ["compute.device=cuda", "training.epochs=2"])

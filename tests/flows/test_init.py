@@ -2,13 +2,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from odc.geo.geobox import GeoBox
 
 from flows.check import check
-from flows.init import init
+from flows.init import describe_archive, init
 from pipeline.recipes import load_recipe
 from stores.errors import ArchiveError
-from tests.make import make_archive, make_tiffs
+from tests.make import GRID, make_archive, make_tiffs, write_tiff
 
 
 def test_a_recipe_is_written_for_an_archive_and_passes_its_check(
@@ -82,3 +84,26 @@ def test_what_cannot_be_described_is_refused_and_nothing_is_written(
     with pytest.raises(ArchiveError, match=refusal):
         init("island", tmp_path / archive, tmp_path / "work", target)
     assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(("n", "delay"), [(24, 0), (21, 3), (30, 0)])
+def test_a_covariate_is_as_late_as_its_archive_shows(
+    tmp_path: Path, n: int, delay: int
+) -> None:
+    make_tiffs(tmp_path / "data", n=24)
+    make_tiffs(tmp_path / "data", n=n, files="ndvi/ndvi_{time:%Y%m}.tif")
+    recipe = load_recipe(init("rain", tmp_path / "data", tmp_path, "rain"))
+    (ndvi,) = (c for c in recipe.covariates if c.kind == "step")
+    assert (ndvi.variable, ndvi.delay) == ("ndvi", delay)
+
+
+@pytest.mark.parametrize(("dtype", "marker"), [("uint8", "255"), ("int16", "-9999")])
+def test_the_hint_for_missing_pixels_fits_the_type(
+    tmp_path: Path, dtype: str, marker: str
+) -> None:
+    for month in range(1, 13):
+        values = np.ones((9, 9), dtype=dtype)
+        grid = GeoBox((9, 9), GRID.affine, GRID.crs)
+        write_tiff(tmp_path / f"data/rain_2000.{month:02}.tif", values, grid=grid)
+    text = describe_archive("rain", tmp_path / "data", tmp_path, None)
+    assert f"# nodata: {marker} " in text

@@ -35,3 +35,6 @@ def test_a_shape_is_a_height_and_a_width() -> None:
     assert parse_shape("17111x40000") == (17111, 40000)
     with pytest.raises(ValueError, match=r"write e\.g\. 17111x40000"):
         parse_shape("17111")
+    for text in ("\u00b2x1", "1x200001", "0x1", "99999999999x1", "1x-1"):
+        with pytest.raises(ValueError, match=r"height and a width of 1 to 200000 px"):
+            parse_shape(text)

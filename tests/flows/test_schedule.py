@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
+from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import connection, deployed
+from flows import connection, deployed, scheduled
 from flows.resolve import open_recipe
 from flows.schedule import Request, write_deployments
 from pipeline.recipes import PARTS, RecipeError, date_recipe
@@ -180,3 +183,16 @@ def test_a_server_that_does_not_answer_is_named() -> None:
     url = "http://127.0.0.1:9/api"
     with pytest.raises(ConnectionError, match=f"the server {url} does not answer"):
         deployed.deploy(Request(), url)
+
+
+@pytest.mark.parametrize(("most", "said"), [(2, "it was due 3.0 h ago, more than"), (4, "")])
+def test_a_run_that_comes_too_late_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, said: str
+) -> None:
+    recipe = open_recipe(str(make_recipe(tmp_path)), [f"schedule.max_delay_hours={most}"], None)
+    due = datetime.now(UTC) - timedelta(hours=3)
+    run = FlowRun(flow_id=uuid4(), auto_scheduled=True, expected_start_time=due)
+    monkeypatch.setattr(scheduled, "_count_newer", lambda _: 0)
+    assert scheduled._why_late(run, recipe) == (said and f"{said} schedule.max_delay_hours=2")
+    by_hand = run.model_copy(update={"auto_scheduled": False})
+    assert scheduled._why_late(by_hand, recipe) == ""

@@ -81,3 +81,23 @@ def test_coordinates_in_feet_are_not_called_meters() -> None:
     assert units == {"0.30480060960121924 m"}
     meters = GeoBox((2, 2), Affine(1000, 0, 0, 0, -1000, 0), "EPSG:3035")
     assert {cf["units"] for _, cf in grids.cf_coordinates(meters).values()} == {"m"}
+
+
+@pytest.mark.parametrize("crs", ["EPSG:0", "nonsense", "+proj=nothing"])
+def test_a_crs_that_is_none_is_refused_in_a_sentence(crs: str) -> None:
+    with pytest.raises(GridError, match=r"is no coordinate reference system .* EPSG:4326"):
+        grids.build_grid(crs, [1, 0, 0, 0, -1, 0], (3, 3))
+
+
+def test_a_grid_of_degrees_ends_at_the_poles() -> None:
+    grids.check_latitudes(grids.build_grid("EPSG:4326", [1, 0, 0, 0, -1, 90.5], (181, 3)))
+    grids.check_latitudes(grids.build_grid("EPSG:3035", [1, 0, 0, 0, -1, 3e6], (3, 3)))
+    with pytest.raises(GridError, match=r"from latitude 2\.997e\+06 to 3e\+06"):
+        grids.check_latitudes(
+            grids.build_grid("EPSG:4326", [1000, 0, 0, 0, -1000, 3e6], (3, 3))
+        )
+
+
+def test_a_reference_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(GridError, match=r"nothing\.tif cannot be read .* grid\.like"):
+        grids.read_grid(tmp_path / "nothing.tif")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,19 @@ def test_reading_a_variable_otherwise_than_before_is_refused(
     other = SourceVariable("rain", RAIN_FILES, **fields)
     plan = make_plan(tmp_path / "a", tmp_path / "cube.zarr", other)
     with pytest.raises(ArchiveError, match=f"reads it otherwise .*{next(iter(change))} was"):
+        plan.check()
+
+
+def test_units_that_nobody_had_told_can_be_told_later(tmp_path: Path) -> None:
+    make_tiffs(tmp_path / "a", n=2)
+    path = tmp_path / "cube.zarr"
+    before = ingest_variables(tmp_path / "a", path, replace(RAIN, units="1"))
+    after = ingest_variables(tmp_path / "a", path, RAIN)
+    assert before.version != after.version
+    assert after.variables["rain"].units == RAIN.units
+    np.testing.assert_array_equal(after.read("rain", WHOLE), before.read("rain", WHOLE))
+    plan = make_plan(tmp_path / "a", path, replace(RAIN, units="m"))
+    with pytest.raises(ArchiveError, match=r"units was 'mm.*new root: --root FOLDER"):
         plan.check()
 
 

@@ -134,3 +134,25 @@ def test_an_end_holds_all_that_its_label_names_and_no_more(step: Step, date: Tim
     end = parse_end(unit.label(date))
     assert unit.floor(end) == unit.floor(date)
     assert unit.floor(end + np.timedelta64(1, "s")) == unit.add(unit.floor(date), 1)
+
+
+def test_a_stretch_of_one_frame_is_named_once_and_a_distance_with_its_number() -> None:
+    months, epochs = Step.parse("month"), Step.parse("5 years")
+    first, last = parse_time("2015"), parse_time("2020")
+    assert epochs.ends(last, last) == "2020"
+    assert months.ends(first, last) == "2015-01 to 2020-01"
+    assert (months.counted, epochs.counted) == ("one month", "5 years")
+
+
+@pytest.mark.parametrize(
+    "text", ["100000 days", f"{10**400} years", " " * 5000 + "x", "0 days"]
+)
+def test_a_step_of_too_many_units_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a calendar step"):
+        Step.parse(text)
+
+
+def test_a_series_is_counted_before_it_is_listed() -> None:
+    minute = Step.parse("minute")
+    with pytest.raises(ValueError, match=r"to 99991231T2359 are 5258964960 frames, one every"):
+        minute.range(parse_time("0001"), parse_time("9999-12-31T23:59"))

@@ -1,0 +1,69 @@
+"""The weights of a bundle: one file of plain arrays, which cannot hold code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save_file
+
+from stores.counting import listed
+from stores.errors import CorruptError
+
+WEIGHTS = "model.safetensors"
+_DTYPES = {"F32": "float32", "F64": "float64", "I64": "int64"}  # as safetensors and NumPy say
+
+Weights = Mapping[str, npt.NDArray[Any]]
+Outline = tuple[tuple[int, ...], str]
+"""Shape and type of an array."""
+
+
+def write_weights(folder: Path, weights: Weights) -> None:
+    """Write arrays by name into the folder of a bundle."""
+    # safetensors writes the memory as it lies, which scrambles transposed weights
+    save_file({k: np.asarray(v, order="C") for k, v in weights.items()}, folder / WEIGHTS)
+
+
+def read_weights(folder: Path) -> dict[str, npt.NDArray[Any]]:
+    """Load the weights into memory by name.
+
+    Raises:
+        CorruptError: they cannot be read.
+    """
+    try:
+        return dict(load_file(folder / WEIGHTS))
+    except (OSError, SafetensorError) as error:
+        raise CorruptError(damaged(folder, f"{WEIGHTS} cannot be read ({error})")) from None
+
+
+def check_weights(folder: Path, wanted: Mapping[str, Outline]) -> None:
+    """Refuse weights of another network; only their header is read.
+
+    Raises:
+        CorruptError: names the arrays that differ.
+    """
+    try:
+        with safe_open(folder / WEIGHTS, framework="numpy") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            found = {
+                name: (tuple(one.get_shape()), _DTYPES.get(one.get_dtype(), "no number"))
+                for name, one in slices.items()
+            }
+    except (OSError, SafetensorError) as error:
+        raise CorruptError(damaged(folder, f"{WEIGHTS} cannot be read ({error})")) from None
+    unlike = sorted(n for n in {*wanted, *found} if wanted.get(n) != found.get(n))
+    if unlike:
+        what = f"{WEIGHTS} does not hold the network that the bundle describes"
+        raise CorruptError(damaged(folder, f"{what} ({listed(unlike)})"))
+
+
+def damaged(bundle: Path, what: str) -> str:
+    """Say what is wrong with a bundle, so what, and the way out."""
+    return (
+        f"bundle {bundle} is damaged: {what}, so its forecasts could not be trusted; "
+        "move the folder away and train again, or restore it from a copy"
+    )

@@ -1,0 +1,62 @@
+"""Builders of whole bundles without a training, and of bundles that were tampered with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from pipeline.models import ConvLSTM, count_parameters
+from pipeline.recipes import Recipe, load_recipe
+from pipeline.streams.stack import outline_stack
+from pipeline.training.arithmetic import expect_arithmetic
+from pipeline.training.build import build_shape
+from pipeline.training.bundle import describe
+from pipeline.training.train import Trained
+from stores import bundle as bundles
+from stores.bundle import BUNDLE, Bundle, publish_bundle, stage_bundle
+from stores.cube import Cube
+from stores.digests import digest_files
+from stores.manifest import list_files
+from tests.make import make_cube
+
+
+def make_untrained(folder: Path) -> tuple[Recipe, Cube, Bundle]:
+    """Make a cube, and a bundle that says all that a trained one says."""
+    cube = Cube.open(make_cube(folder))
+    recipe = load_recipe(folder / "recipe.yaml")
+    stack = outline_stack(recipe)
+    shape = build_shape(recipe, len(stack.names))
+    torch.manual_seed(0)
+    network = ConvLSTM(shape)
+    curves = {"epoch": [1], "train_loss": [1.0], "validation_loss": [1.0], "lr": [0.1]}
+    trained = Trained(
+        shape,
+        {name: value.numpy() for name, value in network.state_dict().items()},
+        pd.DataFrame(curves),
+        1,
+        count_parameters(network),
+        (expect_arithmetic(recipe, 1),),
+    )
+    models = folder / "run/models"
+    with stage_bundle(models, recipe.name) as staged:
+        trained.curves.to_csv(staged / "curves.csv", index=False)
+        description = describe(recipe, cube, stack, trained)
+        bundle = publish_bundle(staged, models, recipe.name, trained.weights, description)
+    return recipe, cube, bundle
+
+
+def seal(folder: Path, change: Callable[[dict[str, Any]], Any] = lambda said: None) -> None:
+    """Let a bundle that was tampered with pass as sound: its digests are those it now has."""
+    content = json.loads((folder / BUNDLE).read_text())
+    change(content)
+    content["files"] = digest_files(
+        folder, [name for name in list_files(folder) if name != BUNDLE]
+    )
+    content.pop("digest", None)
+    content["digest"] = bundles._digest(content)
+    (folder / BUNDLE).write_text(json.dumps(content))
