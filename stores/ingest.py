@@ -90,7 +90,7 @@ def prepare_cube(plan: IngestPlan) -> None:
 def _prepare(plan: IngestPlan) -> None:
     pending = _pending(plan.path)
     request = pending / "plan.json"
-    if not request.exists() or read_json(request)["version"] != plan.version:
+    if _version_of(request) != plan.version:
         shutil.rmtree(pending, ignore_errors=True)
         if plan.base is not None:
             check_rest(plan.path)
@@ -192,6 +192,17 @@ def _known_frames(plan: IngestPlan) -> Mapping[str, FileDigest]:
         return {}
     known = load_digests(plan.path)
     return adopt_frames(Cube.open(plan.path)) if known is None else known.frames
+
+
+def _version_of(request: Path) -> str | None:
+    """Tell which version an unfinished ingest makes; None where there is none to go on with."""
+    try:
+        return str(read_json(request)["version"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        log.warning("%s is damaged (%r), so the ingest begins anew", request, error)
+        return None
 
 
 def _is_of(done: Mapping[str, Any], frame: PlannedFrame) -> bool:

@@ -191,12 +191,15 @@ def _take_token(path: Path) -> int:
 
 def _read_holder(path: Path) -> Holder | None:
     try:
-        return Holder(**read_json(path.with_suffix(".json")))
+        holder = Holder(**read_json(path.with_suffix(".json")))
+        if type(holder.token) is not int:
+            raise TypeError(f"its token is {holder.token!r:.60}")
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
         logger.warning("%s is unreadable (%s), so its tokens start again", path, error)
         return None
+    return holder
 
 
 def _forget_in_child() -> None:

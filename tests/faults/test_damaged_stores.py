@@ -26,8 +26,8 @@ INITS = ("2006-10", "2006-11")
 NEXT = "2006-12"
 REGISTER = ".register.jsonl"
 SHAPES = [b"{}", b"[]", b"null", b'"text"', b"[" * 5000, b"NaN", b"9" * 5000, b"\xff"]
-SEEDS = range(40)
-MANY = range(40, 340)
+SEEDS = range(24)
+MANY = range(24, 324)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def tamper(root: Path, seed: int) -> str:
     dice = random.Random(seed)
     names = [name for name in list_files(root) if is_covered(name)]
     kinds = ("cube.zarr/rain/c/8", "cube", "models/", "issues/", "")
-    kind = kinds[seed // len(TAMPERINGS) % len(kinds)]
+    kind = kinds[seed % len(kinds)]
     name = dice.choice([name for name in names if name.startswith(kind)])
     content = (root / name).read_bytes()
     unlike = [n for n in names if n.startswith(kind) and (root / n).read_bytes() != content]

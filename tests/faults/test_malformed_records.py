@@ -19,13 +19,14 @@ from stores.cube import CUBE, Cube
 from stores.cube_digests import check_frames
 from stores.errors import StoreError
 from stores.files import MOST_JSON_BYTES, read_json
+from stores.ingest import commit_cube, prepare_cube
 from stores.ledger import Ledger
 from stores.leftovers import KeepPolicy
 from stores.publish import already_published
 from stores.published import published_issues
 from stores.verify import verify
-from tests.make import make_archive
-from tests.make_ingest import RAIN, ingest_variables, make_plan
+from tests.make import make_archive, make_tiffs
+from tests.make_ingest import RAIN, ingest_variables, make_plan, write_plan
 from tests.make_issue import make_bundle, make_issue, make_key
 
 WEIRD: list[Any] = [
@@ -42,7 +43,7 @@ WEIRD: list[Any] = [
     [[[]]],
     {"a": {"b": 1}},
 ]
-N = 40
+N = 24
 MANY = 600
 
 
@@ -265,3 +266,25 @@ def test_a_huge_or_deep_record_is_not_read(tmp_path: Path) -> None:
     path.write_bytes(b'{"a":' * 100_000)
     with pytest.raises(ValueError, match="nested too deeply"):
         read_json(path)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[" * 100_000, b"[]", b'{"version": 1}'])
+def test_a_damaged_plan_of_an_unfinished_ingest_is_made_again(
+    root: Path, content: bytes
+) -> None:
+    make_tiffs(root / "archive", n=5)
+    plan = make_plan(root / "archive", root / CUBE, RAIN)
+    prepare_cube(plan)
+    (root / ".cube.zarr.pending/plan.json").write_bytes(content)
+    commit_cube(plan, write_plan(plan))
+    assert verify(root) == []
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff", b"[" * 100_000, b"[]", b'{"token":"1","pid":1,"host":"a","since":""}']
+)
+def test_a_damaged_note_of_a_lease_gives_its_tokens_anew(root: Path, content: bytes) -> None:
+    for path in (root / ".leases").glob("*.json"):
+        path.write_bytes(content)
+    make_issue(root, make_key(init="2018-05"))
+    assert verify(root) == []
