@@ -11,18 +11,20 @@ from flows.asked import cube_of, grid_of
 from flows.console import progress_bar, show_sheet
 from flows.steps import work
 from flows.steps.memory import measuring
-from flows.steps.room import check_ingest_room
 from flows.steps.step import step
 from pipeline.budget import MemoryPlan, Workers
 from pipeline.recipes import Recipe
 from pipeline.spread import Spread
 from stores import ingest, inventory, units
 from stores.archive import SourceVariable
+from stores.counting import count
 from stores.cube import Cube
 from stores.errors import ArchiveError
 from stores.ingest import FrameReceipt
 from stores.ingest_plan import IngestPlan, plan_ingest
+from stores.ingest_size import estimate_bytes
 from stores.inventory import Inventory
+from stores.room import check_room
 from stores.times import Time, Times, parse_end, parse_time
 from stores.unread import list_unread
 
@@ -100,7 +102,7 @@ def check_archive(recipe: Recipe, found: Inventory) -> None:
         log.warning("%s", odd)
     plan = plan_ingest(found, grid_of(recipe), cube_of(recipe))
     plan.check()
-    check_ingest_room(plan)
+    check_room_for(plan)
 
 
 def check_bounds(recipe: Recipe, found: Inventory) -> None:
@@ -182,6 +184,21 @@ def find_dates(recipe: Recipe) -> Mapping[str, Times]:
 def ingest_memory(plan: IngestPlan, workers: Workers) -> MemoryPlan:
     """Plan the memory of an ingest, which writes a frame shard by shard."""
     return MemoryPlan("a frame", plan.task_bytes, workers.own_bytes)
+
+
+def check_room_for(plan: IngestPlan) -> None:
+    """Refuse an ingest whose frames have no room.
+
+    Raises:
+        FullError: says what it takes, and what the disk has left.
+    """
+    held, n = ingest.unfinished_bytes(plan.path), len(plan.frames)
+    check_room(
+        plan.path,
+        n * plan.frame_bytes - held,
+        what=f"an ingest of {count(n, 'frame')}",
+        estimate=lambda: estimate_bytes(plan) - held,
+    )
 
 
 def estimate_seconds(plan: IngestPlan) -> float:

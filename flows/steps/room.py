@@ -1,4 +1,4 @@
-"""What the steps of a flow need on the disk, looked at before they write."""
+"""What trainings and forecasts need on the disk, looked at before they write."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ from pipeline.training.build import build_shape
 from stores.counting import count
 from stores.cube import Cube
 from stores.forecast_template import ForecastTemplate
-from stores.ingest import unfinished_bytes
-from stores.ingest_plan import IngestPlan
-from stores.ingest_size import estimate_bytes
 from stores.leftovers import measure
 from stores.room import check_room
 from stores.windows import Window
@@ -26,21 +23,6 @@ _STATE_COPIES = 4  # weights, the best ones, and two moments of the optimizer
 _COG = 4 / 3  # a COG holds its overviews too
 _PACKED = 0.5  # forecasts compress to more than this; where there is none, to nothing
 _BLOCK_PX = 2048
-
-
-def check_ingest_room(plan: IngestPlan) -> None:
-    """Refuse an ingest whose frames have no room.
-
-    Raises:
-        FullError: says what it takes, and what the disk has left.
-    """
-    held = unfinished_bytes(plan.path)
-    check_room(
-        plan.path,
-        len(plan.frames) * plan.frame_bytes - held,
-        what=f"an ingest of {count(len(plan.frames), 'frame')}",
-        estimate=lambda: estimate_bytes(plan) - held,
-    )
 
 
 def check_training_room(recipe: Recipe, models: Path, logs: Path) -> None:
