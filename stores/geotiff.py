@@ -23,6 +23,7 @@ from stores.errors import ArchiveError, GridError
 from stores.files import sha256_of
 from stores.grid import grid_of
 from stores.nodata import find_markers, find_missing
+from stores.unapplied import find_unapplied
 from stores.windows import Window
 
 Values = npt.NDArray[np.float32]
@@ -51,6 +52,10 @@ class Header:
     has_mask: bool
     block: tuple[int, int] = (1, 1)
     """What the file decodes together (y, x) [px]."""
+    n_bands: int = 1
+    """Bands of the file, of which one is read."""
+    unapplied: tuple[str, ...] = ()
+    """Tags that speak of a scale or an offset where GDAL knows of none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +253,8 @@ def _header(raster: Any, variable: SourceVariable) -> Header:
         offset=float(raster.offsets[index]),
         has_mask=has_mask,
         block=raster.block_shapes[index],
+        n_bands=raster.count,
+        unapplied=find_unapplied(raster, variable.band),
     )
     return header if header.scale else replace(header, scale=1.0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -60,6 +60,10 @@ class Inventory:
     def odd(self) -> list[Finding]:
         """List frames that are unlike the others of their season: no reason to refuse them."""
         return [finding for series in self.series.values() for finding in find_odd(series)]
+
+    def unapplied(self) -> list[str]:
+        """List what files say of a scale or an offset that is not applied."""
+        return [text for series in self.series.values() for text in _tell_unapplied(series)]
 
     def rows(self) -> list[dict[str, str]]:
         """Give one line per variable for a printed table."""
@@ -162,6 +166,20 @@ def _scan_all(
     return scanned
 
 
+def _tell_unapplied(series: Series) -> Iterator[str]:
+    """Say once of a series that its values stay as they are in spite of such tags."""
+    told = [file for file in series.files if file.scan and file.scan.header.unapplied]
+    if not told or told[0].scan is None:
+        return
+    yield (
+        f"{series.variable.name}: the tags {listed(list(told[0].scan.header.unapplied))} of "
+        f"{told[0].name} are not applied, since only GDAL's own scale and offset are, so "
+        f"values are the numbers of the file, whatever units={series.variable.units!r} says; "
+        "if the tags are right, write them where GDAL looks: "
+        "gdal_edit.py -scale 0.5 -offset -32 FILE, with their numbers"
+    )
+
+
 def _row(series: Series) -> dict[str, str]:
     """Describe a series in words and numbers, each short enough for a column."""
     counts, dates = series.counts, [file.time for file in series.files]
@@ -203,7 +221,9 @@ def _declared(series: Series) -> dict[str, str]:
         for h in headers
     ]
     scales = [f"x {h.scale:g} + {h.offset:g}" for h in headers if (h.scale, h.offset) != (1, 0)]
+    bands = [f"{series.variable.band} of {h.n_bands}" for h in headers if h.n_bands > 1]
     return {
+        "band": " or ".join(dict.fromkeys(bands)),
         "dtype": " or ".join(dict.fromkeys(h.dtype for h in headers)),
         "nodata": " or ".join(dict.fromkeys(marker.strip() for marker in markers)),
         "scale": " or ".join(dict.fromkeys(scales)),

@@ -98,8 +98,8 @@ def check_archive(recipe: Recipe, found: Inventory) -> None:
         log.warning("%s", unread)
     found.check(accept_gaps=recipe.archive.gaps == "accept")
     check_bounds(recipe, found)
-    for odd in found.odd():
-        log.warning("%s", odd)
+    for said in (*found.odd(), *found.unapplied()):
+        log.warning("%s", said)
     plan = plan_ingest(found, grid_of(recipe), cube_of(recipe))
     plan.check()
     check_room_for(plan)
@@ -203,8 +203,9 @@ def check_room_for(plan: IngestPlan) -> None:
 
 def estimate_seconds(plan: IngestPlan) -> float:
     """Estimate how long one process writes what is new [s]."""
-    n = len(plan.frames)
-    return n * (_FRAME_S + plan.frame_bytes / _BYTES_PER_S)
+    read_px = {one.source.name: one.source_px for one in plan.variables}
+    n_bytes = sum(4 * read_px[frame.variable] + plan.frame_bytes for frame in plan.frames)
+    return len(plan.frames) * _FRAME_S + n_bytes / _BYTES_PER_S
 
 
 def build_sources(recipe: Recipe) -> list[SourceVariable]:

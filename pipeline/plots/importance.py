@@ -18,6 +18,7 @@ from pipeline.plots.style import (
     INVALID,
     color_of,
     dress,
+    lead_axis,
     plain,
     say_nothing_to_draw,
     start_figure,
@@ -103,7 +104,7 @@ def _draw_dots(axes: Axes, pooled: pd.DataFrame, lost: set[str]) -> None:
 
 def _frame_cells(axes: Axes, grown: Floats, step: str) -> None:
     title = "Each lead [%]: red is worse; grey numbers lie within the spread"
-    dress(axes, xlabel=f"lead [{step}s]", title=title)
+    dress(axes, xlabel=lead_axis(step), title=title)
     axes.grid(visible=False)
     axes.tick_params(left=False)
     axes.set_xlim(0.5, grown.shape[1] + 0.5)

@@ -19,6 +19,7 @@ from pipeline.plots.style import (
     dashes_of,
     dress,
     labeled,
+    lead_axis,
     name_of,
     plain,
     say_nothing_to_draw,
@@ -93,7 +94,7 @@ def _frame_leads(axes: Axes, counts: Sequence[Counts], step: str) -> None:
     if not any(n.any() for n in counts):
         say_nothing_to_draw(axes, "no truth was counted")
     axes.set_xlim(0.5, max(map(len, counts)) + 0.5)
-    axes.set_xlabel(plain(f"lead [{step}s]"), fontsize=10, color=INK)
+    axes.set_xlabel(plain(lead_axis(step)), fontsize=10, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(14, integer=True, steps=[1, 2, 3, 5, 10]))
 
 

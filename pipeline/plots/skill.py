@@ -16,6 +16,7 @@ from pipeline.plots.style import (
     dashes_of,
     dress,
     labeled,
+    lead_axis,
     name_of,
     plain,
     say_nothing_to_draw,
@@ -51,10 +52,10 @@ def plot_skill(
     _draw_errors(errors, rows, model)
     _draw_skills(skills, rows[rows["method"] == model])
     for axes in (errors, skills):
-        axes.set_xlabel(plain(f"lead [{step}s]"), fontsize=10, color=INK)
+        axes.set_xlabel(plain(lead_axis(step)), fontsize=10, color=INK)
         axes.xaxis.set_major_locator(MaxNLocator(14, integer=True, steps=[1, 2, 3, 5, 10]))
     add_legend(figure, errors)  # the baselines look the same on both sides
-    figure.set_label(f"{title}: RMSE and skill of {name_of(model)} against lead [{step}s].")
+    figure.set_label(f"{title}: RMSE and skill of {name_of(model)} against {lead_axis(step)}.")
     return figure
 
 

@@ -138,6 +138,11 @@ def labeled(name: str, units: str) -> str:
     return f"{name} [{shown}]" if shown else name
 
 
+def lead_axis(step: str) -> str:
+    """Name the axis of leads: in months, or in steps of 5 years."""
+    return f"lead [{step}s]" if step.isalpha() else f"lead [steps of {step}]"
+
+
 def plain(text: str) -> str:
     """Keep text from being read as a formula."""
     return text.replace("$", r"\$")

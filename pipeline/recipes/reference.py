@@ -19,8 +19,8 @@ A recipe is a YAML file. This page is generated from its schema, so that it says
 does: `cubecast schema --markdown > docs/recipe.md`. `cubecast init` writes a commented recipe
 to begin with, and [your-own-archive.md](your-own-archive.md) goes through one step by step.
 
-It is plain YAML of at most 200 kB: no tags, no aliases, every key once; dates are text, `010` is
-ten. Bounds of numbers are far above any use.
+It is plain YAML of at most 200 kB: no tags, no aliases, every key once; dates are text, and
+`010` is ten. Bounds of numbers are far above any use.
 
 Any key can be changed for one run: `--set training.epochs=2`. Keys **in bold** must be written;
 units stand in [].

@@ -12,12 +12,12 @@ from typing import Self
 import pandas as pd
 from torch.utils.tensorboard import SummaryWriter
 
-from pipeline.plots import show_units
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.training.learner import Learner, Row
 from pipeline.training.track import Tracker
 from stores.counting import count
 from stores.files import write_text
+from stores.inputs import NO_UNITS
 
 log = logging.getLogger(__name__)
 
@@ -127,4 +127,5 @@ def _stand(learner: Learner) -> str:
 
 def _tell(learner: Learner, name: str, value: float) -> str:
     units = {score.name: score.units for score in learner.scores}.get(name)
-    return f"{name} {value:.4g} {show_units(units or '')}".rstrip()
+    shown = units if units and units.strip() != NO_UNITS else ""
+    return f"{name} {value:.4g} {shown}".rstrip()

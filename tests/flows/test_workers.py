@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import dask.config
@@ -20,8 +21,10 @@ from flows import runtime, workers
 from flows.forecast import forecast
 from flows.ingest import ingest
 from flows.plan import plan
+from flows.resolve import open_recipe
 from flows.runtime import n_threads, spread_on
-from flows.workers import ask_scheduler, connect, place_for, worker_share
+from flows.steps.cube import estimate_seconds, plan_cube, take_inventory
+from flows.workers import START_S, ask_scheduler, connect, place_for, worker_share
 from pipeline import on_dask
 from pipeline.budget import OWN_BYTES, USABLE, MemoryPlan, Workers, held_bytes
 from pipeline.recipes import ComputeRecipe
@@ -287,3 +290,14 @@ def test_who_has_no_certificate_or_another_is_refused_in_a_sentence_at_once(
     ):
         connect(address)
     assert time.monotonic() - began < 10
+
+
+def test_an_ingest_of_large_rasters_onto_a_coarse_grid_is_no_little_work(
+    tmp_path: Path,
+) -> None:
+    recipe = open_recipe(str(make_recipe(tmp_path)), None, None)
+    plan = plan_cube(recipe, take_inventory(recipe))
+    (rain, *others) = plan.variables
+    large = replace(rain, source_px=36_000_000)
+    assert estimate_seconds(plan) < START_S
+    assert estimate_seconds(replace(plan, variables=(large, *others))) > 10 * START_S

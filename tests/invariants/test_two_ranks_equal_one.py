@@ -270,6 +270,7 @@ def test_a_training_of_one_process_goes_on_in_two_ranks(
 ) -> None:
     # Prefect, once a test before has set its logging up, keeps what we log to itself.
     monkeypatch.setattr(logging.getLogger("pipeline"), "propagate", True)
+    caplog.set_level(logging.INFO, "pipeline")
 
     def stop(done: float, total: float, note: str) -> None:
         if done > 1.4:

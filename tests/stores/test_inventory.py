@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
@@ -214,3 +215,22 @@ def test_annual_maps_are_due_every_year(tmp_path: Path) -> None:
     inventory = _take(tmp_path, "lc_{time:%Y}.tif")
     assert "1 of 4 dates have no file (2002)" in _refusal(inventory)
     assert inventory.rows()[0]["cadence"] == "annual"
+
+
+def test_tags_of_a_scale_that_gdal_does_not_apply_are_told(tmp_path: Path) -> None:
+    values = make_fields(1)[0]
+    path = tmp_path / RAIN_FILES.format(time=np.datetime64("2000-01", "s").item())
+    write_tiff(path, values, tags={"gain": "0.5", "offset": "-32.0", "scale": "1.0"})
+    (told,) = _take(tmp_path).unapplied()
+    assert "gain=0.5, offset=-32.0 of rain/rain_2000.01.tif are not applied" in told
+    assert "gdal_edit.py -scale" in told
+    with rasterio.open(path, "r+") as raster:  # then GDAL applies its own
+        raster.scales, raster.offsets = [0.5], [-32.0]
+    assert _take(tmp_path).unapplied() == []
+
+
+def test_a_table_says_which_of_several_bands_is_read(tmp_path: Path) -> None:
+    path = tmp_path / RAIN_FILES.format(time=np.datetime64("2000-01", "s").item())
+    write_tiff(path, np.stack([make_fields(1)[0]] * 3))
+    (row,) = _take(tmp_path, band=2).rows()
+    assert row["band"] == "2 of 3"

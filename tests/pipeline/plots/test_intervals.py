@@ -3,7 +3,7 @@ import pytest
 
 from pipeline.metrics.intervals import Coverage
 from pipeline.plots.intervals import plot_intervals
-from pipeline.plots.style import to_png
+from pipeline.plots.style import lead_axis, to_png
 
 
 def make_coverage(*fractions: float, width: float = 3.0) -> Coverage:
@@ -50,3 +50,10 @@ def test_intervals_without_a_truth_say_so() -> None:
 def test_intervals_of_no_method_are_refused() -> None:
     with pytest.raises(ValueError, match="no coverage is given"):
         plot_intervals({}, level=0.9, units="K")
+
+
+@pytest.mark.parametrize(
+    ("step", "name"), [("month", "lead [months]"), ("5 years", "lead [steps of 5 years]")]
+)
+def test_leads_are_counted_in_steps(step: str, name: str) -> None:
+    assert lead_axis(step) == name
