@@ -16,7 +16,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from stores import crash
 from stores.clean import clean
 from stores.leftovers import KeepPolicy
 from stores.published import published_issues
@@ -24,8 +23,10 @@ from stores.verify import verify
 from tests.make_issue import make_issue, make_key
 
 INITS, BUNDLES = ("2017-10", "2017-11", "2017-12"), ("b1", "b2", "b3")
-BEFORE = ("forecast.template", "forecast.commit", "cog.rename", "publish.item")
-BEFORE += ("publish.manifest", "publish.sync", "publish.rename")
+BEFORE = (
+    *("forecast.template", "forecast.commit", "cog.rename"),
+    *("publish.item", "publish.manifest", "publish.sync", "publish.rename"),
+)
 BEHIND = ("publish.catalog", "publish.rest", "discard.rename")
 
 
@@ -64,7 +65,7 @@ class Store(RuleBasedStateMachine):
         known = self.model.get(init, [])
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("CUBECAST_CRASH_AT", point)
-            patch.setattr(crash.os, "kill", cut)
+            patch.setattr("stores.crash.os.kill", cut)
             try:
                 make_issue(self.root, make_key(init=init, bundle=bundle))
             except PowerCut:

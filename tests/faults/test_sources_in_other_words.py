@@ -37,10 +37,11 @@ def test_rows_and_columns_in_any_order_make_the_same_cube(
 ) -> None:
     grid, fields = GIVEN[how]
     for name, field in zip(NAMES, fields, strict=True):
-        path = write_tiff(
-            tmp_path / name, field, grid=grid, nodata=NODATA, tags={"AREA_OR_POINT": point}
-        )
-    assert read_grid(path) == grid  # no half of a pixel, whatever it calls a pixel
+        tags = {"AREA_OR_POINT": point}
+        write_tiff(tmp_path / name, field, grid=grid, nodata=NODATA, tags=tags)
+    assert (
+        read_grid(tmp_path / NAMES[0]) == grid
+    )  # no half of a pixel, whatever it calls a pixel
     cube = ingest_variables(tmp_path, tmp_path / "cube.zarr", RAIN)
     np.testing.assert_array_equal(cube.read("rain", WHOLE), FIELDS)
 
