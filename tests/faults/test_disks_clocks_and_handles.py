@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +46,9 @@ def test_a_disk_that_is_read_only_is_refused_before_any_work(
 def few_handles(n: int) -> Iterator[None]:
     """Let this process open ``n`` more files than it has."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    n_open = len(list(Path("/proc/self/fd").iterdir()))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (n_open + n, limits[1]))
+    taken = {int(path.name) for path in Path("/proc/self/fd").iterdir() if path.exists()}
+    free = (number for number in count() if number not in taken)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next(islice(free, n, None)), limits[1]))
     try:
         yield
     finally:
@@ -62,7 +64,7 @@ def try_to_write(plan: IngestPlan) -> str:
     return ""
 
 
-@pytest.mark.parametrize("n", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("n", [0, 1, 2, 4, 8, 16])
 def test_a_process_without_handles_writes_all_or_says_so_and_goes_on_later(
     tmp_path: Path, n: int
 ) -> None:
@@ -70,7 +72,7 @@ def test_a_process_without_handles_writes_all_or_says_so_and_goes_on_later(
     plan = make_plan(tmp_path, tmp_path / "cube.zarr")
     with few_handles(n):
         said = try_to_write(plan)
-    assert "Too many open files" in said or n >= 8, said
+    assert "Too many open files" in said or (n > 0 and not said)
     assert (tmp_path / "cube.zarr").exists() == (not said)
     assert try_to_write(plan) == ""
     assert Cube.open(tmp_path / "cube.zarr").version == plan.version
