@@ -28,6 +28,7 @@ _LOG_WIDTH = 110  # where output goes to a file, whose width nobody knows
 _EVERY_S = 30.0  # between two lines on progress, where no bar can be drawn
 _WORD_WIDTH = 20  # longer words, such as paths, may be cut to fit
 _ABOUT_SERVER = ("prefect.events.clients", "prefect._internal.concurrency")
+_FILE = re.compile(r"\S+\.tiff?\b:? ?", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+(]?\d[\d.,:eE+-]*\S{0,2}")
 
 log = logging.getLogger(__name__)
@@ -162,6 +163,8 @@ def show_logs(*, debug: bool = False) -> None:
         logging.getLogger(noisy).setLevel(logging.INFO if debug else logging.WARNING)
     for about_server in () if debug else _ABOUT_SERVER:  # its loss is told once, by us
         logging.getLogger(about_server).addFilter(lambda record: False)
+    if not debug:
+        logging.getLogger("rasterio._env").addFilter(OnceOfEach())
     logging.raiseExceptions = debug
     shown = _Facts()
     for room in ("flows", "pipeline", "stores"):
@@ -173,6 +176,21 @@ def show_logs(*, debug: bool = False) -> None:
 def _is_not_told_otherwise(record: logging.LogRecord) -> bool:
     """Leave out how runs ended: the command line says it once, without the traceback."""
     return not record.name.startswith(("prefect.flow_runs", "prefect.task_runs"))
+
+
+class OnceOfEach(logging.Filter):
+    """Let GDAL say once what it says of every file of an archive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether this was not said yet, of this file or another."""
+        text = _FILE.sub("", record.getMessage())
+        is_new = text not in self._said
+        self._said.add(text)
+        return is_new
 
 
 class _Facts(logging.Handler):

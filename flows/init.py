@@ -18,7 +18,7 @@ from stores.archive import SourceVariable
 from stores.errors import ArchiveError
 from stores.geotiff import Header, read_header
 from stores.names import check_id
-from stores.seasons import has_period
+from stores.seasons import frames_per_period
 from stores.survey import FoundSeries, survey
 from stores.times import YEAR, Step
 
@@ -132,7 +132,7 @@ def _values(
         "covariates": [
             _covariate(called, one, target) for called, one in list(named.items())[1:]
         ],
-        "has_season": has_period(target.step),
+        "has_season": 1 < frames_per_period(target.step) <= len(due),
         "n_frames": len(due),
         **split,
         **_sides(min(header.grid.shape), by_place=split["by_place"]),

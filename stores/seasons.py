@@ -137,7 +137,13 @@ class Seasons:
 
 def has_period(step: Step) -> bool:
     """Tell whether frames return to their season: after a year, or below a day after a day."""
-    return Clock.of(step).frames_per_year > 1
+    return frames_per_period(step) > 1
+
+
+def frames_per_period(step: Step) -> float:
+    """Count the frames after which a season returns: those of a day below a day, or a year."""
+    clock = Clock.of(step)
+    return clock.n_of_day if clock.n_of_day > 1 else clock.frames_per_year
 
 
 def period_before(step: Step, time: Time, init: Time) -> Time:

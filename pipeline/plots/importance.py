@@ -19,6 +19,7 @@ from pipeline.plots.style import (
     color_of,
     dress,
     lead_axis,
+    lead_ticks,
     plain,
     say_nothing_to_draw,
     start_figure,
@@ -108,7 +109,7 @@ def _frame_cells(axes: Axes, grown: Floats, step: str) -> None:
     axes.grid(visible=False)
     axes.tick_params(left=False)
     axes.set_xlim(0.5, grown.shape[1] + 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(14, integer=True, steps=[1, 2, 3, 5, 10]))
+    axes.xaxis.set_major_locator(lead_ticks())
 
 
 def _draw_cells(axes: Axes, grown: Floats, sure: Valid) -> None:

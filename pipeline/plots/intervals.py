@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter
 
 from pipeline.metrics.intervals import Coverage
 from pipeline.metrics.moments import Counts, Floats
@@ -20,6 +20,7 @@ from pipeline.plots.style import (
     dress,
     labeled,
     lead_axis,
+    lead_ticks,
     name_of,
     plain,
     say_nothing_to_draw,
@@ -95,7 +96,7 @@ def _frame_leads(axes: Axes, counts: Sequence[Counts], step: str) -> None:
         say_nothing_to_draw(axes, "no truth was counted")
     axes.set_xlim(0.5, max(map(len, counts)) + 0.5)
     axes.set_xlabel(plain(lead_axis(step)), fontsize=10, color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(14, integer=True, steps=[1, 2, 3, 5, 10]))
+    axes.xaxis.set_major_locator(lead_ticks())
 
 
 def _percent(share: float) -> str:

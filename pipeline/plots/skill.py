@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from pipeline.plots.style import (
     FAINT,
@@ -17,6 +16,7 @@ from pipeline.plots.style import (
     dress,
     labeled,
     lead_axis,
+    lead_ticks,
     name_of,
     plain,
     say_nothing_to_draw,
@@ -53,7 +53,8 @@ def plot_skill(
     _draw_skills(skills, rows[rows["method"] == model])
     for axes in (errors, skills):
         axes.set_xlabel(plain(lead_axis(step)), fontsize=10, color=INK)
-        axes.xaxis.set_major_locator(MaxNLocator(14, integer=True, steps=[1, 2, 3, 5, 10]))
+        axes.set_xlim(0.5, max(rows["lead"]) + 0.5)
+        axes.xaxis.set_major_locator(lead_ticks())
     add_legend(figure, errors)  # the baselines look the same on both sides
     figure.set_label(f"{title}: RMSE and skill of {name_of(model)} against {lead_axis(step)}.")
     return figure

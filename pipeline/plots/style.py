@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 INK, FAINT, INVALID = "#222222", "#6b6b6b", "#d9d9d9"
@@ -141,6 +142,11 @@ def labeled(name: str, units: str) -> str:
 def lead_axis(step: str) -> str:
     """Name the axis of leads: in months, or in steps of 5 years."""
     return f"lead [{step}s]" if step.isalpha() else f"lead [steps of {step}]"
+
+
+def lead_ticks() -> MaxNLocator:
+    """Choose which leads are written: whole ones, also where there is one alone."""
+    return MaxNLocator(14, integer=True, steps=[1, 2, 3, 5, 10], min_n_ticks=1)
 
 
 def plain(text: str) -> str:

@@ -120,6 +120,11 @@ def _map_sections(forecast: Forecast, drawn: Drawn, model: Model) -> list[Sectio
         **look,
     )
     usual = "Forecast minus the training climatology, which has the trend where there is one."
+    if model.split.place is not None:
+        usual += (
+            " Outside of the training area the climatology is one mean over that area, so there"
+            " departures show places, and no change."
+        )
     return [
         Section("Forecast", _say_what_is_drawn(forecast, drawn), forecasts),
         Section("Departure from the usual", usual, departures),

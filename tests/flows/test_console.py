@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from flows import console as consoles
-from flows.console import progress_bar, show_sheet, show_table, warn
+from flows.console import OnceOfEach, progress_bar, show_sheet, show_table, warn
 from stores.counting import count, listed
 
 Captured = pytest.CaptureFixture[str]
@@ -90,3 +90,13 @@ def test_debugging_may_be_asked_for_behind_the_command() -> None:
     assert done.returncode == 1
     assert "did you mean 'rainfall-java'?" in done.stderr
     assert "Traceback" in done.stderr
+
+
+def test_what_gdal_says_of_every_file_is_shown_once() -> None:
+    said = [f"CPLE_AppDefined in {name}.tif: Unknown field" for name in ("a", "b")]
+    said.append("CPLE_AppDefined in b.tif: Cut short")
+    once = OnceOfEach()
+    records = [
+        logging.LogRecord("rasterio._env", 30, "", 0, "%s", (text,), None) for text in said
+    ]
+    assert [once.filter(record) for record in records] == [True, False, True]

@@ -86,6 +86,16 @@ def test_what_cannot_be_described_is_refused_and_nothing_is_written(
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.parametrize(("n", "has_season"), [(24, True), (10, False)])
+def test_a_season_is_an_input_where_the_archive_holds_one(
+    tmp_path: Path, n: int, *, has_season: bool
+) -> None:
+    make_tiffs(tmp_path / "data", n=n)
+    recipe = load_recipe(init("rain", tmp_path / "data", tmp_path, None))
+    derived = [c.of for c in recipe.covariates if c.kind == "derived"]
+    assert ("season" in derived) is has_season
+
+
 @pytest.mark.parametrize(("n", "delay"), [(24, 0), (21, 3), (30, 0)])
 def test_a_covariate_is_as_late_as_its_archive_shows(
     tmp_path: Path, n: int, delay: int
