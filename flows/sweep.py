@@ -9,7 +9,7 @@ from flows.asked import Training, open_cube
 from flows.scheduled import recipe_flow
 from flows.steps import ranking
 from flows.steps.outlook import Outlook
-from flows.steps.proof import check_series
+from flows.steps.proof import check_learned
 from flows.steps.ranking import Ranked
 from flows.trainings import do_training, find_trained
 from pipeline.recipes import Recipe, date_recipe
@@ -42,7 +42,7 @@ def sweep(
     asked = Training(recipe, tuple(overrides or ()), root, "")
     combinations = plan_sweep(values or [], asked.overrides)
     recipes = _check(asked, combinations)
-    check_series(recipes[0], open_cube(recipes[0]))
+    check_learned(recipes[0], open_cube(recipes[0]))
     table = ranking.table_of(recipes[0])
     trainings = [one for c in combinations for one in _of(asked, c).with_seeds()]
     outlook = Outlook(_left(trainings))

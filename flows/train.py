@@ -9,7 +9,7 @@ from flows.resolve import open_writable
 from flows.runtime import spread_on
 from flows.scheduled import recipe_flow
 from flows.steps import model, runs
-from flows.steps.proof import check_series
+from flows.steps.proof import check_learned
 from flows.trainings import do_training, find_trained
 from pipeline.recipes import Recipe, date_recipe
 from pipeline.training.compare import pick_best
@@ -36,8 +36,7 @@ def train(recipe: str, overrides: list[str] | None = None, root: str | None = No
     asked = open_writable(recipe, overrides, root)
     check_track(asked.training.track)
     cube = open_cube(asked)  # refuses before anything is written
-    date_recipe(asked, cube.times_of(asked.target.variable)[-1])
-    check_series(asked, cube)
+    check_learned(date_recipe(asked, cube.times_of(asked.target.variable)[-1]), cube)
     with lease(asked.root, f"train-{asked.name}", wait_s=_WAIT_S):
         if asked.training.runs == 1:
             bundle = _train_alone(asked)

@@ -278,8 +278,9 @@ def _read_pointer(pointer: Path) -> str:
 
 def _astray(pointer: Path, name: str) -> str:
     return (
-        f"{pointer.parent.name}/{pointer.name} names {name or 'nothing'}, which is not there, "
-        "so there is no model to forecast with; restore it from a copy, or train again"
+        f"{pointer.parent.name}/{pointer.name} names {name or 'nothing'}, which is no bundle "
+        "that is there, so there is no model to forecast with; restore it from a copy, or "
+        "train again"
     )
 
 

@@ -38,7 +38,9 @@ def read_grid(path: Path) -> GeoBox:
         GridError: the file cannot be read, or its grid cannot be that of a cube.
     """
     if not path.is_file():  # a FIFO would wait for ever
-        raise GridError(f"{path} is no file, so no grid can be taken from it; name a GeoTIFF")
+        raise GridError(
+            f"{path} is no file, so no grid can be taken from it; name a GeoTIFF in grid.like"
+        )
     try:
         with rasterio.open(path, driver="GTiff") as raster:
             return check_grid(grid_of(raster), what=f"the grid of {path}")
@@ -76,8 +78,8 @@ def build_grid(crs: str, transform: list[float], shape: tuple[int, int]) -> GeoB
         grid = GeoBox(shape, affine, crs)
     except (ProjError, ValueError) as error:
         raise GridError(
-            f"crs={crs[:80]!r} is no coordinate reference system ({error}), so pixels cannot "
-            "be placed; write its number, such as EPSG:4326, or its WKT"
+            f"the grid's crs={crs[:80]!r} is no coordinate reference system ({error}), so "
+            "pixels cannot be placed; write its number, such as EPSG:4326, or its WKT"
         ) from error
     return check_grid(grid, what="the grid")
 

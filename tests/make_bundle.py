@@ -50,8 +50,8 @@ def make_untrained(folder: Path) -> tuple[Recipe, Cube, Bundle]:
     return recipe, cube, bundle
 
 
-def seal(folder: Path, change: Callable[[dict[str, Any]], Any] = lambda said: None) -> None:
-    """Let a bundle that was tampered with pass as sound: its digests are those it now has."""
+def seal(folder: Path, change: Callable[[dict[str, Any]], Any] = lambda said: None) -> Path:
+    """Let a bundle that was tampered with pass as sound: name and digests are those it has."""
     content = json.loads((folder / BUNDLE).read_text())
     change(content)
     content["files"] = digest_files(
@@ -60,3 +60,4 @@ def seal(folder: Path, change: Callable[[dict[str, Any]], Any] = lambda said: No
     content.pop("digest", None)
     content["digest"] = bundles._digest(content)
     (folder / BUNDLE).write_text(json.dumps(content))
+    return folder.rename(folder.with_name(f"{content['name']}-{content['digest'][:12]}"))

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from flows.console import progress_bar
 from flows.steps.issue import Job
-from pipeline.recipes import Recipe
+from pipeline.recipes import LEARNED, Recipe
 from pipeline.rollout.prepare import list_read
 from stores.cube import Cube
 from stores.cube_digests import check_frames
+from stores.times import Time, Times
 
 
 def check_history(job: Job) -> None:
@@ -22,13 +23,34 @@ def check_history(job: Job) -> None:
 
 
 def check_series(recipe: Recipe, cube: Cube) -> None:
-    """Refuse to learn from, or to score on, frames that are not what was ingested.
+    """Refuse to score on frames that are not what was ingested.
 
     Raises:
         CorruptError: names the first of them.
     """
+    _check(cube.path, _files(recipe, cube, None), "this flow")
+
+
+def check_learned(recipe: Recipe, cube: Cube) -> None:
+    """Refuse to learn from frames that are not what was ingested; later ones are not touched.
+
+    Raises:
+        CorruptError: names the first of them.
+    """
+    end = max(recipe.split.bounds(part)[1] for part in LEARNED)
+    _check(cube.path, _files(recipe, cube, end), "this training")
+
+
+def _files(recipe: Recipe, cube: Cube, end: Time | None) -> list[str]:
+    """Name the files of a recipe's variables, of all frames or of those until ``end``."""
     names = [name for name in recipe.archive.variables if name in cube.variables]
-    _check(cube.path, [file for name in names for file in cube.files_of(name)], "this flow")
+    return [file for name in names for file in cube.files_of(name, _until(cube, name, end))]
+
+
+def _until(cube: Cube, name: str, end: Time | None) -> Times | None:
+    if end is None or name not in cube.dates:
+        return None
+    return cube.dates[name][cube.dates[name] <= end]
 
 
 def _check(cube: Path, names: list[str], why: str) -> None:

@@ -54,6 +54,13 @@ class Made(NamedTuple):
     cube: Cube
     bundle: Bundle
 
+    @property
+    def path(self) -> Path:
+        """Where the bundle lies, which a seal may have renamed."""
+        folders = self.bundle.path.parent.glob("*/")
+        (path,) = (folder for folder in folders if not folder.name.startswith("."))
+        return path
+
     def refuses(self, said: str = "") -> bool:
         """Tell whether the bundle is refused in a sentence; fails on any other error."""
         error = self._error()
@@ -73,7 +80,7 @@ class Made(NamedTuple):
 
     def _use(self) -> None:
         """Go the way of a forecast until it would write."""
-        bundle = find_bundle(self.recipe, self.bundle.path.name)
+        bundle = find_bundle(self.recipe, self.path.name)
         dated = date_as_trained(self.recipe, bundle, self.cube)
         list_differences(dated, bundle)
         request = build_request(dated, bundle, self.cube, init="2006-12", leads=2)
@@ -92,7 +99,7 @@ def made(whole: Made) -> Iterator[Made]:
     kept = whole.bundle.path.with_name(".kept")
     shutil.copytree(whole.bundle.path, kept)
     yield whole
-    shutil.rmtree(whole.bundle.path, ignore_errors=True)
+    shutil.rmtree(whole.path)
     kept.rename(whole.bundle.path)
 
 
@@ -102,7 +109,7 @@ def test_a_sound_bundle_is_used(made: Made) -> None:
 
 @pytest.mark.parametrize("name", [BUNDLE, WEIGHTS, "curves.csv"])
 def test_a_bundle_that_was_cut_or_altered_is_refused(made: Made, name: str) -> None:
-    path = made.bundle.path / name
+    path = made.path / name
     content = path.read_bytes()
     for length in (0, 1, len(content) // 2, len(content) - 2):
         path.write_bytes(content[:length])
@@ -128,7 +135,7 @@ def test_a_bundle_that_was_cut_or_altered_is_refused(made: Made, name: str) -> N
     ids=lambda content: ascii(content[:12]),
 )
 def test_a_description_that_is_none_is_refused(made: Made, content: bytes) -> None:
-    (made.bundle.path / BUNDLE).write_bytes(content)
+    (made.path / BUNDLE).write_bytes(content)
     assert made.refuses("is damaged: bundle.json ")
 
 
@@ -137,13 +144,13 @@ def test_a_description_that_is_none_is_refused(made: Made, content: bytes) -> No
 def test_a_sealed_bundle_without_what_a_bundle_says_is_refused(
     made: Made, key: str, value: object
 ) -> None:
-    seal(made.bundle.path, lambda said: said.update({key: value}))
+    seal(made.path, lambda said: said.update({key: value}))
     assert made.refuses(f"no {key} of the right kind")
 
 
 def descriptions_end_well(made: Made, numbers: range) -> int:
     """Seal descriptions with a mistake at any depth; return how many are refused."""
-    content = json.loads((made.bundle.path / BUNDLE).read_text())
+    content = json.loads((made.path / BUNDLE).read_text())
     refused = 0
     for number in numbers:
         rng = random.Random(number)
@@ -153,8 +160,8 @@ def descriptions_end_well(made: Made, numbers: range) -> int:
             take_away(said["description"], place)
         else:
             put(said["description"], place, rng.choice(ODD))
-        (made.bundle.path / BUNDLE).write_text(json.dumps(said))
-        seal(made.bundle.path)
+        (made.path / BUNDLE).write_text(json.dumps(said))
+        seal(made.path)
         try:
             refused += made.refuses()
         except AssertionError as error:
@@ -189,8 +196,8 @@ def change_weights(folder: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["shape", "lacking", "more", "type", "half", "none"])
 def test_sealed_weights_of_another_network_are_refused(made: Made, how: str) -> None:
-    change_weights(made.bundle.path, how)
-    seal(made.bundle.path)
+    change_weights(made.path, how)
+    seal(made.path)
     assert made.refuses("does not hold the network that the bundle describes")
 
 
@@ -221,9 +228,9 @@ def test_no_code_of_a_bundle_runs(
     made: Made, tmp_path: Path, write: Callable[[Path], bytes], name: str, *, sealed: bool
 ) -> None:
     marker = tmp_path / "ran"
-    (made.bundle.path / name).write_bytes(write(marker))
+    (made.path / name).write_bytes(write(marker))
     if sealed and name != BUNDLE:
-        seal(made.bundle.path)
+        seal(made.path)
     assert made.refuses() or name == "model.pkl"  # sealed, it is a file that nobody reads
     assert not marker.exists()
     pickle.loads(as_pickle(marker))
@@ -234,7 +241,7 @@ def test_no_code_of_a_bundle_runs(
     "pointer", [b"", b"\n", b".", b"..", b"\xff", b"\x00", b"x" * 9999, b"a/b"]
 )
 def test_a_pointer_to_no_bundle_is_refused(made: Made, pointer: bytes) -> None:
-    path = made.bundle.path.parent / f"{made.recipe.name}.current"
+    path = made.path.parent / f"{made.recipe.name}.current"
     before = path.read_bytes()
     path.write_bytes(pointer)
     with pytest.raises(ValueError, match=r"bundle|leads out") as said:

@@ -212,7 +212,7 @@ def test_bounds_that_leave_out_all_that_was_observed_are_refused(
 
 def test_a_grid_that_gdal_cannot_reach_is_refused_in_a_sentence(tmp_path: Path) -> None:
     far = "{crs: 'EPSG:3035', transform: [1e6, 0, 0, 0, -1e6, 50], shape: [100, 100]}"
-    with pytest.raises(GridError, match=r"cannot be brought into the CRS of the cube's grid"):
+    with pytest.raises(GridError, match=r"does not meet the cube's grid"):
         check(str(make_recipe(tmp_path)), [f"grid={far}"], None)
 
 

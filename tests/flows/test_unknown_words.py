@@ -57,6 +57,7 @@ def tamper(store: Path, change: Change) -> str:
     del content["digest"]
     content["digest"] = bundles._digest(content)
     (later / BUNDLE).write_text(json.dumps(content))
+    later = later.rename(models / f"small-rain-{content['digest'][:12]}")
     assert open_bundle(later).digest == content["digest"]
     return later.name
 

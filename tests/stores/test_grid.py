@@ -99,5 +99,5 @@ def test_a_grid_of_degrees_ends_at_the_poles() -> None:
 
 
 def test_a_reference_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(GridError, match=r"nothing\.tif cannot be read .* grid\.like"):
+    with pytest.raises(GridError, match=r"nothing\.tif is no file.* grid\.like"):
         grids.read_grid(tmp_path / "nothing.tif")
