@@ -73,7 +73,7 @@ def plot_maps(
             continue
         draw_map(axes, thin[place], labels[shown[place]], extent, shades)
         if place + n_cols >= len(shown):  # nothing below
-            label_ticks(axes.xaxis, shown=True)
+            label_ticks(axes.xaxis, extent, shown=True)
     add_color_bar(figure, panels.flat, shades, show_units(quantity.units), side=bar_side())
     add_note(figure, shades.note, thinning_note(every, len(shown), len(maps)))
     said = range_note(shades, quantity.units)

@@ -52,7 +52,7 @@ def plot_outcome(
     shades = Shades.fit(drawn, "sequential")
     figure, panels = start_panels((2, 1 + len(shown)), extent, title, side="bottom")
     draw_map(panels[0, 0], last[1], f"{last[0]}, last input", extent, shades)
-    label_ticks(panels[0, 0].xaxis, shown=True)  # nothing below
+    label_ticks(panels[0, 0].xaxis, extent, shown=True)  # nothing below
     panels[1, 0].set_axis_off()
     for column, (date, (forecast, truth)) in enumerate(shown.items(), start=1):
         draw_map(panels[0, column], forecast, f"{date}, forecast", extent, shades)

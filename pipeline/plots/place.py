@@ -9,7 +9,7 @@ from typing import Self
 
 from matplotlib.axes import Axes
 from matplotlib.axis import XAxis, YAxis
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from odc.geo.geobox import GeoBox
 
 from pipeline.plots.coastline import draw_coastline
@@ -69,26 +69,33 @@ def dress_map(axes: Axes, extent: Extent, *, left: bool, bottom: bool) -> None:
     axes.set_aspect(extent.stretch)
     box = extent.west, extent.south, extent.east, extent.north
     draw_coastline(axes, box, extent.crs, geographic=extent.geographic)
-    across = 6 if extent.ratio > 2 else 4 if extent.ratio > 0.8 else 3  # room for labels
-    across = min(across, 3) if is_narrow() else across
-    for axis, signs, n_ticks in ((axes.xaxis, "EW", across), (axes.yaxis, "NS", 4)):
-        axis.set_major_locator(MaxNLocator(n_ticks, steps=[1, 2, 5, 10]))
-        axis.set_major_formatter(FuncFormatter(_writer(signs, extent)))
     axes.tick_params(labelsize=8, colors=INK, length=2.5)
-    label_ticks(axes.xaxis, shown=bottom)
-    label_ticks(axes.yaxis, shown=left)
+    label_ticks(axes.xaxis, extent, shown=bottom)
+    label_ticks(axes.yaxis, extent, shown=left)
     for spine in axes.spines.values():
         spine.set_linewidth(0.6)
         spine.set_color("#888888")
 
 
-def label_ticks(axis: XAxis | YAxis, *, shown: bool) -> None:
-    """Write the ticks of an axis, or leave it out of the search for a layout too.
+def label_ticks(axis: XAxis | YAxis, extent: Extent, *, shown: bool) -> None:
+    """Give an axis of a map its ticks, or none, nor a word in the search for a layout.
 
     A layout asks every axis for its letters, and most maps of a figure show none.
     """
-    axis.set_tick_params(labelbottom=shown, labelleft=shown)
     axis.set_in_layout(shown)
+    if not shown:
+        axis.set_major_locator(NullLocator())
+        return
+    signs, n_ticks = ("EW", _across(extent)) if axis.axis_name == "x" else ("NS", 4)
+    axis.set_major_locator(MaxNLocator(n_ticks, steps=[1, 2, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(_writer(signs, extent)))
+
+
+def _across(extent: Extent) -> int:
+    """Choose for how many ticks there is room below a map."""
+    if is_narrow():
+        return 3
+    return 6 if extent.ratio > 2 else 4 if extent.ratio > 0.8 else 3
 
 
 def _writer(signs: str, extent: Extent) -> Callable[[float, int | None], str]:
