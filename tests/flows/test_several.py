@@ -128,6 +128,7 @@ def test_networks_of_quantiles_are_not_forecast_together(
     assert "cubecast forecast" not in said
 
 
+@pytest.mark.slow
 def test_a_kill_costs_neither_seeds_that_are_finished_nor_epochs(
     store: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

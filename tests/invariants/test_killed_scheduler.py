@@ -61,6 +61,7 @@ def _wait_for(file: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_killed_costs_no_byte(made: Made, tmp_path: Path) -> None:
     calm = plan(made, tmp_path / "calm")
     stage = issue.stage_forecast(calm)

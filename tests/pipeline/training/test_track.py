@@ -210,6 +210,7 @@ def test_the_makers_of_the_services_hear_nothing(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "run/tracking").iterdir()) == services()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", ["wandb", "mlflow"])
 def test_a_training_that_failed_and_went_on_is_shown_as_finished(
     tmp_path: Path, service: str
