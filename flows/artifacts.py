@@ -24,6 +24,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.context import FlowRunContext
+from prefect.logging.handlers import APILogHandler
 
 from flows.console import console
 
@@ -57,6 +58,12 @@ def _pages_may_be_lost() -> Iterator[None]:
         yield
     except httpx.TransportError as error:
         log.warning("the server is gone (%s), so a page of this run is missing there", error)
+
+
+def send_logs() -> None:
+    """Send what was logged to the server now: who watches a run stops listening as it ends."""
+    if in_run():
+        APILogHandler().flush()
 
 
 def leave_table(key: str, rows: Iterable[Mapping[str, Any]], *, description: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from flows.artifacts import in_run, leave_picture, leave_text
+from flows.artifacts import in_run, leave_picture, leave_text, send_logs
 from pipeline.plots import to_png
 from pipeline.report import Report
 from stores.issue import FORECAST
@@ -45,3 +45,4 @@ def show_issue(published: Published) -> None:
     again = "" if published.is_new else f"{_AGAIN}: "
     text = "\n".join([f"{again}**{path}** (revision {revision})", "", *files, "", commands])
     leave_text("issue", text, description=f"Issue {path.parent.name}/{path.name}")
+    send_logs()

@@ -125,6 +125,7 @@ def _part(inputs: Inputs, memory: Tensor | None, tile: Tile) -> Part:
     return Part(seen, None if memory is None else memory[..., *tile.reads.slices].contiguous())
 
 
+@pytest.mark.slow
 @given(kind=kinds(), shape=sides, how=cuts, leads=st.integers(2, 7), seed=st.integers(0, 999))
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_cut_changes_a_forecast(

@@ -176,6 +176,7 @@ def test_workers_change_neither_order_nor_bits(made: Made, workers: Spread) -> N
     assert_same(arrays(batches), batches)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_while_it_reads_changes_no_bit(
     made: Made, workers: Spread
 ) -> None:

@@ -134,7 +134,10 @@ def test_another_seed_permutes_otherwise(made: Made, measured: Importance) -> No
     assert (pooled(other)["rmse"] == pooled(measured)["rmse"]).all()
 
 
-@pytest.mark.parametrize("rollout", [{}, {"mode": "blend", "taper_px": 3, "tile_px": 16}])
+BLENDED = {"mode": "blend", "taper_px": 3, "tile_px": 16}
+
+
+@pytest.mark.parametrize("rollout", [{}, pytest.param(BLENDED, marks=pytest.mark.slow)])
 def test_errors_without_a_permutation_are_those_of_the_hindcasts(
     made: Made, rollout: dict[str, int | str]
 ) -> None:
