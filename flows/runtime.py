@@ -216,8 +216,11 @@ def _interrupts_blocked() -> Iterator[None]:
     Ctrl-C and a closed terminal reach every process of the command, but it is for the flow
     alone to end the workers. What comes meanwhile is heard behind the body.
     """
-    resource_tracker.ensure_running()  # the first start of a process would unblock it again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    # Its start unblocks SIGINT, so that comes after. It would die of a closed terminal, and a
+    # second one print tracebacks of what it does not know.
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:

@@ -206,3 +206,19 @@ print(count_faults(64 << 20))
     done = subprocess.run(call, capture_output=True, check=True, text=True, cwd=house)
     anew, kept = map(int, done.stdout.split())
     assert kept < anew / 10
+
+
+def test_what_tracks_the_resources_of_workers_outlives_a_closed_terminal() -> None:
+    script = """
+import os, signal, time
+from multiprocessing import resource_tracker
+from flows.runtime import _interrupts_blocked
+with _interrupts_blocked():
+    pass
+tracker = resource_tracker._resource_tracker
+os.kill(tracker._pid, signal.SIGHUP)
+time.sleep(0.3)
+assert os.waitpid(tracker._pid, os.WNOHANG) == (0, 0), "it died"
+assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

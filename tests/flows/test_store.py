@@ -123,7 +123,9 @@ def test_an_ensemble_names_all_its_bundles_wherever_it_is_described(
         assert cog.tags()["bundles"] == f"{second.digest}, {first.digest}"
 
 
-@pytest.mark.parametrize("point", ["publish.rest", "discard.rename"])
+@pytest.mark.parametrize(
+    "point", ["publish.rest", pytest.param("discard.rename", marks=pytest.mark.slow)]
+)
 def test_what_a_crash_behind_the_publishing_rename_leaves_goes_with_the_next_forecast(
     store: Path, point: str
 ) -> None:

@@ -86,6 +86,7 @@ def test_scores_from_two_workers_are_those_of_one_process(
             np.testing.assert_allclose(found.mse, other.errors[method].mse, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_importances_from_two_workers_are_those_of_one_process(
     recipe: Recipe, workers: Spread, tmp_path: Path
 ) -> None:

@@ -218,7 +218,8 @@ def test_ranks_that_read_ahead_learn_what_ranks_learn_that_keep_all_samples(
     assert_equal(calm, streamed)
 
 
-@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_that_is_killed_stops_all_and_the_same_command_goes_on(
     folder: Path, source: Source, workers: OnDask, calm: Trained, tmp_path: Path, rank: int
 ) -> None:

@@ -121,6 +121,7 @@ def test_the_history_matters_to_a_model_that_learned_from_it(measured: Importanc
     assert measured.inits == [f"2005-{month:02d}" for month in (4, 5, 6, 7, 8)]
 
 
+@pytest.mark.slow
 def test_importances_are_the_same_in_tiles(made: Made, measured: Importance) -> None:
     tiled = measure(made, core=9)
     assert len(plan(made, 9).tiles) == 12
