@@ -39,6 +39,7 @@ def test_a_notebook_goes_from_a_recipe_to_a_table_of_scores_and_an_open_issue(
     assert product.issues() == [issue]
 
 
+@pytest.mark.slow
 def test_a_notebook_neither_starts_nor_imports_a_prefect_server(store: Path) -> None:
     arguments = [recipe_of(store), INIT]
     subprocess.run([sys.executable, "-c", SERVERLESS, *arguments], check=True)

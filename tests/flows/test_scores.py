@@ -164,6 +164,7 @@ def test_margins_are_learned_on_the_calibration_part_where_there_is_one(store: P
     assert "which nothing else uses" in page_of(issue)
 
 
+@pytest.mark.slow
 def test_margins_of_the_validation_part_say_that_it_also_chose_the_epoch(store: Path) -> None:
     evaluate.fn(recipe_of(store))
     issue = forecast.fn(recipe_of(store), PAGE, init=INIT)
@@ -172,6 +173,7 @@ def test_margins_of_the_validation_part_say_that_it_also_chose_the_epoch(store: 
     assert said in page_of(issue)
 
 
+@pytest.mark.slow
 def test_a_page_names_the_leads_whose_interval_was_narrowed(store: Path) -> None:
     recipe = open_recipe(recipe_of(store), None, None)
     cube, bundle = open_cube(recipe), find_bundle(recipe, None)

@@ -138,6 +138,7 @@ def test_what_a_crash_behind_the_publishing_rename_leaves_goes_with_the_next_for
     assert verify(store / "run") == []
 
 
+@pytest.mark.slow
 def test_a_stage_that_nobody_finishes_goes_after_the_days_of_the_recipe(
     store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

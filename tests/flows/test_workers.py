@@ -159,6 +159,7 @@ def fill_up(_: int) -> int:
     return limit
 
 
+@pytest.mark.slow
 def test_workers_that_hold_too_much_for_another_task_end_the_run_with_a_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

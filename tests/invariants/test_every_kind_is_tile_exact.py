@@ -202,6 +202,7 @@ def worst_of_blocks(kind: Built, case: Case, *, second: int, less_px: int = 0) -
     return _farthest(torch.cat([frames, going_on], dim=-3), whole)
 
 
+@pytest.mark.slow
 @given(
     layers=st.integers(1, 2),
     heads=st.integers(0, 2),

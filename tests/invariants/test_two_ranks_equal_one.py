@@ -179,6 +179,7 @@ def test_two_ranks_learn_what_one_learns(
     assert_close(one, two)
 
 
+@pytest.mark.slow
 def test_two_ranks_of_four_samples_learn_what_one_learns_with_eight(
     folder: Path, source: Source, workers: OnDask, tmp_path: Path
 ) -> None:
@@ -192,6 +193,7 @@ def test_two_ranks_of_four_samples_learn_what_one_learns_with_eight(
         assert_close(alone, apart)
 
 
+@pytest.mark.slow
 def test_ranks_that_draw_random_numbers_learn_and_repeat(
     folder: Path, source: Source, workers: OnDask, calm: Trained, tmp_path: Path
 ) -> None:
@@ -199,6 +201,7 @@ def test_ranks_that_draw_random_numbers_learn_and_repeat(
     assert_equal(calm, train_model(by_chance(folder), source, tmp_path, spread=workers))
 
 
+@pytest.mark.slow
 def test_ranks_that_read_ahead_learn_what_ranks_learn_that_keep_all_samples(
     folder: Path,
     source: Source,

@@ -191,6 +191,7 @@ def test_calibrated_intervals_hold_their_share_of_the_part_they_were_learned_on(
     assert scored.chances["coverage"].between(0.8, 0.82).all()
 
 
+@pytest.mark.slow
 def test_an_evaluated_ensemble_says_coverage_and_spread_and_survives_being_written(
     made: Made, tmp_path: Path
 ) -> None:
