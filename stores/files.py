@@ -14,6 +14,7 @@ from typing import Any
 from stores.room import naming_full_disk
 
 MOST_JSON_BYTES = 1 << 27  # digests of a million files take as much
+_LITTER = (".*.tmp", "*.partial")  # of ours, and of Zarr
 
 
 @contextmanager
@@ -84,3 +85,10 @@ def sha256_of(path: Path) -> str:
     """Digest a file's bytes, in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sweep_litter(folder: Path) -> None:
+    """Remove what writers that were killed have left below a folder."""
+    for pattern in _LITTER:
+        for path in folder.rglob(pattern):
+            path.unlink(missing_ok=True)

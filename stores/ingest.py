@@ -38,7 +38,7 @@ from stores.cube_digests import (
 )
 from stores.digests import FileDigest
 from stores.discovery import describe_coverage
-from stores.files import read_json, sync_file, write_json
+from stores.files import read_json, sweep_litter, sync_file, write_json
 from stores.growth import PlannedFrame
 from stores.ingest_frame import Job, blocks_of, copy_frame, naming
 from stores.ingest_plan import IngestPlan
@@ -95,6 +95,8 @@ def _prepare(plan: IngestPlan) -> None:
         if plan.base is not None:
             check_rest(plan.path)
         write_json(request, _request(plan))
+    else:
+        sweep_litter(_work(plan.path))  # of the run that is gone on with
     if plan.base is not None:
         grow_cube(plan)
         return

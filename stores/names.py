@@ -43,7 +43,9 @@ def resolve_under(root: Path, name: str) -> Path:
     try:
         path = (root / name).resolve()
     except (OSError, RuntimeError) as error:  # a link that leads to itself
-        raise ValueError(f"{name!r} leads nowhere ({error}), so it is refused") from error
+        raise ValueError(
+            f"{name!r} leads nowhere ({error}), so it is refused; remove the link"
+        ) from error
     if not path.is_relative_to(root.resolve()):
         raise ValueError(f"{name!r} leads out of {root}, so it is refused; stay inside")
     return path

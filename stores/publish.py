@@ -21,7 +21,7 @@ from stores.crash import crash_point
 from stores.digests import FileDigest, compare_file, digest_files
 from stores.discard import discard
 from stores.errors import CorruptError
-from stores.files import sync_file, write_json
+from stores.files import sweep_litter, sync_file, write_json
 from stores.forecast import open_forecast
 from stores.issue import (
     FORECAST,
@@ -40,7 +40,6 @@ from stores.register import Entry, enter, place_of, revision_name
 logger = logging.getLogger(__name__)
 
 _WAIT_S = 120.0  # the lease of publications is held for seconds
-_LITTER = (".*.tmp", "*.partial")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def publish_issue(root: Path, stage: Path, key: IssueKey, held: Lease) -> Publis
     if known is not None:
         discard(stage.parent)
         return known
-    _sweep(stage)
+    sweep_litter(stage)
     _check_stage(stage, key)
     files = digest_files(stage, _own_files(stage))
     with publishing(root):
@@ -204,10 +203,3 @@ def _own_files(stage: Path) -> list[str]:
 def _drop_work_files(stage: Path) -> None:
     for path in stage.glob(".*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _sweep(folder: Path) -> None:
-    """Remove temporary files that a killed run left below a folder."""
-    for pattern in _LITTER:
-        for path in folder.rglob(pattern):
-            path.unlink(missing_ok=True)

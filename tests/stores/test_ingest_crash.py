@@ -191,3 +191,24 @@ def test_an_unfinished_ingest_of_another_archive_is_thrown_away(tmp_path: Path) 
     cube, alone = Cube.open(path), Cube.open(tmp_path / "alone.zarr")
     assert cube.version == alone.version
     np.testing.assert_array_equal(cube.read("rain", WHOLE), alone.read("rain", WHOLE))
+
+
+@pytest.mark.parametrize("n_before", [0, 2])
+def test_half_a_chunk_of_a_killed_writer_goes_when_its_ingest_goes_on(
+    tmp_path: Path, n_before: int
+) -> None:
+    path = tmp_path / "cube.zarr"
+    if n_before:
+        first = plan_ingest(
+            _inventory(make_archive(tmp_path / "archive", n=n_before)), GRID, path
+        )
+        ingest.prepare_cube(first)
+        receipts = [ingest.write_frame(first, one.variable, one.key) for one in first.frames]
+        ingest.commit_cube(first, receipts)
+    plan = plan_ingest(_inventory(make_archive(tmp_path / "archive", n=4)), GRID, path)
+    ingest.prepare_cube(plan)
+    half = ingest._work(path) / "rain/c/3/0/0.0123abcd.partial"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+    ingest.prepare_cube(plan)
+    assert not half.exists()
