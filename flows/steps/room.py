@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.models import ConvLSTM, count_parameters
+from pipeline.models import count_parameters, outline_network
 from pipeline.recipes import Recipe
 from pipeline.streams.stack import outline_stack
 from pipeline.training.build import build_shape
@@ -31,7 +31,7 @@ def check_training_room(recipe: Recipe, models: Path, logs: Path) -> None:
     Raises:
         FullError: says what it takes, and what the disk has left.
     """
-    network = ConvLSTM(build_shape(recipe, len(outline_stack(recipe).names)))
+    network = outline_network(build_shape(recipe, len(outline_stack(recipe).names)))
     weights = _FLOAT * count_parameters(network)
     for folder, n_bytes, what in (
         (logs, 2 * _STATE_COPIES * weights - _held(logs), "the state of the training"),
