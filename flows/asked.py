@@ -14,7 +14,7 @@ from flows.resolve import open_recipe
 from pipeline.recipes import Recipe
 from stores.bundle import MODELS, Bundle, bundle_folder, current_bundle, open_bundle
 from stores.cube import CUBE, Cube
-from stores.errors import CorruptError, GridError
+from stores.errors import CorruptError
 from stores.grid import build_grid, check_latitudes, check_same_grid, read_grid
 from stores.leftovers import DAY_S, KeepPolicy
 from stores.names import resolve_under
@@ -179,12 +179,7 @@ def grid_of(recipe: Recipe) -> GeoBox:
     stated = recipe.grid
     if stated.like is not None:
         reference = resolve_under(recipe.archive.root, stated.like)
-        if not reference.is_file():  # it may be a link, whose own name a person knows
-            raise GridError(
-                f"grid.like={stated.like!r} is no file (it stands for {reference}), so no grid "
-                "can be taken from it; name a GeoTIFF of the archive"
-            )
-        return read_grid(reference)
+        return read_grid(reference, named=f"grid.like={stated.like!r}")  # it may be a link
     assert stated.crs is not None  # the recipe has one or the other
     assert stated.transform is not None
     assert stated.shape is not None

@@ -44,9 +44,9 @@ def main() -> None:
     except Exception as error:
         if _debugs():
             raise
-        from flows.refusal import explain
+        from flows.refusal import refuse
 
-        errors.print(explain(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        refuse(error)
         sys.exit(_REFUSED)
 
 

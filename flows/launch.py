@@ -49,13 +49,14 @@ def launch(flow: Flow[..., Any], *, kept: str, **parameters: Any) -> None:
 def _run_on(url: str, flow: Flow[..., Any], parameters: Mapping[str, Any]) -> None:
     """Run a flow on a server; once that is lost, Prefect's good-byes would take minutes."""
     from flows.connection import LostServerError, check_answers, running_on
+    from flows.refusal import refuse
 
     check_answers(url)
     try:
         with running_on(url):
             flow(**parameters)
     except LostServerError as error:
-        errors.print(f"refused: {error}", markup=False, highlight=False, soft_wrap=True)
+        refuse(error)
         _leave(_REFUSED)
 
 

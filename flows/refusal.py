@@ -18,6 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 
+from flows.console import errors
+
 _ROOMS = {"stores", "pipeline", "flows", "deploy"}
 _RAISE = dis.opmap["RAISE_VARARGS"]
 _WAYS_OUT = {
@@ -31,6 +33,11 @@ _WAYS_OUT = {
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 _DEAD_SERVER = ("httpx", "httpcore")
+
+
+def refuse(error: BaseException) -> None:
+    """Tell the person at the terminal what ended a command."""
+    errors.print(explain(error), style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 def explain(error: BaseException) -> str:

@@ -31,16 +31,19 @@ _CONVENTIONS = (
 )
 
 
-def read_grid(path: Path) -> GeoBox:
+def read_grid(path: Path, *, named: str | None = None) -> GeoBox:
     """Take the grid of a GeoTIFF, for a cube.
+
+    Args:
+        path: of the file.
+        named: how a person calls it, where that is not its path.
 
     Raises:
         GridError: the file cannot be read, or its grid cannot be that of a cube.
     """
     if not path.is_file():  # a FIFO would wait for ever
-        raise GridError(
-            f"{path} is no file, so no grid can be taken from it; name a GeoTIFF in grid.like"
-        )
+        what = f"{named} is no file (it stands for {path})" if named else f"{path} is no file"
+        raise GridError(f"{what}, so no grid can be taken from it; name a GeoTIFF in grid.like")
     try:
         with rasterio.open(path, driver="GTiff") as raster:
             return check_grid(grid_of(raster), what=f"the grid of {path}")

@@ -216,6 +216,16 @@ def test_a_grid_that_gdal_cannot_reach_is_refused_in_a_sentence(tmp_path: Path) 
         check(str(make_recipe(tmp_path)), [f"grid={far}"], None)
 
 
+def test_a_reference_grid_that_is_no_file_is_refused_by_its_key_and_by_what_it_stands_for(
+    tmp_path: Path,
+) -> None:
+    recipe = str(make_recipe(tmp_path))
+    (tmp_path / "archive/like.tif").symlink_to("rain")  # a folder
+    said = r"grid\.like='like\.tif' is no file \(it stands for .*/archive/rain\), so no grid"
+    with pytest.raises(GridError, match=said):
+        check(recipe, ["grid.like=like.tif"], None)
+
+
 def test_an_address_that_is_none_is_refused_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConnectionError, match=r"'nonsense' is no address .* tcp://head:8786"):
         check(str(make_recipe(tmp_path)), ["compute.scheduler=nonsense"], None)
