@@ -13,9 +13,12 @@ _DAMAGED = 1
 
 
 def verify(
-    issues: Annotated[
-        list[Path],
-        typer.Argument(help="Folders of issues, recipes, bundles, cubes or whole stores."),
+    stores: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RECIPE_OR_FOLDER...",
+            help="Recipes, whose stores count; or folders of issues, bundles, cubes or stores.",
+        ),
     ],
     sample: Annotated[
         float, typer.Option(metavar="SHARE", help="Share of the files that are read, e.g. 0.1.")
@@ -31,15 +34,25 @@ def verify(
 
     [dim]cubecast verify demo/issues/rainfall-java/2017-12[/]
     [dim]cubecast verify demo --sample 0.1[/]
+    [dim]cubecast verify my.yaml[/]
     """
     from flows.check import verify as run
+    from flows.resolve import named_recipe
 
-    if not run(issues, sample=sample, accepting=accept):
+    recipes = {one: named_recipe(one) for one in stores}
+    paths = [recipe.root if recipe else Path(one) for one, recipe in recipes.items()]
+    if not run(paths, sample=sample, accepting=accept):
         raise typer.Exit(_DAMAGED)
 
 
 def pictures(
-    issues: Annotated[list[Path], typer.Argument(help="Folders of published issues.")],
+    issues: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RECIPE_OR_ISSUE...",
+            help="Recipes, whose newest issue counts; or folders of published issues.",
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option(help="Folder that is written; beside the issues by default.")
     ] = None,
@@ -47,12 +60,13 @@ def pictures(
 ) -> None:
     """Draw a map per date, an animation (GIF; MP4 where ffmpeg is), and forecast beside truth.
 
-    [dim]cubecast pictures demo/issues/rainfall-java/2017-12[/]
+    [dim]cubecast pictures my.yaml[/]
     [dim]cubecast pictures demo/issues/rainfall-java/2017-12 --out slides --dpi 160[/]
+    [dim]cubecast pictures demo/issues/rainfall-java/*[/]
     """
-    from flows.pictures import draw
+    from flows.pictures import draw, find_issues
 
-    draw(issues, out, dpi)
+    draw(find_issues(issues), out, dpi)
 
 
 def clean(

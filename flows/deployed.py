@@ -22,11 +22,13 @@ from prefect.workers.process import ProcessWorker
 
 from flows import notify
 from flows.connection import connected
+from flows.console import warn
 from flows.schedule import (
     POOL,
     RECIPE_TAG,
     Product,
     Request,
+    absolute_recipe,
     apply_deployments,
     write_deployments,
 )
@@ -43,6 +45,8 @@ class Deployed:
     flow: str
     deployment: str
     recipe: str
+    path: str
+    """Recipe that its runs are given."""
     cron: str | None
     timezone: str
     paused: bool
@@ -109,6 +113,7 @@ def deploy(
         told = [notify.find_block(client, product) for product in products]
         create_pool(client)
         before = list_deployed(client)
+        _tell_moved(before, products)
         first = _first_product(before, products)
         with TemporaryDirectory() as temporary:
             target = (folder or Path(temporary)) / "prefect.yaml"
@@ -134,9 +139,26 @@ def deploy(
 
 
 def _first_product(before: Sequence[Deployed], products: Sequence[Product]) -> str:
-    """Name the product whose deployments are called by their cadence alone: who came first."""
+    """Name the product whose deployments are called by their cadence alone: who came first.
+
+    What is deployed keeps its names, whatever the order of the recipes and whoever has gone.
+    """
     owners = [one.recipe for one in before if one.deployment == name_cadence(one.cron)]
-    return owners[0] if owners else products[0].name
+    deployed = {one.recipe for one in before}
+    new = [product.name for product in products if product.name not in deployed]
+    return next(iter([*owners, *new]), "")
+
+
+def _tell_moved(before: Sequence[Deployed], products: Sequence[Product]) -> None:
+    """Warn where a recipe takes the place of another one that has its name."""
+    known = {one.recipe: one.path for one in before}
+    for product in products:
+        path = product.parameters["recipe"]
+        if known.get(product.name, path) != path:
+            warn(
+                f"the deployments of {product.name!r} ran {known[product.name]} and run {path} "
+                "from now on; if these are two products, give each a name of its own"
+            )
 
 
 def remove(name: str, client: SyncPrefectClient) -> list[str]:
@@ -198,6 +220,7 @@ def _describe(client: SyncPrefectClient, found: DeploymentResponse, flow: str) -
         flow=flow,
         deployment=found.name,
         recipe=recipe,
+        path=absolute_recipe(str(found.parameters.get("recipe", ""))),
         cron=schedule.cron if schedule else None,
         timezone=(schedule.timezone if schedule else None) or "UTC",
         paused=found.paused or bool(crons and not crons[0].active),

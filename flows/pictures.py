@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.console import console
+from flows.console import console, warn
+from flows.resolve import named_recipe
+from pipeline.recipes import Recipe
 from pipeline.rollout.pictures import Pictures, write_pictures
 from stores.counting import listed
 from stores.cube import CUBE, Cube
@@ -14,17 +16,42 @@ from stores.errors import CorruptError
 from stores.forecast import open_forecast
 from stores.issue import FORECAST, MANIFEST
 from stores.manifest import compare_files, read_manifest
+from stores.published import published_issues
 from stores.scrub import Scrub
+
+_MARKS = (FORECAST, MANIFEST)
+
+
+def find_issues(named: Sequence[str]) -> list[Path]:
+    """Find the issues that are meant: folders as they are, of a recipe the newest one.
+
+    Raises:
+        CorruptError: a recipe has published nothing.
+    """
+    recipes = {one: named_recipe(one) for one in named}
+    return [_newest_issue(recipe) if recipe else Path(one) for one, recipe in recipes.items()]
+
+
+def _newest_issue(recipe: Recipe) -> Path:
+    """Find the last revision of the last init of a recipe."""
+    found = published_issues(recipe.root).get(recipe.name)
+    if not found:
+        raise CorruptError(
+            f"recipe {recipe.name!r} has published nothing in {recipe.root}, so there is nothing "
+            "to draw; forecast first: cubecast forecast RECIPE"
+        )
+    return found[-1].path
 
 
 def draw(issues: Sequence[Path], out: Path | None, dpi: int) -> None:
     """Draw published issues, each into a folder of its own.
 
+    What is no issue is left out, since a shelf holds its catalog too.
+
     Raises:
-        CorruptError: a folder is no issue, or the cube that it was made from is gone.
+        CorruptError: none is an issue, one is damaged, or the cube that it was made from is gone.
     """
-    for issue in issues:
-        path = issue.resolve()
+    for path in _leave_out(issues):
         _check_sound(path)
         root = _root_of(path)
         pictures = Pictures(open_forecast(path / FORECAST), Cube.open(root / CUBE), dpi)
@@ -34,16 +61,28 @@ def draw(issues: Sequence[Path], out: Path | None, dpi: int) -> None:
             console.print(f"  {path}", markup=False, highlight=False, soft_wrap=True)
 
 
+def _leave_out(named: Sequence[Path]) -> list[Path]:
+    """Give the issues among what was named, and say what was left out.
+
+    Raises:
+        CorruptError: there is none.
+    """
+    issues = [path for path in named if any((path / mark).exists() for mark in _MARKS)]
+    others = [str(path) for path in named if path not in issues]
+    said = f"{listed(others)} {'hold' if others[1:] else 'holds'} no issue"
+    if not issues:
+        raise CorruptError(f"{said}, so there is nothing to draw; name a folder that does")
+    if others:
+        warn(f"{said}: left out")
+    return [path.resolve() for path in issues]
+
+
 def _check_sound(issue: Path) -> None:
     """Refuse to draw what is not what was published.
 
     Raises:
         CorruptError: names what is missing or altered.
     """
-    if not (issue / FORECAST).exists() and not (issue / MANIFEST).exists():
-        raise CorruptError(
-            f"{issue} holds no issue, so there is nothing to draw; name a folder that does"
-        )
     manifest = read_manifest(issue)
     found = compare_files(issue, manifest, Scrub())
     if found:

@@ -76,6 +76,12 @@ def check_init(init: str | None) -> None:
         raise ValueError(f"--init {error}; the folder of an issue bears its label") from None
 
 
+def named_recipe(what: str) -> Recipe | None:
+    """Open the recipe that a person named in the place of a path; None where it is a path."""
+    is_recipe = Path(what).suffix in _SUFFIXES or (_PACKAGED / f"{what}.yaml").is_file()
+    return open_recipe(what, None, None) if is_recipe and not Path(what).is_dir() else None
+
+
 def find_recipe(recipe: str) -> Path:
     """Find a recipe by its path, or by its name in deploy/recipes.
 

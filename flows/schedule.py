@@ -60,12 +60,13 @@ class Request:
     root: Path | None = None
 
     def products(self) -> list[Product]:
-        """Read and check every recipe as its runs will.
+        """Read and check every recipe as its runs will; one that is named twice is one.
 
         Raises:
             RecipeError: one is refused, or two have one name.
         """
-        products = [self._product(recipe) for recipe in self.recipes]
+        recipes = dict.fromkeys(map(absolute_recipe, self.recipes))
+        products = [self._product(recipe) for recipe in recipes]
         names = [product.name for product in products]
         twice = [name for name in names if names.count(name) > 1]
         if twice:
@@ -81,9 +82,9 @@ class Request:
         root = None if folder is None else str(folder.absolute())
         overrides = [_absolute_override(text) for text in self.overrides]
         usual = open_recipe(recipe, overrides, root).schedule.overrides
-        name, changes = _absolute_recipe(recipe), [*usual, *overrides]
-        parameters = {"recipe": name, "overrides": changes, "root": root}
-        return Product(open_recipe(name, changes, root), parameters)
+        changes = [*usual, *overrides]
+        parameters = {"recipe": recipe, "overrides": changes, "root": root}
+        return Product(open_recipe(recipe, changes, root), parameters)
 
     def _root_of(self, recipe: str) -> Path | None:
         """Choose the folder that runs write to; None where the recipe or an override says."""
@@ -164,9 +165,11 @@ def apply_deployments(deployments: Path, environment: dict[str, str]) -> None:
         raise RuntimeError(f"deployments were refused by Prefect:\n{done.stdout}{done.stderr}")
 
 
-def _absolute_recipe(recipe: str) -> str:
+def absolute_recipe(recipe: str) -> str:
+    """Spell a recipe in one way; a link keeps its own name, since its root lies beside it."""
     path = Path(recipe)
-    return str(path.absolute()) if path.suffix in {".yaml", ".yml"} else recipe
+    is_file = path.suffix in {".yaml", ".yml"}
+    return str(path.parent.resolve() / path.name) if is_file else recipe
 
 
 def _absolute_override(text: str) -> str:

@@ -20,31 +20,52 @@ BY_HAND = "by-hand"
 AUTO = "auto"
 _FIELDS = 5  # cronsim takes a sixth, seconds, which servers do not
 
-_MONTHLY = {
-    "ingest": "0 2 * * *",  # every night, since nobody knows the day on which a month arrives
-    "train": "0 4 2 1,4,7,10 *",
-    "forecast": "0 6 5 * *",
-    "evaluate": "0 9 5 * *",
+_USUAL = {
+    "minutes": {
+        "ingest": "*/{n} * * * *",
+        "train": "0 4 * * 1",
+        "forecast": "{half}-59/{n} * * * *",
+        "evaluate": "0 9 * * 1",
+    },
+    "hours": {
+        "ingest": "5 */{n} * * *",
+        "train": "0 4 * * 1",
+        "forecast": "20 */{n} * * *",
+        "evaluate": "0 9 * * 1",
+    },
+    "days": {  # weeks too, since nobody knows the day of the week on which one arrives
+        "ingest": "0 2 * * *",
+        "train": "0 4 2 * *",
+        "forecast": "0 6 * * *",
+        "evaluate": "0 9 5 * *",
+    },
+    "month": {
+        "ingest": "0 2 * * *",  # every night, since nobody knows the day on which a month arrives
+        "train": "0 4 2 1,4,7,10 *",
+        "forecast": "0 6 5 * *",
+        "evaluate": "0 9 5 * *",
+    },
+    "months": {
+        "ingest": "0 2 * * *",
+        "train": "0 4 2 1 *",
+        "forecast": "0 6 5 */{n} *",
+        "evaluate": "0 9 5 */{n} *",
+    },
+    "years": {  # each behind the one before, once the year that ended has had a month to arrive
+        "ingest": "0 2 1 2 *",
+        "train": "0 4 2 2 *",
+        "forecast": "0 6 5 2 *",
+        "evaluate": "0 9 5 2 *",
+    },
 }
-_DAILY = {
-    "ingest": "0 2 * * *",
-    "train": "0 4 2 * *",
-    "forecast": "0 6 * * *",
-    "evaluate": "0 9 5 * *",
-}
-_HOURLY = {
-    "ingest": "5 */{n} * * *",
-    "train": "0 4 * * 1",
-    "forecast": "20 */{n} * * *",
-    "evaluate": "0 9 * * 1",
-}
-_BY_MINUTE = _HOURLY | {"ingest": "*/{n} * * * *", "forecast": "{half}-59/{n} * * * *"}
+"""Cron lines by what the frames of an archive are steps of; docs/operations.md shows them."""
 
 _NAMED_DAYS = {1: "daily", 7: "weekly", 30: "monthly", 91: "quarterly", 183: "half-yearly"} | {
     365: "yearly"
 }
 _LAST_HOUR_OF_NIGHT = 5
 _N_RUNS = 13
+_YEAR = 12  # months
 _MONDAY = datetime(2001, 1, 1)
 
 
@@ -119,20 +140,26 @@ class ScheduleRecipe(RecipePart):
 
 def default_crons(step: Step) -> Mapping[str, str]:
     """Choose when the flows run for an archive with a frame every ``step``."""
-    if step.code in "MY":
-        return _MONTHLY
+    kind, n = _kind_of(step)
+    return {flow: cron.format(n=n, half=n // 2) for flow, cron in _USUAL[kind].items()}
+
+
+def _kind_of(step: Step) -> tuple[str, int]:
+    """Find the row of a step, and how many minutes, hours or months are between two runs."""
+    if step.code == "Y" or (step.code == "M" and step.count >= _YEAR):
+        return "years", 1
+    if step.code == "M":
+        return ("month", 1) if step.count == 1 else ("months", _divisor(_YEAR, step.count))
     if step.code == "D":
-        return _DAILY
+        return "days", 1
     minutes = step.count * {"s": 1 / 60, "m": 1, "h": 60}[step.code]
     if minutes < 60:
-        n = _divisor(60, minutes)
-        return {flow: cron.format(n=n, half=n // 2) for flow, cron in _BY_MINUTE.items()}
-    n = _divisor(24, minutes / 60)
-    return {flow: cron.format(n=n) for flow, cron in _HOURLY.items()}
+        return "minutes", _divisor(60, minutes)
+    return "hours", _divisor(24, minutes / 60)
 
 
 def _divisor(whole: int, most: float) -> int:
-    """Find the largest part of an hour or a day that is no longer than a step."""
+    """Find the largest part of an hour, day or year that is no longer than a step."""
     return max(n for n in range(1, whole) if whole % n == 0 and (n <= most or n == 1))
 
 

@@ -13,10 +13,12 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import connection, deployed, scheduled
+from flows.deployed import Deployed
 from flows.resolve import open_recipe
 from flows.schedule import Request, write_deployments
 from pipeline.recipes import PARTS, RecipeError, date_recipe
 from stores.times import parse_time
+from tests.flows.test_other_steps import FIVE_YEARS, make_series
 from tests.make import make_recipe
 
 FIRST = ("ingest/nightly", "train/quarterly", "forecast/monthly", "evaluate/monthly")
@@ -141,9 +143,66 @@ def test_a_request_is_spelled_as_the_command_line_takes_it() -> None:
 
 
 def test_two_recipes_of_one_name_are_refused(tmp_path: Path) -> None:
-    recipe = str(make_recipe(tmp_path))
+    recipes = tuple(str(make_recipe(tmp_path / folder)) for folder in ("a", "b"))
     with pytest.raises(RecipeError, match="name='small-rain' is that of 2 recipes"):
-        Request((recipe, recipe)).products()
+        Request(recipes).products()
+
+
+def test_a_recipe_is_one_product_however_its_path_is_written(tmp_path: Path) -> None:
+    recipe = str(make_recipe(tmp_path / "a"))
+    (tmp_path / "d").mkdir()
+    (product,) = Request((recipe, str(tmp_path / "d/../a/recipe.yaml"))).products()
+    assert product.parameters["recipe"] == recipe
+
+
+def as_deployed(request: Request, folder: Path, *, first: str) -> list[Deployed]:
+    """List what a server has after a request, without a server."""
+    return [
+        Deployed(
+            id=uuid4(),
+            flow=flow,
+            deployment=one["name"],
+            recipe=recipe,
+            path=one["parameters"]["recipe"],
+            cron=next((line["cron"] for line in one["schedules"]), None),
+            timezone="UTC",
+            paused=False,
+        )
+        for (recipe, flow), one in deployments(request, folder, first=first).items()
+    ]
+
+
+def test_what_is_deployed_keeps_its_names_in_any_order_and_when_the_first_has_gone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = Request(two_recipes(tmp_path))
+    turned = Request(both.recipes[::-1])
+    before = as_deployed(both, tmp_path, first="small-rain")
+    assert deployed._first_product([], both.products()) == "small-rain"
+    assert deployed._first_product(before, turned.products()) == "small-rain"
+    radar_alone = [one for one in before if one.recipe == "radar"]
+    assert deployed._first_product(radar_alone, turned.products()) == "small-rain"
+    assert deployed._first_product(radar_alone, turned.products()[:1]) == ""
+    deployed._tell_moved(before, turned.products())
+    assert capsys.readouterr().err == ""
+
+
+def test_a_recipe_that_takes_the_place_of_another_of_its_name_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (Request((str(make_recipe(tmp_path / name)),)) for name in ("a", "b"))
+    before = as_deployed(first, tmp_path, first="small-rain")
+    deployed._tell_moved(before, second.products())
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("the deployments of 'small-rain' ran") == 1
+    for recipe in (*first.recipes, *second.recipes):
+        assert recipe in said.replace(" ", "")
+
+
+def test_a_product_of_five_years_is_deployed_for_once_a_year(tmp_path: Path) -> None:
+    recipe = make_series(tmp_path, FIVE_YEARS)
+    found = deployments(Request((recipe,)), tmp_path)
+    assert {one["name"] for one in found.values()} == {"yearly"}
 
 
 @pytest.mark.parametrize("command", ["deploy", "up"])

@@ -18,6 +18,7 @@ from stores.bundle import open_bundle
 from stores.errors import CorruptError, GridError
 from stores.manifest import read_manifest
 from stores.verify import verify
+from tests.flows.test_cli import cubecast
 from tests.make import make_recipe
 from tests.make_flow import INIT, kill_forecast, recipe_of, tree
 
@@ -121,6 +122,30 @@ def test_an_ensemble_names_all_its_bundles_wherever_it_is_described(
         assert f"{bundle.path.name}: convlstm, {parameters} parameters, epoch 1 of 1" in page
     with rasterio.open(next((issue / "cog").glob("*.tif"))) as cog:
         assert cog.tags()["bundles"] == f"{second.digest}, {first.digest}"
+
+
+def test_pictures_and_verify_take_a_recipe_and_pictures_leave_out_what_is_no_issue(
+    store: Path,
+) -> None:
+    small = ["--out", str(store / "drawn"), "--dpi", "20"]
+    assert "has published nothing in" in cubecast("pictures", recipe_of(store), *small).stderr
+    forecast.fn(recipe_of(store), PLAIN, init=INIT)
+    newest = Path(forecast.fn(recipe_of(store), PLAIN, init=INIT, leads=2))
+    assert newest.name == f"{INIT}.r2"  # not trivial: another revision stands beside it
+    done = cubecast("pictures", recipe_of(store), *small)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (store / "drawn").iterdir()] == [newest.name]
+    shelf = [str(path) for path in sorted(newest.parent.iterdir())]
+    done = cubecast("pictures", *shelf, *small)
+    assert done.returncode == 0, done.stderr
+    assert "catalog.json holds no issue: left out" in done.stderr.replace("\n", " ")
+    assert sorted(path.name for path in (store / "drawn").iterdir()) == [INIT, newest.name]
+    done = cubecast("pictures", str(newest.parent / "catalog.json"), *small)
+    assert done.returncode == 1
+    assert "catalog.json holds no issue, so there is nothing to draw" in done.stderr
+    sound = cubecast("verify", recipe_of(store))
+    assert sound.returncode == 0, sound.stdout
+    assert f"{store / 'run'}: sound" in sound.stdout
 
 
 @pytest.mark.parametrize(

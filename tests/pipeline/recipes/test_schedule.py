@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+from cronsim import CronSim
 
 from pipeline.recipes import RecipeError, load_recipe
 from pipeline.recipes.schedule import FLOWS, ScheduleRecipe, default_crons, name_cadence
@@ -37,9 +39,15 @@ def test_a_cadence_says_how_often_a_cron_line_comes(cron: str | None, name: str)
     ("step", "forecast"),
     [
         ("month", "monthly"),
-        ("5 years", "monthly"),
+        ("2 months", "every-61-days"),
+        ("quarter", "quarterly"),
+        ("6 months", "half-yearly"),
+        ("12 months", "yearly"),
+        ("year", "yearly"),
+        ("5 years", "yearly"),
         ("day", "daily"),
         ("week", "daily"),
+        ("hour", "hourly"),
         ("6 hours", "every-6-hours"),
         ("5 hours", "every-4-hours"),
         ("90 minutes", "hourly"),
@@ -54,6 +62,17 @@ def test_a_recipe_without_a_schedule_is_forecast_as_often_as_frames_come(
     assert name_cadence(crons["forecast"]) == forecast
     written = {flow: crons[flow] for flow in FLOWS}
     assert ScheduleRecipe.model_validate(written).crons(Step.parse("year")) == written
+
+
+@pytest.mark.parametrize("step", ["year", "5 years"])
+def test_no_flow_of_years_runs_more_than_once_a_year_and_each_comes_behind_the_one_before(
+    step: str,
+) -> None:
+    crons = default_crons(Step.parse(step))
+    assert {name_cadence(cron) for cron in crons.values()} == {"yearly"}
+    runs = [next(CronSim(crons[flow], datetime(2001, 1, 1))) for flow in FLOWS]
+    assert runs == sorted(runs)
+    assert len(set(runs)) == len(FLOWS)
 
 
 def test_a_flow_without_a_cron_line_is_started_by_hand_and_one_not_named_follows_the_step() -> (
