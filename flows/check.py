@@ -17,7 +17,9 @@ from flows.steps.cube import (
     check_sources,
     check_units,
     ingest_memory,
+    ingest_need,
 )
+from flows.steps.room import list_needs
 from flows.workers import worker_share
 from pipeline.budget import Workers
 from pipeline.models import ConvLSTM, count_parameters, outline_network
@@ -34,6 +36,7 @@ from pipeline.training.plan import describe_cut, plan_part
 from pipeline.training.track import check_track
 from stores.accept import accept
 from stores.counting import count
+from stores.cube import Cube
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.inventory import take_inventory
 from stores.times import Times, parse_end, parse_time
@@ -77,6 +80,7 @@ def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
         *_training_rows(asked, plan),
         *_rollout_rows(asked, plan, workers),
         *_memory_rows(asked, plan, workers),
+        *_room_rows(asked, plan),
     ]
     show_table("plan", rows, columns=["what", "value"])
     console.print("nothing was written")
@@ -243,6 +247,20 @@ def _memory_rows(recipe: Recipe, plan: IngestPlan, workers: Workers) -> Rows:
     planned |= {"train, learning": training.trainer, "evaluate": hindcasts.memory}
     rows = ((f"memory, {what}", one) for what, one in planned.items())
     return _rows(("workers", workers), *rows)
+
+
+def _room_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
+    """Say what every step needs on its disk, and refuse what has no room there.
+
+    Raises:
+        FullError: says what it takes, and what the disk has left.
+    """
+    cube = Cube.open(plan.path) if plan.path.exists() else None
+    needs = {"ingest": ingest_need(plan)}
+    needs |= list_needs(recipe, (plan.grid.height, plan.grid.width), cube)
+    for need in needs.values():
+        need.check()
+    return _rows(*((f"disk, {what}", need) for what, need in needs.items()))
 
 
 def _plan_tiles(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from flows.artifacts import in_run
 from flows.asked import find_bundle, models_of, needs_ingest, open_cube, tell_unused
-from flows.evaluate import evaluate
-from flows.ingest import ingest
 from flows.resolve import open_writable
 from flows.runtime import spread_on
 from flows.scheduled import recipe_flow
@@ -14,7 +13,6 @@ from flows.steps import issue
 from flows.steps.proof import check_history
 from flows.steps.shown import show_issue
 from flows.steps.step import call
-from flows.train import train
 from flows.workers import place_for
 from pipeline.recipes import Recipe
 from pipeline.rollout.trained import check_as_written, date_as_trained
@@ -64,17 +62,31 @@ def forecast(  # noqa: PLR0913  one parameter an option
             with spread_on(place_for(asked.compute, job.plan.work_seconds)) as spread:
                 issue.roll_tiles(job, stage, spread)
                 issue.export_cogs(job, stage, spread)
-            issue.write_page(job, stage)
+            from flows.steps import page
+
+            page.write_page(job, stage)
             published = issue.publish(job, stage, held)
+        elif in_run():  # who opens this run wants to see the forecast too
+            from flows.steps import page
+
+            page.leave_page(job, published.path)
         show_issue(published)
     issue.clean_up(asked)
     return str(published.path)
 
 
 def _prepare(asked: Recipe, recipe: str, overrides: list[str] | None, root: str | None) -> None:
-    """Ingest, train and evaluate where that was never done."""
+    """Ingest, train and evaluate where that was never done.
+
+    Their libraries are imported only then: a forecast is asked for more often than it is new.
+    """
     if needs_ingest(asked):
+        from flows.ingest import ingest
+
         call(ingest, recipe, overrides, root)
     if not has_bundle(models_of(asked), asked.name):
+        from flows.evaluate import evaluate
+        from flows.train import train
+
         call(train, recipe, overrides, root)
         call(evaluate, recipe, overrides, root)

@@ -37,8 +37,8 @@ def _newest_issue(recipe: Recipe) -> Path:
     found = published_issues(recipe.root).get(recipe.name)
     if not found:
         raise CorruptError(
-            f"recipe {recipe.name!r} has published nothing in {recipe.root}, so there is nothing "
-            "to draw; forecast first: cubecast forecast RECIPE"
+            f"recipe {recipe.name!r} has published nothing in {recipe.root}, so there is "
+            "nothing to draw; forecast first: cubecast forecast RECIPE"
         )
     return found[-1].path
 
@@ -49,7 +49,7 @@ def draw(issues: Sequence[Path], out: Path | None, dpi: int) -> None:
     What is no issue is left out, since a shelf holds its catalog too.
 
     Raises:
-        CorruptError: none is an issue, one is damaged, or the cube that it was made from is gone.
+        CorruptError: none is an issue, or one is damaged, or without its cube.
     """
     for path in _leave_out(issues):
         _check_sound(path)

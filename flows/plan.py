@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from flows.asked import grid_of
 from flows.check import describe_rollout, init_rows
-from flows.console import console, show_table
+from flows.console import console, say, show_table
 from flows.resolve import open_recipe
 from flows.runtime import describe
 from flows.steps.cube import find_dates
+from flows.steps.room import list_needs
 from flows.workers import worker_share
 from pipeline.budget import to_gb
 from pipeline.recipes import MOST_PX, date_recipe
@@ -50,6 +51,8 @@ def plan(
     fitting = [other for other in plans if other.fits(workers)]
     console.print(f"computing on {describe(asked.compute)}", highlight=False)
     console.print(f"planned for {workers}", highlight=False)
+    for what, need in list_needs(asked, shape, cube=None).items():
+        say(f"disk, {what}: {need}")
     shown = sorted(fitting, key=lambda other: other.seconds)[:_SHOWN]
     show_table(
         f"plans for {rollout.shape[0]} x {rollout.shape[1]} px, {count(rollout.leads, 'lead')} "

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from pipeline.metrics import ALL_LEADS, REFERENCES, name_leads
-from pipeline.plots import name_of, show_units
+from pipeline.plots import name_of
+from stores.units import show_units
 
 _TIE = 0.005  # skills closer to zero are called equal
 _JUDGMENTS = ("worse than", "not comparable with", "as good as", "better than")

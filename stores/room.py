@@ -45,34 +45,43 @@ class Disk:
         return f"the disk at {self.mount} has {free} left of {total}"
 
 
-def check_room(
-    folder: Path, most_bytes: int, *, what: str, estimate: Callable[[], int]
-) -> None:
-    """Refuse work whose result has no room where it goes; nothing is written.
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Room that work needs where its result goes; looked at before anything is written."""
 
-    Args:
-        folder: where the result goes; it need not be there yet.
-        most_bytes: what the result takes at most, before compression.
-        what: is written, for messages.
-        estimate: says what it takes at least; asked only where the most would not fit.
+    what: str
+    """Is written, for messages."""
+    folder: Path
+    """It need not be there yet."""
+    most_bytes: int
+    """What the result takes at most, before compression."""
+    estimate: Callable[[], int]
+    """Says what it takes at least; asked only where the most would not fit."""
 
-    Raises:
-        FullError: not even that fits.
-    """
-    disk = Disk.of(folder)
-    if most_bytes <= disk.free_bytes:
-        return
-    least_bytes = estimate()
-    most, least = show_bytes(most_bytes), show_bytes(least_bytes)
-    if least_bytes > disk.free_bytes:
-        raise FullError(
-            f"{what} takes {least} or more in {folder}, but {disk}, so it would end half way "
-            "and nothing was begun; free some, or choose a root on another disk with --root"
+    def __str__(self) -> str:
+        return f"at most {show_bytes(max(0, self.most_bytes))}; {Disk.of(self.folder)}"
+
+    def check(self) -> None:
+        """Refuse work whose result has no room; warn where it may have none.
+
+        Raises:
+            FullError: not even the least fits.
+        """
+        disk = Disk.of(self.folder)
+        if self.most_bytes <= disk.free_bytes:
+            return
+        least_bytes = self.estimate()
+        most, least = show_bytes(self.most_bytes), show_bytes(least_bytes)
+        if least_bytes > disk.free_bytes:
+            raise FullError(
+                f"{self.what} takes {least} or more in {self.folder}, but {disk}, so it would "
+                "end half way and nothing was begun; free some, or choose a root on another "
+                "disk with --root"
+            )
+        log.warning(
+            "%s takes %s to %s in %s, and %s, so it may end half way; free some before",
+            *(self.what, least, most, self.folder, disk),
         )
-    log.warning(
-        "%s takes %s to %s in %s, and %s, so it may end half way; free some before",
-        *(what, least, most, folder, disk),
-    )
 
 
 @contextmanager

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 _EXPONENT = re.compile(r"(?<!\d[eE])(?<=[A-Za-z)])([-+]?\d+)(?![A-Za-z\d])")
 _PRODUCT = re.compile(r"(?<=[A-Za-z\d])[.\u00b7](?=[A-Za-z])")
 _WORD = re.compile(r"[A-Za-z_]+")
+# m-2 and m2 are powers, but CO2 is a name and 1e-6 a number.
+_POWER = re.compile(r"\b([A-Za-z]+)(-\d+)\b|\b([a-z]+)(\d+)\b")
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # What CF and meteorology write, beside what the library knows.
 _FURTHER = (
     "degrees_north = degree = _ = degree_north = degree_N = degrees_N",
@@ -161,3 +164,14 @@ def _unknown(units: str, word: str) -> str:
         meant = _parse(re.sub(rf"\b{re.escape(word)}\b", near[0], units))
         advice = f"did you mean {spell(meant)!r}? {advice[0].upper()}{advice[1:]}"
     return f"units {units!r} hold the unknown {word!r}, so nobody could convert them; {advice}"
+
+
+def show_units(units: str) -> str:
+    """Write UDUNITS exponents as letters: 'mm month-1' as 'mm month⁻¹'."""
+    raised = _POWER.sub(_raise, units)
+    return "" if units.strip() == "1" else raised
+
+
+def _raise(power: re.Match[str]) -> str:
+    base, exponent = (power[1] or power[3]), (power[2] or power[4])
+    return base + exponent.translate(_RAISED)

@@ -24,7 +24,7 @@ from stores.ingest import FrameReceipt
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.ingest_size import estimate_bytes
 from stores.inventory import Inventory
-from stores.room import check_room
+from stores.room import Need
 from stores.times import Time, Times, parse_end, parse_time
 from stores.unread import list_unread
 
@@ -102,7 +102,7 @@ def check_archive(recipe: Recipe, found: Inventory) -> None:
         log.warning("%s", said)
     plan = plan_ingest(found, grid_of(recipe), cube_of(recipe))
     plan.check()
-    check_room_for(plan)
+    ingest_need(plan).check()
 
 
 def check_bounds(recipe: Recipe, found: Inventory) -> None:
@@ -186,18 +186,14 @@ def ingest_memory(plan: IngestPlan, workers: Workers) -> MemoryPlan:
     return MemoryPlan("a frame", plan.task_bytes, workers.own_bytes)
 
 
-def check_room_for(plan: IngestPlan) -> None:
-    """Refuse an ingest whose frames have no room.
-
-    Raises:
-        FullError: says what it takes, and what the disk has left.
-    """
+def ingest_need(plan: IngestPlan) -> Need:
+    """Say what the frames that are new need on the disk."""
     held, n = ingest.unfinished_bytes(plan.path), len(plan.frames)
-    check_room(
+    return Need(
+        f"an ingest of {count(n, 'frame')}",
         plan.path,
         n * plan.frame_bytes - held,
-        what=f"an ingest of {count(n, 'frame')}",
-        estimate=lambda: estimate_bytes(plan) - held,
+        lambda: estimate_bytes(plan) - held,
     )
 
 

@@ -11,13 +11,14 @@ from flows.steps.scores import plan_part
 from flows.steps.step import step
 from pipeline.metrics import ALL_LEADS
 from pipeline.metrics.importance import needless
-from pipeline.plots import labeled, plot_importance, show_units, to_png
+from pipeline.plots import labeled, plot_importance, to_png
 from pipeline.recipes import Recipe
 from pipeline.rollout.importance import Importance, Trial, measure_importance
 from pipeline.spread import Spread
 from stores.bundle import Bundle
 from stores.cube import Cube
 from stores.files import replacing
+from stores.units import show_units
 
 
 @step

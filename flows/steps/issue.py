@@ -14,22 +14,15 @@ from flows.console import progress_bar, show_table
 from flows.steps import work
 from flows.steps.memory import measuring
 from flows.steps.pace import Pace
-from flows.steps.room import check_issue_room
-from flows.steps.scores import PART
-from flows.steps.shown import REPORT, leave_report
+from flows.steps.room import issue_need
 from flows.steps.step import step
 from flows.workers import worker_share
 from pipeline.models import Reading
 from pipeline.recipes import Recipe, SplitRecipe
-from pipeline.report import Report, render_report
 from pipeline.rollout.blend import describe_blend
 from pipeline.rollout.calibrate import find_calibration
-from pipeline.rollout.drawn import draw_issue
 from pipeline.rollout.engine import roll_out
-from pipeline.rollout.evaluate import Evaluation
-from pipeline.rollout.facts import Model
-from pipeline.rollout.forecaster import forecaster_of
-from pipeline.rollout.page import LATE, build_report
+from pipeline.rollout.facts import LATE, Model
 from pipeline.rollout.plan import RolloutPlan
 from pipeline.rollout.precision import describe_precision
 from pipeline.rollout.prepare import availability_of, build_plan, build_request, span_of
@@ -41,21 +34,19 @@ from pipeline.rollout.publishing import (
     show_bundle,
 )
 from pipeline.rollout.request import Request
-from pipeline.rollout.score_key import ScoreKey, nearest_difference
+from pipeline.rollout.score_key import ScoreKey
 from pipeline.rollout.trained import list_differences
 from pipeline.spread import Spread
 from pipeline.streams.availability import Supply
 from pipeline.streams.stack import Stack
 from pipeline.streams.trend import describe_trend
 from pipeline.training.arithmetic import describe_arithmetic
-from pipeline.training.bundle import read_curves
 from stores import cog
 from stores.bundle import Bundle, open_bundle
 from stores.clean import clean_stages
 from stores.counting import count
 from stores.cube import Cube
 from stores.errors import BusyError
-from stores.files import write_text
 from stores.forecast import create_forecast, finish_forecast, has_forecast, open_forecast
 from stores.forecast_template import ForecastTemplate, ForecastVariable
 from stores.issue import FORECAST, IssueKey, open_stage, stage_of
@@ -191,7 +182,7 @@ def stage_forecast(job: Job) -> Path:
     """Open the folder in which the issue grows out of sight; a rerun goes on in it."""
     template = job.template
     folder = stage_of(job.recipe.root, job.key)
-    check_issue_room(template, folder, job.cube, job.recipe)
+    issue_need(template, folder, job.cube, job.recipe).check()
     stage = open_stage(job.recipe.root, job.key)
     if not has_forecast(stage, template):
         # First, so that no crash leaves tiles marked as done in an empty store.
@@ -227,40 +218,6 @@ def export_cogs(job: Job, stage: Path, spread: Spread) -> None:
     with progress_bar("writing COGs") as tell:
         for done, _ in enumerate(spread.each(partial(work.export_cog, stage), names), start=1):
             tell(done, len(names))
-
-
-@step
-def write_page(job: Job, stage: Path) -> None:
-    """Write ``report.html``, which is published with the issue.
-
-    A forecast is worth publishing without it: where it cannot be drawn, the issue says why.
-    """
-    if not job.recipe.outputs.report:
-        return
-    try:
-        report = _draw_page(job, stage)
-        page = render_report(report)
-        leave_report(report)
-    except Exception as error:  # whatever a picture fails of, it must not cost the forecast
-        why = f"left out, because it could not be drawn: {error!r}"
-        log.warning("report of %s %s; the forecast is whole", stage.name, why, exc_info=True)
-        finish_forecast(stage, {"report": why})
-    else:
-        write_text(stage / REPORT, page)
-
-
-def _draw_page(job: Job, stage: Path) -> Report:
-    """Read what the page shows and draw it, in memory: nothing is written."""
-    forecast, source = open_forecast(stage / FORECAST), forecaster_of(job.request).source
-    scores, key = scores_of(job.recipe, job.bundle.path), job.score_key(PART)
-    return build_report(
-        forecast,
-        draw_issue(forecast, source),
-        job.bundle.description,
-        curves=read_curves(job.bundle),
-        evaluation=Evaluation.load(scores, key, PART),
-        unlike=nearest_difference(scores, f"{PART}.json", key),
-    )
 
 
 @step

@@ -6,7 +6,7 @@ from flows.artifacts import ProgressPage, leave_picture
 from flows.asked import cube_of, logs_of, models_of
 from flows.console import progress_bar
 from flows.steps.memory import measuring
-from flows.steps.room import check_training_room
+from flows.steps.room import training_needs
 from flows.steps.step import step
 from flows.workers import worker_share
 from pipeline.recipes import Recipe, date_recipe
@@ -33,7 +33,8 @@ def train_model(recipe: Recipe, spread: Spread, label: str = "") -> Bundle:
     memory.reader.check(workers)
     if recipe.compute.scheduler is None:
         pick_device(recipe.compute.device)  # refuses before hours of reading
-    check_training_room(recipe, *folders)
+    for need in training_needs(recipe, *folders):
+        need.check()
     with (
         measuring("training", memory.reader, spread, here=memory.trainer),
         progress_bar("training") as bar,

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from flows.asked import logs_of, models_of
 from pipeline.models import count_parameters, outline_network
 from pipeline.recipes import Recipe
+from pipeline.rollout.products import count_products
 from pipeline.streams.stack import outline_stack
 from pipeline.training.build import build_shape
 from stores.counting import count
 from stores.cube import Cube
 from stores.forecast_template import ForecastTemplate
+from stores.issue import ISSUES
 from stores.leftovers import measure
-from stores.room import check_room
+from stores.room import Need
 from stores.windows import Window
 
 _FLOAT = 4
@@ -25,39 +29,53 @@ _PACKED = 0.5  # forecasts compress to more than this; where there is none, to n
 _BLOCK_PX = 2048
 
 
-def check_training_room(recipe: Recipe, models: Path, logs: Path) -> None:
-    """Refuse a training whose state, written beside the one before, has no room.
+def list_needs(recipe: Recipe, shape: tuple[int, int], cube: Cube | None) -> dict[str, Need]:
+    """Say what every step behind the ingest needs on a grid of ``shape`` (y, x)."""
+    state, bundle = training_needs(recipe, models_of(recipe), logs_of(recipe))
+    forecast = forecast_need(recipe, shape, cube)
+    return {"train, state": state, "train, bundle": bundle, "forecast": forecast}
 
-    Raises:
-        FullError: says what it takes, and what the disk has left.
-    """
+
+def training_needs(recipe: Recipe, models: Path, logs: Path) -> tuple[Need, Need]:
+    """Say what a training needs: for its state, beside the one before, and its bundle."""
     network = outline_network(build_shape(recipe, len(outline_stack(recipe).names)))
     weights = _FLOAT * count_parameters(network)
-    for folder, n_bytes, what in (
-        (logs, 2 * _STATE_COPIES * weights - _held(logs), "the state of the training"),
-        (models, weights, "the bundle of the training"),
-    ):
-        check_room(folder, n_bytes, what=what, estimate=partial(int, n_bytes))
-
-
-def check_issue_room(
-    template: ForecastTemplate, stage: Path, cube: Cube, recipe: Recipe
-) -> None:
-    """Refuse a forecast that has no room.
-
-    Raises:
-        FullError: says what it takes, and what the disk has left.
-    """
-    rows, cols = template.shape
-    files = 1 + (_COG if recipe.outputs.cog else 0)
-    n_frames = template.leads * len(template.variables)
-    most, held = int(n_frames * rows * cols * _FLOAT * files), _held(stage)
-    check_room(
-        stage,
-        most - held,
-        what=f"a forecast of {count(n_frames, 'frame')}",
-        estimate=lambda: int(_PACKED * most * _valid_share(cube, recipe)) - held,
+    state = 2 * _STATE_COPIES * weights - _held(logs)
+    return (
+        Need("the state of the training", logs, state, partial(int, state)),
+        Need("the bundle of the training", models, weights, partial(int, weights)),
     )
+
+
+def issue_need(template: ForecastTemplate, stage: Path, cube: Cube, recipe: Recipe) -> Need:
+    """Say what a forecast that goes on in its stage needs."""
+    n_frames, held = template.leads * len(template.variables), _held(stage)
+    need = _frames_need(recipe, template.shape, n_frames, stage, cube)
+    return replace(
+        need, most_bytes=need.most_bytes - held, estimate=lambda: need.estimate() - held
+    )
+
+
+def forecast_need(recipe: Recipe, shape: tuple[int, int], cube: Cube | None) -> Need:
+    """Say what a forecast as the recipe states it needs, before there is a model."""
+    asked = recipe.rollout
+    n_products = count_products(
+        asked.members, recipe.training.quantiles, has_interval=asked.interval is not None
+    )
+    return _frames_need(recipe, shape, asked.leads * n_products, recipe.root / ISSUES, cube)
+
+
+def _frames_need(
+    recipe: Recipe, shape: tuple[int, int], n_frames: int, folder: Path, cube: Cube | None
+) -> Need:
+    """Say what frames need as Zarr and COG; at least nothing, where no cube is."""
+    files = 1 + (_COG if recipe.outputs.cog else 0)
+    most = int(n_frames * shape[0] * shape[1] * _FLOAT * files)
+
+    def estimate() -> int:
+        return 0 if cube is None else int(_PACKED * most * _valid_share(cube, recipe))
+
+    return Need(f"a forecast of {count(n_frames, 'frame')}", folder, most, estimate)
 
 
 def _valid_share(cube: Cube, recipe: Recipe) -> float:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from flows.artifacts import in_run, leave_picture, leave_text, send_logs
-from pipeline.plots import to_png
-from pipeline.report import Report
+from flows.artifacts import leave_text, send_logs
 from stores.issue import FORECAST
 from stores.publish import Published
 
@@ -16,20 +14,6 @@ REPORT = "report.html"
 _AGAIN = "already published"
 
 log = logging.getLogger(__name__)
-
-
-def leave_report(report: Report) -> None:
-    """Leave verdict, warnings and maps where runs are watched."""
-    if not in_run():
-        return  # a picture takes a second
-    title = f"{report.title}, {report.subtitle}"
-    said = [report.verdict, *(f"- **{warning}**" for warning in report.warnings)]
-    text = "\n\n".join(filter(None, said)) or "No scores yet: cubecast evaluate"
-    plot = next((one.plot for one in report.sections if one.plot is not None), None)
-    if plot is None:
-        leave_text("report", text, description=title)
-    else:
-        leave_picture("report", to_png(plot()), description=title, text=text)
 
 
 def show_issue(published: Published) -> None:

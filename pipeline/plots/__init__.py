@@ -11,7 +11,7 @@ from pipeline.plots.parts import plot_parts
 from pipeline.plots.place import Extent
 from pipeline.plots.shades import Shades
 from pipeline.plots.skill import plot_skill
-from pipeline.plots.style import for_phones, labeled, name_of, show_units, to_png
+from pipeline.plots.style import for_phones, labeled, name_of, to_png
 
 __all__ = [
     "Extent",
@@ -32,7 +32,6 @@ __all__ = [
     "plot_parts",
     "plot_series",
     "plot_skill",
-    "show_units",
     "to_png",
     "write_animation",
 ]

@@ -21,7 +21,8 @@ from pipeline.plots.panels import (
 )
 from pipeline.plots.place import Extent
 from pipeline.plots.shades import Shades
-from pipeline.plots.style import plain, show_units
+from pipeline.plots.style import plain
+from stores.units import show_units
 
 _PER_SECOND = 2  # maps: slow enough to read the dates
 

@@ -27,7 +27,8 @@ from pipeline.plots.panels import (
 )
 from pipeline.plots.place import Extent, label_ticks
 from pipeline.plots.shades import Shades
-from pipeline.plots.style import is_narrow, labeled, show_units
+from pipeline.plots.style import is_narrow, labeled
+from stores.units import show_units
 
 _MOST_PANELS = 12
 _MOST_LEADS = 4

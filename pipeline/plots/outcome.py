@@ -20,7 +20,8 @@ from pipeline.plots.panels import (
 )
 from pipeline.plots.place import Extent, label_ticks
 from pipeline.plots.shades import Shades
-from pipeline.plots.style import say_nothing_to_draw, show_units
+from pipeline.plots.style import say_nothing_to_draw
+from stores.units import show_units
 
 _MOST_LEADS = 3
 

@@ -23,9 +23,9 @@ from pipeline.plots.style import (
     is_narrow,
     plain,
     say_nothing_to_draw,
-    show_units,
     start_figure,
 )
+from stores.units import show_units
 
 Side = Literal["right", "bottom"]
 

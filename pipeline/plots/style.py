@@ -6,7 +6,6 @@ Figures are built as objects, without pyplot, so that workers may draw side by s
 from __future__ import annotations
 
 import io
-import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
+
+from stores.units import show_units
 
 INK, FAINT, INVALID = "#222222", "#6b6b6b", "#d9d9d9"
 _WIDE, _NARROW = 10.0, 4.8  # of every figure, on a page and on a phone [inch]
@@ -35,9 +36,6 @@ _COLORS = {
 }
 _OTHERS = ("#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
 _DASHES = {"persistence": "--", "climatology": "-.", "seasonal_naive": ":"}
-# m-2 and m2 are powers, but CO2 is a name and 1e-6 a number.
-_POWER = re.compile(r"\b([A-Za-z]+)(-\d+)\b|\b([a-z]+)(\d+)\b")
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @contextmanager
@@ -120,17 +118,6 @@ def dashes_of(method: str) -> str:
 def name_of(method: str) -> str:
     """Write a method as people read it."""
     return method.replace("_", " ")
-
-
-def show_units(units: str) -> str:
-    """Write UDUNITS exponents as letters: 'mm month-1' as 'mm month⁻¹'."""
-    raised = _POWER.sub(_raise, units)
-    return "" if units.strip() == "1" else raised
-
-
-def _raise(power: re.Match[str]) -> str:
-    base, exponent = (power[1] or power[3]), (power[2] or power[4])
-    return base + exponent.translate(_RAISED)
 
 
 def labeled(name: str, units: str) -> str:

@@ -33,14 +33,14 @@ _USUAL = {
         "forecast": "20 */{n} * * *",
         "evaluate": "0 9 * * 1",
     },
-    "days": {  # weeks too, since nobody knows the day of the week on which one arrives
+    "days": {  # and weeks, since nobody knows the weekday on which one arrives
         "ingest": "0 2 * * *",
         "train": "0 4 2 * *",
         "forecast": "0 6 * * *",
         "evaluate": "0 9 5 * *",
     },
     "month": {
-        "ingest": "0 2 * * *",  # every night, since nobody knows the day on which a month arrives
+        "ingest": "0 2 * * *",  # every night, since nobody knows when a month arrives
         "train": "0 4 2 1,4,7,10 *",
         "forecast": "0 6 5 * *",
         "evaluate": "0 9 5 * *",

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from pipeline.metrics import name_leads
-from pipeline.plots import show_units
 from pipeline.recipes import SplitRecipe
 from pipeline.rollout.products import LOWER
 from pipeline.rollout.publishing import show_bundle
@@ -16,6 +15,10 @@ from stores.counting import count
 from stores.forecast import Forecast
 from stores.issue import COGS, FORECAST, ITEM
 from stores.times import Step
+from stores.units import show_units
+
+LATE = "late_covariates"
+"""Attribute of an issue: what stands for frames that came later than they should."""
 
 
 @dataclass(frozen=True, slots=True)

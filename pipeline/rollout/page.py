@@ -25,14 +25,11 @@ from pipeline.plots import (
 from pipeline.report import Report, Section
 from pipeline.rollout.drawn import Drawn
 from pipeline.rollout.evaluate import Evaluation
-from pipeline.rollout.facts import Model, list_facts, list_links, write_byline
+from pipeline.rollout.facts import LATE, Model, list_facts, list_links, write_byline
 from pipeline.rollout.hindcast import MODEL
 from pipeline.rollout.products import LOWER
 from pipeline.streams.parts import describe_parts
 from stores.forecast import Forecast
-
-LATE = "late_covariates"
-"""Attribute of an issue: what stands for frames that came later than they should."""
 
 
 def build_report(

@@ -55,6 +55,12 @@ def list_products(request: Request) -> tuple[Product, ...]:
     return (*products, *_bounds(request))
 
 
+def count_products(n_members: int, quantiles: Sequence[float], *, has_interval: bool) -> int:
+    """Count what ``list_products`` lists, before there is a model to request it of."""
+    given = len(quantiles) or (1 if n_members == 1 else 2 + len(QUANTILES))
+    return given + 2 * has_interval
+
+
 def _quantile(quantile: float, attributes: Mapping[str, Any]) -> Product:
     stated = {**attributes, "quantile": quantile}
     return Product(suffix_of(quantile), f"{100 * quantile:.10g}% quantile of ", stated)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from flows.resolve import open_recipe
 from flows.train import train
 from pipeline.models import ConvLSTMShape, count_parameters, outline_network
 from pipeline.recipes import load_recipe
-from stores.errors import GridError
+from stores.errors import FullError, GridError
 from tests.flows.test_other_steps import FIVE_YEARS, make_series
 from tests.make import make_recipe
 
@@ -224,6 +226,38 @@ def test_a_reference_grid_that_is_no_file_is_refused_by_its_key_and_by_what_it_s
     said = r"grid\.like='like\.tif' is no file \(it stands for .*/archive/rain\), so no grid"
     with pytest.raises(GridError, match=said):
         check(recipe, ["grid.like=like.tif"], None)
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "changes", "said"),
+    [
+        (1000, [], r"the state of the training takes .*kB or more in .*, but the disk at"),
+        (
+            30_000,
+            ["model.hidden=[1]", "rollout.members=9", "rollout.perturb.noise=0.1"],
+            r"a forecast of \d+ frames takes .* kB or more in .*, but the disk at",
+        ),
+    ],
+)
+def test_a_training_or_a_forecast_without_room_is_refused_by_the_check(
+    store: Path, monkeypatch: pytest.MonkeyPatch, free_bytes: int, changes: list[str], said: str
+) -> None:
+    changes = ["outputs.cog=true", *changes]
+    check(str(store / "recipe.yaml"), changes, None)
+    shutil.rmtree(store / "run/training")
+    left = shutil.disk_usage(store)._replace(free=free_bytes)
+    monkeypatch.setattr("stores.room.shutil.disk_usage", lambda _: left)
+    with pytest.raises(FullError, match=said):
+        check(str(store / "recipe.yaml"), changes, None)
+
+
+def test_the_plan_says_what_every_step_needs_on_the_disk(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    check(str(make_recipe(tmp_path)), [], None)
+    lines = " ".join(capsys.readouterr().out.split())
+    for step in ("ingest", "train, state", "train, bundle", "forecast"):
+        assert re.search(rf"disk, {step} \W*at most \S+ [kM]?B; the disk at", lines), lines
 
 
 def test_an_address_that_is_none_is_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,37 @@ def test_the_same_forecast_twice_is_one_issue(store: Path) -> None:
     assert forecast.fn(recipe_of(store), init=INIT) == first
     assert tree(store / "run") == before
     assert [path.name for path in (store / "run/issues/small-rain").glob("*/")] == [INIT]
+
+
+def test_a_forecast_that_is_published_already_needs_nothing_that_draws(store: Path) -> None:
+    first = forecast.fn(recipe_of(store), init=INIT)
+    script = (
+        "import sys; from flows.forecast import forecast; "
+        f"print(forecast.fn({recipe_of(store)!r}, init={INIT!r})); "
+        "sys.exit('matplotlib' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert first in done.stdout
+
+
+def test_a_run_that_finds_its_issue_published_leaves_its_report_too(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[dict[str, object]] = []
+    for module in ("forecast", "steps.page"):
+        monkeypatch.setattr(f"flows.{module}.in_run", lambda: True)
+    monkeypatch.setattr(
+        "flows.steps.page.leave_picture",
+        lambda key, png, **said: left.append({"key": key, "png": png[:4], **said}),
+    )
+    page = ["outputs.report=true"]
+    issue = forecast.fn(recipe_of(store), page, init=INIT)
+    assert [one["key"] for one in left] == ["report"]
+    assert forecast.fn(recipe_of(store), page, init=INIT) == issue
+    assert left[1:] == left[:1]
 
 
 def test_a_forecast_without_init_starts_from_the_last_frame_of_the_target(store: Path) -> None:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ def test_candidate_plans_are_shown_with_their_costs_and_one_is_chosen(
 ) -> None:
     plan(str(make_recipe(tmp_path)), [], None, None)
     said = capsys.readouterr().out
+    for stage in ("train, state", "train, bundle", "forecast"):
+        assert re.search(rf"disk, {stage}: at most \S+ \w+; the disk at .* left of", said)
     for word in ("23 x 31 px", "redundant", "reads", "memory", "tasks", "chosen"):
         assert word in said
     assert not (tmp_path / "run").exists()

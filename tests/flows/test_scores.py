@@ -19,6 +19,7 @@ from flows.forecast import forecast
 from flows.ingest import ingest
 from flows.resolve import open_recipe
 from flows.steps import issue as issue_steps
+from flows.steps import page as page_steps
 from flows.train import train
 from pipeline.metrics.calibration import Calibration
 from pipeline.rollout.calibrate import keep_calibration
@@ -197,7 +198,7 @@ def test_a_forecast_is_published_without_the_page_that_could_not_be_drawn(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(issue_steps, "build_report", fail)
+    monkeypatch.setattr(page_steps, "build_report", fail)
     issue = Path(forecast.fn(recipe_of(store), PAGE, init=INIT))
     assert not (issue / "report.html").exists()
     assert verify(issue) == []
@@ -220,7 +221,7 @@ def test_a_full_disk_is_not_hidden_by_the_page(
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(issue_steps, "write_text", fail, raising=False)
+    monkeypatch.setattr(page_steps, "write_text", fail)
     with pytest.raises(OSError, match="No space left"):
         forecast.fn(recipe_of(store), PAGE, init=INIT)
     assert not list((store / "run").glob("issues/*"))

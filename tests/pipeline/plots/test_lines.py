@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from pipeline.plots import for_phones, plot_curves, plot_series, plot_skill, show_units, to_png
+from pipeline.plots import for_phones, plot_curves, plot_series, plot_skill, to_png
+from stores.units import show_units
 
 
 def make_table(skill: float = 0.3) -> pd.DataFrame:

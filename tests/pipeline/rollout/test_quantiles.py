@@ -12,8 +12,8 @@ from pipeline.rollout.calibrate import calibrate
 from pipeline.rollout.evaluate import Evaluation, evaluate_part
 from pipeline.rollout.forecaster import forecaster_of
 from pipeline.rollout.importance import Trial, measure_importance
-from pipeline.rollout.products import calibrated, list_products, suffix_of
-from pipeline.rollout.request import Request
+from pipeline.rollout.products import calibrated, count_products, list_products, suffix_of
+from pipeline.rollout.request import Members, Request
 from pipeline.spread import InPlace
 from pipeline.streams.transforms import Values
 from stores.forecast import Forecast
@@ -86,6 +86,21 @@ def test_published_quantiles_say_what_they_are_and_what_they_lack(made: Made) ->
     ]
     assert [product.attributes["quantile"] for product in listed] == [0.5, 0.1, 0.975]
     assert all("given the medians" in product.attributes["comment"] for product in listed)
+
+
+@pytest.mark.parametrize("margins", [None, Calibration(0.8, (0.2,), (9,), "validation", ())])
+@pytest.mark.parametrize(("members", "quantiles"), [(1, ()), (3, ()), (1, (0.1, 0.5))])
+def test_what_is_published_is_counted_before_there_is_a_model(
+    members: int, quantiles: tuple[float, ...], margins: Calibration | None
+) -> None:
+    request = Request(
+        *((), Path(), parse_time(INIT), 1),
+        members=Members(members),
+        quantiles=quantiles,
+        calibration=margins,
+    )
+    counted = count_products(members, quantiles, has_interval=margins is not None)
+    assert counted == len(list_products(request))
 
 
 @pytest.mark.parametrize(
