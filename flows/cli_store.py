@@ -16,7 +16,7 @@ def verify(
     stores: Annotated[
         list[str],
         typer.Argument(
-            metavar="RECIPE_OR_FOLDER...",
+            metavar="RECIPE_OR_FOLDER",
             help="Recipes, whose stores count; or folders of issues, bundles, cubes or stores.",
         ),
     ],
@@ -49,7 +49,7 @@ def pictures(
     issues: Annotated[
         list[str],
         typer.Argument(
-            metavar="RECIPE_OR_ISSUE...",
+            metavar="RECIPE_OR_ISSUE",
             help="Recipes, whose newest issue counts; or folders of published issues.",
         ),
     ],
