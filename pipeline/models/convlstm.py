@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pipeline.channels import TARGET
 from pipeline.models.cells import ConvLSTMCell, Ground
 from pipeline.models.dropout import MemberDropout
 from pipeline.models.gates import State
@@ -79,11 +80,11 @@ class ConvLSTM(nn.Module):
         self.head = _build_head(shape)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Forecast one frame (b, y, x) from frames (b, t, c, y, x); channel 0 is the target.
+        """Forecast one frame (b, y, x) from frames (b, t, c, y, x).
 
         With quantiles the frame is (b, q, y, x), here and below.
         """
-        return self.decide(self._cell(0).drive(self._laid_out(frames)), frames[:, -1, 0])
+        return self.decide(self._cell(0).drive(self._laid_out(frames)), frames[:, -1, TARGET])
 
     def settle(self, statics: Tensor) -> Ground:
         """Do what looks at the static channels (b, s, y, x) alone: they are the last ones."""

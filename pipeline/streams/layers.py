@@ -36,7 +36,8 @@ class Forced:
     places: Sequence[int] = ()
     """Frames that stand for the first dates; for later ones, of which nothing was known, 0."""
     runs: Runs = ()
-    waves: Sequence[Values] = ()
+    waves: Values | None = None
+    """Channels of the season (n, 2); None for a variable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +70,11 @@ class Layers:
         self._dates: dict[Time, Dates] = {}
         self._known: list[Series] = []
         stack = source.stack
+        self.channels = stack.channels
         self.target = self._slabs(stack.target)
         self.forcings = [self._slabs_of(forcing) for forcing in stack.forcings]
         self._statics = [self._slabs_of(static) for static in stack.statics]
-        self._place = place_maps(self._grid, Window.whole(self._grid))
+        self._position = place_maps(self._grid, Window.whole(self._grid))
         flat = Shape.of([0], self._grid, (1, *self.target.shape.edges))
         self._domain = Slabs("domain", flat, self._read_domain, kept)
         if inits is not None:
@@ -118,11 +120,6 @@ class Layers:
         n_dated = 1 + sum(slabs is not None for slabs in self.forcings)
         return math.prod(self.edges) * _PIXEL_BYTES * n_dated
 
-    @property
-    def n_statics(self) -> int:
-        """Count the channels without a date."""
-        return sum(len(static.names) for static in self._source.stack.statics)
-
     def cut(self, samples: Sequence[Sample]) -> Batch:
         """Cut the arrays of some samples of one window shape."""
         batch = self.empty(len(samples), samples[0].window)
@@ -161,40 +158,35 @@ class Layers:
 
     def empty(self, n: int, window: Window) -> Batch:
         """Make room for samples of a window's shape."""
-        span, shape = self.span, window.shape
-        dated = sum(len(forcing.names) for forcing in self._source.stack.forcings)
+        shape = window.shape
+        n_frames = self.span.history + self.span.leads
+        forcings = (n, self.span.n_forcing_times, len(self.channels.forcings), *shape)
         return Batch(
-            target=np.empty((n, span.history + span.leads, *shape), dtype=np.float32),
-            valid=np.empty((n, span.history + span.leads, *shape), dtype=bool),
-            forcings=np.empty((n, span.n_forcing_times, dated, *shape), dtype=np.float32),
-            statics=np.empty((n, self.n_statics, *shape), dtype=np.float32),
+            target=np.empty((n, n_frames, *shape), dtype=np.float32),
+            valid=np.empty((n, n_frames, *shape), dtype=bool),
+            forcings=np.empty(forcings, dtype=np.float32),
+            statics=np.empty((n, len(self.channels.statics), *shape), dtype=np.float32),
             domain=np.empty((n, *shape), dtype=bool),
         )
 
     def _cut_forcings(self, out: Values, forced: Sequence[Forced], window: Window) -> None:
         """Cut forcings (n, f, y, x) in the order of their channels."""
-        channel = 0
-        for slabs, given in zip(self.forcings, forced, strict=True):
-            for wave in given.waves:
-                out[:, channel] = wave[:, None, None]
-                channel += 1
-            if slabs:
-                slabs.cut(given.runs, window, (out[:, channel],))
-                out[len(given.places) :, channel] = 0.0
-                channel += 1
+        places = self.channels.forcings.slices
+        for slabs, given, place in zip(self.forcings, forced, places, strict=True):
+            if given.waves is not None:
+                out[:, place] = given.waves[:, :, None, None]
+            elif slabs:
+                slabs.cut(given.runs, window, (out[:, place.start],))
+                out[len(given.places) :, place] = 0.0
 
     def cut_still(self, out: Values, domain: npt.NDArray[np.bool_], window: Window) -> None:
         """Cut statics (s, y, x) in the order of their channels, and the domain (y, x)."""
         self._domain.cut(_STILL, window, (domain[None],))
-        channel = 0
-        for slabs in self._statics:
+        for slabs, place in zip(self._statics, self.channels.statics.slices, strict=True):
             if slabs:
-                slabs.cut(_STILL, window, (out[channel][None],))
-                channel += 1
+                slabs.cut(_STILL, window, (out[place],))
             else:
-                for place in self._place:
-                    out[channel] = place[window.slices]
-                    channel += 1
+                out[place] = [position[window.slices] for position in self._position]
 
     def dates_of(self, init: Time) -> Dates:
         """Say which frames an init wants."""

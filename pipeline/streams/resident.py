@@ -83,7 +83,8 @@ class Resident:
         """Say how much stays on the device [B]."""
         n_frames = sum(len(places) + 1 for places in self._places.values())
         n_valid = len(self._places[self._layers.target.key])
-        return self._box.size * (4 * (n_frames + self._layers.n_statics) + n_valid + 1)
+        n_statics = len(self._layers.channels.statics)
+        return self._box.size * (4 * (n_frames + n_statics) + n_valid + 1)
 
     def cut(self, samples: Sequence[Sample]) -> list[Tensor]:
         """Cut some samples of one window shape into tensors in the order of ``Batch``."""
@@ -110,23 +111,27 @@ class Resident:
 
     def _forcings(self, init: Tensor, pixels: _Pixels) -> Tensor:
         """Gather forcings (b, n, f, y, x) in the order of their channels."""
-        n, shape = self._layers.span.n_forcing_times, (pixels.y.shape[1], pixels.x.shape[1])
-        channels: list[Tensor] = []
-        for slabs, forced in zip(self._layers.forcings, self._held.forced, strict=True):
+        layers = self._layers
+        channels = layers.channels.forcings
+        shape = (pixels.y.shape[1], pixels.x.shape[1])
+        out = torch.empty(
+            (len(init), layers.span.n_forcing_times, len(channels), *shape), device=self._device
+        )
+        covariates = zip(layers.forcings, self._held.forced, channels.slices, strict=True)
+        for slabs, forced, place in covariates:
+            wanted = forced[init]  # frames (b, n), or waves (b, n, wave)
             if slabs:
-                channels.append(pixels.of(self._held.frames[slabs.key], forced[init]))
+                out[:, :, place.start] = pixels.of(self._held.frames[slabs.key], wanted)
             else:
-                waves = forced[init].unbind(2)  # each (b, n)
-                channels += [wave[:, :, None, None].expand(-1, -1, *shape) for wave in waves]
-        if not channels:
-            return torch.empty((len(init), n, 0, *shape), device=self._device)
-        return torch.stack(channels, dim=2)
+                out[:, :, place] = wanted[..., None, None]
+        return out
 
     @cached_property
     def _held(self) -> _Held:
         """Bring everything to the device."""
         layers, dates = self._layers, [self._layers.dates_of(init) for init in self._rows]
-        statics = np.empty((layers.n_statics, *self._box.shape), dtype=np.float32)
+        n_statics = len(layers.channels.statics)
+        statics = np.empty((n_statics, *self._box.shape), dtype=np.float32)
         domain = np.empty(self._box.shape, dtype=bool)
         layers.cut_still(statics, domain, self._box)
         frames, valid = self._bring_frames()
@@ -146,8 +151,9 @@ class Resident:
 
     def _table(self, slabs: Slabs | None, given: Forced) -> npt.NDArray[np.generic]:
         """Say which frames a forcing wants for one init (n,), or its waves (n, wave)."""
-        if not slabs:
-            return np.stack(given.waves, axis=1)
+        if given.waves is not None:
+            return given.waves
+        assert slabs is not None
         places = self._places[slabs.key]
         numbers = np.full(self._layers.span.n_forcing_times, len(places))  # a frame of zeros
         numbers[: len(given.places)] = np.searchsorted(places, given.places)

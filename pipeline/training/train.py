@@ -171,7 +171,7 @@ def build_learner(
         build_task(recipe, source, span),
         learning,
         _build_scores(recipe, source, span),
-        source.stack.names,
+        source.stack.channels,
     )
 
 

@@ -33,32 +33,36 @@ VARIABLES = {
 class Order(NamedTuple):
     names: list[str]
     places: dict[str, slice]
-    """Of every covariate among all channels; what has a date is read before what has none."""
+    """Of every covariate among all channels."""
+    first_static: int
+    """What has a date stands before, what has none from here on."""
 
 
 ORDERS = {
-    "bare": ([], Order(["rain", "valid"], {})),
+    "bare": ([], Order(["rain", "valid"], {}, 2)),
     "statics alone": (
         [LAND, HEIGHT],
         Order(
             ["rain", "valid", "land_fraction", "elevation"],
             {"land_fraction": slice(2, 3), "elevation": slice(3, 4)},
+            2,
         ),
     ),
     "season alone": (
         [SEASON],
-        Order(["rain", "valid", "season_sin", "season_cos"], {"season": slice(2, 4)}),
+        Order(["rain", "valid", "season_sin", "season_cos"], {"season": slice(2, 4)}, 4),
     ),
     "the example": (
         [HEIGHT, SEASON, PLACE],
         Order(
             ["rain", "valid", "season_sin", "season_cos", "elevation", "place_y", "place_x"],
             {"season": slice(2, 4), "elevation": slice(4, 5), "lonlat": slice(5, 7)},
+            4,
         ),
     ),
     "known and late futures": (
         [KNOWN, LATE],
-        Order(["rain", "valid", "wet", "late"], {"wet": slice(2, 3), "late": slice(3, 4)}),
+        Order(["rain", "valid", "wet", "late"], {"wet": slice(2, 3), "late": slice(3, 4)}, 4),
     ),
     "everything": (
         [PLACE, KNOWN, HEIGHT, SEASON, LAND, LATE, TREES],
@@ -76,6 +80,7 @@ ORDERS = {
                 "elevation": slice(9, 10),
                 "land_fraction": slice(10, 11),
             },
+            7,
         ),
     ),
 }
@@ -86,15 +91,14 @@ def order(folder: Path, covariates: list[dict[str, Any]]) -> Stack:
     return outline_stack(load_recipe(path))
 
 
-def number(stack: Stack) -> Parts:
-    """Give parts of which every channel holds its place in ``names``, and so every pixel."""
-    n_forcings = sum(len(forcing.names) for forcing in stack.forcings)
-    places = np.arange(len(stack.names), dtype=np.float32)[:, None, None]
+def number(recorded: Order) -> Parts:
+    """Give parts in which every channel holds its recorded place among all."""
+    places = np.arange(len(recorded.names), dtype=np.float32)[:, None, None]
     return Parts(
         target=np.zeros((1, 1, *PIXEL), np.float32),
         valid=np.ones((1, *PIXEL), dtype=np.bool_),
-        forcings=places[2 : 2 + n_forcings][None],
-        statics=places[2 + n_forcings :],
+        forcings=places[None, 2 : recorded.first_static],
+        statics=places[recorded.first_static :],
         domain=np.ones(PIXEL, dtype=np.bool_),
     )
 
@@ -116,7 +120,7 @@ def test_channels_keep_the_order_that_was_recorded(
     stack = order(tmp_path, covariates)
     assert list(stack.names) == recorded.names
     # The second says whether the target is valid: 1, which is its place too.
-    np.testing.assert_array_equal(see(number(stack)), np.arange(len(recorded.names)))
+    np.testing.assert_array_equal(see(number(recorded)), np.arange(len(recorded.names)))
 
 
 @pytest.mark.parametrize(("covariates", "recorded"), ORDERS.values(), ids=ORDERS)
@@ -124,7 +128,7 @@ def test_a_covariate_is_exchanged_at_its_recorded_place(
     tmp_path: Path, covariates: list[dict[str, Any]], recorded: Order
 ) -> None:
     stack = order(tmp_path, covariates)
-    own = number(stack)
+    own = number(recorded)
     foreign = own._replace(forcings=own.forcings + 100, statics=own.statics + 100)
     history, *others = list_covariates(stack)
     assert history.part == "history"
