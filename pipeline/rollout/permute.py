@@ -1,4 +1,7 @@
-"""What a covariate is exchanged for, to see what a forecast loses without it.
+"""Permutations: what a covariate is exchanged for, to see what a forecast loses without it.
+
+A permutation takes real values from elsewhere; what adds noise to a forecast is a perturbation
+(``models.perturb``).
 
 All that is random is planned before anything is read, from the seed, the repeat and the init
 alone, so it depends neither on tiles nor on workers.
