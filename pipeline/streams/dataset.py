@@ -14,12 +14,13 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from pipeline.spread import InPlace, OnThreads, Spread, free_bytes
+from pipeline.streams.batch import Batch
 from pipeline.streams.growing import grow_batches
 from pipeline.streams.loader import BlockLoader
 from pipeline.streams.order import order_by_blocks
 from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.resident import Resident
-from pipeline.streams.samples import Batch, Sample
+from pipeline.streams.samples import Sample
 
 Mode = Literal["device", "memory", "streamed"]
 Load = Callable[[Sequence[Sample]], Batch]

@@ -67,8 +67,7 @@ class Growing:
     def row(self, place: int) -> Batch:
         """Give the arrays of one sample, each without its batch axis, to be written."""
         number = int(self._numbers[place])
-        row = place - int(self._starts[number])
-        return Batch(*(array[row] for array in self._grown(number)))
+        return self._grown(number).row(place - int(self._starts[number]))
 
     def put(self, places: Sequence[int], samples: Batch) -> None:
         """Write samples that arrived together."""

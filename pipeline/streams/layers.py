@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +14,12 @@ from pipeline.streams.batch import Batch
 from pipeline.streams.kept import Arrays, Kept
 from pipeline.streams.known import know
 from pipeline.streams.read import Source, place_maps, season_waves
+from pipeline.streams.samples import Sample, Span
 from pipeline.streams.slabs import Runs, Shape, Slabs, fill
 from pipeline.streams.stack import Forcing, Series, Static
 from pipeline.streams.transforms import Values
 from stores.times import Time, Times
 from stores.windows import Window
-
-if TYPE_CHECKING:  # samples are cut from layers, and layers by samples
-    from pipeline.streams.samples import Sample, Span
 
 _STILL: Runs = [(0, slice(0, 1), slice(0, 1))]
 _AT_ONCE = 2  # threads of a process that cut at the same time, each elsewhere
@@ -52,7 +49,7 @@ class Dates:
 class Layers:
     """Every channel of a source as slabs, out of which batches are cut.
 
-    What is cut is bit for bit what ``load_batch`` reads. Safe to share between threads.
+    What is cut is bit for bit what ``loader.load_batch`` reads. Safe to share between threads.
 
     Args:
         source: what is read.
@@ -123,8 +120,7 @@ class Layers:
     def cut(self, samples: Sequence[Sample]) -> Batch:
         """Cut the arrays of some samples of one window shape."""
         batch = self.empty(len(samples), samples[0].window)
-        rows = [Batch(*(array[index] for array in batch)) for index in range(len(samples))]
-        self.fill(list(zip(rows, samples, strict=True)))
+        self.fill([(batch.row(index), sample) for index, sample in enumerate(samples)])
         return batch
 
     def fill(self, rows: Sequence[tuple[Batch, Sample]]) -> None:

@@ -7,18 +7,17 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pipeline.spread import free_bytes
 from pipeline.streams.batch import Batch
 from pipeline.streams.kept import Kept
 from pipeline.streams.layers import Layers
 from pipeline.streams.read import Source
+from pipeline.streams.samples import Sample, Span
 from stores.times import Time
 from stores.windows import Window
-
-if TYPE_CHECKING:  # samples name this loader
-    from pipeline.streams.samples import Sample, Span
 
 WORKER_BYTES = 512 << 20
 """Decoded slabs that a process keeps, if half of what it may still take holds them."""
@@ -118,6 +117,51 @@ class BlockLoader:
     @property
     def _asked(self) -> tuple[object, ...]:
         return self.span, self.worker_bytes, self.inits
+
+
+def batch_loader(
+    source: Source,
+    span: Span,
+    *,
+    worker_bytes: int = WORKER_BYTES,
+    samples: Sequence[Sample] = (),
+) -> BlockLoader:
+    """Build the picklable function that a worker runs to load samples.
+
+    Args:
+        source: what is read.
+        span: frames of a sample.
+        worker_bytes: decoded chunks that a worker keeps for its next samples [B].
+        samples: all that will be loaded, so that no frame before or after them is read.
+    """
+    inits = {sample.init for sample in samples}
+    within = (min(inits), max(inits)) if inits else None
+    return BlockLoader(source, span, worker_bytes, within)
+
+
+def load_batch(source: Source, span: Span, samples: Sequence[Sample]) -> Batch:
+    """Read the arrays of some samples of one window shape directly, one after the other.
+
+    This is what the other ways to a batch have to equal, bit for bit (see ``streams.batch``).
+    """
+    parts = [_load(source, span, sample) for sample in samples]
+    return Batch(*(np.stack(column) for column in zip(*parts, strict=True)))
+
+
+def _load(source: Source, span: Span, sample: Sample) -> Batch:
+    """Read one sample; each array without its batch axis."""
+    step = source.open().step
+    window = sample.window
+    history = span.read_times(step, sample.init)
+    leads = span.lead_times(step, sample.init)
+    target, valid = source.filled_target(window, np.concatenate([history, leads]))
+    return Batch(
+        target=target,
+        valid=valid,
+        forcings=source.forcings(window, span.forcing_times(step, sample.init), sample.init),
+        statics=source.statics(window),
+        domain=source.domain(window),
+    )
 
 
 class _Shared:

@@ -26,6 +26,8 @@ from stores.seasons import Clock
 from stores.times import Step, Time, Times
 from stores.windows import Window
 
+Valid = npt.NDArray[np.bool_]
+
 _TAU = 2 * np.pi
 
 
@@ -49,6 +51,12 @@ class Source:
         """Read the normalized target (t, y, x); NaN where it is invalid."""
         return self._normalized(self.stack.target, window, times)
 
+    def filled_target(self, window: Window, times: Times) -> tuple[Values, Valid]:
+        """Read the normalized target, 0 where invalid, and where it is valid (t, y, x)."""
+        target = self.target(window, times)
+        valid = np.isfinite(target)
+        return np.where(valid, target, np.float32(0)), valid
+
     def truth(self, window: Window, times: Times) -> Values:
         """Read the target in physical units (t, y, x); NaN where it is invalid."""
         truth: Values = self.open().read(self.stack.target.variable, window, times)
@@ -71,15 +79,15 @@ class Source:
         """Give dates with the place of each one's season among the climatologies (t,)."""
         return TimeAxis.of(read_seasons(self.fields), times)
 
-    def domain(self, window: Window) -> npt.NDArray[np.bool_]:
+    def domain(self, window: Window) -> Valid:
         """Tell where forecasts are made (y, x)."""
         return read_domain(self.fields, window)
 
-    def area(self, part: str, window: Window) -> npt.NDArray[np.bool_]:
+    def area(self, part: str, window: Window) -> Valid:
         """Tell where samples of a part lie (y, x); everywhere without a split by place."""
         return read_area(self.fields, part, window)
 
-    def scored(self, part: str, window: Window) -> npt.NDArray[np.bool_]:
+    def scored(self, part: str, window: Window) -> Valid:
         """Tell which pixels count in the scores of a part (y, x)."""
         return read_scored(self.fields, part, window)
 

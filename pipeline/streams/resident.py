@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +13,9 @@ from torch import Tensor
 
 from pipeline.spread import OnThreads
 from pipeline.streams.layers import Forced, Layers
+from pipeline.streams.samples import Sample
 from pipeline.streams.slabs import Slabs
 from stores.windows import Window
-
-if TYPE_CHECKING:  # samples are cut from what is here
-    from pipeline.streams.samples import Sample
 
 _AT_ONCE = 4  # slabs that are decoded while others travel to the device
 

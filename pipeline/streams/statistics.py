@@ -8,8 +8,8 @@ training frames is asked of the whole grid, because a forecast is wanted everywh
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pipeline.metrics.moments import Moments, SeasonalSums
 from pipeline.recipes import Recipe
 from pipeline.spread import Spread
-from pipeline.streams.axis import TimeAxis, Values
+from pipeline.streams.axis import Values
 from pipeline.streams.fields import (
     CLIMATOLOGY,
     DOMAIN,
@@ -29,55 +29,25 @@ from pipeline.streams.fields import (
     has_parts,
     load_field,
     read_area,
-    read_field,
     write_field,
 )
+from pipeline.streams.fit import Fit
 from pipeline.streams.known import latest
 from pipeline.streams.parts import fit_parts
 from pipeline.streams.stack import Stack, build_stack, wanted_transforms
-from pipeline.streams.transforms import Description, build_chain
+from pipeline.streams.transforms import Description
 from pipeline.streams.trend_fit import fit_trend
 from pipeline.words import look_up
 from stores.cube import Cube
 from stores.seasons import Seasons
-from stores.times import Times
 from stores.windows import Window
 
 log = logging.getLogger(__name__)
 
-FRAMES_AT_ONCE = 32
-"""Frames of a block in memory at a time."""
 _PIXEL = ("anomaly",)
 _SCALAR = ("zscore", "minmax")
 
 Sums = npt.NDArray[np.float64]
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What one variable is fitted from: its training frames, and the transforms so far."""
-
-    cube: Path
-    fields: Path
-    variable: str
-    times: tuple[np.datetime64, ...]
-    seasons: Seasons
-    chain: tuple[Description, ...] = ()
-
-    def frames(self, window: Window) -> Iterator[tuple[Values, TimeAxis]]:
-        """Read the training frames of a window, some at a time, transformed so far."""
-        cube = Cube.open(self.cube)
-        chain = build_chain(self.chain, lambda name: read_field(self.fields, name, window))
-        if cube.variables[self.variable].cadence == "static":
-            axis = TimeAxis.undated()
-            yield chain.forward(cube.read(self.variable, window)[None], axis), axis
-            return
-        for start in range(0, len(self.times), FRAMES_AT_ONCE):
-            times: Times = np.array(self.times[start : start + FRAMES_AT_ONCE])
-            axis = TimeAxis.of(self.seasons, times)
-            yield chain.forward(cube.read(self.variable, window, times), axis), axis
 
 
 def fit_stack(recipe: Recipe, cube_path: Path, fields: Path, spread: Spread) -> Stack:
