@@ -87,7 +87,7 @@ class ConvLSTM(nn.Module):
         return self.decide(self._cell(0).drive(self._laid_out(frames)), frames[:, -1, TARGET])
 
     def settle(self, statics: Tensor) -> Ground:
-        """Do what looks at the static channels (b, s, y, x) alone: they are the last ones."""
+        """Do what looks at the statics (b, s, y, x) alone, the last of ``channels.ORDER``."""
         return self._cell(0).settle(self._laid_out(statics))
 
     def encode(self, frames: Tensor, settled: Ground) -> tuple[Tensor, ...]:
@@ -112,7 +112,7 @@ class ConvLSTM(nn.Module):
         return 2 * sum(self.shape.hidden)
 
     def _read(self, encoded: Sequence[Tensor], known: Sequence[State | None]) -> list[State]:
-        """Read frames one after the other, through all layers; give the state of each."""
+        """Read frames one after the other, through all layers; return the state of each."""
         states = list(known)
         for drive in encoded:
             states[0] = state = self._cell(0).step(drive, states[0])
@@ -170,7 +170,7 @@ class ConvLSTM(nn.Module):
         return measure_reach(self._look(self.shape.history), fed=self._look(1))
 
     def _look(self, frames: int) -> Look:
-        """Tell what a forecast sees of the last ``frames`` frames."""
+        """Compute what a forecast sees of the last ``frames`` frames."""
         layers = len(self.shape.hidden)
         look = Look().recur(self.shape.kernel, layers=layers, frames=frames)
         for _ in self.shape.head:

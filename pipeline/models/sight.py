@@ -108,7 +108,7 @@ class Recall:
 def open_eyes(
     network: Network, reading: Reading, statics: Tensor, memory: Tensor | None
 ) -> Blink | Sight | Recall:
-    """Choose how a network is shown its frames."""
+    """Choose how a network is shown its frames, given statics (b, s, y, x)."""
     if reading.carries:
         return Recall(carrier_of(network), statics, memory)
     if reading.slides and isinstance(network, Encodes):
@@ -117,7 +117,7 @@ def open_eyes(
 
 
 def carrier_of(network: Network) -> Carries:
-    """See a network as one that carries its memory.
+    """Return a network as one that carries its memory.
 
     Raises:
         ValueError: it does not.
@@ -156,7 +156,7 @@ def stack_moving(target: Tensor, valid: Tensor, forcings: Tensor, *, last: int) 
 def _dated_parts(
     target: Tensor, valid: Tensor, forcings: Tensor, *, last: int
 ) -> dict[str, Tensor]:
-    """Give the last frames of all that has a date, each (b, last, channel, y, x)."""
+    """Return the last frames of all that has a date, each (b, last, channel, y, x)."""
     return {
         "target": target[:, -last:, None],
         "valid": valid[:, -last:, None].to(target.dtype),

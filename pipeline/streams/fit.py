@@ -32,7 +32,7 @@ class Fit:
     chain: tuple[Description, ...] = ()
 
     def frames(self, window: Window) -> Iterator[tuple[Values, TimeAxis]]:
-        """Read the training frames of a window, some at a time, transformed so far."""
+        """Yield training frames of a window, some at a time (t, y, x), transformed so far."""
         cube = Cube.open(self.cube)
         chain = build_chain(self.chain, lambda name: read_field(self.fields, name, window))
         if cube.variables[self.variable].cadence == "static":

@@ -62,7 +62,9 @@ class Layers:
         self, source: Source, span: Span, kept: Kept, inits: tuple[Time, Time] | None = None
     ) -> None:
         self.kept = kept
-        self.span, self._source, self._cube = span, source, source.open()
+        self.span = span
+        self._source = source
+        self._cube = source.open()
         self._grid = (self._cube.grid.height, self._cube.grid.width)
         self._dates: dict[Time, Dates] = {}
         self._known: list[Series] = []
@@ -89,11 +91,11 @@ class Layers:
 
     @property
     def dated(self) -> dict[Hashable, Slabs]:
-        """Give the slabs of every variable with a date by their keys, the target's first."""
+        """Slabs of every variable with a date by their keys, the target's first."""
         return {slabs.key: slabs for slabs in (self.target, *self.forcings) if slabs}
 
     def places(self, inits: Iterable[Time]) -> dict[Hashable, set[int]]:
-        """Say which frames some inits want of every variable with a date."""
+        """Collect the frames that some inits want of every variable with a date."""
         wanted: dict[Hashable, set[int]] = {key: set() for key in self.dated}
         for dates in map(self.dates_of, inits):
             wanted[self.target.key].update(dates.places)
@@ -108,7 +110,7 @@ class Layers:
         return self.target.shape.edges
 
     def first_place(self, init: Time) -> int:
-        """Give the place in the cube of the first frame that a sample reads."""
+        """Return the place in the cube of the first frame that a sample reads."""
         return self.dates_of(init).places[0]
 
     @property
@@ -128,26 +130,29 @@ class Layers:
         widest = max((sample for _, sample in rows), key=self._n_corners)
         self.kept.need(_AT_ONCE * self.touched_bytes([widest.init], [widest.window]))
         for row, sample in sorted(rows, key=lambda given: self._nearness(given[1])):
-            window, dates = sample.window, self.dates_of(sample.init)
+            window = sample.window
+            dates = self.dates_of(sample.init)
             self.target.cut(dates.runs, window, (row.target, row.valid))
             self._cut_forcings(row.forcings, dates.forced, window)
             self.cut_still(row.statics, row.domain, window)
 
     def _nearness(self, sample: Sample) -> tuple[int, int, Time]:
-        """Give a key by which samples of the same slabs come one after the other."""
-        shape, window = self.target.shape, sample.window
+        """Return a key by which samples of the same slabs come one after the other."""
+        shape = self.target.shape
+        window = sample.window
         return window.y0 // shape.rows, window.x0 // shape.cols, sample.init
 
     def _n_corners(self, sample: Sample) -> int:
         return len(self.target.shape.corners(sample.window))
 
     def sample_bytes(self, window: Window) -> int:
-        """Say how much the arrays of one sample hold [B]."""
+        """Compute how much the arrays of one sample hold [B]."""
         return sum(array.nbytes for array in self.empty(1, window))
 
     def touched_bytes(self, inits: Sequence[Time], windows: Sequence[Window]) -> int:
-        """Say how much all slabs hold that inits touch in windows [B]."""
-        dated, wanted = self.dated, self.places(inits)
+        """Compute how much all slabs hold that inits touch in windows [B]."""
+        dated = self.dated
+        wanted = self.places(inits)
         touched = [(dated[key], places) for key, places in wanted.items()]
         touched += [(slabs, {0}) for slabs in (*self._statics, self._domain) if slabs]
         return sum(s.touched_bytes(p, windows, _PIXEL_BYTES) for s, p in touched)
@@ -185,10 +190,13 @@ class Layers:
                 out[place] = [position[window.slices] for position in self._position]
 
     def dates_of(self, init: Time) -> Dates:
-        """Say which frames an init wants."""
+        """Return which frames an init wants."""
         if init not in self._dates:
-            step, span, target = self._cube.step, self.span, self._source.stack.target
-            read, given = span.read_times(step, init), span.lead_times(step, init)
+            step = self._cube.step
+            span = self.span
+            target = self._source.stack.target
+            read = span.read_times(step, init)
+            given = span.lead_times(step, init)
             places = self._cube.places(target.variable, np.concatenate([read, given]))
             times = span.forcing_times(step, init)
             forcings = zip(self._source.stack.forcings, self.forcings, strict=True)
@@ -201,7 +209,8 @@ class Layers:
     ) -> Forced:
         if forcing.series is None or slabs is None:
             return Forced(waves=season_waves(self._cube.step, times))
-        name, cube = forcing.series.variable, self._cube
+        name = forcing.series.variable
+        cube = self._cube
         known = know(forcing, cube.dates[name], cube.step, times, init)
         places = cube.places(name, known.times)
         return Forced(places, slabs.shape.runs(places))
@@ -210,10 +219,11 @@ class Layers:
         return self._slabs(covariate.series) if covariate.series else None
 
     def _slabs(self, series: Series) -> Slabs:
-        """Give the slabs of a variable in the network's space; equal series share theirs."""
+        """Return the slabs of a variable in the network's space; equal series share theirs."""
         if series not in self._known:
             self._known.append(series)
-        name, cube = series.variable, self._cube
+        name = series.variable
+        cube = self._cube
         still = cube.variables[name].cadence == "static"
         places = [0] if still else cube.places(name)
         shape = Shape.of(places, self._grid, cube.chunk_of(name))

@@ -59,7 +59,7 @@ class BlockLoader:
         self._layers().fill(rows)
 
     def blocks(self, samples: Sequence[Sample]) -> list[Block]:
-        """Give every sample the block that it is read with: dates, row and column of slabs.
+        """Return the block that each sample is read with: dates, row and column of slabs.
 
         Blocks follow from the cube's chunks and the samples alone, because orders follow from
         blocks: no budget of a machine may change them.
@@ -77,8 +77,9 @@ class BlockLoader:
         ]
 
     def _inits_per_block(self, window: Window) -> int:
-        """Say how many inits a block spans: few reads, whose slabs fit into a usual budget."""
-        layers, (height, width) = self._layers(), window.shape
+        """Compute how many inits a block spans: few reads, with slabs in a usual budget."""
+        layers = self._layers()
+        height, width = window.shape
         rows, cols = layers.edges
         columns = math.ceil(rows / height) * math.ceil(cols / width)
         frames = WORKER_BYTES // (2 * _AROUND * layers.frame_bytes)
@@ -86,21 +87,21 @@ class BlockLoader:
         return max(1, min(self.per_read(window) // columns, frames - spans + 1))
 
     def per_read(self, window: Window) -> int:
-        """Say how many samples of a window's shape one task loads at most."""
+        """Compute how many samples of a window's shape one task loads at most."""
         return max(1, READ_BYTES // self.sample_bytes(window))
 
     def sample_bytes(self, window: Window) -> int:
-        """Say how much the arrays of one sample hold [B]."""
+        """Compute how much the arrays of one sample hold [B]."""
         return self._layers().sample_bytes(window)
 
     def whole_bytes(self, samples: Sequence[Sample]) -> int:
-        """Say how much everything holds that samples are cut from, decoded [B]."""
+        """Compute how much everything holds that samples are cut from, decoded [B]."""
         inits = sorted({sample.init for sample in samples})
         windows = sorted({sample.window for sample in samples})
         return self._layers().touched_bytes(inits, windows)
 
     def own_layers(self, kept_bytes: int) -> Layers:
-        """Give layers that share no slab with others, and keep theirs within a budget [B]."""
+        """Open layers that share no slab with others, and keep theirs within a budget [B]."""
         return Layers(self.source, self.span, Kept(kept_bytes), self.inits)
 
     def _layers(self) -> Layers:
@@ -172,7 +173,7 @@ class _Shared:
         self._open: dict[object, Layers] = {}
 
     def open(self, key: object, make: Callable[[], Layers]) -> Layers:
-        """Give the layers of ``key``, and forget those that were opened long ago."""
+        """Return the layers of ``key``, and forget those that were opened long ago."""
         with self._lock:
             if key not in self._open:
                 self._open[key] = make()

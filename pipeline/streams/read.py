@@ -67,7 +67,7 @@ class Source:
         return self.chain(self.stack.target, window).inverse(normalized, self.axis(times))
 
     def climatology(self, window: Window, times: Times) -> Values:
-        """Give the target's training climatology at ``times``, in physical units (t, y, x).
+        """Compute the target's training climatology at ``times``, in physical units (t, y, x).
 
         Where the target has a trend, it is the climatology without it, with the trend put back.
         """
@@ -76,19 +76,19 @@ class Source:
         return leading_trend(self.stack.target.chain).inverse(means[axis.seasons], axis)
 
     def axis(self, times: Times) -> TimeAxis:
-        """Give dates with the place of each one's season among the climatologies (t,)."""
+        """Look up the place of each date's season among the climatologies (t,)."""
         return TimeAxis.of(read_seasons(self.fields), times)
 
     def domain(self, window: Window) -> Valid:
-        """Tell where forecasts are made (y, x)."""
+        """Return where forecasts are made (y, x)."""
         return read_domain(self.fields, window)
 
     def area(self, part: str, window: Window) -> Valid:
-        """Tell where samples of a part lie (y, x); everywhere without a split by place."""
+        """Return where samples of a part lie (y, x); everywhere without a split by place."""
         return read_area(self.fields, part, window)
 
     def scored(self, part: str, window: Window) -> Valid:
-        """Tell which pixels count in the scores of a part (y, x)."""
+        """Return which pixels count in the scores of a part (y, x)."""
         return read_scored(self.fields, part, window)
 
     def statics(self, window: Window) -> Values:

@@ -66,7 +66,8 @@ class Resident:
     """
 
     def __init__(self, layers: Layers, samples: Sequence[Sample], device: torch.device) -> None:
-        self._layers, self._device = layers, device
+        self._layers = layers
+        self._device = device
         self._box = Window.around({sample.window for sample in samples})
         inits = sorted({sample.init for sample in samples})
         self._rows = {init: row for row, init in enumerate(inits)}
@@ -77,7 +78,7 @@ class Resident:
 
     @property
     def n_bytes(self) -> int:
-        """Say how much stays on the device [B]."""
+        """How much stays on the device [B]."""
         n_frames = sum(len(places) + 1 for places in self._places.values())
         n_valid = len(self._places[self._layers.target.key])
         n_statics = len(self._layers.channels.statics)
@@ -85,7 +86,8 @@ class Resident:
 
     def cut(self, samples: Sequence[Sample]) -> list[Tensor]:
         """Cut some samples of one window shape into tensors in the order of ``Batch``."""
-        held, (init, pixels) = self._held, self._find(samples)
+        held = self._held
+        init, pixels = self._find(samples)
         target = held.targets[init]  # (b, t)
         still = torch.arange(len(held.statics), device=self._device)[None]
         return [
@@ -98,7 +100,8 @@ class Resident:
 
     def _find(self, samples: Sequence[Sample]) -> tuple[Tensor, _Pixels]:
         """Bring the inits (b,) and the corners of samples to the device."""
-        box, (height, width) = self._box, samples[0].window.shape
+        box = self._box
+        height, width = samples[0].window.shape
         keys = [
             (self._rows[s.init], s.window.y0 - box.y0, s.window.x0 - box.x0) for s in samples
         ]
@@ -126,7 +129,8 @@ class Resident:
     @cached_property
     def _held(self) -> _Held:
         """Bring everything to the device."""
-        layers, dates = self._layers, [self._layers.dates_of(init) for init in self._rows]
+        layers = self._layers
+        dates = [self._layers.dates_of(init) for init in self._rows]
         n_statics = len(layers.channels.statics)
         statics = np.empty((n_statics, *self._box.shape), dtype=np.float32)
         domain = np.empty(self._box.shape, dtype=bool)
@@ -147,7 +151,7 @@ class Resident:
         )
 
     def _table(self, slabs: Slabs | None, given: Forced) -> npt.NDArray[np.generic]:
-        """Say which frames a forcing wants for one init (n,), or its waves (n, wave)."""
+        """Return which frames a forcing wants for one init (n,), or its waves (n, wave)."""
         if given.waves is not None:
             return given.waves
         assert slabs is not None
@@ -158,7 +162,8 @@ class Resident:
 
     def _bring_frames(self) -> tuple[dict[Hashable, Tensor], Tensor]:
         """Bring the frames of every variable to the device, and where the target is valid."""
-        shape, target = self._box.shape, self._layers.target.key
+        shape = self._box.shape
+        target = self._layers.target.key
         frames = {
             key: torch.zeros((len(places) + 1, *shape), device=self._device)
             for key, places in self._places.items()

@@ -46,7 +46,7 @@ class Keys:
         return [Sample(i, Window(*w)) for i, w in zip(self.inits, edges, strict=True)]
 
     def __str__(self) -> str:
-        """Be short in the log of a worker that died over them."""
+        """Describe them shortly, for the log of a worker that died over them."""
         first = self.samples()[0]
         return f"{len(self.inits)} samples from {first.init} {first.window}"
 
@@ -69,7 +69,7 @@ class Span:
 
     @classmethod
     def of(cls, reading: Reading, leads: int) -> Self:
-        """Give the span of a rollout of a network that reads so."""
+        """Return the span of a rollout of a network that reads so."""
         return cls(reading.history, leads, reading.emits, reading.ahead, reading.first_lead)
 
     @property
@@ -78,15 +78,15 @@ class Span:
         return self.first_lead + self.leads - 1
 
     def read_times(self, step: Step, init: Time) -> Times:
-        """List the frames of the history, ``init`` last."""
+        """List the frames of the history (t,), ``init`` last."""
         return step.range(step.add(init, 1 - self.history), init)
 
     def lead_times(self, step: Step, init: Time) -> Times:
-        """List the frames that are forecast."""
+        """List the frames that are forecast (leads,)."""
         return step.range(step.add(init, self.first_lead), step.add(init, self.last_lead))
 
     def forcing_times(self, step: Step, init: Time) -> Times:
-        """List the frames whose covariates a rollout reads."""
+        """List the frames whose covariates a rollout reads (n,)."""
         first = step.add(init, 1 - self.history)
         return step.range(first, step.add(first, self.n_forcing_times - 1))
 
@@ -102,11 +102,12 @@ def plan_inits(stretches: Iterable[Times], held: Times, span: Span) -> list[Time
 
     Args:
         stretches: frames of the part, each piece contiguous.
-        held: frames that the cube holds.
+        held: frames that the cube holds (t,).
         span: frames of a sample.
     """
     known = set(held.tolist())
-    before, after = span.history - 1, span.last_lead
+    before = span.history - 1
+    after = span.last_lead
     return [
         frames[index]
         for frames in stretches

@@ -94,7 +94,8 @@ def training_times(recipe: Recipe, cube: Cube, variable: str) -> tuple[np.dateti
 
     A year without a map has the last one before it.
     """
-    frames, held = recipe.split.frames("train", cube.step), cube.dates[variable]
+    frames = recipe.split.frames("train", cube.step)
+    held = cube.dates[variable]
     if cube.variables[variable].cadence == "annual":
         frames = latest(held, frames)
     return tuple(frames[np.isin(frames, held)])
@@ -113,7 +114,7 @@ def _nothing_to_learn(variable: str) -> ValueError:
 
 
 def _describe(recipe: Recipe, cube: Cube, seasons: Seasons, n_frames: int) -> None:
-    """Say what the climatology tells apart, and how many frames it has no season for."""
+    """Log what the climatology tells apart, and how many frames it has no season for."""
     others = [recipe.split.frames(part, cube.step) for part in ("validation", "test")]
     later = np.concatenate(others)
     log.info(
@@ -170,19 +171,20 @@ def _fit_chain(
     spread: Spread,
 ) -> tuple[Description, ...]:
     """Fit the transforms of one variable, each on what those before it give."""
+    so_far = fit
     for kind in transforms:
         description: Description = {"kind": kind}
         if kind in _PIXEL:
             field = _field_of(fit.variable)
-            list(spread.ordered(partial(_fit_climatology, fit, field, harmonics), blocks))
+            list(spread.ordered(partial(_fit_climatology, so_far, field, harmonics), blocks))
             _level(fit.fields, field, blocks, spread)
             description = {"kind": kind, "field": field}
         elif kind == "trend":
-            description = fit_trend(fit, blocks, spread)
+            description = fit_trend(so_far, blocks, spread)
         elif kind in _SCALAR:
-            description = _fit_scale(fit, kind, blocks, spread)
-        fit = replace(fit, chain=(*fit.chain, description))
-    return fit.chain
+            description = _fit_scale(so_far, kind, blocks, spread)
+        so_far = replace(so_far, chain=(*so_far.chain, description))
+    return so_far.chain
 
 
 def _fit_climatology(fit: Fit, field: str, harmonics: int | None, window: Window) -> None:
@@ -205,9 +207,11 @@ def _level(fields: Path, name: str, blocks: list[Window], spread: Spread) -> Non
     """
     if not has_parts(fields):
         return
-    sums, counts = np.zeros(1), np.zeros(1)
+    sums = np.zeros(1)
+    counts = np.zeros(1)
     for block_sums, block_counts in spread.ordered(partial(_area_sums, fields, name), blocks):
-        sums, counts = sums + block_sums, counts + block_counts
+        sums = sums + block_sums
+        counts = counts + block_counts
     means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
     list(spread.ordered(partial(_fill_outside, fields, name, means), blocks))
 
@@ -221,7 +225,8 @@ def _area_sums(fields: Path, name: str, window: Window) -> tuple[Sums, Sums]:
 
 
 def _fill_outside(fields: Path, name: str, means: Values, window: Window) -> None:
-    own, inside = load_field(fields, name, window), read_area(fields, "train", window)
+    own = load_field(fields, name, window)
+    inside = read_area(fields, "train", window)
     write_field(fields, name, window, np.where(inside, own, means[:, None, None]))
 
 
@@ -234,10 +239,13 @@ def _seasonal_sums(fit: Fit, window: Window) -> SeasonalSums:
 
 def _fit_scale(fit: Fit, kind: str, blocks: list[Window], spread: Spread) -> Description:
     """Fit offset and scale from merged sums, in a fixed order of blocks."""
-    moments, low, high = Moments.zero(), np.inf, -np.inf
+    moments = Moments.zero()
+    low = np.inf
+    high = -np.inf
     for part, part_low, part_high in spread.ordered(partial(_extent, fit), blocks):
         moments += part
-        low, high = min(low, part_low), max(high, part_high)
+        low = min(low, part_low)
+        high = max(high, part_high)
     if not moments.count:
         raise ValueError(
             f"variable {fit.variable!r} has no valid pixel in the training part, so it cannot "
@@ -254,7 +262,9 @@ def _fit_scale(fit: Fit, kind: str, blocks: list[Window], spread: Spread) -> Des
 
 def _extent(fit: Fit, window: Window) -> tuple[Moments, float, float]:
     """Sum the training area of one block: moments, least and largest value."""
-    moments, low, high = Moments.zero(), np.inf, -np.inf
+    moments = Moments.zero()
+    low = np.inf
+    high = -np.inf
     area = read_area(fit.fields, "train", window)
     for values, _ in fit.frames(window) if area.any() else ():
         valid: npt.NDArray[np.bool_] = np.isfinite(values) & area
