@@ -29,7 +29,7 @@ class Parts:
 
     @classmethod
     def of(cls, tensors: Iterable[Tensor], samples: Sequence[Sample]) -> Self:
-        """Take the tensors of a batch in the order of ``streams.samples.Batch``.
+        """Take the tensors of a batch in the order of ``streams.batch.Batch``.
 
         Keys of samples that were read but are not in the tensors are left out.
         """
