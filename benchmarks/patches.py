@@ -48,9 +48,10 @@ from pipeline.recipes import ComputeRecipe
 from pipeline.spread import InPlace, OnThreads, Spread
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.streams.fields import FIELDS
+from pipeline.streams.loader import batch_loader, load_batch
 from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.read import Source
-from pipeline.streams.samples import Sample, Span, batch_loader, load_batch
+from pipeline.streams.samples import Sample, Span
 from pipeline.streams.stack import Series, Stack
 from stores.arrays import array_of, commit_group, open_group
 from stores.bundle import current_bundle

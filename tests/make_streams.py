@@ -13,9 +13,10 @@ from pipeline.recipes import Recipe, load_recipe
 from pipeline.spread import InPlace, Spread
 from pipeline.streams import slabs
 from pipeline.streams.dataset import StreamedBatches
+from pipeline.streams.loader import batch_loader, load_batch
 from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.read import Source
-from pipeline.streams.samples import Sample, Span, batch_loader, load_batch
+from pipeline.streams.samples import Sample, Span
 from pipeline.streams.statistics import fit_stack
 from pipeline.training.plan import plan_training
 from stores.arrays import commit_group

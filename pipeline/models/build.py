@@ -49,7 +49,7 @@ def build_network(
 
     Args:
         description: what ``describe_network`` wrote.
-        weights: by name.
+        weights: by name, each of the shape that its layer has.
         exact: whether tiles have to equal the untiled forecast.
 
     Raises:

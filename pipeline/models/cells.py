@@ -39,7 +39,7 @@ class ConvLSTMCell(nn.Module):
             self.inputs.bias[:hidden] = 1.0  # type: ignore[index]
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Read frames (b, t, c, y, x) from a zero state; give hidden maps (b, t, h, y, x)."""
+        """Compute hidden maps (b, t, h, y, x) of frames (b, t, c, y, x) from a zero state."""
         return torch.stack(self.recur(self.drive(frames)), dim=1)  # (b, t, h, y, x)
 
     def drive(self, frames: Tensor, ground: Ground | None = None) -> tuple[Tensor, ...]:
@@ -52,7 +52,8 @@ class ConvLSTMCell(nn.Module):
         Raises:
             ValueError: both together are not the channels of this cell.
         """
-        flat, apart = frames.flatten(0, 1), (-1, frames.shape[1])
+        flat = frames.flatten(0, 1)
+        apart = (-1, frames.shape[1])
         if ground is None:
             return torch.unflatten(self.inputs(flat), 0, apart).unbind(dim=1)
         self._check_channels(flat.shape[1], ground.channels)
@@ -64,7 +65,8 @@ class ConvLSTMCell(nn.Module):
 
         Convolution is linear: what is the same in all frames is convolved once (b, s, y, x).
         """
-        n, bias = statics.shape[1], self.inputs.bias
+        n = statics.shape[1]
+        bias = self.inputs.bias
         assert bias is not None
         if not n:
             return Ground(bias[None, :, None, None], 0)  # (1, 4h, 1, 1)

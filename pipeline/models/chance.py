@@ -16,7 +16,10 @@ _WORD = 2**64 - 1
 _GAMMA = 0x9E3779B97F4A7C15
 _ROUNDS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 _LAST_SHIFT = 31
-_UNIFORM, _NORMAL, _DROP = 1, 2, 3  # what numbers are for: no two uses share theirs
+# What numbers are for: no two uses share theirs.
+_UNIFORM = 1
+_NORMAL = 2
+_DROP = 3
 
 
 class Key(NamedTuple):
@@ -136,7 +139,7 @@ def _check(keys: Sequence[Key], origins: Sequence[Origin], correlation_px: int) 
 
 
 def _streams(keys: Sequence[Key], use: tuple[int, ...]) -> Tensor:
-    """Give every key the start of a sequence of its own (b,), one for each use."""
+    """Compute where the sequence of every key starts (b,), another for each use."""
     return torch.tensor([_signed(_fold((*key, *use))) for key in keys], dtype=torch.int64)
 
 
@@ -154,7 +157,7 @@ def _fold(words: tuple[int, ...]) -> int:
 def _hash(
     streams: Tensor, origins: Sequence[Origin], shape: tuple[int, int], device: Device
 ) -> Tensor:
-    """Give every pixel of every window 64 random bits (b, y, x), int64."""
+    """Draw 64 random bits for every pixel of every window (b, y, x), int64."""
     first = torch.tensor(origins, dtype=torch.int64).reshape(-1, 2).to(device)
     rows, cols = (
         (first[:, axis, None] + torch.arange(1, shape[axis] + 1, device=device))
@@ -167,9 +170,10 @@ def _hash(
 
 def _mix(state: Tensor) -> Tensor:
     """Finish SplitMix64; products wrap around, as they do for unsigned words."""
+    mixed = state
     for shift, factor in _ROUNDS:
-        state = _fold_down(state, shift) * _signed(factor)
-    return _fold_down(state, _LAST_SHIFT)
+        mixed = _fold_down(mixed, shift) * _signed(factor)
+    return _fold_down(mixed, _LAST_SHIFT)
 
 
 def _fold_down(bits: Tensor, n: int) -> Tensor:
@@ -214,9 +218,10 @@ def _blend(nodes: Tensor, phases: list[int], n: int, px: int) -> Tensor:
 
 
 def _spline_weights(px: int) -> Tensor:
-    """Give the weights of the nodes about each place between two of them (place, 4)."""
+    """Compute the weights of the nodes about each place between two of them (place, 4)."""
     t = torch.arange(px, dtype=torch.float64) / px
     u = 1 - t
-    inner, outer = (4 - 6 * t * t + 3 * t * t * t), (4 - 6 * u * u + 3 * u * u * u)
+    inner = 4 - 6 * t * t + 3 * t * t * t
+    outer = 4 - 6 * u * u + 3 * u * u * u
     weights = torch.stack([u * u * u, inner, outer, t * t * t], dim=1) / 6
     return (weights / weights.square().sum(dim=1, keepdim=True).sqrt()).to(torch.float32)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pipeline.channels import TARGET
 from pipeline.models.cells import ConvLSTMCell, Ground
 from pipeline.models.dropout import MemberDropout
 from pipeline.models.gates import State
@@ -79,14 +80,14 @@ class ConvLSTM(nn.Module):
         self.head = _build_head(shape)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Forecast one frame (b, y, x) from frames (b, t, c, y, x); channel 0 is the target.
+        """Forecast one frame (b, y, x) from frames (b, t, c, y, x).
 
         With quantiles the frame is (b, q, y, x), here and below.
         """
-        return self.decide(self._cell(0).drive(self._laid_out(frames)), frames[:, -1, 0])
+        return self.decide(self._cell(0).drive(self._laid_out(frames)), frames[:, -1, TARGET])
 
     def settle(self, statics: Tensor) -> Ground:
-        """Do what looks at the static channels (b, s, y, x) alone: they are the last ones."""
+        """Do what looks at the statics (b, s, y, x) alone, the last of ``channels.ORDER``."""
         return self._cell(0).settle(self._laid_out(statics))
 
     def encode(self, frames: Tensor, settled: Ground) -> tuple[Tensor, ...]:
@@ -111,7 +112,7 @@ class ConvLSTM(nn.Module):
         return 2 * sum(self.shape.hidden)
 
     def _read(self, encoded: Sequence[Tensor], known: Sequence[State | None]) -> list[State]:
-        """Read frames one after the other, through all layers; give the state of each."""
+        """Read frames one after the other, through all layers; return the state of each."""
         states = list(known)
         for drive in encoded:
             states[0] = state = self._cell(0).step(drive, states[0])
@@ -169,7 +170,7 @@ class ConvLSTM(nn.Module):
         return measure_reach(self._look(self.shape.history), fed=self._look(1))
 
     def _look(self, frames: int) -> Look:
-        """Tell what a forecast sees of the last ``frames`` frames."""
+        """Compute what a forecast sees of the last ``frames`` frames."""
         layers = len(self.shape.hidden)
         look = Look().recur(self.shape.kernel, layers=layers, frames=frames)
         for _ in self.shape.head:

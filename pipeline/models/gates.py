@@ -24,7 +24,7 @@ Gates = Callable[[Tensor, Tensor | None], State]
 
 
 def open_gates(gates: Tensor, cell: Tensor | None) -> State:
-    """Let gates (b, 4h, y, x) work on the cell maps (b, h, y, x); None is a zero state.
+    """Compute the next state from gates (b, 4h, y, x) and cell maps (b, h, y, x) or None (0).
 
     The order of the gates is keep, write, show, candidate. Changes nothing, so gradients flow.
     """
@@ -37,13 +37,13 @@ def open_gates(gates: Tensor, cell: Tensor | None) -> State:
 
 
 def open_wide(gates: Tensor, cell: Tensor | None) -> State:
-    """Do the same in float32 at least; hidden maps come back as the gates came."""
+    """Compute it in float32 at least; hidden maps (b, h, y, x) come back as the gates came."""
     hidden, written = open_gates(_widen(gates), cell)
     return State(hidden.to(gates.dtype), written)
 
 
 def open_in_place(gates: Tensor, cell: Tensor | None) -> State:
-    """Do what ``open_wide`` does in few passes over memory; overwrites the gates.
+    """Compute what ``open_wide`` does, each (b, h, y, x), in few passes; overwrites the gates.
 
     tanh(x) is 2 sigmoid(2x) - 1: on CPUs torch's tanh takes nine times as long as its sigmoid.
     Rounding differs by 1e-7 of the range of a gate.
@@ -54,7 +54,7 @@ def open_in_place(gates: Tensor, cell: Tensor | None) -> State:
 
 
 def open_to_learn(gates: Tensor, cell: Tensor | None) -> State:
-    """Do what ``open_wide`` does, with gradients that take few passes as well.
+    """Compute what ``open_wide`` does (b, h, y, x), with gradients in few passes as well.
 
     Overwrites nothing. On a processor, forward and backward took 0.3 to 0.5 of the time of
     ``open_gates``.
@@ -76,22 +76,22 @@ class _Learned(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, hidden: Tensor, written: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Bring gradients of the hidden and the cell maps back to the gates and the cell."""
+        """Compute gradients of gates (b, 4h, y, x) and cell from those of maps (b, h, y, x)."""
         opened, squashed, cell = ctx.saved_tensors
         keep, write, show, candidate = opened.chunk(4, dim=1)
         # A sigmoid s has the slope s (1 - s), and 2 s - 1 of a doubled argument four times it.
         slopes = torch.addcmul(opened, opened, opened, value=-1)
         to_keep, to_write, to_show, to_candidate = slopes.chunk(4, dim=1)
         slope = torch.addcmul(squashed, squashed, squashed, value=-1)
-        written = torch.addcmul(written, slope.mul_(show), hidden, value=4)
+        of_cell = torch.addcmul(written, slope.mul_(show), hidden, value=4)
         to_show.mul_(torch.mul(squashed, 2).sub_(1).mul_(hidden))
-        to_write.mul_(torch.mul(candidate, 2).sub_(1).mul_(written))
-        to_candidate.mul_(torch.mul(write, written).mul_(4))
+        to_write.mul_(torch.mul(candidate, 2).sub_(1).mul_(of_cell))
+        to_candidate.mul_(torch.mul(write, of_cell).mul_(4))
         if cell is None:
             to_keep.zero_()
             return slopes, None
-        to_keep.mul_(torch.mul(cell, written))
-        return slopes, written.mul_(keep)
+        to_keep.mul_(torch.mul(cell, of_cell))
+        return slopes, of_cell.mul_(keep)
 
 
 def _squash(gates: Tensor, *, into: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ def _squash(gates: Tensor, *, into: Tensor) -> Tensor:
 
 
 def _work(opened: Tensor, cell: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Let squashed gates work; give hidden and cell maps, and the sigmoid of twice these."""
+    """Compute hidden and cell maps of squashed gates, and the sigmoid of twice the latter."""
     keep, write, show, candidate = opened.chunk(4, dim=1)  # each (b, h, y, x)
     kept = write.neg() if cell is None else (keep * cell).sub_(write)
     written = kept.addcmul_(write, candidate, value=2)
@@ -124,7 +124,7 @@ class Fused:
         self._run: Gates | None = None
 
     def __call__(self, gates: Tensor, cell: Tensor | None) -> State:
-        """Do what ``open_wide`` does; may overwrite the gates."""
+        """Compute what ``open_wide`` does; may overwrite the gates."""
         try:
             self._run = self._run or self._compiled(open_wide)
             return self._run(gates, cell)
@@ -144,10 +144,10 @@ _FUSED = Fused()
 
 
 def forecast_gates(gates: Tensor, cell: Tensor | None) -> State:
-    """Open gates that nobody needs afterwards, without gradients."""
+    """Compute the next state (b, h, y, x) from gates that nobody needs afterwards."""
     return _FUSED(gates, cell) if gates.is_cuda else open_in_place(gates, cell)
 
 
 def learned_gates(gates: Tensor, cell: Tensor | None) -> State:
-    """Open gates through which gradients flow back; on a GPU as they are written."""
+    """Compute the next state (b, h, y, x) with gradients; on a GPU as it is written."""
     return open_wide(gates, cell) if gates.is_cuda else open_to_learn(gates, cell)

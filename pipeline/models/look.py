@@ -37,7 +37,7 @@ class Look:
         )
 
     def span(self, pixel: int) -> Seen:
-        """Give the first and last input pixel that map pixel ``pixel`` sees."""
+        """Return the first and last input pixel that map pixel ``pixel`` sees."""
         turns, phase = divmod(pixel, len(self.spans))
         first, last = self.spans[phase]
         return first + turns * self.period, last + turns * self.period
@@ -102,7 +102,7 @@ class Look:
         return earlier._read(self.stride, self.span, repeats=self.period)
 
     def _read(self, stride: int, reads: Callable[[int], Seen], *, repeats: int = 1) -> Look:
-        """Give the look of a map whose pixels read pixels ``reads`` of this one."""
+        """Return the look of a map whose pixels read pixels ``reads`` of this one."""
         n = math.lcm(self.period, stride, repeats) // stride
         spans = (reads(pixel) for pixel in range(n))
         return Look(

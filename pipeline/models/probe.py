@@ -27,11 +27,11 @@ def probe_radius(
     Raises:
         ValueError: a pixel depends on no input in any sample.
     """
-    frames = frames.detach().requires_grad_(True)
-    output = forecast(frames)
+    watched = frames.detach().requires_grad_(True)
+    output = forecast(watched)
     last = output.reshape(len(output), -1, *output.shape[-2:])[:, -1].sum(dim=0)  # (y, x)
     cy, cx = (side // 2 // stride * stride for side in last.shape)
-    return max(_farthest(last, frames, (cy + phase, cx + phase)) for phase in range(stride))
+    return max(_farthest(last, watched, (cy + phase, cx + phase)) for phase in range(stride))
 
 
 def _farthest(last: Tensor, frames: Tensor, pixel: tuple[int, int]) -> int:

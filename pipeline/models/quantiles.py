@@ -15,7 +15,7 @@ MEDIAN = 0.5
 
 
 def place_of_median(quantiles: Sequence[float]) -> int:
-    """Give the place of the median among quantiles that rise; 0 where there are none.
+    """Return the place of the median among quantiles that rise; 0 where there are none.
 
     Raises:
         ValueError: they do not rise, or there is no median to feed back.
@@ -32,7 +32,7 @@ def place_of_median(quantiles: Sequence[float]) -> int:
 
 
 def without_crossing(outputs: Tensor, median: int) -> Tensor:
-    """Make the outputs of a network (b, q, y, x) rise with the quantile.
+    """Compute outputs (b, q, y, x) that rise with the quantile from those of a network.
 
     The median stays as it is; from it every further quantile is a positive step away, upwards
     and downwards, so quantiles cannot cross, whatever the weights are.
@@ -48,7 +48,7 @@ def without_crossing(outputs: Tensor, median: int) -> Tensor:
 
 
 def start_of_outputs(quantiles: Sequence[float]) -> Tensor:
-    """Give the outputs (q,) whose quantiles are those of a standard normal distribution.
+    """Compute the outputs (q,) whose quantiles are those of a standard normal distribution.
 
     A network that starts with them forecasts what is usual, with its usual spread: its space
     has mean 0 and variance 1.

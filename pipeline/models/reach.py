@@ -27,7 +27,7 @@ class Reach:
     """Leads that one call gives."""
 
     def radius(self, leads: int) -> int:
-        """Give the halo that ``leads`` need [px]."""
+        """Return the halo that ``leads`` need [px]."""
         if leads < 1:
             raise ValueError(f"leads={leads} is not a forecast; ask for 1 or more")
         return self.first_px + (math.ceil(leads / self.emits) - 1) * self.further_px
@@ -47,7 +47,8 @@ def measure_reach(look: Look, *, fed: Look | None, emits: int = 1) -> Reach:
     if fed is None:
         return Reach(first, 0, look.period, emits)
     stride = math.lcm(look.period, fed.period)
-    further, seen = 0, look
+    further = 0
+    seen = look
     # The phase at which a cone ends repeats after at most ``stride`` calls, so its growth is a
     # fraction with at most that denominator: these calls are enough to bound all of them.
     for calls in range(1, 2 * stride**2 + 2):

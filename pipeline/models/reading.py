@@ -95,7 +95,7 @@ class Reads(Protocol):
         """Which frames one call reads and gives."""
 
     def __call__(self, frames: Tensor, /) -> Tensor:
-        """Give frames (b, emits, y, x) from frames (b, window, c, y, x).
+        """Compute frames (b, emits, y, x) from frames (b, window, c, y, x).
 
         A network of quantiles gives frames (b, emits, q, y, x). Where a call gives one frame,
         its axis may be left out.

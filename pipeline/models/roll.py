@@ -39,7 +39,7 @@ class Inputs(NamedTuple):
     """Where forecasts are made and fed back (b, y, x), boolean."""
 
     def last(self) -> Inputs:
-        """Leave out all history but its last frame, which a known memory has not read yet."""
+        """Return all but the history before its last frame, which a memory has not read yet."""
         earlier = self.target.shape[1] - 1
         return self._replace(
             target=self.target[:, earlier:],
@@ -89,7 +89,7 @@ def roll_on(
     memory: Tensor | None,
     at_lead: AtLead = _undisturbed,
 ) -> tuple[Tensor, Tensor]:
-    """Forecast with a network that carries its memory, and give that for later leads.
+    """Forecast (b, leads, y, x), and return the memory (b, m, y, x) for later leads.
 
     The memory (b, m, y, x) has read every frame but the last forecast. Leads that go on from it
     with that forecast as the last frame of their history equal those of one longer rollout.
@@ -119,21 +119,24 @@ def _roll(
     at_lead: AtLead = _undisturbed,
     memory: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    reading = reading_of(network, inputs)
-    if memory is not None:
-        reading, inputs = replace(reading, history=1), inputs.last()
-    _check_frames(reading, inputs, leads)
-    see = open_eyes(network, reading, inputs.statics, memory)
-    target, valid = inputs.target[:, : reading.known], inputs.valid[:, : reading.known]
+    """Forecast as ``roll`` says; return the memory (b, m, y, x) too, if there is one."""
+    stated = reading_of(network, inputs)
+    # A memory has read all frames but the last.
+    reading = stated if memory is None else replace(stated, history=1)
+    unread = inputs if memory is None else inputs.last()
+    _check_frames(reading, unread, leads)
+    see = open_eyes(network, reading, unread.statics, memory)
+    target = unread.target[:, : reading.known]
+    valid = unread.valid[:, : reading.known]
     frames: list[Tensor] = []
     for lead in range(0, leads, reading.emits):
         if frames:
-            fed, usable = _feed(reading, inputs, frames[-1][:, :, reading.median])
+            fed, usable = _feed(reading, unread, frames[-1][:, :, reading.median])
             if truth is not None and reading.feeds_back:
                 fed, usable = truth.replace(lead - reading.emits, fed, usable)
             target = torch.cat([target, fed], dim=1)[:, reading.emits :]  # (b, known, y, x)
             valid = torch.cat([valid, usable], dim=1)[:, reading.emits :]  # (b, known, y, x)
-        forcings = inputs.forcings[:, lead : lead + reading.window]
+        forcings = unread.forcings[:, lead : lead + reading.window]
         with at_lead(lead):
             given = see(_window(target, reading), _window(valid, reading), forcings)
         frames.append(_frames_of(given, reading))
@@ -142,7 +145,7 @@ def _roll(
 
 
 def reading_of(network: Network, inputs: Inputs) -> Reading:
-    """Ask a network how it reads; a function that states nothing gives the next frame."""
+    """Return how a network reads; a function that states nothing gives the next frame."""
     return network.reading if isinstance(network, Reads) else Reading(inputs.target.shape[1])
 
 
@@ -158,7 +161,7 @@ def _check_frames(reading: Reading, inputs: Inputs, leads: int) -> None:
 
 
 def _frames_of(given: Tensor, reading: Reading) -> Tensor:
-    """Give what a call gave both of its axes, of frames and of quantiles (b, e, q, y, x)."""
+    """View what a call gave with both axes, of frames and of quantiles (b, e, q, y, x)."""
     return given.reshape(len(given), reading.emits, reading.outputs, *given.shape[-2:])
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from pipeline.channels import DATED, ORDER
 from pipeline.models.reading import Reading, Reads
 
 Network = Callable[[Tensor], Tensor]
@@ -107,7 +108,7 @@ class Recall:
 def open_eyes(
     network: Network, reading: Reading, statics: Tensor, memory: Tensor | None
 ) -> Blink | Sight | Recall:
-    """Choose how a network is shown its frames."""
+    """Choose how a network is shown its frames, given statics (b, s, y, x)."""
     if reading.carries:
         return Recall(carrier_of(network), statics, memory)
     if reading.slides and isinstance(network, Encodes):
@@ -116,7 +117,7 @@ def open_eyes(
 
 
 def carrier_of(network: Network) -> Carries:
-    """See a network as one that carries its memory.
+    """Return a network as one that carries its memory.
 
     Raises:
         ValueError: it does not.
@@ -132,18 +133,32 @@ def carrier_of(network: Network) -> Carries:
 
 
 def stack_channels(target: Tensor, valid: Tensor, forcings: Tensor, statics: Tensor) -> Tensor:
-    """Order the channels as the network knows them: target, valid, forcings, statics.
+    """Put all channels into the order of the network (b, t, c, y, x).
 
-    Returns:
-        frames (b, t, c, y, x).
+    Args:
+        target: (b, t, y, x).
+        valid: where the target is usable (b, t, y, x).
+        forcings: (b, t, f, y, x).
+        statics: (b, s, y, x).
     """
-    fixed = statics[:, None].expand(-1, target.shape[1], -1, -1, -1)  # (b, t, s, y, x)
-    moving = stack_moving(target, valid, forcings, last=target.shape[1])
-    return torch.cat([moving, fixed], dim=2)  # (b, t, c, y, x)
+    n_frames = target.shape[1]
+    fixed = statics[:, None].expand(-1, n_frames, -1, -1, -1)  # (b, t, s, y, x)
+    parts = _dated_parts(target, valid, forcings, last=n_frames) | {"statics": fixed}
+    return torch.cat([parts[name] for name in ORDER], dim=2)  # (b, t, c, y, x)
 
 
 def stack_moving(target: Tensor, valid: Tensor, forcings: Tensor, *, last: int) -> Tensor:
-    """Order the channels that have a date, of the last frames (b, last, c - s, y, x)."""
-    target, valid, forcings = (part[:, -last:] for part in (target, valid, forcings))
-    own = torch.stack([target, valid.to(target.dtype)], dim=2)  # (b, t, 2, y, x)
-    return torch.cat([own, forcings], dim=2)
+    """Put the channels that have a date into their order (b, last, c - s, y, x)."""
+    parts = _dated_parts(target, valid, forcings, last=last)
+    return torch.cat([parts[name] for name in DATED], dim=2)
+
+
+def _dated_parts(
+    target: Tensor, valid: Tensor, forcings: Tensor, *, last: int
+) -> dict[str, Tensor]:
+    """Return the last frames of all that has a date, each (b, last, channel, y, x)."""
+    return {
+        "target": target[:, -last:, None],
+        "valid": valid[:, -last:, None].to(target.dtype),
+        "forcings": forcings[:, -last:],
+    }

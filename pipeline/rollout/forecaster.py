@@ -226,9 +226,9 @@ class Forecaster:
         n_observed = reading.known - n_rolled
         target, valid = np.zeros((1, *shape), np.float32), np.zeros(shape, dtype=np.bool_)
         if n_observed:
-            observed = self.source.target(window, times[:n_observed])
-            valid[:n_observed] = np.isfinite(observed)
-            target[:, :n_observed] = np.where(valid[:n_observed], observed, 0)
+            observed, usable = self.source.filled_target(window, times[:n_observed])
+            target[:, :n_observed] = observed
+            valid[:n_observed] = usable
         if n_rolled and reading.feeds_back:
             assert earlier is not None
             rolled = earlier.frames(window, block.first - n_rolled, block.first)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pipeline.models.chance import Key, Origin, fields
+from pipeline.models.chance import Key, Origin
 from pipeline.models.dropout import dropping
+from pipeline.models.perturb import perturb_history
 from pipeline.models.reading import Reading, Reads
 from pipeline.models.roll import Inputs
 from pipeline.rollout.plan import Block
@@ -38,14 +38,20 @@ class Member:
         """
         target = inputs.target[:, min(self.number, inputs.target.shape[1] - 1)]
         n_observed = max(0, reading.known - self.block.first)
-        if not self.members.noise or not n_observed:
+        members = self.members
+        if not members.noise or not n_observed:
             return inputs._replace(target=target)
-        frames = list(target.unbind(dim=1))
-        for index in range(n_observed):
-            lead = self.block.first + index + 1 - reading.history  # 0 is the frame of init
-            noise = self._noise(lead, frames[index]) * inputs.valid[:, index]
-            frames[index] = frames[index] + self.members.noise * noise
-        return inputs._replace(target=torch.stack(frames, dim=1))
+        first = self.block.first + 1 - reading.history  # 0 is the frame of init
+        keys = [self._keys(lead) for lead in range(first, first + n_observed)]
+        perturbed = perturb_history(
+            target,
+            inputs.valid,
+            keys,
+            self.origins,
+            noise=members.noise,
+            noise_px=members.noise_px,
+        )
+        return inputs._replace(target=perturbed)
 
     def at_lead(self, network: Reads, lead: int) -> AbstractContextManager[None]:
         """Let the network drop the maps of this member; ``lead`` counts in the block from 0."""
@@ -53,14 +59,6 @@ class Member:
             return nullcontext()
         assert isinstance(network, nn.Module)
         return dropping(network, self._keys(self.block.first + lead + 1))
-
-    def _noise(self, lead: int, like: Tensor) -> Tensor:
-        """Draw noise for one frame of all tiles (b, y, x)."""
-        shape = (like.shape[-2], like.shape[-1])
-        px = self.members.noise_px
-        return fields(
-            self._keys(lead), self.origins, shape, correlation_px=px, device=like.device
-        )
 
     def _keys(self, lead: int) -> list[Key]:
         key = Key(self.members.seed, self.number, lead)

@@ -1,4 +1,7 @@
-"""What a covariate is exchanged for, to see what a forecast loses without it.
+"""Permutations: what a covariate is exchanged for, to see what a forecast loses without it.
+
+A permutation takes real values from elsewhere; what adds noise to a forecast is a perturbation
+(``models.perturb``).
 
 All that is random is planned before anything is read, from the seed, the repeat and the init
 alone, so it depends neither on tiles nor on workers.
@@ -6,7 +9,7 @@ alone, so it depends neither on tiles nor on workers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal
@@ -14,12 +17,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.channels import ChannelGroup
 from pipeline.metrics.importance import HISTORY
 from pipeline.rollout.forecaster import Forecaster, Parts
 from pipeline.rollout.plan import Block
 from pipeline.rollout.request import Request
 from pipeline.streams.read import Source
-from pipeline.streams.stack import Forcing, Stack, Static
+from pipeline.streams.stack import Stack
 from pipeline.streams.transforms import Values
 from pipeline.tiling.plan import Tile
 from stores.times import Time
@@ -37,8 +41,8 @@ class Covariate:
 
     name: str
     part: Literal["history", "forcings", "statics"]
-    channels: tuple[int, ...] = ()
-    """Which of the part's channels; the history is taken as a whole."""
+    channels: slice
+    """Which of the part's channels; all of the history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +57,19 @@ class Exchange:
 
 def list_covariates(stack: Stack) -> list[Covariate]:
     """List what can be exchanged: the target's history, then the covariates in their order."""
+    channels = stack.channels
     return [
-        Covariate(HISTORY, "history"),
-        *_numbered("forcings", stack.forcings),
-        *_numbered("statics", stack.statics),
+        Covariate(HISTORY, "history", slice(None)),
+        *_list_part("forcings", channels.forcings),
+        *_list_part("statics", channels.statics),
     ]
 
 
-def _numbered(
-    part: Literal["forcings", "statics"], covariates: Sequence[Forcing | Static]
-) -> list[Covariate]:
-    """Name covariates as recipes do; season and place are two channels each."""
-    derived = "season" if part == "forcings" else "lonlat"
-    listed, first = [], 0
-    for covariate in covariates:
-        stop = first + len(covariate.names)
-        name = covariate.series.variable if covariate.series else derived
-        listed.append(Covariate(name, part, tuple(range(first, stop))))
-        first = stop
-    return listed
+def _list_part(
+    part: Literal["forcings", "statics"], channels: ChannelGroup
+) -> Iterator[Covariate]:
+    for covariate, place in zip(channels.covariates, channels.slices, strict=True):
+        yield Covariate(covariate.name, part, place)
 
 
 def plan_exchanges(
@@ -137,7 +135,7 @@ def swap(own: Parts, foreign: Parts, covariate: Covariate) -> Parts:
     """Exchange one covariate for the foreign one; the truth and the domain stay."""
     if covariate.part == "history":
         return own._replace(target=foreign.target, valid=foreign.valid)
-    channels = list(covariate.channels)
+    channels = covariate.channels
     if covariate.part == "forcings":
         forcings = own.forcings.copy()
         forcings[:, channels] = foreign.forcings[:, channels]

@@ -31,7 +31,7 @@ class Supply:
     """Dates that the rollout reads."""
 
     def __str__(self) -> str:
-        """Say what is known, and what stands for the rest."""
+        """Describe what is known, and what stands for the rest."""
         if not len(self.known.times):
             return f"not known yet, {self._stand_in} stands{self._late}"
         known = f"known to {self.step.label(self.known.times[-1])}"
@@ -42,13 +42,13 @@ class Supply:
 
     @property
     def extent(self) -> str:
-        """Name it with its first and last date."""
+        """Its name, with its first and last date."""
         first, last = (self.step.label(time) for time in self.held[[0, -1]])
         return f"{self.name} ({first} to {last})"
 
     @property
     def lag(self) -> str:
-        """Say what stands for the frames that came later than its delay; empty if none."""
+        """What stands for the frames that came later than its delay; empty if none."""
         if not self.known.n_late:
             return ""
         return (
@@ -58,7 +58,7 @@ class Supply:
 
     @property
     def lack(self) -> str:
-        """Say which frame is wanted and not there, and so what; empty if all are there."""
+        """Which frame is wanted and not there, and so what; empty if all are there."""
         if not self.known.missing.size:
             return ""
         first, last = (self.step.label(time) for time in self.known.missing[[0, -1]])
@@ -101,11 +101,11 @@ class Availability:
 
     @property
     def target(self) -> Times:
-        """Dates of the target: they decide inits, history and truth."""
+        """Dates of the target (t,): they decide inits, history and truth."""
         return self.held(self.stack.target.variable)
 
     def held(self, name: str) -> Times:
-        """Look up the dates of a variable.
+        """Look up the dates of a variable (t,).
 
         Raises:
             ValueError: there is no such variable.
@@ -118,12 +118,14 @@ class Availability:
         return self.dates[name]
 
     def supplies(self, span: Span, init: Time) -> list[Supply]:
-        """Say of every covariate of the cube what a rollout from ``init`` reads of it."""
-        times, found = span.forcing_times(self.step, init), []
+        """List what a rollout from ``init`` reads of every covariate of the cube."""
+        times = span.forcing_times(self.step, init)
+        found = []
         for forcing in self.stack.forcings:
             if forcing.series is not None:
                 name = forcing.series.variable
-                held, every = self.held(name), YEAR if forcing.kind == "annual" else self.step
+                held = self.held(name)
+                every = YEAR if forcing.kind == "annual" else self.step
                 known = know(forcing, held, self.step, times, init)
                 found.append(Supply(name, forcing, held, every, known, len(times)))
         return found
@@ -160,9 +162,10 @@ class Availability:
         return found
 
     def plan_inits(self, stretches: Iterable[Times], span: Span) -> Inits:
-        """List the inits in some stretches, and say what covariates cost them."""
+        """List the inits in some stretches, with what covariates cost them."""
         inits: list[Time] = []
-        lacking, late = Counter[str](), Counter[str]()
+        lacking = Counter[str]()
+        late = Counter[str]()
         for init in plan_inits(stretches, self.target, span):
             supplies = self.supplies(span, init)
             lacks = [supply.extent for supply in supplies if supply.known.missing.size]
@@ -180,11 +183,13 @@ class Availability:
 
     @property
     def _held(self) -> str:
-        name, label = self.stack.target.variable, self.step.label
+        name = self.stack.target.variable
+        label = self.step.label
         return f"which holds {name} from {label(self.target[0])} to {label(self.target[-1])}"
 
     def _check_history(self, span: Span, init: Time) -> None:
-        label, first = self.step.label, self.target[0]
+        label = self.step.label
+        first = self.target[0]
         name = self.stack.target.variable
         if init not in self.target:
             raise ValueError(
@@ -201,7 +206,7 @@ class Availability:
             )
 
     def _nearest(self, span: Span, init: Time) -> str:
-        """Name the nearest init from which a forecast can be made, if there is one."""
+        """Return the words for the nearest init from which a forecast can be made, if any."""
         reach = self.target[span.history - 1 :]
         for time in reach[np.argsort(np.abs(reach - init), kind="stable")]:
             if not any(supply.lack for supply in self.supplies(span, time)):

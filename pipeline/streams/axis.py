@@ -24,10 +24,10 @@ class TimeAxis:
 
     @classmethod
     def of(cls, seasons: Seasons, times: Times) -> Self:
-        """Look up the seasons of some dates."""
+        """Look up the seasons of some dates (t,)."""
         return cls(times, seasons.index(times))
 
     @classmethod
     def undated(cls, n: int = 1) -> Self:
-        """Give frames without a date, such as static maps, the first season."""
+        """Return the axis of frames without a date, such as static maps: the first season."""
         return cls(np.zeros(n, dtype="datetime64[s]"), np.zeros(n, dtype=np.int64))

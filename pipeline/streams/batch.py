@@ -1,4 +1,16 @@
-"""The arrays of several samples, as workers send them to the trainer."""
+"""The arrays of several samples, as workers send them to the trainer.
+
+Three ways lead to a batch, bit for bit the same. They share which frames a sample reads
+(``samples.Span``, ``known``) and the order of channels (``ChannelSpec``), not the cutting,
+because each copies from something else:
+
+- ``loader.load_batch`` reads every sample from the cube: what the others are tested against.
+- ``layers.Layers`` copies slices out of slabs that are decoded when a sample first needs them.
+- ``resident.Resident`` gathers from whole frames on the device that learns, by index: there
+  one call for a batch costs less than a slice for each of its samples.
+
+A rollout reads its tiles from the cube too: each is read once, so nothing is worth keeping.
+"""
 
 from __future__ import annotations
 
@@ -23,3 +35,7 @@ class Batch(NamedTuple):
     """Covariates without a date (b, s, y, x)."""
     domain: npt.NDArray[np.bool_]
     """Where forecasts are made (b, y, x)."""
+
+    def row(self, index: int) -> Batch:
+        """View the arrays of one sample, each without its batch axis."""
+        return Batch(*(array[index] for array in self))

@@ -14,12 +14,13 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from pipeline.spread import InPlace, OnThreads, Spread, free_bytes
+from pipeline.streams.batch import Batch
 from pipeline.streams.growing import grow_batches
 from pipeline.streams.loader import BlockLoader
 from pipeline.streams.order import order_by_blocks
 from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.resident import Resident
-from pipeline.streams.samples import Batch, Sample
+from pipeline.streams.samples import Sample
 
 Mode = Literal["device", "memory", "streamed"]
 Load = Callable[[Sequence[Sample]], Batch]
@@ -76,10 +77,10 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
         spread: Spread,
         device: torch.device | None = None,
     ) -> None:
-        if not isinstance(samples, PatchPlan):
-            samples = PatchPlan(tuple(samples))
-        self.patches = samples
-        self._load, self._batch, self._spread = load, batch, spread
+        self.patches = samples if isinstance(samples, PatchPlan) else PatchPlan(tuple(samples))
+        self._load = load
+        self._batch = batch
+        self._spread = spread
         self._device = device or torch.device("cpu")
         self.epoch = 0
         self.first_batch = 0
@@ -90,18 +91,19 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
 
     @property
     def mode(self) -> Mode:
-        """Say how batches come: cut on the ``device``, cut from ``memory``, or ``streamed``."""
+        """How batches come: cut on the ``device``, cut from ``memory``, or ``streamed``."""
         return self._way.mode
 
     @property
     def why(self) -> str:
-        """Say why they come that way."""
+        """Why they come that way."""
         return self._way.why
 
     @cached_property
     def _way(self) -> _Way:
         """Choose, once, how batches come; the numbers are the same either way."""
-        load, reads = self._load, self.patches.reads
+        load = self._load
+        reads = self.patches.reads
         if not isinstance(load, BlockLoader):
             why = "what loads the samples reads each by itself"
             return _Way("streamed", why, load, self._spread)
@@ -111,7 +113,8 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
             told.append(_compare(there.n_bytes, have, f"on {self._device}"))
             if there.n_bytes <= have:
                 return _Way("device", told[0], there.cut, InPlace())
-        need, have = load.whole_bytes(reads), self._room
+        need = load.whole_bytes(reads)
+        have = self._room
         told.append(_compare(need, have, "here"))
         if need <= have:
             cut = load.own_layers(_ALL_BYTES).cut

@@ -21,7 +21,8 @@ def build_patch_plan(
 
     Reads the training part once where patches are drawn by what they hold.
     """
-    training, patches = recipe.training, recipe.training.patches
+    training = recipe.training
+    patches = recipe.training.patches
     cube = source.open()
     chances = (
         None

@@ -121,7 +121,7 @@ def read_seasons(path: Path) -> Seasons:
 
 
 def write_field(path: Path, name: str, window: Window, values: npt.NDArray[Any]) -> None:
-    """Write one block of a field."""
+    """Write one block of a field (season, y, x), or of a map (y, x)."""
     array = array_of(open_group(path, mode="r+"), name)
     start = (*(0,) * (array.ndim - 2), window.y0, window.x0)
     write_block(array, start, values)
@@ -162,7 +162,7 @@ def write_parts(path: Path, areas: Mapping[str, npt.NDArray[np.bool_]]) -> None:
 
 
 def has_parts(path: Path) -> bool:
-    """Tell whether parts are split by place."""
+    """Whether parts are split by place."""
     return PART in _fields(path)
 
 

@@ -19,7 +19,7 @@ _TASKS = 4  # that every worker has at least: more share the work evenly, fewer 
 def grow_batches(
     load: BlockLoader, wanted: Sequence[Sequence[Sample]], spread: Spread
 ) -> Iterator[Batch]:
-    """Give the batches of some samples of one window shape, read block by block.
+    """Yield the batches of some samples of one window shape, read block by block.
 
     Reads run ahead of the batches, in the order in which these want them first.
     """
@@ -53,7 +53,8 @@ class Growing:
     """
 
     def __init__(self, sizes: Sequence[int], empty: Callable[[int], Batch]) -> None:
-        self._empty, self._missing = empty, list(sizes)
+        self._empty = empty
+        self._missing = list(sizes)
         self._numbers = np.repeat(np.arange(len(sizes)), sizes)
         self._starts = np.cumsum(sizes) - sizes
         self._growing: dict[int, Batch] = {}
@@ -65,10 +66,9 @@ class Growing:
         return len(self._growing)
 
     def row(self, place: int) -> Batch:
-        """Give the arrays of one sample, each without its batch axis, to be written."""
+        """Return the arrays of one sample, each without its batch axis, to be written."""
         number = int(self._numbers[place])
-        row = place - int(self._starts[number])
-        return Batch(*(array[row] for array in self._grown(number)))
+        return self._grown(number).row(place - int(self._starts[number]))
 
     def put(self, places: Sequence[int], samples: Batch) -> None:
         """Write samples that arrived together."""
@@ -77,7 +77,7 @@ class Growing:
                 array[...] = values
 
     def take(self, places: Sequence[int]) -> Iterator[Batch]:
-        """Count samples as written; give the batches that are whole and whose turn it is."""
+        """Count samples as written; yield the batches that are whole and whose turn it is."""
         for place in places:
             self._missing[int(self._numbers[place])] -= 1
         while self._next < len(self._missing) and not self._missing[self._next]:

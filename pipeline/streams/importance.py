@@ -33,7 +33,7 @@ _SCAN_BYTES = 64 << 20
 def measure_chances(
     source: Source, span: Span, samples: Sequence[Sample], kind: Kind, spread: Spread
 ) -> Chances:
-    """Say how often each sample is to be drawn, from the frames that it forecasts (n,).
+    """Measure how often each sample is to be drawn (n,), from the frames that it forecasts.
 
     Frames are read in the network's space, and only those that some sample reads, so nothing
     outside the part is seen. Losses are not weighted back: what is drawn more counts more.
@@ -51,9 +51,10 @@ def measure_chances(
 
 
 def balance_strata(means: Activity, edges: Sequence[float] = _EDGES) -> Chances:
-    """Give samples chances with which each stratum between quantiles is drawn equally often.
+    """Compute chances (n,) by which each stratum of the means (n,) is drawn equally often.
 
-    Strata without samples - when many means are equal - are left out.
+    Strata lie between quantiles; those without samples, when many means are equal, are left
+    out.
     """
     stratum = np.searchsorted(np.quantile(means, edges), means, side="right")
     _, members, counts = np.unique(stratum, return_inverse=True, return_counts=True)

@@ -40,7 +40,7 @@ class Kept:
             self.n_bytes = max(self.n_bytes, n_bytes)
 
     def get(self, key: Hashable, load: Callable[[], Arrays]) -> Arrays:
-        """Give the arrays of ``key``; treat them as read-only."""
+        """Return the arrays of ``key``, whatever their shapes; treat them as read-only."""
         with self._lock:
             slot = self._slots.setdefault(key, _Slot())
             self._slots.move_to_end(key)

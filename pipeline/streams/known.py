@@ -31,9 +31,9 @@ def know(forcing: Forcing, held: Times, step: Step, times: Times, init: Time) ->
 
     Args:
         forcing: the covariate, its policy and its delay.
-        held: the dates it has, in order: at least one.
+        held: the dates it has (t,), in order: at least one.
         step: distance between two frames.
-        times: dates that the rollout reads, in order.
+        times: dates that the rollout reads (n,), in order.
         init: last frame that the forecast knows.
     """
     every = YEAR if forcing.kind == "annual" else step
@@ -50,7 +50,7 @@ def know(forcing: Forcing, held: Times, step: Step, times: Times, init: Time) ->
 
 
 def latest(held: Times, wanted: Times) -> Times:
-    """Give for each date the last one that is held; itself where none is before it."""
+    """Look up for each date (t,) the last one that is held; itself where none is before it."""
     place = np.searchsorted(held, wanted, side="right") - 1
     return np.where(place < 0, wanted, held[place])
 

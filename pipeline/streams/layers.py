@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +14,12 @@ from pipeline.streams.batch import Batch
 from pipeline.streams.kept import Arrays, Kept
 from pipeline.streams.known import know
 from pipeline.streams.read import Source, place_maps, season_waves
+from pipeline.streams.samples import Sample, Span
 from pipeline.streams.slabs import Runs, Shape, Slabs, fill
 from pipeline.streams.stack import Forcing, Series, Static
 from pipeline.streams.transforms import Values
 from stores.times import Time, Times
 from stores.windows import Window
-
-if TYPE_CHECKING:  # samples are cut from layers, and layers by samples
-    from pipeline.streams.samples import Sample, Span
 
 _STILL: Runs = [(0, slice(0, 1), slice(0, 1))]
 _AT_ONCE = 2  # threads of a process that cut at the same time, each elsewhere
@@ -36,7 +33,8 @@ class Forced:
     places: Sequence[int] = ()
     """Frames that stand for the first dates; for later ones, of which nothing was known, 0."""
     runs: Runs = ()
-    waves: Sequence[Values] = ()
+    waves: Values | None = None
+    """Channels of the season (n, 2); None for a variable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ class Dates:
 class Layers:
     """Every channel of a source as slabs, out of which batches are cut.
 
-    What is cut is bit for bit what ``load_batch`` reads. Safe to share between threads.
+    What is cut is bit for bit what ``loader.load_batch`` reads. Safe to share between threads.
 
     Args:
         source: what is read.
@@ -64,15 +62,18 @@ class Layers:
         self, source: Source, span: Span, kept: Kept, inits: tuple[Time, Time] | None = None
     ) -> None:
         self.kept = kept
-        self.span, self._source, self._cube = span, source, source.open()
+        self.span = span
+        self._source = source
+        self._cube = source.open()
         self._grid = (self._cube.grid.height, self._cube.grid.width)
         self._dates: dict[Time, Dates] = {}
         self._known: list[Series] = []
         stack = source.stack
+        self.channels = stack.channels
         self.target = self._slabs(stack.target)
         self.forcings = [self._slabs_of(forcing) for forcing in stack.forcings]
         self._statics = [self._slabs_of(static) for static in stack.statics]
-        self._place = place_maps(self._grid, Window.whole(self._grid))
+        self._position = place_maps(self._grid, Window.whole(self._grid))
         flat = Shape.of([0], self._grid, (1, *self.target.shape.edges))
         self._domain = Slabs("domain", flat, self._read_domain, kept)
         if inits is not None:
@@ -90,11 +91,11 @@ class Layers:
 
     @property
     def dated(self) -> dict[Hashable, Slabs]:
-        """Give the slabs of every variable with a date by their keys, the target's first."""
+        """Slabs of every variable with a date by their keys, the target's first."""
         return {slabs.key: slabs for slabs in (self.target, *self.forcings) if slabs}
 
     def places(self, inits: Iterable[Time]) -> dict[Hashable, set[int]]:
-        """Say which frames some inits want of every variable with a date."""
+        """Collect the frames that some inits want of every variable with a date."""
         wanted: dict[Hashable, set[int]] = {key: set() for key in self.dated}
         for dates in map(self.dates_of, inits):
             wanted[self.target.key].update(dates.places)
@@ -109,7 +110,7 @@ class Layers:
         return self.target.shape.edges
 
     def first_place(self, init: Time) -> int:
-        """Give the place in the cube of the first frame that a sample reads."""
+        """Return the place in the cube of the first frame that a sample reads."""
         return self.dates_of(init).places[0]
 
     @property
@@ -118,16 +119,10 @@ class Layers:
         n_dated = 1 + sum(slabs is not None for slabs in self.forcings)
         return math.prod(self.edges) * _PIXEL_BYTES * n_dated
 
-    @property
-    def n_statics(self) -> int:
-        """Count the channels without a date."""
-        return sum(len(static.names) for static in self._source.stack.statics)
-
     def cut(self, samples: Sequence[Sample]) -> Batch:
         """Cut the arrays of some samples of one window shape."""
         batch = self.empty(len(samples), samples[0].window)
-        rows = [Batch(*(array[index] for array in batch)) for index in range(len(samples))]
-        self.fill(list(zip(rows, samples, strict=True)))
+        self.fill([(batch.row(index), sample) for index, sample in enumerate(samples)])
         return batch
 
     def fill(self, rows: Sequence[tuple[Batch, Sample]]) -> None:
@@ -135,72 +130,73 @@ class Layers:
         widest = max((sample for _, sample in rows), key=self._n_corners)
         self.kept.need(_AT_ONCE * self.touched_bytes([widest.init], [widest.window]))
         for row, sample in sorted(rows, key=lambda given: self._nearness(given[1])):
-            window, dates = sample.window, self.dates_of(sample.init)
+            window = sample.window
+            dates = self.dates_of(sample.init)
             self.target.cut(dates.runs, window, (row.target, row.valid))
             self._cut_forcings(row.forcings, dates.forced, window)
             self.cut_still(row.statics, row.domain, window)
 
     def _nearness(self, sample: Sample) -> tuple[int, int, Time]:
-        """Give a key by which samples of the same slabs come one after the other."""
-        shape, window = self.target.shape, sample.window
+        """Return a key by which samples of the same slabs come one after the other."""
+        shape = self.target.shape
+        window = sample.window
         return window.y0 // shape.rows, window.x0 // shape.cols, sample.init
 
     def _n_corners(self, sample: Sample) -> int:
         return len(self.target.shape.corners(sample.window))
 
     def sample_bytes(self, window: Window) -> int:
-        """Say how much the arrays of one sample hold [B]."""
+        """Compute how much the arrays of one sample hold [B]."""
         return sum(array.nbytes for array in self.empty(1, window))
 
     def touched_bytes(self, inits: Sequence[Time], windows: Sequence[Window]) -> int:
-        """Say how much all slabs hold that inits touch in windows [B]."""
-        dated, wanted = self.dated, self.places(inits)
+        """Compute how much all slabs hold that inits touch in windows [B]."""
+        dated = self.dated
+        wanted = self.places(inits)
         touched = [(dated[key], places) for key, places in wanted.items()]
         touched += [(slabs, {0}) for slabs in (*self._statics, self._domain) if slabs]
         return sum(s.touched_bytes(p, windows, _PIXEL_BYTES) for s, p in touched)
 
     def empty(self, n: int, window: Window) -> Batch:
         """Make room for samples of a window's shape."""
-        span, shape = self.span, window.shape
-        dated = sum(len(forcing.names) for forcing in self._source.stack.forcings)
+        shape = window.shape
+        n_frames = self.span.history + self.span.leads
+        forcings = (n, self.span.n_forcing_times, len(self.channels.forcings), *shape)
         return Batch(
-            target=np.empty((n, span.history + span.leads, *shape), dtype=np.float32),
-            valid=np.empty((n, span.history + span.leads, *shape), dtype=bool),
-            forcings=np.empty((n, span.n_forcing_times, dated, *shape), dtype=np.float32),
-            statics=np.empty((n, self.n_statics, *shape), dtype=np.float32),
+            target=np.empty((n, n_frames, *shape), dtype=np.float32),
+            valid=np.empty((n, n_frames, *shape), dtype=bool),
+            forcings=np.empty(forcings, dtype=np.float32),
+            statics=np.empty((n, len(self.channels.statics), *shape), dtype=np.float32),
             domain=np.empty((n, *shape), dtype=bool),
         )
 
     def _cut_forcings(self, out: Values, forced: Sequence[Forced], window: Window) -> None:
         """Cut forcings (n, f, y, x) in the order of their channels."""
-        channel = 0
-        for slabs, given in zip(self.forcings, forced, strict=True):
-            for wave in given.waves:
-                out[:, channel] = wave[:, None, None]
-                channel += 1
-            if slabs:
-                slabs.cut(given.runs, window, (out[:, channel],))
-                out[len(given.places) :, channel] = 0.0
-                channel += 1
+        places = self.channels.forcings.slices
+        for slabs, given, place in zip(self.forcings, forced, places, strict=True):
+            if given.waves is not None:
+                out[:, place] = given.waves[:, :, None, None]
+            elif slabs:
+                slabs.cut(given.runs, window, (out[:, place.start],))
+                out[len(given.places) :, place] = 0.0
 
     def cut_still(self, out: Values, domain: npt.NDArray[np.bool_], window: Window) -> None:
         """Cut statics (s, y, x) in the order of their channels, and the domain (y, x)."""
         self._domain.cut(_STILL, window, (domain[None],))
-        channel = 0
-        for slabs in self._statics:
+        for slabs, place in zip(self._statics, self.channels.statics.slices, strict=True):
             if slabs:
-                slabs.cut(_STILL, window, (out[channel][None],))
-                channel += 1
+                slabs.cut(_STILL, window, (out[place],))
             else:
-                for place in self._place:
-                    out[channel] = place[window.slices]
-                    channel += 1
+                out[place] = [position[window.slices] for position in self._position]
 
     def dates_of(self, init: Time) -> Dates:
-        """Say which frames an init wants."""
+        """Return which frames an init wants."""
         if init not in self._dates:
-            step, span, target = self._cube.step, self.span, self._source.stack.target
-            read, given = span.read_times(step, init), span.lead_times(step, init)
+            step = self._cube.step
+            span = self.span
+            target = self._source.stack.target
+            read = span.read_times(step, init)
+            given = span.lead_times(step, init)
             places = self._cube.places(target.variable, np.concatenate([read, given]))
             times = span.forcing_times(step, init)
             forcings = zip(self._source.stack.forcings, self.forcings, strict=True)
@@ -213,7 +209,8 @@ class Layers:
     ) -> Forced:
         if forcing.series is None or slabs is None:
             return Forced(waves=season_waves(self._cube.step, times))
-        name, cube = forcing.series.variable, self._cube
+        name = forcing.series.variable
+        cube = self._cube
         known = know(forcing, cube.dates[name], cube.step, times, init)
         places = cube.places(name, known.times)
         return Forced(places, slabs.shape.runs(places))
@@ -222,10 +219,11 @@ class Layers:
         return self._slabs(covariate.series) if covariate.series else None
 
     def _slabs(self, series: Series) -> Slabs:
-        """Give the slabs of a variable in the network's space; equal series share theirs."""
+        """Return the slabs of a variable in the network's space; equal series share theirs."""
         if series not in self._known:
             self._known.append(series)
-        name, cube = series.variable, self._cube
+        name = series.variable
+        cube = self._cube
         still = cube.variables[name].cadence == "static"
         places = [0] if still else cube.places(name)
         shape = Shape.of(places, self._grid, cube.chunk_of(name))

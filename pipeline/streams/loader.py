@@ -7,18 +7,17 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pipeline.spread import free_bytes
 from pipeline.streams.batch import Batch
 from pipeline.streams.kept import Kept
 from pipeline.streams.layers import Layers
 from pipeline.streams.read import Source
+from pipeline.streams.samples import Sample, Span
 from stores.times import Time
 from stores.windows import Window
-
-if TYPE_CHECKING:  # samples name this loader
-    from pipeline.streams.samples import Sample, Span
 
 WORKER_BYTES = 512 << 20
 """Decoded slabs that a process keeps, if half of what it may still take holds them."""
@@ -60,7 +59,7 @@ class BlockLoader:
         self._layers().fill(rows)
 
     def blocks(self, samples: Sequence[Sample]) -> list[Block]:
-        """Give every sample the block that it is read with: dates, row and column of slabs.
+        """Return the block that each sample is read with: dates, row and column of slabs.
 
         Blocks follow from the cube's chunks and the samples alone, because orders follow from
         blocks: no budget of a machine may change them.
@@ -78,8 +77,9 @@ class BlockLoader:
         ]
 
     def _inits_per_block(self, window: Window) -> int:
-        """Say how many inits a block spans: few reads, whose slabs fit into a usual budget."""
-        layers, (height, width) = self._layers(), window.shape
+        """Compute how many inits a block spans: few reads, with slabs in a usual budget."""
+        layers = self._layers()
+        height, width = window.shape
         rows, cols = layers.edges
         columns = math.ceil(rows / height) * math.ceil(cols / width)
         frames = WORKER_BYTES // (2 * _AROUND * layers.frame_bytes)
@@ -87,21 +87,21 @@ class BlockLoader:
         return max(1, min(self.per_read(window) // columns, frames - spans + 1))
 
     def per_read(self, window: Window) -> int:
-        """Say how many samples of a window's shape one task loads at most."""
+        """Compute how many samples of a window's shape one task loads at most."""
         return max(1, READ_BYTES // self.sample_bytes(window))
 
     def sample_bytes(self, window: Window) -> int:
-        """Say how much the arrays of one sample hold [B]."""
+        """Compute how much the arrays of one sample hold [B]."""
         return self._layers().sample_bytes(window)
 
     def whole_bytes(self, samples: Sequence[Sample]) -> int:
-        """Say how much everything holds that samples are cut from, decoded [B]."""
+        """Compute how much everything holds that samples are cut from, decoded [B]."""
         inits = sorted({sample.init for sample in samples})
         windows = sorted({sample.window for sample in samples})
         return self._layers().touched_bytes(inits, windows)
 
     def own_layers(self, kept_bytes: int) -> Layers:
-        """Give layers that share no slab with others, and keep theirs within a budget [B]."""
+        """Open layers that share no slab with others, and keep theirs within a budget [B]."""
         return Layers(self.source, self.span, Kept(kept_bytes), self.inits)
 
     def _layers(self) -> Layers:
@@ -120,6 +120,51 @@ class BlockLoader:
         return self.span, self.worker_bytes, self.inits
 
 
+def batch_loader(
+    source: Source,
+    span: Span,
+    *,
+    worker_bytes: int = WORKER_BYTES,
+    samples: Sequence[Sample] = (),
+) -> BlockLoader:
+    """Build the picklable function that a worker runs to load samples.
+
+    Args:
+        source: what is read.
+        span: frames of a sample.
+        worker_bytes: decoded chunks that a worker keeps for its next samples [B].
+        samples: all that will be loaded, so that no frame before or after them is read.
+    """
+    inits = {sample.init for sample in samples}
+    within = (min(inits), max(inits)) if inits else None
+    return BlockLoader(source, span, worker_bytes, within)
+
+
+def load_batch(source: Source, span: Span, samples: Sequence[Sample]) -> Batch:
+    """Read the arrays of some samples of one window shape directly, one after the other.
+
+    This is what the other ways to a batch have to equal, bit for bit (see ``streams.batch``).
+    """
+    parts = [_load(source, span, sample) for sample in samples]
+    return Batch(*(np.stack(column) for column in zip(*parts, strict=True)))
+
+
+def _load(source: Source, span: Span, sample: Sample) -> Batch:
+    """Read one sample; each array without its batch axis."""
+    step = source.open().step
+    window = sample.window
+    history = span.read_times(step, sample.init)
+    leads = span.lead_times(step, sample.init)
+    target, valid = source.filled_target(window, np.concatenate([history, leads]))
+    return Batch(
+        target=target,
+        valid=valid,
+        forcings=source.forcings(window, span.forcing_times(step, sample.init), sample.init),
+        statics=source.statics(window),
+        domain=source.domain(window),
+    )
+
+
 class _Shared:
     """Layers of this process by what they were opened from, the last few of them."""
 
@@ -128,7 +173,7 @@ class _Shared:
         self._open: dict[object, Layers] = {}
 
     def open(self, key: object, make: Callable[[], Layers]) -> Layers:
-        """Give the layers of ``key``, and forget those that were opened long ago."""
+        """Return the layers of ``key``, and forget those that were opened long ago."""
         with self._lock:
             if key not in self._open:
                 self._open[key] = make()

@@ -13,7 +13,7 @@ Order = npt.NDArray[np.int64]
 def order_by_blocks(
     blocks: Sequence[Hashable], *, room: int, seed: Sequence[int] | None
 ) -> Order:
-    """Order samples so that those of one block come near each other.
+    """Order samples (n,) so that those of one block come near each other.
 
     Samples keep their order when all of them fit into ``room``. Otherwise blocks come one after
     the other - in an order of their own when there is a ``seed`` - and their samples pass
@@ -39,7 +39,8 @@ def order_by_blocks(
 
 def _buffered(stream: Sequence[int], room: int, rng: np.random.Generator) -> Order:
     """Pass a stream through a buffer out of which a random one leaves at a time."""
-    buffer, order = list(stream[:room]), np.empty(len(stream), dtype=np.int64)
+    buffer = list(stream[:room])
+    order = np.empty(len(stream), dtype=np.int64)
     chances = rng.random(len(stream))
     for index, chance in enumerate(chances):
         at = int(chance * len(buffer))

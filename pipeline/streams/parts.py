@@ -66,9 +66,10 @@ def fit_parts(recipe: Recipe, place: PlaceRecipe, cube: Cube, fields: Path) -> N
 
 
 def deal_parts(groups: Labels, domain: Area, dealing: Dealing, *, border_px: int) -> Parts:
-    """Deal groups to parts and keep their borders free; all that is random has a seed."""
+    """Deal groups (y, x) to parts and keep their borders free; what is random has a seed."""
     dealt = dealing.deal(group_sizes(groups, domain))
-    labels, counts = label_parts(groups, dealt), Counter(dealt.values())
+    labels = label_parts(groups, dealt)
+    counts = Counter(dealt.values())
     return Parts(
         {
             name: part_area(labels, number, border=border_px)
@@ -79,7 +80,7 @@ def deal_parts(groups: Labels, domain: Area, dealing: Dealing, *, border_px: int
 
 
 def tabulate_parts(parts: Parts, domain: Area) -> pd.DataFrame:
-    """Count the domain's pixels of each part, and what stays free between them."""
+    """Count the domain's pixels (y, x) of each part, and what stays free between them."""
     pixels = {name: int((area & domain).sum()) for name, area in parts.areas.items()}
     free = int(domain.sum()) - sum(pixels.values())
     table = pd.DataFrame({"part": [*pixels, "free"], "pixels": [*pixels.values(), free]})
@@ -89,10 +90,10 @@ def tabulate_parts(parts: Parts, domain: Area) -> pd.DataFrame:
 
 
 def describe_parts(table: pd.DataFrame, unit: str) -> list[str]:
-    """Say in words what each part got, and what stays free."""
+    """Describe in words what each part got, and what stays free."""
     rows = table.to_dict("records")
-    unit = unit.removesuffix("s")
-    said = [f"{row['part']}: {count(row['groups'], unit)}, {_size(row)}" for row in rows[:-1]]
+    one = unit.removesuffix("s")
+    said = [f"{row['part']}: {count(row['groups'], one)}, {_size(row)}" for row in rows[:-1]]
     return [*said, f"free: {_size(rows[-1])}"]
 
 

@@ -82,7 +82,8 @@ class PatchPlan:
     def describe(self, epoch: int = 0, *, n_rows: int = 8) -> str:
         """Print an epoch: how many samples of how many, and its first (time, y, x)."""
         drawn = self.draw(epoch)
-        inits, label = sorted({sample.init for sample in drawn}), self.step.label
+        inits = sorted({sample.init for sample in drawn})
+        label = self.step.label
         lines = [
             f"epoch {epoch + 1} of cube {self.cube_version[:12] or '-'}, seed {self.seed}: "
             f"{len(drawn)} patches ({len(set(drawn))} different) of {len(self.samples)}, "

@@ -26,6 +26,8 @@ from stores.seasons import Clock
 from stores.times import Step, Time, Times
 from stores.windows import Window
 
+Valid = npt.NDArray[np.bool_]
+
 _TAU = 2 * np.pi
 
 
@@ -49,6 +51,12 @@ class Source:
         """Read the normalized target (t, y, x); NaN where it is invalid."""
         return self._normalized(self.stack.target, window, times)
 
+    def filled_target(self, window: Window, times: Times) -> tuple[Values, Valid]:
+        """Read the normalized target, 0 where invalid, and where it is valid (t, y, x)."""
+        target = self.target(window, times)
+        valid = np.isfinite(target)
+        return np.where(valid, target, np.float32(0)), valid
+
     def truth(self, window: Window, times: Times) -> Values:
         """Read the target in physical units (t, y, x); NaN where it is invalid."""
         truth: Values = self.open().read(self.stack.target.variable, window, times)
@@ -59,7 +67,7 @@ class Source:
         return self.chain(self.stack.target, window).inverse(normalized, self.axis(times))
 
     def climatology(self, window: Window, times: Times) -> Values:
-        """Give the target's training climatology at ``times``, in physical units (t, y, x).
+        """Compute the target's training climatology at ``times``, in physical units (t, y, x).
 
         Where the target has a trend, it is the climatology without it, with the trend put back.
         """
@@ -68,31 +76,32 @@ class Source:
         return leading_trend(self.stack.target.chain).inverse(means[axis.seasons], axis)
 
     def axis(self, times: Times) -> TimeAxis:
-        """Give dates with the place of each one's season among the climatologies (t,)."""
+        """Look up the place of each date's season among the climatologies (t,)."""
         return TimeAxis.of(read_seasons(self.fields), times)
 
-    def domain(self, window: Window) -> npt.NDArray[np.bool_]:
-        """Tell where forecasts are made (y, x)."""
+    def domain(self, window: Window) -> Valid:
+        """Return where forecasts are made (y, x)."""
         return read_domain(self.fields, window)
 
-    def area(self, part: str, window: Window) -> npt.NDArray[np.bool_]:
-        """Tell where samples of a part lie (y, x); everywhere without a split by place."""
+    def area(self, part: str, window: Window) -> Valid:
+        """Return where samples of a part lie (y, x); everywhere without a split by place."""
         return read_area(self.fields, part, window)
 
-    def scored(self, part: str, window: Window) -> npt.NDArray[np.bool_]:
-        """Tell which pixels count in the scores of a part (y, x)."""
+    def scored(self, part: str, window: Window) -> Valid:
+        """Return which pixels count in the scores of a part (y, x)."""
         return read_scored(self.fields, part, window)
 
     def statics(self, window: Window) -> Values:
         """Read the channels without a date (s, y, x); invalid pixels are 0."""
         grid = self.open().grid
-        maps: list[Values] = []
-        for static in self.stack.statics:
+        channels = self.stack.channels.statics
+        maps = np.empty((len(channels), *window.shape), dtype=np.float32)
+        for static, place in zip(self.stack.statics, channels.slices, strict=True):
             if static.series is None:
-                maps += place_maps((grid.height, grid.width), window)
+                maps[place] = place_maps((grid.height, grid.width), window)
             else:
-                maps.append(self._still(static.series, window))
-        return _stacked(maps, (0, *window.shape))
+                maps[place] = self._still(static.series, window)
+        return maps
 
     def forcings(self, window: Window, times: Times, init: Time) -> Values:
         """Read the channels with a date (t, f, y, x), knowing what was known at ``init``.
@@ -100,14 +109,16 @@ class Source:
         Raises:
             ValueError: a forcing that has to be known is not in the cube at some time.
         """
-        cube = self.open()
-        series: list[Values] = []
-        for forcing in self.stack.forcings:
+        step = self.open().step
+        channels = self.stack.channels.forcings
+        frames = np.empty((len(times), len(channels), *window.shape), dtype=np.float32)
+        for forcing, place in zip(self.stack.forcings, channels.slices, strict=True):
             if forcing.series is None:
-                series += _season(cube.step, times, window)
+                frames[:, place] = season_waves(step, times)[:, :, None, None]
             else:
-                series.append(self._dated(forcing, forcing.series, window, times, init))
-        return _stacked(series, (0, len(times), *window.shape)).swapaxes(0, 1)
+                values = self._dated(forcing, forcing.series, window, times, init)
+                frames[:, place] = values[:, None]
+        return frames
 
     def _still(self, series: Series, window: Window) -> Values:
         frame = self.open().read(series.variable, window)[None]
@@ -135,25 +146,15 @@ def _open_cube(path: Path, _committed_ns: int) -> Cube:
     return Cube.open(path)
 
 
-def _stacked(maps: list[Values], empty: tuple[int, ...]) -> Values:
-    return np.stack(maps).astype(np.float32) if maps else np.zeros(empty, dtype=np.float32)
-
-
-def season_waves(step: Step, times: Times) -> list[Values]:
-    """Give sine and cosine of the time of year, each (t,)."""
+def season_waves(step: Step, times: Times) -> Values:
+    """Compute sine and cosine of the time of year (t, 2)."""
     clock = Clock.of(step)
     angle = _TAU * (clock.of_year(times) + 0.5) / clock.n_of_year
-    return [wave(angle).astype(np.float32) for wave in (np.sin, np.cos)]
-
-
-def _season(step: Step, times: Times, window: Window) -> list[Values]:
-    """Give sine and cosine of the time of year, each (t, y, x)."""
-    ones = np.ones((1, *window.shape), dtype=np.float32)
-    return [wave[:, None, None] * ones for wave in season_waves(step, times)]
+    return np.stack([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
 
 
 def place_maps(shape: tuple[int, int], window: Window) -> list[Values]:
-    """Give row and column from -1 to 1 over the whole grid, each (y, x)."""
+    """Compute row and column from -1 to 1 over the whole grid, each (y, x)."""
     rows = np.linspace(-1, 1, shape[0], dtype=np.float32)[window.y0 : window.y1]
     cols = np.linspace(-1, 1, shape[1], dtype=np.float32)[window.x0 : window.x1]
     return [

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +13,9 @@ from torch import Tensor
 
 from pipeline.spread import OnThreads
 from pipeline.streams.layers import Forced, Layers
+from pipeline.streams.samples import Sample
 from pipeline.streams.slabs import Slabs
 from stores.windows import Window
-
-if TYPE_CHECKING:  # samples are cut from what is here
-    from pipeline.streams.samples import Sample
 
 _AT_ONCE = 4  # slabs that are decoded while others travel to the device
 
@@ -69,7 +66,8 @@ class Resident:
     """
 
     def __init__(self, layers: Layers, samples: Sequence[Sample], device: torch.device) -> None:
-        self._layers, self._device = layers, device
+        self._layers = layers
+        self._device = device
         self._box = Window.around({sample.window for sample in samples})
         inits = sorted({sample.init for sample in samples})
         self._rows = {init: row for row, init in enumerate(inits)}
@@ -80,14 +78,16 @@ class Resident:
 
     @property
     def n_bytes(self) -> int:
-        """Say how much stays on the device [B]."""
+        """How much stays on the device [B]."""
         n_frames = sum(len(places) + 1 for places in self._places.values())
         n_valid = len(self._places[self._layers.target.key])
-        return self._box.size * (4 * (n_frames + self._layers.n_statics) + n_valid + 1)
+        n_statics = len(self._layers.channels.statics)
+        return self._box.size * (4 * (n_frames + n_statics) + n_valid + 1)
 
     def cut(self, samples: Sequence[Sample]) -> list[Tensor]:
         """Cut some samples of one window shape into tensors in the order of ``Batch``."""
-        held, (init, pixels) = self._held, self._find(samples)
+        held = self._held
+        init, pixels = self._find(samples)
         target = held.targets[init]  # (b, t)
         still = torch.arange(len(held.statics), device=self._device)[None]
         return [
@@ -100,7 +100,8 @@ class Resident:
 
     def _find(self, samples: Sequence[Sample]) -> tuple[Tensor, _Pixels]:
         """Bring the inits (b,) and the corners of samples to the device."""
-        box, (height, width) = self._box, samples[0].window.shape
+        box = self._box
+        height, width = samples[0].window.shape
         keys = [
             (self._rows[s.init], s.window.y0 - box.y0, s.window.x0 - box.x0) for s in samples
         ]
@@ -110,23 +111,28 @@ class Resident:
 
     def _forcings(self, init: Tensor, pixels: _Pixels) -> Tensor:
         """Gather forcings (b, n, f, y, x) in the order of their channels."""
-        n, shape = self._layers.span.n_forcing_times, (pixels.y.shape[1], pixels.x.shape[1])
-        channels: list[Tensor] = []
-        for slabs, forced in zip(self._layers.forcings, self._held.forced, strict=True):
+        layers = self._layers
+        channels = layers.channels.forcings
+        shape = (pixels.y.shape[1], pixels.x.shape[1])
+        out = torch.empty(
+            (len(init), layers.span.n_forcing_times, len(channels), *shape), device=self._device
+        )
+        covariates = zip(layers.forcings, self._held.forced, channels.slices, strict=True)
+        for slabs, forced, place in covariates:
+            wanted = forced[init]  # frames (b, n), or waves (b, n, wave)
             if slabs:
-                channels.append(pixels.of(self._held.frames[slabs.key], forced[init]))
+                out[:, :, place.start] = pixels.of(self._held.frames[slabs.key], wanted)
             else:
-                waves = forced[init].unbind(2)  # each (b, n)
-                channels += [wave[:, :, None, None].expand(-1, -1, *shape) for wave in waves]
-        if not channels:
-            return torch.empty((len(init), n, 0, *shape), device=self._device)
-        return torch.stack(channels, dim=2)
+                out[:, :, place] = wanted[..., None, None]
+        return out
 
     @cached_property
     def _held(self) -> _Held:
         """Bring everything to the device."""
-        layers, dates = self._layers, [self._layers.dates_of(init) for init in self._rows]
-        statics = np.empty((layers.n_statics, *self._box.shape), dtype=np.float32)
+        layers = self._layers
+        dates = [self._layers.dates_of(init) for init in self._rows]
+        n_statics = len(layers.channels.statics)
+        statics = np.empty((n_statics, *self._box.shape), dtype=np.float32)
         domain = np.empty(self._box.shape, dtype=bool)
         layers.cut_still(statics, domain, self._box)
         frames, valid = self._bring_frames()
@@ -145,9 +151,10 @@ class Resident:
         )
 
     def _table(self, slabs: Slabs | None, given: Forced) -> npt.NDArray[np.generic]:
-        """Say which frames a forcing wants for one init (n,), or its waves (n, wave)."""
-        if not slabs:
-            return np.stack(given.waves, axis=1)
+        """Return which frames a forcing wants for one init (n,), or its waves (n, wave)."""
+        if given.waves is not None:
+            return given.waves
+        assert slabs is not None
         places = self._places[slabs.key]
         numbers = np.full(self._layers.span.n_forcing_times, len(places))  # a frame of zeros
         numbers[: len(given.places)] = np.searchsorted(places, given.places)
@@ -155,7 +162,8 @@ class Resident:
 
     def _bring_frames(self) -> tuple[dict[Hashable, Tensor], Tensor]:
         """Bring the frames of every variable to the device, and where the target is valid."""
-        shape, target = self._box.shape, self._layers.target.key
+        shape = self._box.shape
+        target = self._layers.target.key
         frames = {
             key: torch.zeros((len(places) + 1, *shape), device=self._device)
             for key, places in self._places.items()

@@ -1,4 +1,4 @@
-"""Samples: where and when, then the arrays a network learns from."""
+"""Samples: where and when a network learns, and which frames that takes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,11 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.streams.batch import Batch
-from pipeline.streams.loader import WORKER_BYTES, BlockLoader
-from pipeline.streams.read import Source
 from stores.times import Step, Time, Times
 from stores.windows import Window
 
 if TYPE_CHECKING:  # what reads needs no torch
     from pipeline.models.reading import Reading
-
-__all__ = ["Batch", "Keys", "Sample", "Span", "batch_loader", "load_batch", "plan_inits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +46,7 @@ class Keys:
         return [Sample(i, Window(*w)) for i, w in zip(self.inits, edges, strict=True)]
 
     def __str__(self) -> str:
-        """Be short in the log of a worker that died over them."""
+        """Describe them shortly, for the log of a worker that died over them."""
         first = self.samples()[0]
         return f"{len(self.inits)} samples from {first.init} {first.window}"
 
@@ -74,7 +69,7 @@ class Span:
 
     @classmethod
     def of(cls, reading: Reading, leads: int) -> Self:
-        """Give the span of a rollout of a network that reads so."""
+        """Return the span of a rollout of a network that reads so."""
         return cls(reading.history, leads, reading.emits, reading.ahead, reading.first_lead)
 
     @property
@@ -83,15 +78,15 @@ class Span:
         return self.first_lead + self.leads - 1
 
     def read_times(self, step: Step, init: Time) -> Times:
-        """List the frames of the history, ``init`` last."""
+        """List the frames of the history (t,), ``init`` last."""
         return step.range(step.add(init, 1 - self.history), init)
 
     def lead_times(self, step: Step, init: Time) -> Times:
-        """List the frames that are forecast."""
+        """List the frames that are forecast (leads,)."""
         return step.range(step.add(init, self.first_lead), step.add(init, self.last_lead))
 
     def forcing_times(self, step: Step, init: Time) -> Times:
-        """List the frames whose covariates a rollout reads."""
+        """List the frames whose covariates a rollout reads (n,)."""
         first = step.add(init, 1 - self.history)
         return step.range(first, step.add(first, self.n_forcing_times - 1))
 
@@ -107,57 +102,15 @@ def plan_inits(stretches: Iterable[Times], held: Times, span: Span) -> list[Time
 
     Args:
         stretches: frames of the part, each piece contiguous.
-        held: frames that the cube holds.
+        held: frames that the cube holds (t,).
         span: frames of a sample.
     """
     known = set(held.tolist())
-    before, after = span.history - 1, span.last_lead
+    before = span.history - 1
+    after = span.last_lead
     return [
         frames[index]
         for frames in stretches
         for index in range(before, len(frames) - after)
         if known.issuperset(frames[index - before : index + after + 1].tolist())
     ]
-
-
-def load_batch(source: Source, span: Span, samples: Sequence[Sample]) -> Batch:
-    """Read the arrays of some samples of one window shape directly, one after the other."""
-    parts = [_load(source, span, sample) for sample in samples]
-    return Batch(*(np.stack(column) for column in zip(*parts, strict=True)))
-
-
-def batch_loader(
-    source: Source,
-    span: Span,
-    *,
-    worker_bytes: int = WORKER_BYTES,
-    samples: Sequence[Sample] = (),
-) -> BlockLoader:
-    """Give the picklable function that a worker runs to load samples.
-
-    Args:
-        source: what is read.
-        span: frames of a sample.
-        worker_bytes: decoded chunks that a worker keeps for its next samples [B].
-        samples: all that will be loaded, so that no frame before or after them is read.
-    """
-    inits = {sample.init for sample in samples}
-    within = (min(inits), max(inits)) if inits else None
-    return BlockLoader(source, span, worker_bytes, within)
-
-
-def _load(source: Source, span: Span, sample: Sample) -> Batch:
-    """Read one sample; each array without its batch axis."""
-    step = source.open().step
-    read, given = span.read_times(step, sample.init), span.lead_times(step, sample.init)
-    target = source.target(sample.window, np.concatenate([read, given]))
-    valid = np.isfinite(target)
-    return Batch(
-        target=np.where(valid, target, np.float32(0)),
-        valid=valid,
-        forcings=source.forcings(
-            sample.window, span.forcing_times(step, sample.init), sample.init
-        ),
-        statics=source.statics(sample.window),
-        domain=source.domain(sample.window),
-    )

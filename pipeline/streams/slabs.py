@@ -45,7 +45,8 @@ class Shape:
             min(edge * -(-SLAB_PX // edge), length)
             for edge, length in zip(chunk[1:], grid, strict=True)
         )
-        start, stop = places[0], places[-1] + 1
+        start = places[0]
+        stop = places[-1] + 1
         # Years may be missing between others; a slab of several would ask for them.
         several = len(places) == stop - start
         chunks = max(1, several * SLAB_BYTES // (chunk[0] * rows * cols * 4))
@@ -61,8 +62,9 @@ class Shape:
         return list(product(rows, range(window.x0 // self.cols, -(-window.x1 // self.cols))))
 
     def box(self, row: int, col: int) -> Window:
-        """Give the pixels of a slab."""
-        y0, x0 = row * self.rows, col * self.cols
+        """Return the pixels of a slab."""
+        y0 = row * self.rows
+        x0 = col * self.cols
         return Window(y0, y0 + self.rows, x0, x0 + self.cols).clip(Window.whole(self.grid))
 
     def windows(self, window: Window) -> list[Window]:
@@ -79,7 +81,7 @@ class Shape:
         return parts
 
     def span(self, number: int) -> tuple[int, int]:
-        """Give the frames of a slab."""
+        """Return the frames of a slab."""
         first = number * self.frames
         return max(first, self.start), min(first + self.frames, self.stop)
 
@@ -93,7 +95,8 @@ class Shape:
         runs: list[tuple[int, slice, slice]] = []
         begin = 0
         for index in range(1, len(places) + 1):
-            first, number = places[begin], places[begin] // self.frames
+            first = places[begin]
+            number = places[begin] // self.frames
             ends = index == len(places) or places[index] != places[index - 1] + 1
             if ends or places[index] // self.frames != number:
                 start = first - self.span(number)[0]
@@ -113,8 +116,10 @@ class Slabs:
     """
 
     def __init__(self, key: Hashable, shape: Shape, read: Read, kept: Kept) -> None:
-        self.shape, self.key = shape, key
-        self._read, self._kept = read, kept
+        self.shape = shape
+        self.key = key
+        self._read = read
+        self._kept = kept
         self._parts: dict[Window, list[Part]] = {}
 
     def cut(self, runs: Runs, window: Window, out: Sequence[npt.NDArray[Any]]) -> None:
@@ -139,7 +144,7 @@ class Slabs:
     def touched_bytes(
         self, places: Iterable[int], windows: Iterable[Window], pixel_bytes: int
     ) -> int:
-        """Say how much all slabs hold that frames of some windows touch [B]."""
+        """Compute how much all slabs hold that frames of some windows touch [B]."""
         numbers = {place // self.shape.frames for place in places}
         corners = {corner for window in set(windows) for corner in self.shape.corners(window)}
         frames = sum(stop - start for start, stop in map(self.shape.span, numbers))
@@ -148,7 +153,7 @@ class Slabs:
 
 
 def fill(values: npt.NDArray[np.float32]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Put 0 where values are invalid, in place, and say where they are valid."""
+    """Put 0 where values (t, y, x) are invalid, in place, and return where they are valid."""
     valid = np.isfinite(values)
     invalid = np.logical_not(valid, out=valid)
     np.copyto(values, np.float32(0), where=invalid)

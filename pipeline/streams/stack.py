@@ -1,4 +1,4 @@
-"""The channels of a network: what they are, and in which order."""
+"""What each channel of a network is read from."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from pipeline.channels import ChannelGroup, ChannelSpec, CovariateChannels
 from pipeline.recipes import (
     DerivedCovariate,
     Recipe,
@@ -15,10 +16,13 @@ from pipeline.recipes import (
 from pipeline.streams.transforms import TRANSFORMS, Description
 from pipeline.words import check_word, look_up
 
+SEASON = CovariateChannels("season", ("season_sin", "season_cos"))
+PIXEL_POSITION = CovariateChannels("lonlat", ("place_y", "place_x"))
+
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A variable of the cube and its way into the network's space."""
+    """A variable of the cube and its way into the network's space: one channel."""
 
     variable: str
     chain: tuple[Description, ...] = ()
@@ -27,10 +31,15 @@ class Series:
         for description in self.chain:
             check_word(TRANSFORMS, description["kind"], "transform")
 
+    @property
+    def channels(self) -> CovariateChannels:
+        """Its channel, which is called like the variable."""
+        return CovariateChannels(self.variable, (self.variable,))
+
 
 @dataclass(frozen=True, slots=True)
 class Forcing:
-    """Covariates with a date: a variable of the cube, or the season (two channels)."""
+    """A covariate with a date: a variable of the cube, or the season (two channels)."""
 
     kind: str
     """``step``, ``annual`` or ``season``."""
@@ -43,37 +52,44 @@ class Forcing:
         check_word(("known", "climatology", "persist"), self.future, "future of a covariate")
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the channels."""
-        return (self.series.variable,) if self.series else ("season_sin", "season_cos")
+    def channels(self) -> CovariateChannels:
+        """Its channels."""
+        return self.series.channels if self.series else SEASON
 
 
 @dataclass(frozen=True, slots=True)
 class Static:
-    """Covariates without a date: a variable of the cube, or the place (two channels)."""
+    """A covariate without a date: a variable of the cube, or the place (two channels)."""
 
     series: Series | None = None
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the channels."""
-        return (self.series.variable,) if self.series else ("place_y", "place_x")
+    def channels(self) -> CovariateChannels:
+        """Its channels."""
+        return self.series.channels if self.series else PIXEL_POSITION
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """All channels, in the order of the network: target, valid, forcings, statics."""
+    """What all channels are read from; ``channels`` says in which order."""
 
     target: Series
     forcings: tuple[Forcing, ...] = ()
     statics: tuple[Static, ...] = ()
 
     @property
+    def channels(self) -> ChannelSpec:
+        """Names, order and places of all channels."""
+        return ChannelSpec(
+            self.target.variable,
+            ChannelGroup(tuple(forcing.channels for forcing in self.forcings)),
+            ChannelGroup(tuple(static.channels for static in self.statics)),
+        )
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Names of all channels."""
-        covariates: list[Forcing | Static] = [*self.forcings, *self.statics]
-        beside = [name for covariate in covariates for name in covariate.names]
-        return (self.target.variable, "valid", *beside)
+        return self.channels.names
 
     def to_json(self) -> dict[str, Any]:
         """Write the stack into a bundle."""

@@ -8,8 +8,8 @@ training frames is asked of the whole grid, because a forecast is wanted everywh
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pipeline.metrics.moments import Moments, SeasonalSums
 from pipeline.recipes import Recipe
 from pipeline.spread import Spread
-from pipeline.streams.axis import TimeAxis, Values
+from pipeline.streams.axis import Values
 from pipeline.streams.fields import (
     CLIMATOLOGY,
     DOMAIN,
@@ -29,55 +29,25 @@ from pipeline.streams.fields import (
     has_parts,
     load_field,
     read_area,
-    read_field,
     write_field,
 )
+from pipeline.streams.fit import Fit
 from pipeline.streams.known import latest
 from pipeline.streams.parts import fit_parts
 from pipeline.streams.stack import Stack, build_stack, wanted_transforms
-from pipeline.streams.transforms import Description, build_chain
+from pipeline.streams.transforms import Description
 from pipeline.streams.trend_fit import fit_trend
 from pipeline.words import look_up
 from stores.cube import Cube
 from stores.seasons import Seasons
-from stores.times import Times
 from stores.windows import Window
 
 log = logging.getLogger(__name__)
 
-FRAMES_AT_ONCE = 32
-"""Frames of a block in memory at a time."""
 _PIXEL = ("anomaly",)
 _SCALAR = ("zscore", "minmax")
 
 Sums = npt.NDArray[np.float64]
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What one variable is fitted from: its training frames, and the transforms so far."""
-
-    cube: Path
-    fields: Path
-    variable: str
-    times: tuple[np.datetime64, ...]
-    seasons: Seasons
-    chain: tuple[Description, ...] = ()
-
-    def frames(self, window: Window) -> Iterator[tuple[Values, TimeAxis]]:
-        """Read the training frames of a window, some at a time, transformed so far."""
-        cube = Cube.open(self.cube)
-        chain = build_chain(self.chain, lambda name: read_field(self.fields, name, window))
-        if cube.variables[self.variable].cadence == "static":
-            axis = TimeAxis.undated()
-            yield chain.forward(cube.read(self.variable, window)[None], axis), axis
-            return
-        for start in range(0, len(self.times), FRAMES_AT_ONCE):
-            times: Times = np.array(self.times[start : start + FRAMES_AT_ONCE])
-            axis = TimeAxis.of(self.seasons, times)
-            yield chain.forward(cube.read(self.variable, window, times), axis), axis
 
 
 def fit_stack(recipe: Recipe, cube_path: Path, fields: Path, spread: Spread) -> Stack:
@@ -124,7 +94,8 @@ def training_times(recipe: Recipe, cube: Cube, variable: str) -> tuple[np.dateti
 
     A year without a map has the last one before it.
     """
-    frames, held = recipe.split.frames("train", cube.step), cube.dates[variable]
+    frames = recipe.split.frames("train", cube.step)
+    held = cube.dates[variable]
     if cube.variables[variable].cadence == "annual":
         frames = latest(held, frames)
     return tuple(frames[np.isin(frames, held)])
@@ -143,7 +114,7 @@ def _nothing_to_learn(variable: str) -> ValueError:
 
 
 def _describe(recipe: Recipe, cube: Cube, seasons: Seasons, n_frames: int) -> None:
-    """Say what the climatology tells apart, and how many frames it has no season for."""
+    """Log what the climatology tells apart, and how many frames it has no season for."""
     others = [recipe.split.frames(part, cube.step) for part in ("validation", "test")]
     later = np.concatenate(others)
     log.info(
@@ -200,19 +171,20 @@ def _fit_chain(
     spread: Spread,
 ) -> tuple[Description, ...]:
     """Fit the transforms of one variable, each on what those before it give."""
+    so_far = fit
     for kind in transforms:
         description: Description = {"kind": kind}
         if kind in _PIXEL:
             field = _field_of(fit.variable)
-            list(spread.ordered(partial(_fit_climatology, fit, field, harmonics), blocks))
+            list(spread.ordered(partial(_fit_climatology, so_far, field, harmonics), blocks))
             _level(fit.fields, field, blocks, spread)
             description = {"kind": kind, "field": field}
         elif kind == "trend":
-            description = fit_trend(fit, blocks, spread)
+            description = fit_trend(so_far, blocks, spread)
         elif kind in _SCALAR:
-            description = _fit_scale(fit, kind, blocks, spread)
-        fit = replace(fit, chain=(*fit.chain, description))
-    return fit.chain
+            description = _fit_scale(so_far, kind, blocks, spread)
+        so_far = replace(so_far, chain=(*so_far.chain, description))
+    return so_far.chain
 
 
 def _fit_climatology(fit: Fit, field: str, harmonics: int | None, window: Window) -> None:
@@ -235,9 +207,11 @@ def _level(fields: Path, name: str, blocks: list[Window], spread: Spread) -> Non
     """
     if not has_parts(fields):
         return
-    sums, counts = np.zeros(1), np.zeros(1)
+    sums = np.zeros(1)
+    counts = np.zeros(1)
     for block_sums, block_counts in spread.ordered(partial(_area_sums, fields, name), blocks):
-        sums, counts = sums + block_sums, counts + block_counts
+        sums = sums + block_sums
+        counts = counts + block_counts
     means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
     list(spread.ordered(partial(_fill_outside, fields, name, means), blocks))
 
@@ -251,7 +225,8 @@ def _area_sums(fields: Path, name: str, window: Window) -> tuple[Sums, Sums]:
 
 
 def _fill_outside(fields: Path, name: str, means: Values, window: Window) -> None:
-    own, inside = load_field(fields, name, window), read_area(fields, "train", window)
+    own = load_field(fields, name, window)
+    inside = read_area(fields, "train", window)
     write_field(fields, name, window, np.where(inside, own, means[:, None, None]))
 
 
@@ -264,10 +239,13 @@ def _seasonal_sums(fit: Fit, window: Window) -> SeasonalSums:
 
 def _fit_scale(fit: Fit, kind: str, blocks: list[Window], spread: Spread) -> Description:
     """Fit offset and scale from merged sums, in a fixed order of blocks."""
-    moments, low, high = Moments.zero(), np.inf, -np.inf
+    moments = Moments.zero()
+    low = np.inf
+    high = -np.inf
     for part, part_low, part_high in spread.ordered(partial(_extent, fit), blocks):
         moments += part
-        low, high = min(low, part_low), max(high, part_high)
+        low = min(low, part_low)
+        high = max(high, part_high)
     if not moments.count:
         raise ValueError(
             f"variable {fit.variable!r} has no valid pixel in the training part, so it cannot "
@@ -284,7 +262,9 @@ def _fit_scale(fit: Fit, kind: str, blocks: list[Window], spread: Spread) -> Des
 
 def _extent(fit: Fit, window: Window) -> tuple[Moments, float, float]:
     """Sum the training area of one block: moments, least and largest value."""
-    moments, low, high = Moments.zero(), np.inf, -np.inf
+    moments = Moments.zero()
+    low = np.inf
+    high = -np.inf
     area = read_area(fit.fields, "train", window)
     for values, _ in fit.frames(window) if area.any() else ():
         valid: npt.NDArray[np.bool_] = np.isfinite(values) & area

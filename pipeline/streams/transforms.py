@@ -24,18 +24,18 @@ class Transform(Protocol):
         """Transform frames (t, y, x) of the given dates (t,), into ``out`` if given."""
 
     def inverse(self, values: Values, axis: TimeAxis) -> Values:
-        """Undo ``forward``."""
+        """Undo ``forward`` (t, y, x)."""
 
 
 class Log1p:
     """Natural logarithm of one plus the value; for amounts that are never negative."""
 
     def forward(self, values: Values, axis: TimeAxis, out: Values | None = None) -> Values:
-        """Take the logarithm; amounts below zero count as zero."""
+        """Take the logarithm (t, y, x); amounts below zero count as zero."""
         return np.log1p(np.maximum(values, 0, out=out), out=out)
 
     def inverse(self, values: Values, axis: TimeAxis) -> Values:
-        """Take the exponential."""
+        """Take the exponential (t, y, x)."""
         return np.expm1(values)
 
 
@@ -43,11 +43,11 @@ class Sqrt:
     """Square root; for amounts that are never negative, milder than the logarithm."""
 
     def forward(self, values: Values, axis: TimeAxis, out: Values | None = None) -> Values:
-        """Take the root; amounts below zero count as zero."""
+        """Take the root (t, y, x); amounts below zero count as zero."""
         return np.sqrt(np.maximum(values, 0, out=out), out=out)
 
     def inverse(self, values: Values, axis: TimeAxis) -> Values:
-        """Square; a root below zero is an amount of zero."""
+        """Square (t, y, x); a root below zero is an amount of zero."""
         return np.square(np.maximum(values, 0))
 
 
@@ -58,11 +58,11 @@ class Anomaly:
     climatology: Values
 
     def forward(self, values: Values, axis: TimeAxis, out: Values | None = None) -> Values:
-        """Take the climatology of each frame's season away."""
+        """Take the climatology of each frame's season away (t, y, x)."""
         return np.subtract(values, self.climatology[axis.seasons], out=out)
 
     def inverse(self, values: Values, axis: TimeAxis) -> Values:
-        """Add the climatology."""
+        """Add the climatology (t, y, x)."""
         return values + self.climatology[axis.seasons]
 
 
@@ -74,12 +74,12 @@ class Scale:
     scale: float
 
     def forward(self, values: Values, axis: TimeAxis, out: Values | None = None) -> Values:
-        """Scale to about one."""
+        """Scale to about one (t, y, x)."""
         scaled = np.subtract(values, np.float32(self.offset), out=out, dtype=np.float32)
         return np.divide(scaled, np.float32(self.scale), out=scaled)
 
     def inverse(self, values: Values, axis: TimeAxis) -> Values:
-        """Scale back."""
+        """Scale back (t, y, x)."""
         scaled = np.multiply(values, np.float32(self.scale), dtype=np.float32)
         return np.add(scaled, np.float32(self.offset), out=scaled)
 
@@ -92,15 +92,17 @@ class Chain:
 
     def forward(self, values: Values, axis: TimeAxis, out: Values | None = None) -> Values:
         """Go from physical units to the network's space (t, y, x), into ``out`` if given."""
+        normalized = values
         for step in self.steps:
-            values = step.forward(values, axis, out)
-        return values
+            normalized = step.forward(normalized, axis, out)
+        return normalized
 
     def inverse(self, values: Values, axis: TimeAxis) -> Values:
         """Go back to physical units (t, y, x)."""
+        restored = values
         for step in reversed(self.steps):
-            values = step.inverse(values, axis)
-        return values
+            restored = step.inverse(restored, axis)
+        return restored
 
 
 def _build_anomaly(description: Description, read_field: ReadField) -> Anomaly:

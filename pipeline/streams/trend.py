@@ -30,15 +30,15 @@ class Trend:
     origin: Time
 
     def forward(self, values: Values, axis: TimeAxis, out: Values | None = None) -> Values:
-        """Take the line away."""
+        """Take the line away (t, y, x)."""
         return np.subtract(values, self._line(axis), out=out)
 
     def inverse(self, values: Values, axis: TimeAxis) -> Values:
-        """Put the line back."""
+        """Put the line back (t, y, x)."""
         return values + self._line(axis)
 
     def _line(self, axis: TimeAxis) -> Values:
-        """Give the height of the line at each frame (t, 1, 1)."""
+        """Compute the height of the line at each frame (t, 1, 1)."""
         rise = self.slope * years_since(self.origin, axis.times)
         return rise.astype(np.float32)[:, None, None]
 
@@ -56,7 +56,7 @@ class TrendSums:
 
     @classmethod
     def of(cls, products: Years, squares: Years) -> TrendSums:
-        """Add up what pixels left about their means."""
+        """Add up what pixels left about their means (n,)."""
         return cls(float(products.sum()), float(squares.sum()))
 
     def __add__(self, other: TrendSums) -> TrendSums:
@@ -69,7 +69,7 @@ class TrendSums:
 
 
 def describe_trend(chain: Sequence[Mapping[str, Any]], units: str) -> dict[str, str]:
-    """Say of a forecast on which line it stands; nothing where it has none."""
+    """Describe the line on which a forecast stands; nothing where it has none."""
     for step in chain:
         if step["kind"] == "trend":
             slope = f"{step['slope']:.4g} {units} year-1"

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.spread import Spread
 from pipeline.streams.fields import read_area
+from pipeline.streams.fit import FRAMES_AT_ONCE, Fit
 from pipeline.streams.transforms import Description
 from pipeline.streams.trend import TrendSums, Years, years_since
 from stores.cube import Cube
 from stores.seasons import Clock
 from stores.windows import Window
-
-if TYPE_CHECKING:  # statistics fit trends, and trends what statistics name
-    from pipeline.streams.statistics import Fit
-
-_FRAMES = 32  # frames in memory at once
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +41,16 @@ def fit_trend(fit: Fit, blocks: list[Window], spread: Spread) -> Description:
 
 def _sum_block(fit: Fit, window: Window) -> TrendSums:
     """Sum the training area of one block, season by season."""
-    area, times = read_area(fit.fields, "train", window), np.array(fit.times)
-    sums, seasons = TrendSums(), fit.seasons.index(times)
+    area = read_area(fit.fields, "train", window)
+    times = np.array(fit.times)
+    sums = TrendSums()
+    seasons = fit.seasons.index(times)
     for season in np.unique(seasons) if area.any() else ():
         pixels = PixelSums(area)
-        own, cube = times[seasons == season], Cube.open(fit.cube)
-        for start in range(0, len(own), _FRAMES):
-            few = own[start : start + _FRAMES]
+        own = times[seasons == season]
+        cube = Cube.open(fit.cube)
+        for start in range(0, len(own), FRAMES_AT_ONCE):
+            few = own[start : start + FRAMES_AT_ONCE]
             pixels.add(cube.read(fit.variable, window, few), years_since(times[0], few))
         sums += pixels.about_means()
     return sums
@@ -79,7 +77,7 @@ class PixelSums:
             self._product += age * known
 
     def about_means(self) -> TrendSums:
-        """Give what is left about each pixel's means."""
+        """Sum what is left about each pixel's means."""
         n = np.maximum(self._n, 1)
         products = self._product - self._age * self._value / n
         squares = self._square - self._age**2 / n

@@ -9,9 +9,10 @@ from pipeline.models import ConvLSTMShape
 from pipeline.recipes import Recipe
 from pipeline.spread import free_bytes
 from pipeline.streams.fields import field_blocks
+from pipeline.streams.fit import FRAMES_AT_ONCE
 from pipeline.streams.loader import READ_BYTES, WORKER_BYTES
 from pipeline.streams.stack import build_stack, wanted_transforms
-from pipeline.streams.statistics import FRAMES_AT_ONCE, count_seasons
+from pipeline.streams.statistics import count_seasons
 from pipeline.training.build import build_shape
 
 _FLOAT, _PIXEL_BYTES = 4, 5  # a decoded pixel is float32 and whether it is valid

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pipeline.channels import ChannelSpec
 from pipeline.losses import counted_by
 from pipeline.streams.samples import Sample
 from pipeline.training.arithmetic import Arithmetic, arithmetic_on
@@ -57,14 +58,14 @@ class Learner:
         task: what it learns.
         plan: numbers that steer it.
         scores: judged after every epoch; the last decides.
-        channels: names of the network's channels.
+        channels: of the network.
     """
 
     fabric: Fabric
     task: ForecastTask
     plan: LearningPlan
     scores: Sequence[Score]
-    channels: Sequence[str]
+    channels: ChannelSpec
     at: Position = field(default_factory=Position)
     curves: list[Row] = field(default_factory=list)
     plateau: Plateau = field(default_factory=Plateau)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from pipeline.models.chance import Key, fields
+from pipeline.models.chance import Key
 from pipeline.models.dropout import dropping
+from pipeline.models.perturb import perturb_history
 from pipeline.models.roll import Inputs, Teacher
 from pipeline.streams.samples import Sample
 
@@ -43,19 +44,17 @@ class Ensemble:
         """Part the members of a forecast (m b, l, y, x) again: (m, b, l, y, x)."""
         return forecast.reshape(self.n, len(forecast) // self.n, *forecast.shape[1:])
 
-    def disturb(self, inputs: Inputs, samples: Sequence[Sample]) -> Inputs:
+    def perturb(self, inputs: Inputs, samples: Sequence[Sample]) -> Inputs:
         """Add noise to the history of all members (m b, t, y, x) that are judged."""
         if not self.noise:
             return inputs
-        *rows, height, width = inputs.target.shape
-        leads = range(1 - rows[1], 1)  # 0 is the frame of init
-        keys = [key for lead in leads for key in self._keys(lead, samples)]
-        origins = [(sample.window.y0, sample.window.x0) for sample in samples]
-        drawn = fields(
-            keys, origins * self.n * len(leads), (height, width), device=inputs.target.device
+        leads = range(1 - inputs.target.shape[1], 1)  # 0 is the frame of init
+        keys = [self._keys(lead, samples) for lead in leads]
+        origins = [(sample.window.y0, sample.window.x0) for sample in samples] * self.n
+        perturbed = perturb_history(
+            inputs.target, inputs.valid, keys, origins, noise=self.noise
         )
-        noise = drawn.reshape(len(leads), rows[0], height, width).transpose(0, 1)
-        return inputs._replace(target=inputs.target + self.noise * noise * inputs.valid)
+        return inputs._replace(target=perturbed)
 
     def at_lead(
         self, network: nn.Module, samples: Sequence[Sample], lead: int

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from pipeline.channels import ChannelSpec
 from pipeline.streams.samples import Sample
 from pipeline.training.task import Parts, Rolled
 
@@ -44,13 +45,13 @@ def _is_memory(error: Exception) -> bool:
     return any(sign in str(error) for sign in _FULL)
 
 
-def check_loss(rolled: Rolled, batch: Parts, channels: Sequence[str], where: str) -> float:
+def check_loss(rolled: Rolled, batch: Parts, channels: ChannelSpec, where: str) -> float:
     """Give the loss as a number.
 
     Args:
         rolled: what was computed.
         batch: what it was computed from.
-        channels: names of the network's channels: target, valid, forcings, statics.
+        channels: the network's channels.
         where: step, epoch and batch, and which state is kept.
 
     Raises:
@@ -96,7 +97,7 @@ def _named(samples: Sequence[Sample], which: Sequence[int]) -> str:
     return f"sample{'s' if len(which) > 1 else ''} {', '.join(named)}{more}"
 
 
-def _suspect(batch: Parts, bad: Sequence[int], channels: Sequence[str]) -> str:
+def _suspect(batch: Parts, bad: Sequence[int], channels: ChannelSpec) -> str:
     """Name the channel that is not finite, or else the one with the largest value."""
     largest = {
         name: values[bad].abs().max().nan_to_num(torch.inf, torch.inf).item()
@@ -112,12 +113,8 @@ def _suspect(batch: Parts, bad: Sequence[int], channels: Sequence[str]) -> str:
     )
 
 
-def _by_channel(batch: Parts, channels: Sequence[str]) -> dict[str, Tensor]:
-    """Give the values of each channel, samples first."""
-    n_forcings = batch.forcings.shape[2]
-    forcings, statics = channels[2 : 2 + n_forcings], channels[2 + n_forcings :]
-    return {
-        channels[0]: batch.target,
-        **{name: batch.forcings[:, :, i] for i, name in enumerate(forcings)},
-        **{name: batch.statics[:, i] for i, name in enumerate(statics)},
-    }
+def _by_channel(batch: Parts, channels: ChannelSpec) -> dict[str, Tensor]:
+    """Give the values of each channel (b, ..., y, x); where the target is valid is no value."""
+    forcings = zip(channels.forcings.names, batch.forcings.unbind(dim=2), strict=True)
+    statics = zip(channels.statics.names, batch.statics.unbind(dim=1), strict=True)
+    return {channels.target: batch.target, **dict(forcings), **dict(statics)}

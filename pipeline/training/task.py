@@ -29,7 +29,7 @@ class Parts:
 
     @classmethod
     def of(cls, tensors: Iterable[Tensor], samples: Sequence[Sample]) -> Self:
-        """Take the tensors of a batch in the order of ``streams.samples.Batch``.
+        """Take the tensors of a batch in the order of ``streams.batch.Batch``.
 
         Keys of samples that were read but are not in the tensors are left out.
         """
@@ -99,7 +99,7 @@ class ForecastTask:
         inputs, truth = self._inputs(batch), self._picked(batch, teacher, leads)
         if self._ensemble is not None:
             inputs, truth = self._ensemble.repeat(inputs), self._ensemble.teach(truth)
-        inputs = inputs._replace(target=_noisy(inputs.target, inputs.valid, noise))
+        inputs = inputs._replace(target=_add_training_noise(inputs.target, inputs.valid, noise))
         return self._compare(batch, roll(self.network, inputs, leads=leads, truth=truth))
 
     def judge(self, batch: Parts) -> Rolled:
@@ -107,7 +107,7 @@ class ForecastTask:
         inputs, ensemble = self._inputs(batch), self._ensemble
         if ensemble is None:
             return self._compare(batch, roll(self.network, inputs, leads=self._leads))
-        inputs = ensemble.disturb(ensemble.repeat(inputs), batch.samples)
+        inputs = ensemble.perturb(ensemble.repeat(inputs), batch.samples)
         at_lead = partial(ensemble.at_lead, self.network, batch.samples)
         forecast = roll(self.network, inputs, leads=self._leads, at_lead=at_lead)
         return self._compare(batch, forecast)
@@ -155,8 +155,11 @@ class ForecastTask:
         return Teacher(batch.target[:, frames], batch.valid[:, frames], picked)
 
 
-def _noisy(target: Tensor, valid: Tensor, deviation: float) -> Tensor:
-    """Add noise where the history is known, as a rollout's own errors will.
+def _add_training_noise(target: Tensor, valid: Tensor, deviation: float) -> Tensor:
+    """Add noise where the history (b, t, y, x) is known, as a rollout's own errors will.
+
+    It is drawn anew at every step, unlike that of a member (``models.perturb``), which is one
+    and the same wherever the member is forecast.
 
     Source: Sanchez-Gonzalez et al. (2020), section 3.2; ours is independent of other frames.
     """

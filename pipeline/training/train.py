@@ -19,9 +19,10 @@ from pipeline.recipes import Recipe
 from pipeline.spread import Spread
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.streams.draw import build_patch_plan
+from pipeline.streams.loader import batch_loader
 from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.read import Source
-from pipeline.streams.samples import Sample, Span, batch_loader
+from pipeline.streams.samples import Sample, Span
 from pipeline.together import Seat
 from pipeline.training.arithmetic import Arithmetic
 from pipeline.training.build import build_shape, build_task
@@ -171,7 +172,7 @@ def build_learner(
         build_task(recipe, source, span),
         learning,
         _build_scores(recipe, source, span),
-        source.stack.names,
+        source.stack.channels,
     )
 
 

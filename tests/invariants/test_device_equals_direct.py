@@ -9,8 +9,8 @@ import torch
 
 from pipeline.spread import InPlace
 from pipeline.streams.dataset import StreamedBatches
+from pipeline.streams.loader import batch_loader
 from pipeline.streams.resident import Resident
-from pipeline.streams.samples import batch_loader
 from pipeline.streams.stack import Stack
 from pipeline.tiling.patches import Room
 from pipeline.training.train import Trained, train_model

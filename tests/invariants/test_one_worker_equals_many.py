@@ -15,7 +15,9 @@ from pipeline.rollout.hindcast import hindcast, plan_cases
 from pipeline.rollout.importance import Trial, measure_importance
 from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.spread import InPlace, Spread
-from pipeline.streams.samples import Batch, Span, batch_loader
+from pipeline.streams.batch import Batch
+from pipeline.streams.loader import batch_loader
+from pipeline.streams.samples import Span
 from pipeline.training.bundle import train_bundle
 from pipeline.training.plan import plan_training
 from stores.bundle import Bundle

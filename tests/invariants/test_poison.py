@@ -13,9 +13,10 @@ from pipeline.recipes import Recipe, load_recipe
 from pipeline.spread import InPlace
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.streams.importance import Kind, measure_chances
+from pipeline.streams.loader import batch_loader
 from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.read import Source
-from pipeline.streams.samples import Sample, Span, batch_loader
+from pipeline.streams.samples import Sample, Span
 from pipeline.streams.stack import Stack
 from pipeline.streams.statistics import fit_stack
 from pipeline.training.plan import TrainingPlan, plan_training

@@ -16,11 +16,13 @@ from flows.runtime import spread_on
 from pipeline.recipes import ComputeRecipe, load_recipe
 from pipeline.spread import InPlace, OnThreads, Spread
 from pipeline.streams import dataset
+from pipeline.streams.batch import Batch
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.streams.layers import Layers
+from pipeline.streams.loader import batch_loader
 from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.read import Source
-from pipeline.streams.samples import Batch, Sample, batch_loader
+from pipeline.streams.samples import Sample
 from pipeline.streams.statistics import fit_stack
 from pipeline.tiling.patches import Room
 from pipeline.training.plan import plan_training

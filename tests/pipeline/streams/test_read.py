@@ -7,8 +7,9 @@ import zarr
 from pipeline.recipes import Recipe, load_recipe
 from pipeline.spread import InPlace
 from pipeline.streams.fields import read_domain, read_field
+from pipeline.streams.loader import load_batch
 from pipeline.streams.read import Source
-from pipeline.streams.samples import Sample, Span, load_batch
+from pipeline.streams.samples import Sample, Span
 from pipeline.streams.stack import Forcing, Series, Stack, Static
 from pipeline.streams.statistics import fit_stack
 from stores.times import Times

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from pipeline.recipes import SplitRecipe
 from pipeline.spread import InPlace
+from pipeline.streams.batch import Batch
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.streams.patchplan import PatchPlan
-from pipeline.streams.samples import Batch, Keys, Sample, Span, plan_inits
+from pipeline.streams.samples import Keys, Sample, Span, plan_inits
 from stores.times import Step, parse_time
 from stores.windows import Window
 

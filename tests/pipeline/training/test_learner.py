@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 
+from pipeline.channels import ChannelGroup, ChannelSpec, CovariateChannels
 from pipeline.losses import Term, build_loss, join_losses
 from pipeline.models import ConvLSTM, ConvLSTMShape
 from pipeline.streams.samples import Sample
@@ -18,7 +19,11 @@ from pipeline.training.task import ForecastTask, Parts
 from stores.windows import Window
 
 HISTORY, LEADS, SIDE = 3, 2, 8
-CHANNELS = ("rain", "valid", "heat", "elevation")
+CHANNELS = ChannelSpec(
+    "rain",
+    ChannelGroup((CovariateChannels("heat", ("heat",)),)),
+    ChannelGroup((CovariateChannels("elevation", ("elevation",)),)),
+)
 
 
 def make_parts(n: int = 4, seed: int = 0) -> Parts:

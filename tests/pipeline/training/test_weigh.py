@@ -9,8 +9,9 @@ from odc.geo.geobox import GeoBox
 from pipeline.recipes import Recipe, load_recipe
 from pipeline.recipes.loss import ClassesRecipe
 from pipeline.spread import InPlace
+from pipeline.streams.loader import load_batch
 from pipeline.streams.read import Source
-from pipeline.streams.samples import Sample, Span, load_batch
+from pipeline.streams.samples import Sample, Span
 from pipeline.streams.statistics import fit_stack
 from pipeline.training.judge import LeadRMSE, Restore
 from pipeline.training.plan import plan_training
