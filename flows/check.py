@@ -33,7 +33,7 @@ from pipeline.training.cost import plan_memory
 from pipeline.training.plan import describe_cut, plan_part
 from pipeline.training.track import check_track
 from stores.accept import accept
-from stores.counting import count
+from stores.counting import count, show_bytes
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.inventory import take_inventory
 from stores.times import Times, parse_end, parse_time
@@ -134,7 +134,7 @@ def _cube_rows(plan: IngestPlan) -> Rows:
     n_bytes = len(plan.frames) * plan.frame_bytes
     return _rows(
         ("ingest", f"{frames} new, {count(plan.n_shards, 'shard')} to write"),
-        ("ingest, bytes", f"{n_bytes / 1e6:.1f} MB before compression"),
+        ("ingest, bytes", f"{show_bytes(n_bytes)} before compression"),
         ("ingest, tasks", len(plan.frames)),
     )
 
@@ -223,7 +223,7 @@ def _rollout_rows(recipe: Recipe, plan: IngestPlan, workers: Workers) -> Rows:
         *((f"forecast, {what}", value) for what, value in tiles.rows()),
         (
             "forecast, bytes",
-            f"{n_bytes / 1e6:.1f} MB before compression, {count(leads, 'COG')}",
+            f"{show_bytes(n_bytes)} before compression, {count(leads, 'COG')}",
         ),
     )
 

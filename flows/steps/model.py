@@ -39,7 +39,7 @@ def train_model(recipe: Recipe, spread: Spread, label: str = "") -> Bundle:
         progress_bar("training") as bar,
     ):
 
-        def tell(done: float, total: float, note: str) -> None:
+        def tell(done: float, total: float, note: str = "") -> None:
             bar(done, total, note)
             page.tell(done, total, note)
 

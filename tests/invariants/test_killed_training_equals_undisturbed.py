@@ -19,9 +19,9 @@ from flows.runtime import spread_on
 from pipeline.recipes import ComputeRecipe, Recipe, load_recipe
 from pipeline.spread import Spread
 from pipeline.training.bundle import train_bundle
-from pipeline.training.fit import Tell
 from pipeline.training.state import FILE
 from stores.bundle import Bundle
+from stores.progress import ProgressCallback
 from tests.make import make_cube
 
 # Everything that keeps a state or draws random numbers, at once.
@@ -99,10 +99,10 @@ def recipe_of(cube: Path) -> Recipe:
     return load_recipe(cube.parents[1] / "recipe.yaml")
 
 
-def stop_after(n_batches: int) -> Tell:
+def stop_after(n_batches: int) -> ProgressCallback:
     seen = count(1)
 
-    def tell(done: float, total: float, note: str) -> None:
+    def tell(done: float, total: float, note: str = "") -> None:
         if next(seen) == n_batches:
             raise Stopped
 
