@@ -237,10 +237,15 @@ def _memory_rows(recipe: Recipe, plan: IngestPlan, workers: Workers) -> Rows:
     shape = plan.grid.height, plan.grid.width
     training = plan_memory(recipe, shape, workers)
     hindcasts = _plan_tiles(recipe, shape, workers, is_scored=True)
-    planned = {"ingest": ingest_memory(plan, workers), "train, reading": training.reader}
-    for one in planned.values():
-        one.check(workers)
-    planned |= {"train, learning": training.trainer, "evaluate": hindcasts.memory}
+    ingest = ingest_memory(plan, workers)
+    ingest.check(workers)
+    training.check(workers)
+    planned = {
+        "ingest": ingest,
+        "train, reading": training.reader,
+        "train, learning": training.trainer,
+        "evaluate": hindcasts.memory,
+    }
     rows = ((f"memory, {what}", one) for what, one in planned.items())
     return _rows(("workers", workers), *rows)
 

@@ -90,7 +90,9 @@ def calm(cube: Path, here: Spread, tmp_path_factory: pytest.TempPathFactory) -> 
     return train(cube, tmp_path_factory.mktemp("calm"), here)
 
 
-def train(cube: Path, folder: Path, spread: Spread, tell: ProgressCallback | None = None) -> Bundle:
+def train(
+    cube: Path, folder: Path, spread: Spread, tell: ProgressCallback | None = None
+) -> Bundle:
     folders = (folder / "models", folder / "logs")
     return train_bundle(recipe_of(cube), cube, folders, spread=spread, tell=tell)
 
