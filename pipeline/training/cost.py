@@ -20,10 +20,9 @@ _FIT_COPIES = 4  # of frames that are fitted: read, transformed, and two of a su
 _SAVED = 7  # float32 maps of a hidden channel that a step keeps for its gradient
 _GATES = 4
 _LEARNING = 2.0
-"""Gradients and workspaces beside what is kept, and gaps between them.
+"""Gradients and workspaces beside what is kept, and gaps: what is freed stays with the process.
 
-What is freed stays with the process, and the samples that later epochs read for the first time
-lie in between: 1.5 covers the first step, but not the ninth epoch; see docs/memory.md.
+Measured after five epochs of the sample: 2.06; see docs/memory.md.
 """
 _WEIGHTS = 9  # themselves, gradients, two moments, average, the best epoch's, three of a save
 _LIBRARIES = 160 << 20
