@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.common.case import Size, make_case
+from benchmarks.common.growth import growth_parser, list_sides
 from benchmarks.common.measure import (
     MIB,
-    build_parser,
     held_bytes,
     in_child,
     peak_bytes,
@@ -28,8 +28,6 @@ from pipeline.recipes import ComputeRecipe
 from pipeline.rollout.plan import RolloutPlan
 from pipeline.spread import Spread
 
-GROWTH = (1, 2, 4)
-"""Sides of the rasters, in sides of the smallest."""
 _WORKER_GB = 4.0
 
 
@@ -47,14 +45,13 @@ class Grown:
 def main() -> None:
     """Measure every raster in a cluster of its own and print the growth."""
     asked = _options()
-    side = asked.side or (1024 if asked.full else 256)
     print_setting(
         network=f"ConvLSTM, hidden {asked.hidden}, history {asked.history}",
         rollout=f"{asked.leads} leads, tiles of {asked.tile} px",
     )
     found = []
-    for factor in GROWTH:
-        size = Size(side * factor, asked.leads, asked.history, tuple(asked.hidden))
+    for side in list_sides(asked):
+        size = Size(side, asked.leads, asked.history, tuple(asked.hidden))
         found.append(in_child(measure, size, asked.tile, asked.threads, asked.scratch))
         print(f"{size.side} px: {describe_plan(found[-1].plan)}", flush=True)
     print()
@@ -62,10 +59,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = build_parser(str(__doc__))
-    parser.add_argument(
-        "--side", type=int, help="of the smallest raster; 256, --full 1024 [px]"
-    )
+    parser = growth_parser(str(__doc__), side=256, full=1024)
     parser.add_argument("--leads", type=int, default=6, help="frames to forecast")
     parser.add_argument("--history", type=int, default=6, help="frames that are read")
     parser.add_argument("--hidden", type=int, nargs="+", default=[8, 8], help="of each layer")

@@ -6,7 +6,6 @@ its first frame, so that libraries do not hide the growth.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,9 @@ import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from benchmarks.common.growth import growth_parser, list_sides
 from benchmarks.common.measure import (
     MIB,
-    build_parser,
     held_bytes,
     in_child,
     peak_bytes,
@@ -40,9 +39,6 @@ from stores.issue import IssueKey, open_stage
 from stores.layout import plan_layout
 from stores.times import Step, parse_time
 
-GROWTH = (1, 2, 4)
-"""Sides of the rasters, in sides of the smallest."""
-
 _MONTH = Step(1, "month")
 _SOURCE = SourceVariable("v", "{time:%Y.%m}.tif", "1")
 _PIECE_PX = 1024
@@ -60,16 +56,15 @@ class Taken:
 
 def main() -> None:
     """Measure every step for every raster and print the growth."""
-    asked = _options()
-    side = asked.side or (4096 if asked.full else 2048)
-    largest = side * GROWTH[-1]
+    asked = growth_parser(str(__doc__), side=2048, full=4096).parse_args()
+    side, *_, largest = sides = list_sides(asked)
     planned = task_bytes(plan_layout((largest, largest)), largest**2)
     print_setting(raster=f"int16, blocks of 512 px, {side} px a side and larger")
     print(f"planned for one ingest task: {planned / MIB:.0f} MiB\n")
     found: dict[str, list[Taken]] = {}
-    for factor in GROWTH:
+    for side in sides:
         with scratch_folder(asked.scratch) as root:
-            for name, taken in measure_all(root, side * factor).items():
+            for name, taken in measure_all(root, side).items():
                 found.setdefault(name, []).append(taken)
                 print(f"{name}, {taken.side} px: {taken.n_bytes / MIB:.0f} MiB", flush=True)
     print()
@@ -88,14 +83,6 @@ def measure_all(root: Path, side: int) -> dict[str, Taken]:
     taken["COG"] = in_child(_measure, _export, root, side)
     taken["verify"] = in_child(_measure, _verify, root, side)
     return taken
-
-
-def _options() -> argparse.Namespace:
-    parser = build_parser(str(__doc__))
-    parser.add_argument(
-        "--side", type=int, help="of the smallest raster; 2048, --full 4096 [px]"
-    )
-    return parser.parse_args()
 
 
 def _measure(step: Callable[[Path], object], folder: Path, side: int) -> Taken:

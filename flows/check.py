@@ -35,7 +35,7 @@ from pipeline.training.cost import plan_memory
 from pipeline.training.plan import describe_cut, plan_part
 from pipeline.training.track import check_track
 from stores.accept import accept
-from stores.counting import count
+from stores.counting import count, show_bytes
 from stores.cube import Cube
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.inventory import take_inventory
@@ -138,7 +138,7 @@ def _cube_rows(plan: IngestPlan) -> Rows:
     n_bytes = len(plan.frames) * plan.frame_bytes
     return _rows(
         ("ingest", f"{frames} new, {count(plan.n_shards, 'shard')} to write"),
-        ("ingest, bytes", f"{n_bytes / 1e6:.1f} MB before compression"),
+        ("ingest, bytes", f"{show_bytes(n_bytes)} before compression"),
         ("ingest, tasks", len(plan.frames)),
     )
 
@@ -227,7 +227,7 @@ def _rollout_rows(recipe: Recipe, plan: IngestPlan, workers: Workers) -> Rows:
         *((f"forecast, {what}", value) for what, value in tiles.rows()),
         (
             "forecast, bytes",
-            f"{n_bytes / 1e6:.1f} MB before compression, {count(leads, 'COG')}",
+            f"{show_bytes(n_bytes)} before compression, {count(leads, 'COG')}",
         ),
     )
 
@@ -241,10 +241,15 @@ def _memory_rows(recipe: Recipe, plan: IngestPlan, workers: Workers) -> Rows:
     shape = plan.grid.height, plan.grid.width
     training = plan_memory(recipe, shape, workers)
     hindcasts = _plan_tiles(recipe, shape, workers, is_scored=True)
-    planned = {"ingest": ingest_memory(plan, workers), "train, reading": training.reader}
-    for one in planned.values():
-        one.check(workers)
-    planned |= {"train, learning": training.trainer, "evaluate": hindcasts.memory}
+    ingest = ingest_memory(plan, workers)
+    ingest.check(workers)
+    training.check(workers)
+    planned = {
+        "ingest": ingest,
+        "train, reading": training.reader,
+        "train, learning": training.trainer,
+        "evaluate": hindcasts.memory,
+    }
     rows = ((f"memory, {what}", one) for what, one in planned.items())
     return _rows(("workers", workers), *rows)
 

@@ -12,6 +12,7 @@ from flows.asked import keep_policy
 from flows.console import console, show_table
 from flows.resolve import open_recipe
 from stores.clean import clean as clean_store
+from stores.counting import show_bytes
 from stores.leftovers import DAY_S, KeepPolicy, Leftover
 
 _AGE = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<unit>[hd])")
@@ -74,11 +75,11 @@ def show_cleaning(root: Path, found: Iterable[Leftover], *, dry_run: bool) -> No
         show_table(title, removed, columns=list(removed[0]))
     if kept:
         rows = [
-            {"what": what, "count": len(sizes), "size": _size(sum(sizes)), "why": why}
+            {"what": what, "count": len(sizes), "size": show_bytes(sum(sizes)), "why": why}
             for (what, why), sizes in sorted(kept.items())
         ]
         show_table(f"stays in {root}", rows, columns=list(rows[0]))
-    size = _size(sum(one.n_bytes for one in gone))
+    size = show_bytes(sum(one.n_bytes for one in gone))
     console.print(
         f"{len(gone)} would go, {size}; nothing was removed"
         if dry_run
@@ -89,7 +90,7 @@ def show_cleaning(root: Path, found: Iterable[Leftover], *, dry_run: bool) -> No
 
 def _row(root: Path, one: Leftover) -> dict[str, str]:
     path = str(one.path.relative_to(root))
-    return {"what": one.what, "path": path, "size": _size(one.n_bytes), "why": one.why}
+    return {"what": one.what, "path": path, "size": show_bytes(one.n_bytes), "why": one.why}
 
 
 def _find(what: str) -> tuple[Path, KeepPolicy]:
@@ -98,10 +99,3 @@ def _find(what: str) -> tuple[Path, KeepPolicy]:
         return Path(what), KeepPolicy()
     recipe = open_recipe(what, None, None)
     return recipe.root, keep_policy(recipe)
-
-
-def _size(n_bytes: int) -> str:
-    """Write bytes for people."""
-    if n_bytes < 1e6:
-        return f"{n_bytes / 1e3:.1f} kB"
-    return f"{n_bytes / 1e6:.1f} MB" if n_bytes < 1e9 else f"{n_bytes / 1e9:.2f} GB"

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -23,6 +23,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+
+from stores.progress import ProgressCallback
 
 _LOG_WIDTH = 110  # where output goes to a file, whose width nobody knows
 _EVERY_S = 30.0  # between two lines on progress, where no bar can be drawn
@@ -37,15 +39,8 @@ console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
 errors = Console(stderr=True)
 
 
-class Tell(Protocol):
-    """Say how many units are done, and what is being done."""
-
-    def __call__(self, done: float, total: float, note: str = "") -> None:
-        """Show it."""
-
-
 @contextmanager
-def progress_bar(title: str) -> Iterator[Tell]:
+def progress_bar(title: str) -> Iterator[ProgressCallback]:
     """Show a bar while the body works; without a terminal, log a line now and then."""
     columns = (
         TextColumn("[bold]{task.description}"),

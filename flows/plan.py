@@ -13,10 +13,9 @@ from flows.runtime import describe
 from flows.steps.cube import find_dates
 from flows.steps.room import list_needs
 from flows.workers import worker_share
-from pipeline.budget import to_gb
 from pipeline.recipes import MOST_PX, date_recipe
 from pipeline.rollout.plan import RolloutPlan, choose_plan, list_plans
-from stores.counting import count
+from stores.counting import count, show_bytes
 
 _SHOWN = 16
 
@@ -64,8 +63,8 @@ def plan(
         most = max(other.tile_bytes for other in plans)
         console.print(
             f"{len(plans) - len(fitting)} of {len(plans)} plans need more than the "
-            f"{to_gb(max(0, workers.room))} that a worker has beside itself (up to "
-            f"{to_gb(most)})",
+            f"{show_bytes(max(0, workers.room))} that a worker has beside itself (up to "
+            f"{show_bytes(most)})",
             highlight=False,
         )
     choose_plan(plans, workers)  # the first one shown; refuses when none fits
@@ -94,7 +93,7 @@ def _row(plan: RolloutPlan, *, is_chosen: bool) -> dict[str, str]:
         "halo [px]": str(plan.halo_px),
         "redundant work": f"{plan.redundancy:.2f} x",
         "reads [GB]": f"{plan.read_bytes / 1e9:.3g}",
-        "memory of a worker": to_gb(plan.memory.n_bytes),
+        "memory of a worker": show_bytes(plan.memory.n_bytes),
         "tasks": str(plan.n_tasks),
         "estimate [s]": f"{plan.seconds:.3g}",
         "": "chosen: least estimated time" if is_chosen else "",

@@ -23,7 +23,7 @@ from pipeline.on_dask import OnDask
 from pipeline.recipes import ComputeRecipe
 from pipeline.spread import InPlace, Spread
 from pipeline.together import GPU
-from stores.counting import count
+from stores.counting import count, show_bytes
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def describe(compute: ComputeRecipe) -> str:
         return f"{here} and Dask scheduler {compute.scheduler} ({threads} a worker)"
     if compute.workers == 0:
         return here
-    each = f"{threads}, {worker_bytes(compute) / 1e9:.1f} GB"
+    each = f"{threads}, {show_bytes(worker_bytes(compute))}"
     return f"{here} and {count(compute.workers, 'local worker')} ({each} each)"
 
 

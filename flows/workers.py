@@ -12,10 +12,10 @@ from distributed import Client
 from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 
-from pipeline.budget import OWN_BYTES, USABLE, Workers, held_bytes, to_gb
+from pipeline.budget import OWN_BYTES, USABLE, Workers, held_bytes
 from pipeline.recipes import ComputeRecipe
 from pipeline.together import GPU
-from stores.counting import count
+from stores.counting import count, show_bytes
 
 log = logging.getLogger(__name__)
 
@@ -187,6 +187,6 @@ def find_stuck(workers: Mapping[str, Any]) -> str:
     held = max(int(worker["metrics"]["memory"]) for worker in waiting)
     limit = min(int(worker["memory_limit"]) for worker in waiting)
     return (
-        f"all {len(workers)} workers hold up to {to_gb(held)}, more than the {USABLE:.0%} of "
-        f"their limit of {to_gb(limit)} up to which Dask hands out tasks"
+        f"all {len(workers)} workers hold up to {show_bytes(held)}, more than the {USABLE:.0%} "
+        f"of their limit of {show_bytes(limit)} up to which Dask hands out tasks"
     )

@@ -16,7 +16,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import psutil
 
-from stores.counting import count
+from stores.counting import count, show_bytes
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -81,13 +81,14 @@ class Workers:
         """
         if self.room <= 0:
             raise ValueError(
-                f"a worker of {to_gb(self.n_bytes)} may hold {to_gb(self.n_bytes * USABLE)} "
-                f"({USABLE:.0%} of its limit) but holds {to_gb(self.own_bytes)} before it has "
-                f"done anything, so it would never take a task; {self.way_out(_LEAST_TASK)}"
+                f"a worker of {show_bytes(self.n_bytes)} may hold "
+                f"{show_bytes(self.n_bytes * USABLE)} ({USABLE:.0%} of its limit) but holds "
+                f"{show_bytes(self.own_bytes)} before it has done anything, so it would "
+                f"never take a task; {self.way_out(_LEAST_TASK)}"
             )
 
     def __str__(self) -> str:
-        each = f"{to_gb(self.n_bytes)} each" if self.n > 1 else to_gb(self.n_bytes)
+        each = f"{show_bytes(self.n_bytes)} each" if self.n > 1 else show_bytes(self.n_bytes)
         threads = f", {self.threads} threads" if self.threads > 1 else ""
         return f"{count(self.n, 'worker')} of {self.source}, {each}{threads}"
 
@@ -112,8 +113,9 @@ class MemoryPlan:
 
     def __str__(self) -> str:
         return (
-            f"{to_gb(self.n_bytes)} for {self.process}: {to_gb(self.own_bytes)} itself, "
-            f"{to_gb(self.task_bytes)} for {self.task}"
+            f"{show_bytes(self.n_bytes)} for {self.process}: "
+            f"{show_bytes(self.own_bytes)} itself, "
+            f"{show_bytes(self.task_bytes)} for {self.task}"
         )
 
     def check(self, workers: Workers) -> None:
@@ -125,17 +127,17 @@ class MemoryPlan:
         workers.check()
         if self.task_bytes > workers.room:
             raise ValueError(
-                f"{self.task} needs {to_gb(self.task_bytes)} beside the "
-                f"{to_gb(self.own_bytes)} of a worker itself, but a worker of "
-                f"{to_gb(workers.n_bytes)} has {to_gb(max(0, workers.room))} left, so it would "
-                f"be killed; {workers.way_out(self.task_bytes)}"
+                f"{self.task} needs {show_bytes(self.task_bytes)} beside the "
+                f"{show_bytes(self.own_bytes)} of a worker itself, but a worker of "
+                f"{show_bytes(workers.n_bytes)} has {show_bytes(max(0, workers.room))} "
+                f"left, so it would be killed; {workers.way_out(self.task_bytes)}"
             )
 
     def compare(self, measured_bytes: int) -> str:
         """Say what was planned beside what was measured."""
         return (
-            f"memory of {self.process}: planned {to_gb(self.n_bytes)}, measured "
-            f"{to_gb(measured_bytes)} ({self.task})"
+            f"memory of {self.process}: planned {show_bytes(self.n_bytes)}, measured "
+            f"{show_bytes(measured_bytes)} ({self.task})"
         )
 
 
@@ -200,8 +202,3 @@ def _most_ever() -> int:
 def held_bytes() -> int:
     """Give what this process holds now [B]."""
     return int(psutil.Process().memory_info().rss)
-
-
-def to_gb(n_bytes: float) -> str:
-    """Say bytes as they are set in recipes."""
-    return f"{n_bytes / 1e9:.2f} GB" if n_bytes < 1e10 else f"{n_bytes / 1e9:.0f} GB"

@@ -97,9 +97,10 @@ class OnDask:
     ) -> list[Result]:
         """Run a function on ``n`` workers at once; all stop when one fails."""
         look_after = self._revive or (lambda: None)
-        return Together(self._client, n, self._on_gpu, look_after, is_ending).run(
-            function, hear
+        answers = Together(self._client, n, self._on_gpu, look_after, is_ending).run(
+            partial(_measured, function), hear
         )
+        return [self._peak.note(answer) for answer in answers]
 
     def _width(self) -> int:
         """Say how many items may be on their way.
@@ -150,6 +151,13 @@ class OnDask:
                 return set(done)
             if self._revive is not None:
                 self._revive()
+
+
+def _measured(
+    function: Callable[[Seat, Line], Result], seat: Seat, line: Line
+) -> Answer[Result]:
+    """Run on a worker."""
+    return measured(partial(function, seat), line)
 
 
 class _Running(Generic[Item, Result]):

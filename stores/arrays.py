@@ -217,5 +217,5 @@ def compose_root(path: Path, attributes: Attributes) -> dict[str, Any]:
 
 
 def write_root(path: Path, root: Mapping[str, Any]) -> None:
-    """Replace the root metadata at once."""
+    """Replace the root metadata at once, laid out as Zarr wrote it: its keys are not sorted."""
     write_text(path / METADATA, json.dumps(root, indent=1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ from odc.geo.geobox import GeoBox
 from stores import grid as grids
 from stores.counting import listed
 from stores.crash import crash_point
-from stores.digests import digest_files
+from stores.digests import digest_files, digest_json
 from stores.errors import CorruptError, GridError
 from stores.files import read_json, sync_file, write_json, write_text
 from stores.issue import STAGING
@@ -94,7 +93,7 @@ def publish_bundle(
     files = digest_files(folder, [file for file in list_files(folder) if file != BUNDLE])
     content = {"name": check_id(name, "bundle"), "files": files}
     content |= {"description": _plain(description)}
-    digest = _digest(content)
+    digest = digest_json(content)
     write_json(folder / BUNDLE, content | {"digest": digest})
     (folder / WEIGHTS).chmod(0o644)
     for path in (folder, *folder.rglob("*")):
@@ -157,7 +156,7 @@ def check_bundle(path: Path) -> list[str]:
         digest, files = content.pop("digest"), dict(content["files"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return [f"{BUNDLE} cannot be read ({error!r:.300})"]
-    if digest != _digest(content):
+    if digest != digest_json(content):
         return [f"{BUNDLE} was altered"]
     lacks = [key for key, kind in _KEYS.items() if not isinstance(content.get(key), kind)]
     if lacks:
@@ -282,10 +281,6 @@ def _astray(pointer: Path, name: str) -> str:
         "that is there, so there is no model to forecast with; restore it from a copy, or "
         "train again"
     )
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _absent(models: Path, name: str) -> str:

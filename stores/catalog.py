@@ -5,12 +5,11 @@ The root's catalog leads to one catalog per recipe, and to the latest issue of e
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stores.files import read_json, write_bytes
+from stores.files import json_text, read_json, write_bytes
 from stores.issue import CATALOG, ISSUES, ITEM
 from stores.item import GEOJSON, JSON, STAC_VERSION, VERSION
 from stores.published import Issue, published_issues
@@ -34,7 +33,7 @@ def write_catalogs(root: Path) -> Path:
     Whoever calls this holds the lease of publications: of two writers the slower would win.
     """
     for name, catalog in build_catalogs(root).items():
-        text = (json.dumps(catalog, indent=1, sort_keys=True) + "\n").encode()
+        text = json_text(catalog).encode()
         path = root / name
         if not path.exists() or path.read_bytes() != text:
             write_bytes(path, text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _LISTED = 12  # what a person reads; the rest is counted
 
 
@@ -17,3 +18,13 @@ def listed(labels: Sequence[str]) -> str:
     rest = len(labels) - _LISTED
     more = f" and {rest} more" if rest > 0 else ""
     return ", ".join(labels[:_LISTED]) + more
+
+
+def show_bytes(n_bytes: float) -> str:
+    """Write a size in three digits, in its unit: '512 B', '62.4 MB', '1.20 GB'."""
+    if n_bytes < 1000:
+        return f"{n_bytes:.0f} B"
+    digits, _, power = f"{n_bytes:.2e}".partition("e")  # rounded first: 999.9 MB are 1.00 GB
+    unit = min(int(power) // 3, len(_UNITS) - 1)
+    tens = int(power) - 3 * unit
+    return f"{float(digits) * 10**tens:.{max(0, 2 - tens)}f} {_UNITS[unit]}"

@@ -9,7 +9,6 @@ change once they are committed, so a growing cube keeps what was recorded.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +23,12 @@ import zarr
 from stores.arrays import METADATA, array_of, open_group
 from stores.chunks import READ_ERRORS
 from stores.cube import VERSION_KEY, Cube
-from stores.digests import FileDigest, check_digests, compare_file, digest_files
+from stores.digests import FileDigest, check_digests, compare_file, digest_files, digest_json
 from stores.errors import CorruptError
 from stores.files import read_json, write_json
 from stores.inputs import inputs_folder
 from stores.names import X, Y, check_id
-from stores.scrub import Tell, tell_nobody
+from stores.progress import ProgressCallback, tell_nobody
 
 DIGESTS_KEY = "cubecast_digests"
 """Attribute of the root that names the record of digests; cubes of earlier versions lack it."""
@@ -54,7 +53,7 @@ class CubeDigests:
     @property
     def name(self) -> str:
         """Name the content."""
-        return _name(self.to_json())
+        return digest_json(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """Write as plain JSON."""
@@ -70,7 +69,7 @@ def digest_cube(
 ) -> CubeDigests:
     """Digest what a commit will show: its metadata, coordinates and frames."""
     coordinates = {name: _digest_values(group, name) for name in _coordinates(root)}
-    return CubeDigests(_name(_unnamed(root)), coordinates, frames)
+    return CubeDigests(digest_json(_unnamed(root)), coordinates, frames)
 
 
 def write_digests(cube: Path, version: str, digests: CubeDigests) -> str:
@@ -103,7 +102,7 @@ def load_digests(cube: Path) -> CubeDigests | None:
             f"{path} does not hold the digests of {cube.name} ({error!r:.300}), so nothing "
             "proves its frames; restore it from a copy, or ingest into a new root"
         ) from error
-    if found.root != _name(_unnamed(root)):
+    if found.root != digest_json(_unnamed(root)):
         raise CorruptError(
             f"{cube / METADATA} was altered since the cube was committed, so its dates and its "
             "grid may be wrong; restore it from a copy, or ingest into a new root"
@@ -117,7 +116,7 @@ def frame_digests(work: Path, files: Iterable[Path]) -> dict[str, FileDigest]:
 
 
 def check_frames(
-    path: Path, names: Iterable[str], *, why: str, tell: Tell = tell_nobody
+    path: Path, names: Iterable[str], *, why: str, tell: ProgressCallback = tell_nobody
 ) -> None:
     """Refuse to read files of frames that are not what was ingested at their place.
 
@@ -145,7 +144,7 @@ def check_frames(
 
 
 def _compare_frames(
-    path: Path, names: Sequence[str], digests: CubeDigests, tell: Tell
+    path: Path, names: Sequence[str], digests: CubeDigests, tell: ProgressCallback
 ) -> dict[str, str]:
     """Say of each file of a frame that is not what was ingested there what it is."""
     found = {}
@@ -275,7 +274,3 @@ def _fixed(array: Mapping[str, Any]) -> dict[str, Any]:
 
 def _record(cube: Path, version: str) -> Path:
     return inputs_folder(cube) / f"{check_id(version, 'version')}.digests.json"
-
-
-def _name(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

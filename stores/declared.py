@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from odc.geo.geobox import GeoBox
 
+from stores.counting import show_bytes
 from stores.errors import ArchiveError, GridError
 from stores.grid import describe
 from stores.warp import check_overlap, is_same
@@ -44,8 +45,8 @@ def check_declared(raster: Any, band: int) -> None:
     if n_bytes > _MOST_BLOCK_BYTES:
         rows, cols = raster.block_shapes[band - 1]
         raise ArchiveError(
-            f"{name} is stored in blocks of {rows} x {cols} px ({n_bytes / 1e6:.0f} MB, at "
-            f"most {_MOST_BLOCK_BYTES / 1e6:.0f} MB are decoded together), so it is not read; "
+            f"{name} is stored in blocks of {rows} x {cols} px ({show_bytes(n_bytes)}, at "
+            f"most {show_bytes(_MOST_BLOCK_BYTES)} are decoded together), so it is not read; "
             "write it anew with 'gdal_translate -co TILED=YES'"
         )
     _check_density(name, raster)

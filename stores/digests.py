@@ -1,7 +1,9 @@
-"""Size and digest of files, each bound to its place in a folder."""
+"""Digests of files, each bound to its place in a folder, and of what JSON can say."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,26 @@ from stores.files import sha256_of
 
 FileDigest = dict[str, Any]
 """``size`` [bytes] and ``sha256`` of one file."""
+
+
+def canonical_json(content: Any) -> bytes:
+    """Write what is plain JSON as its digests take it: sorted, on one line, in ASCII.
+
+    Equal contents give equal bytes. These never change, for digests that follow from them are
+    in every store: names of bundles and issues, versions of cubes, seals of registers. Files
+    that people read are laid out by ``files.json_text`` instead.
+    """
+    return json.dumps(content, sort_keys=True).encode()
+
+
+def digest_json(content: Any, *, after: str = "") -> str:
+    """Digest what is plain JSON in 64 hexadecimal digits.
+
+    Args:
+        content: equal ones have equal digests.
+        after: what stands before it, such as the seal that it continues.
+    """
+    return hashlib.sha256(after.encode() + canonical_json(content)).hexdigest()
 
 
 def digest_files(folder: Path, names: Iterable[str]) -> dict[str, FileDigest]:

@@ -51,7 +51,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON in one rename."""
-    write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+    write_text(path, json_text(content))
+
+
+def json_text(content: Any) -> str:
+    """Lay JSON out for files that people read too: a line for each value, keys sorted."""
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
 def read_json(path: Path) -> Any:

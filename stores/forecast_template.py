@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from stores import grid as grids
+from stores.digests import digest_json
 from stores.layout import Layout, plan_layout
 from stores.names import RESERVED, check_id
 from stores.times import Step, Time, Times
@@ -95,4 +94,4 @@ class ForecastTemplate:
             "init": self.step.label(self.init),
             "layout": asdict(self.planned),
         }
-        return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
+        return digest_json(written)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from odc.geo.geobox import GeoBox
 from pyproj.exceptions import ProjError
 from rasterio.errors import RasterioError
 
+from stores.digests import digest_json
 from stores.errors import GridError
 from stores.names import SPATIAL_REF, X, Y
 
@@ -152,8 +151,7 @@ def from_json(written: Attributes) -> GeoBox:
 
 def fingerprint(grid: GeoBox) -> str:
     """Name a grid in 12 hexadecimal digits: equal names mean equal grids."""
-    text = json.dumps([crs_name(grid), list(grid.affine)[:6], list(grid.shape)])
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return digest_json([crs_name(grid), list(grid.affine)[:6], list(grid.shape)])[:12]
 
 
 def crs_of(grid: GeoBox) -> CRS:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from stores.archive import Cadence, SourceVariable
+from stores.digests import digest_json
 from stores.errors import CorruptError
 from stores.files import read_json, write_json
 from stores.times import Times, to_times
@@ -41,7 +40,7 @@ class VariableInputs:
     def digest(self) -> str:
         """Name how the variable is read and the bytes of all its files."""
         content = {"numbers": dict(self.numbers), "frames": dict(self.frames)}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return digest_json(content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +55,7 @@ class Inputs:
     @property
     def version(self) -> str:
         """Name the content in 12 hexadecimal digits, however it was put together."""
-        text = json.dumps(self.to_json(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return digest_json(self.to_json())[:12]
 
     def to_json(self) -> dict[str, Any]:
         """Write as plain JSON."""

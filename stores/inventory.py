@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,10 +20,9 @@ from stores.grid import describe
 from stores.names import resolve_under
 from stores.plausible import Finding, find_odd
 from stores.problems import Problem, find_problems
+from stores.progress import ProgressCallback
 from stores.series import Dates, ScannedFile, Series, date_files, scan_file
 from stores.times import Step, Time
-
-Progress = Callable[[int, int], None]
 
 _LOOKED_AT = 3  # files of a variable, until a header can be read
 _THREADS = 4  # GDAL and hashlib let go of the interpreter while they work
@@ -77,7 +76,7 @@ def take_inventory(
     *,
     start: Time | None = None,
     end: Time | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Inventory:
     """Find the files of every variable, digest them and read all their blocks.
 
@@ -155,7 +154,7 @@ def _check_readers(dates: Dates) -> None:
 
 
 def _scan_all(
-    jobs: list[tuple[Path, SourceVariable, FoundFile]], progress: Progress | None
+    jobs: list[tuple[Path, SourceVariable, FoundFile]], progress: ProgressCallback | None
 ) -> list[ScannedFile]:
     scanned = []
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="inventory") as pool:

@@ -6,14 +6,13 @@ the key, the ledger of what is done and the scratch store, which end with the st
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from stores.digests import digest_json
 from stores.errors import CorruptError
 from stores.files import read_json, write_json
 from stores.names import check_id
@@ -59,8 +58,7 @@ class IssueKey:
     @property
     def digest(self) -> str:
         """Hash of all parts."""
-        text = json.dumps(self.to_json(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return digest_json(self.to_json())
 
     @property
     def stage_name(self) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,7 +12,7 @@ from typing import Any
 import rasterio
 
 from stores.chunks import list_chunk_files
-from stores.digests import FileDigest, check_digests, compare_file
+from stores.digests import FileDigest, check_digests, compare_file, digest_json
 from stores.errors import CorruptError
 from stores.files import read_json, write_json
 from stores.forecast import Forecast
@@ -132,7 +130,7 @@ def compare_files(issue: Path, manifest: Mapping[str, Any], scrub: Scrub) -> dic
 
 def digest_manifest(content: Mapping[str, Any]) -> str:
     """Name all that a manifest says, but its own ``digest``."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return digest_json(content)
 
 
 def _check_shape(content: Mapping[str, Any]) -> None:

@@ -7,7 +7,6 @@ Every line seals itself and the one before; what a crash left of a last line is 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -17,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from stores.digests import canonical_json, digest_json
 from stores.errors import CorruptError
 from stores.files import MOST_JSON_BYTES, write_bytes
 from stores.issue import ISSUES, STAGING, IssueKey, stage_issue
@@ -25,7 +25,7 @@ REGISTER = ".register.jsonl"
 
 Act = Literal["begun", "published", "removed"]
 _ACTS = ("begun", "published", "removed")
-_SEAL = "seal"
+_SEAL, _SEAL_DIGITS = "seal", 16
 
 
 def _now() -> str:
@@ -152,7 +152,7 @@ def enter(root: Path, entries: Iterable[Entry]) -> None:
     for entry in entries:
         written = asdict(entry)
         seal = _seal(seal, written)
-        lines += json.dumps(written | {_SEAL: seal}, sort_keys=True).encode() + b"\n"
+        lines += canonical_json(written | {_SEAL: seal}) + b"\n"
     if not before:
         write_bytes(path, lines)
         return
@@ -200,8 +200,7 @@ def _last_seal(content: bytes) -> str:
 
 
 def _seal(before: str, written: dict[str, Any]) -> str:
-    text = before + json.dumps(written, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest_json(written, after=before)[:_SEAL_DIGITS]
 
 
 def _damaged(path: Path, what: str) -> str:

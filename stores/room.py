@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from stores.counting import show_bytes
 from stores.errors import FullError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -104,14 +105,6 @@ def naming_full_disk(path: Path) -> Iterator[None]:
             "finished stays. Free some, or choose a root on another disk with --root, and run "
             "the same command again"
         ) from error
-
-
-def show_bytes(n_bytes: int) -> str:
-    """Write a size for people."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n_bytes >= size:
-            return f"{n_bytes / size:.3g} {unit}"
-    return f"{n_bytes} B"
 
 
 def _is_of_room(error: BaseException, path: Path) -> bool:

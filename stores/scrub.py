@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-Tell = Callable[[int, int], None]
-
-
-def tell_nobody(_done: int, _total: int) -> None:
-    """Say nothing."""
+from stores.progress import ProgressCallback, tell_nobody
 
 
 @dataclass(slots=True)
@@ -21,7 +17,7 @@ class Scrub:
     """
 
     share: float = 1.0
-    tell: Tell = tell_nobody
+    tell: ProgressCallback = tell_nobody
     total: int = 0
     """Files in all."""
     _done: int = field(default=0, init=False)

@@ -27,9 +27,10 @@ from stores.errors import CorruptError
 from stores.files import read_json
 from stores.issue import CATALOG, FORECAST, ISSUES, ITEM, MANIFEST
 from stores.manifest import check_place, compare_files, list_files, read_manifest
+from stores.progress import ProgressCallback
 from stores.published import check_layout
 from stores.register import REGISTER
-from stores.scrub import Scrub, Tell
+from stores.scrub import Scrub
 from stores.verify_cube import verify_cube
 from stores.weights import WEIGHTS
 
@@ -37,7 +38,7 @@ _ROOT = f"{FORECAST}/{METADATA}"
 _MARKS = (CUBE, CATALOG, ISSUES, MODELS, REGISTER)
 
 
-def verify(path: Path, *, sample: float = 1, tell: Tell | None = None) -> list[str]:
+def verify(path: Path, *, sample: float = 1, tell: ProgressCallback | None = None) -> list[str]:
     """List what is wrong with an issue, a bundle, a cube, a recipe's issues or a store.
 
     Reads every byte, or those of a random share of the files. A missing or altered chunk is

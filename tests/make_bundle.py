@@ -17,10 +17,9 @@ from pipeline.training.arithmetic import expect_arithmetic
 from pipeline.training.build import build_shape
 from pipeline.training.bundle import describe
 from pipeline.training.train import Trained
-from stores import bundle as bundles
 from stores.bundle import BUNDLE, Bundle, publish_bundle, stage_bundle
 from stores.cube import Cube
-from stores.digests import digest_files
+from stores.digests import digest_files, digest_json
 from stores.manifest import list_files
 from tests.make import make_cube
 
@@ -58,6 +57,6 @@ def seal(folder: Path, change: Callable[[dict[str, Any]], Any] = lambda said: No
         folder, [name for name in list_files(folder) if name != BUNDLE]
     )
     content.pop("digest", None)
-    content["digest"] = bundles._digest(content)
+    content["digest"] = digest_json(content)
     (folder / BUNDLE).write_text(json.dumps(content))
     return folder.rename(folder.with_name(f"{content['name']}-{content['digest'][:12]}"))

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from flows.artifacts import leave_table
-from pipeline.budget import MemoryPlan, held_bytes, peak_bytes, reset_peak, to_gb
+from pipeline.budget import MemoryPlan, held_bytes, peak_bytes, reset_peak
 from pipeline.spread import Spread
+from stores.counting import show_bytes
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def _row(planned: MemoryPlan, measured: int) -> dict[str, str]:
     return {
         "process": planned.process,
         "task": planned.task,
-        "itself": to_gb(planned.own_bytes),
-        "planned": to_gb(planned.n_bytes),
-        "measured": to_gb(measured),
+        "itself": show_bytes(planned.own_bytes),
+        "planned": show_bytes(planned.n_bytes),
+        "measured": show_bytes(measured),
     }

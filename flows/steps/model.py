@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from flows.artifacts import ProgressPage, leave_picture
 from flows.asked import cube_of, logs_of, models_of
 from flows.console import progress_bar
@@ -13,7 +15,7 @@ from pipeline.recipes import Recipe, date_recipe
 from pipeline.rollout.device import pick_device
 from pipeline.spread import Spread
 from pipeline.training.bundle import CURVES, PARTS_MAP, train_bundle
-from pipeline.training.cost import plan_memory
+from pipeline.training.cost import TrainingMemory, plan_memory
 from stores.bundle import Bundle
 from stores.cube import Cube
 
@@ -30,23 +32,30 @@ def train_model(recipe: Recipe, spread: Spread, label: str = "") -> Bundle:
     workers, cube = worker_share(recipe.compute), Cube.open(cube_of(recipe))
     dated = date_recipe(recipe, cube.times_of(recipe.target.variable)[-1])
     memory = plan_memory(dated, (cube.grid.height, cube.grid.width), workers)
-    memory.reader.check(workers)
+    memory.check(workers)
     if recipe.compute.scheduler is None:
         pick_device(recipe.compute.device)  # refuses before hours of reading
     for need in training_needs(recipe, *folders):
         need.check()
     with (
-        measuring("training", memory.reader, spread, here=memory.trainer),
+        _measuring(memory, spread),
         progress_bar("training") as bar,
     ):
 
-        def tell(done: float, total: float, note: str) -> None:
+        def tell(done: float, total: float, note: str = "") -> None:
             bar(done, total, note)
             page.tell(done, total, note)
 
         return train_bundle(
             recipe, cube_of(recipe), folders, spread=spread, tell=tell, aside=bool(label)
         )
+
+
+def _measuring(memory: TrainingMemory, spread: Spread) -> AbstractContextManager[None]:
+    """Measure who learns: ranks, which are workers, or this process beside its readers."""
+    if memory.on_workers:
+        return measuring("training", memory.trainer, spread)
+    return measuring("training", memory.reader, spread, here=memory.trainer)
 
 
 def show_model(bundle: Bundle) -> None:

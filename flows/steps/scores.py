@@ -71,9 +71,9 @@ def score(
     page = ProgressPage("evaluation", f"Hindcasts of {bundle.path.name}")
     with progress_bar("forecasting the past") as bar:
 
-        def tell(done: int, total: int) -> None:
-            bar(done, total)
-            page.tell(done, total)
+        def tell(done: float, total: float, note: str = "") -> None:
+            bar(done, total, note)
+            page.tell(done, total, note)
 
         with measuring("evaluation", plan.memory, spread):
             return evaluate_part(recipe, request, plan.tiles, PART, spread=spread, tell=tell)

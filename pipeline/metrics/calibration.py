@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from pipeline.metrics.intervals import ScoreCounts
+from stores.digests import digest_json
 
 _CHOOSES = "validation"
 
@@ -49,7 +48,7 @@ class Calibration:
     @property
     def digest(self) -> str:
         """Hash the canonical JSON; equal digests mean equal intervals from the same scores."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+        return digest_json(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """Write as plain JSON."""

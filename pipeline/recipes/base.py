@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 from collections.abc import Mapping
 from types import UnionType
 from typing import Annotated, Any, Self, TypeAlias, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from stores.digests import digest_json
 
 MOST = 1_000_000
 """Largest count of anything; what is larger is a slip of the pen, and costs hours."""
@@ -81,4 +81,4 @@ def _parts_in(annotation: Any) -> list[type[RecipePart]]:
 def digest(part: RecipePart, *, exclude: Mapping[str, Any] | None = None) -> str:
     """Hash the canonical JSON of ``part``; equal digests mean equal requests."""
     written = part.model_dump(mode="json", exclude=dict(exclude or {}))
-    return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
+    return digest_json(written)

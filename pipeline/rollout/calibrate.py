@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from pipeline.metrics.calibration import Calibration
 from pipeline.recipes import Recipe
-from pipeline.rollout.evaluate import Tell, merge, plan_hindcasts
+from pipeline.rollout.evaluate import merge, plan_hindcasts
 from pipeline.rollout.hindcast import conform, plan_cases
 from pipeline.rollout.request import Request
 from pipeline.rollout.score_key import LEADS, ScoreKey, kept_files, nearest_difference
@@ -18,6 +17,7 @@ from pipeline.tiling.plan import Tile
 from stores.bundle import read_bundle
 from stores.cube import Cube
 from stores.files import read_json, write_json
+from stores.progress import ProgressCallback
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def calibrate(
     part: str,
     *,
     spread: Spread,
-    tell: Tell,
+    tell: ProgressCallback,
 ) -> Calibration:
     """Find the margins that make intervals of the recipe's level hold their share of truths.
 
@@ -45,7 +45,7 @@ def calibrate(
     inits = plan_hindcasts(recipe, read_bundle(request.bundles[0]), cube, part).inits
     cases = plan_cases(request, inits, tiles, part)
     counts = conform(request, cases, level, spread=spread)
-    total = merge(counts, partial(tell, total=len(cases)))
+    total = merge(counts, len(cases), tell)
     labels = [cube.step.label(init) for init in inits]
     return Calibration.of(total, level, part=part, inits=labels)
 

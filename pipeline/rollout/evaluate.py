@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -28,9 +27,8 @@ from pipeline.tiling.plan import Tile
 from stores.bundle import Bundle, read_bundle
 from stores.cube import Cube
 from stores.files import read_json, write_json, write_text
+from stores.progress import ProgressCallback
 
-Tell = Callable[..., None]
-"""Called with ``done`` and ``total``."""
 Part = TypeVar("Part", Scored, ScoreCounts, PermutedSums)
 
 
@@ -111,14 +109,14 @@ def evaluate_part(
     part: str,
     *,
     spread: Spread,
-    tell: Tell,
+    tell: ProgressCallback,
 ) -> Evaluation:
     """Hindcast every init of a part and score all methods on the same pixels."""
     cube = Cube.open(request.cube)
     inits = plan_hindcasts(recipe, read_bundle(request.bundles[0]), cube, part).inits
     cases = plan_cases(request, inits, tiles, part)
     scored = hindcast(request, cases, spread=spread)
-    total = merge(scored, partial(tell, total=len(cases)))
+    total = merge(scored, len(cases), tell)
     units = recipe.target_variable.units
     return Evaluation(
         part=part,
@@ -169,11 +167,11 @@ def _quantile_columns(quantiles: QuantileSums) -> dict[str, Any]:
     }
 
 
-def merge(parts: Iterable[Part], tell: Callable[[int], None]) -> Part:
-    """Add sums as they come."""
+def merge(parts: Iterable[Part], n: int, tell: ProgressCallback) -> Part:
+    """Add ``n`` sums as they come."""
     total: Part | None = None
     for done, part in enumerate(parts, start=1):
         total = part if total is None else total + part
-        tell(done)
+        tell(done, n)
     assert total is not None  # there is at least one hindcast
     return total

@@ -28,7 +28,7 @@ from pipeline.metrics.importance import HISTORY, PermutedSums, importance_table,
 from pipeline.metrics.scores import ErrorSums
 from pipeline.recipes import Recipe
 from pipeline.rollout.blend import blend_said
-from pipeline.rollout.evaluate import Tell, merge, plan_hindcasts
+from pipeline.rollout.evaluate import merge, plan_hindcasts
 from pipeline.rollout.forecaster import Forecaster, Parts, forecaster_of
 from pipeline.rollout.hindcast import Case, plan_cases
 from pipeline.rollout.permute import (
@@ -46,6 +46,7 @@ from pipeline.tiling.plan import Tile
 from stores.bundle import read_bundle
 from stores.cube import Cube
 from stores.files import write_json, write_text
+from stores.progress import ProgressCallback
 from stores.times import Time
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ def measure_importance(
     trial: Trial,
     *,
     spread: Spread,
-    tell: Tell,
+    tell: ProgressCallback,
 ) -> Importance:
     """Forecast a part as it is and with each covariate permuted in turn.
 
@@ -127,7 +128,7 @@ def measure_importance(
     _report_alike(len(inits), trial.repeats)
     alone = replace(request, members=replace(request.members, n=1), calibration=None)
     found = spread.with_gpu(request.on_gpu).ordered(partial(_measure, alone), planned)
-    total = merge(found, partial(tell, total=len(planned)))
+    total = merge(found, len(planned), tell)
     table = importance_table(total, units=recipe.target_variable.units)
     return Importance(trial, table, [cube.step.label(init) for init in inits])
 

@@ -24,7 +24,7 @@ from pipeline.rollout.cost import (
     score_bytes,
 )
 from pipeline.tiling.plan import Tile, count_tiles, plan_tiles, read_shape
-from stores.counting import count
+from stores.counting import count, show_bytes
 from stores.layout import Layout
 
 _SIDES = (32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048)
@@ -146,7 +146,7 @@ class RolloutPlan:
             ("halo", f"{self.halo_px} px, {_HALO[self.mode]}"),
             ("blocks", f"{blocks} of {count(self.block_leads, 'lead')}"),
             ("redundant work", f"{self.redundancy:.2f} x"),
-            ("reads", f"{self.read_bytes / 1e6:.1f} MB"),
+            ("reads", show_bytes(self.read_bytes)),
             ("memory", str(self.memory)),
             ("tasks", f"{self.n_tasks}"),
         ]

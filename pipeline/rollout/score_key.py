@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from pipeline.models import Reading
 from pipeline.recipes import Recipe
 from pipeline.rollout.request import Request
 from stores.bundle import read_bundle
+from stores.digests import digest_json
 from stores.files import read_json
 
 LEADS = "rollout.leads"
@@ -53,8 +52,7 @@ class ScoreKey:
     @property
     def name(self) -> str:
         """Name of the folder of everything that was made with these settings."""
-        written = json.dumps(dict(self.settings), sort_keys=True)
-        return hashlib.sha256(written.encode()).hexdigest()[:_DIGITS]
+        return digest_json(dict(self.settings))[:_DIGITS]
 
     def with_leads(self, leads: int) -> Self:
         """Ask for the same of another number of leads."""

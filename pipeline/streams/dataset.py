@@ -21,6 +21,7 @@ from pipeline.streams.order import order_by_blocks
 from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.resident import Resident
 from pipeline.streams.samples import Sample
+from stores.counting import show_bytes
 
 Mode = Literal["device", "memory", "streamed"]
 Load = Callable[[Sequence[Sample]], Batch]
@@ -177,7 +178,7 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
 
 
 def _compare(need: int, have: int, where: str) -> str:
-    sizes = f"{need / 1e9:.2f} GB decoded, and {have / 1e9:.2f} GB may be kept"
+    sizes = f"{show_bytes(need)} decoded, and {show_bytes(have)} may be kept"
     return f"all samples take {sizes} {where}"
 
 

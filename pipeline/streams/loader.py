@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from pipeline.streams.kept import Kept
 from pipeline.streams.layers import Layers
 from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample, Span
+from stores.digests import canonical_json
 from stores.times import Time
 from stores.windows import Window
 
@@ -107,7 +107,7 @@ class BlockLoader:
     def _layers(self) -> Layers:
         """Open the layers that this process shares between calls."""
         source = self.source
-        stack = json.dumps(source.stack.to_json(), sort_keys=True)
+        stack = canonical_json(source.stack.to_json())
         committed = (source.cube / "zarr.json").stat().st_mtime_ns
         key = (source.cube, committed, source.fields, stack, *self._asked)
         # Looked at once: a worker that keeps more than it has room for is killed.

@@ -19,7 +19,6 @@ from pipeline.streams.read import Source
 from pipeline.streams.stack import Stack
 from pipeline.streams.statistics import fit_stack
 from pipeline.training.finished import computed_with, making_of, note_finished
-from pipeline.training.fit import Tell
 from pipeline.training.lineage import code_digest, list_inputs, list_versions
 from pipeline.training.plan import plan_part
 from pipeline.training.state import forget_training
@@ -27,6 +26,7 @@ from pipeline.training.train import Trained, train_model
 from stores import grid as grids
 from stores.bundle import Bundle, publish_bundle, stage_bundle
 from stores.cube import Cube
+from stores.progress import ProgressCallback
 from stores.windows import Window
 
 CURVES, PARTS_MAP = "curves", "parts"
@@ -39,7 +39,7 @@ def train_bundle(
     folders: tuple[Path, Path],
     *,
     spread: Spread,
-    tell: Tell | None = None,
+    tell: ProgressCallback | None = None,
     aside: bool = False,
 ) -> Bundle:
     """Train the recipe's model and publish it with everything needed to use it.

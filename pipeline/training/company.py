@@ -15,10 +15,10 @@ from pipeline.spread import InPlace, Spread
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.together import Line, Seat
 from pipeline.training.diary import Diary
-from pipeline.training.fit import Tell
 from pipeline.training.interrupt import asked_by, ending_noted
 from pipeline.training.learner import Learner, Row
 from pipeline.training.ranks import leaving_group
+from stores.progress import ProgressCallback
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ Learn = Callable[..., Any]
 
 
 def learn_in_company(
-    learn: Learn, compute: ComputeRecipe, spread: Spread, tell: Tell | None
+    learn: Learn, compute: ComputeRecipe, spread: Spread, tell: ProgressCallback | None
 ) -> None:
     """Let ``compute.ranks`` workers learn together until they are done.
 
@@ -76,14 +76,14 @@ class SilentDiary(Diary):
 def _take_part(learn: Learn, seat: Seat, line: Line) -> None:
     """Learn as one of the ranks; runs on a worker, whose threads read its share ahead."""
 
-    def tell(done: float, total: float, note: str) -> None:
+    def tell(done: float, total: float, note: str = "") -> None:
         line.say([done, total, note] if seat.rank == 0 else None)
 
     with _log_sent(seat, line), asked_by(line.is_asked_to_end), leaving_group():
         learn(spread=InPlace(), tell=tell, seat=seat)
 
 
-def _hear(tell: Tell | None, said: Any) -> None:
+def _hear(tell: ProgressCallback | None, said: Any) -> None:
     """Take one message of a rank: a line of its log, or how far it is."""
     if len(said) == 2:
         log.log(*said)

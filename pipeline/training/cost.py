@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.budget import OWN_BYTES, MemoryPlan, Workers, held_bytes
-from pipeline.models import ConvLSTMShape
+from pipeline.models import ConvLSTMShape, count_parameters, outline_network
 from pipeline.recipes import Recipe
 from pipeline.spread import free_bytes
 from pipeline.streams.fields import field_blocks
@@ -20,9 +20,14 @@ _COPIES = 3  # of samples on their way: cut, sent, joined
 _FIT_COPIES = 4  # of frames that are fitted: read, transformed, and two of a sum
 _SAVED = 7  # float32 maps of a hidden channel that a step keeps for its gradient
 _GATES = 4
-_LEARNING = 1.5  # gradients and workspaces beside what is kept; measured
+_LEARNING = 2.0
+"""Gradients and workspaces beside what is kept, and gaps: what is freed stays with the process.
+
+Measured after five epochs of the sample: 2.06; see docs/memory.md.
+"""
+_WEIGHTS = 9  # themselves, gradients, two moments, average, the best epoch's, three of a save
 _LIBRARIES = 160 << 20
-"""What Lightning and its loggers take once they are imported; measured."""
+"""What Lightning and its loggers take once they are imported; measured: 147 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,19 @@ class TrainingMemory:
 
     reader: MemoryPlan
     trainer: MemoryPlan
+    """Of this process, or of each rank."""
+    on_workers: bool
+    """Whether ranks learn, which are workers."""
+
+    def check(self, workers: Workers) -> None:
+        """Refuse a training that no worker has the memory for.
+
+        Raises:
+            ValueError: says the smallest change that would do.
+        """
+        self.reader.check(workers)
+        if self.on_workers:
+            self.trainer.check(workers)
 
 
 def plan_memory(recipe: Recipe, shape: tuple[int, int], workers: Workers) -> TrainingMemory:
@@ -42,28 +60,38 @@ def plan_memory(recipe: Recipe, shape: tuple[int, int], workers: Workers) -> Tra
     # Slabs are kept in half of what a worker has left, see ``streams/loader.py``.
     slabs = min(WORKER_BYTES, decoded, max(0, (workers.room - task) // 2))
     reader = MemoryPlan("reading patches", task + slabs, workers.own_bytes)
-    # A quarter of the free memory may keep the samples of a part, see ``streams/dataset.py``.
-    samples = 2 * min(decoded, free_bytes() // 4)
+    ranks = recipe.compute.ranks
     learning = learning_bytes(
         network,
-        n_px=recipe.training.patch_px**2 * recipe.training.batch,
+        n_px=recipe.training.patch_px**2 * -(-recipe.training.batch // ranks),
         leads=recipe.training.leads,
         members=recipe.training.members,
     )
-    trainer = MemoryPlan(
-        "learning",
-        max(task, learning + samples),
-        max(OWN_BYTES, held_bytes()) + _LIBRARIES,
-        "the trainer",
-    )
-    return TrainingMemory(reader, trainer)
+    if ranks > 1:
+        samples = _kept_bytes(decoded, workers.n_bytes - workers.own_bytes)
+        # Libraries count as its task: no other work of a worker imports them.
+        rank = max(task, learning + samples) + _LIBRARIES
+        trainer = MemoryPlan("learning", rank, workers.own_bytes, "a rank")
+        return TrainingMemory(reader, trainer, on_workers=True)
+    itself = max(OWN_BYTES, held_bytes()) + _LIBRARIES
+    task = max(task, learning + _kept_bytes(decoded, free_bytes()))
+    trainer = MemoryPlan("learning", task, itself, "the trainer")
+    return TrainingMemory(reader, trainer, on_workers=False)
+
+
+def _kept_bytes(decoded: int, free: int) -> int:
+    """Bound the samples that are kept: each part may take a quarter of what is free [B].
+
+    See ``streams/dataset.py``.
+    """
+    return 2 * min(decoded, free // 4)
 
 
 def learning_bytes(network: ConvLSTMShape, *, n_px: int, leads: int, members: int) -> int:
     """Bound the memory of one batch of ``n_px`` pixels that is learned from [B].
 
     Counted are float32 values per pixel: the inputs, what the first layer is driven by, and
-    what every step of every layer keeps for its gradient.
+    what every step of every layer keeps for its gradient; and copies of the weights.
     """
     carried = network.memory == "carried"
     n_steps = network.history + leads - 1 if carried else network.history * leads
@@ -72,7 +100,8 @@ def learning_bytes(network: ConvLSTMShape, *, n_px: int, leads: int, members: in
     heads = leads * (network.hidden[-1] + 2 * sum(network.head) + network.outputs)
     inputs = _COPIES * (network.history + leads) * network.channels
     kept = _LEARNING * (steps + driven + heads)
-    return int(_FLOAT * n_px * (members * kept + inputs))
+    weights = _WEIGHTS * count_parameters(outline_network(network))
+    return int(_FLOAT * (n_px * (members * kept + inputs) + weights))
 
 
 def _fit_bytes(recipe: Recipe, shape: tuple[int, int]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -17,11 +17,9 @@ from pipeline.training.interrupt import Ending, ending_noted
 from pipeline.training.learner import Learner
 from pipeline.training.state import Checkpoint, random_states, set_random_states
 from stores.crash import crash_point
+from stores.progress import ProgressCallback
 
 log = logging.getLogger(__name__)
-
-Tell = Callable[[float, float, str], None]
-"""Called with what is done, what is to be done, and a note."""
 
 _MINUTE_S = 60.0
 
@@ -46,7 +44,7 @@ class Fit:
     checkpoint: Checkpoint
     every_minutes: float
     diary: Diary
-    tell: Tell | None = None
+    tell: ProgressCallback | None = None
     _ending: Ending = field(default_factory=Ending, init=False)
     _saved_s: float = field(default_factory=time.monotonic, init=False)
 

@@ -28,7 +28,7 @@ from pipeline.training.arithmetic import Arithmetic
 from pipeline.training.build import build_shape, build_task
 from pipeline.training.company import SilentDiary, learn_in_company
 from pipeline.training.diary import Diary
-from pipeline.training.fit import Fit, Tell
+from pipeline.training.fit import Fit
 from pipeline.training.judge import LeadRMSE, MeanLoss, Restore, Score
 from pipeline.training.learner import Learner, LearningPlan
 from pipeline.training.plan import TrainingPlan, plan_training
@@ -38,6 +38,7 @@ from pipeline.training.share import stream_for
 from pipeline.training.state import Checkpoint, State
 from pipeline.training.track import tracked
 from stores.counting import count
+from stores.progress import ProgressCallback
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,12 @@ class Trained:
 
 
 def train_model(
-    recipe: Recipe, source: Source, folder: Path, *, spread: Spread, tell: Tell | None = None
+    recipe: Recipe,
+    source: Source,
+    folder: Path,
+    *,
+    spread: Spread,
+    tell: ProgressCallback | None = None,
 ) -> Trained:
     """Train the recipe's network and return the weights of its best epoch.
 
@@ -97,7 +103,7 @@ def _learn(
     folder: Path,
     *,
     spread: Spread,
-    tell: Tell | None,
+    tell: ProgressCallback | None,
     seat: Seat | None = None,
 ) -> Learner:
     """Learn until nothing is left to learn: alone, or as the rank of a seat."""

@@ -118,7 +118,7 @@ def test_workers_share_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None
     stated = ComputeRecipe(workers=4, threads=3, memory_gb=1.5)
     assert (n_threads(stated), worker_bytes(stated)) == (3, 1_500_000_000)
     assert describe(stated) == (
-        "this process (3 threads) and 4 local workers (3 threads, 1.5 GB each)"
+        "this process (3 threads) and 4 local workers (3 threads, 1.50 GB each)"
     )
     assert describe(ComputeRecipe(workers=0)) == "this process (8 threads)"
 

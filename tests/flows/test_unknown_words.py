@@ -12,8 +12,8 @@ import pytest
 from flows.evaluate import evaluate
 from flows.forecast import forecast
 from pipeline.words import UnknownWordError
-from stores import bundle as bundles
 from stores.bundle import BUNDLE, MODELS, current_bundle, open_bundle
+from stores.digests import digest_json
 
 Change = Callable[[dict[str, Any]], Any]
 WORDS: dict[str, tuple[Change, str]] = {
@@ -55,7 +55,7 @@ def tamper(store: Path, change: Change) -> str:
     change(content["description"])
     content["description"]["versions"]["cubecast"] = "9.1.0"
     del content["digest"]
-    content["digest"] = bundles._digest(content)
+    content["digest"] = digest_json(content)
     (later / BUNDLE).write_text(json.dumps(content))
     later = later.rename(models / f"small-rain-{content['digest'][:12]}")
     assert open_bundle(later).digest == content["digest"]

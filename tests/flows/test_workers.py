@@ -148,7 +148,7 @@ def test_a_refusal_names_the_memory_or_the_number_of_workers_that_would_do() -> 
     tile = MemoryPlan("a tile of 64 px", 10**9, 4 * 10**8)
     with pytest.raises(ValueError, match=r"memory_gb=1\.8 or compute\.workers=2") as refused:
         tile.check(four)
-    assert "needs 1.00 GB beside the 0.40 GB of a worker itself" in str(refused.value)
+    assert "needs 1.00 GB beside the 400 MB of a worker itself" in str(refused.value)
     tile.check(Workers(1, int(1.8e9), own_bytes=4 * 10**8))
 
 

@@ -19,9 +19,9 @@ from flows.runtime import spread_on
 from pipeline.recipes import ComputeRecipe, Recipe, load_recipe
 from pipeline.spread import Spread
 from pipeline.training.bundle import train_bundle
-from pipeline.training.fit import Tell
 from pipeline.training.state import FILE
 from stores.bundle import Bundle
+from stores.progress import ProgressCallback
 from tests.make import make_cube
 
 # Everything that keeps a state or draws random numbers, at once.
@@ -90,7 +90,9 @@ def calm(cube: Path, here: Spread, tmp_path_factory: pytest.TempPathFactory) -> 
     return train(cube, tmp_path_factory.mktemp("calm"), here)
 
 
-def train(cube: Path, folder: Path, spread: Spread, tell: Tell | None = None) -> Bundle:
+def train(
+    cube: Path, folder: Path, spread: Spread, tell: ProgressCallback | None = None
+) -> Bundle:
     folders = (folder / "models", folder / "logs")
     return train_bundle(recipe_of(cube), cube, folders, spread=spread, tell=tell)
 
@@ -99,10 +101,10 @@ def recipe_of(cube: Path) -> Recipe:
     return load_recipe(cube.parents[1] / "recipe.yaml")
 
 
-def stop_after(n_batches: int) -> Tell:
+def stop_after(n_batches: int) -> ProgressCallback:
     seen = count(1)
 
-    def tell(done: float, total: float, note: str) -> None:
+    def tell(done: float, total: float, note: str = "") -> None:
         if next(seen) == n_batches:
             raise Stopped
 

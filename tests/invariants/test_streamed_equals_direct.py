@@ -146,7 +146,7 @@ def test_covariates_that_begin_and_end_at_dates_of_their_own_are_streamed_too(
 def test_batches_from_memory_are_those_of_the_stream(made: Made) -> None:
     streamed, kept = stream(made, OnThreads(3)), stream(made, InPlace(), memory=1 << 30)
     assert (streamed.mode, kept.mode) == ("streamed", "memory")
-    assert "GB may be kept here" in kept.why
+    assert "1.07 GB may be kept here" in kept.why
     found = arrays(kept)
     assert_same(found, streamed)
     for one, other in zip(found, arrays(streamed), strict=True):

@@ -29,11 +29,11 @@ from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample
 from pipeline.streams.statistics import fit_stack
 from pipeline.together import Seat
-from pipeline.training.fit import Tell
 from pipeline.training.plan import plan_training
 from pipeline.training.share import SharedBatches
 from pipeline.training.state import FILE
 from pipeline.training.train import Trained, train_model
+from stores.progress import ProgressCallback
 from tests.make import make_cube
 
 # Shares of unequal size and validity, a last batch of one sample, and every kind of loss.
@@ -106,7 +106,7 @@ def listening() -> list[str]:
 
 @pytest.fixture(scope="module")
 def calm(folder: Path, source: Source, workers: OnDask, listening: list[str]) -> Trained:
-    def look(done: float, total: float, note: str) -> None:
+    def look(done: float, total: float, note: str = "") -> None:
         if done > 1 and not listening:
             for pid in workers._client.run(os.getpid).values():
                 found = psutil.Process(pid).net_connections("inet")
@@ -228,7 +228,7 @@ def test_a_rank_that_is_killed_stops_all_and_the_same_command_goes_on(
 ) -> None:
     killed_s: list[float] = []
 
-    def kill(done: float, total: float, note: str) -> None:
+    def kill(done: float, total: float, note: str = "") -> None:
         if done > 1 and not killed_s:
             pids = workers._client.run(os.getpid)
             os.kill(pids[sorted(pids)[rank]], signal.SIGKILL)
@@ -245,10 +245,10 @@ def test_a_rank_that_is_killed_stops_all_and_the_same_command_goes_on(
 def test_ranks_stop_when_nobody_waits_for_them_and_go_on_later(
     folder: Path, source: Source, workers: OnDask, calm: Trained, tmp_path: Path
 ) -> None:
-    def stop_after(n_told: int) -> Tell:
+    def stop_after(n_told: int) -> ProgressCallback:
         told = count(1)
 
-        def tell(done: float, total: float, note: str) -> None:
+        def tell(done: float, total: float, note: str = "") -> None:
             if next(told) == n_told:
                 raise Stopped
 
@@ -276,7 +276,7 @@ def test_a_training_of_one_process_goes_on_in_two_ranks(
     monkeypatch.setattr(logging.getLogger("pipeline"), "propagate", True)
     caplog.set_level(logging.INFO, "pipeline")
 
-    def stop(done: float, total: float, note: str) -> None:
+    def stop(done: float, total: float, note: str = "") -> None:
         if done > 1.4:
             raise Stopped
 

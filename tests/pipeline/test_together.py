@@ -14,6 +14,8 @@ from pipeline.recipes import ComputeRecipe
 from pipeline.spread import InPlace, free_bytes
 from pipeline.together import Line, Seat
 
+HELD_BYTES = 300 << 20
+
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[OnDask]:
@@ -42,6 +44,10 @@ def sit(seat: Seat, line: Line) -> tuple[Seat, int]:
 
 def look_for_room(seat: Seat, line: Line) -> int:
     return free_bytes()
+
+
+def hold(seat: Seat, line: Line) -> int:
+    return len(b"x" * (HELD_BYTES if seat.rank == 1 else 1))
 
 
 def fail_alone(seat: Seat, line: Line) -> None:
@@ -160,3 +166,9 @@ def test_fewer_gpus_than_companions_are_refused(
 def test_one_process_cannot_run_companions() -> None:
     with pytest.raises(ValueError, match=r"compute.ranks=2 learn .* set compute.workers=2"):
         InPlace().together(sit, 2, hear=print, is_ending=lambda: False)
+
+
+def test_the_most_that_one_of_them_held_is_measured(workers: OnDask) -> None:
+    workers.take_peak()
+    assert run(workers, hold) == [1, HELD_BYTES]
+    assert workers.take_peak() > HELD_BYTES

@@ -194,7 +194,7 @@ def test_a_sample_reads_some_files_and_misses_none(cube: Path) -> None:
 
 def test_a_scrub_says_how_far_it_is(cube: Path) -> None:
     told: list[tuple[int, int]] = []
-    verify(cube, tell=lambda done, total: told.append((done, total)))
+    verify(cube, tell=lambda done, total, note="": told.append((done, total)))
     assert [done for done, _ in told] == list(range(1, 7))
     for share in (0, -1, 1.1):
         with pytest.raises(ValueError, match="is no share of the files"):

@@ -16,6 +16,7 @@ from pipeline.spread import InPlace
 from pipeline.tiling.plan import plan_tiles
 from stores.forecast import finish_forecast, open_forecast
 from stores.issue import FORECAST
+from stores.progress import tell_nobody
 from tests.make_rollout import INIT, Made, ask, forecast, frames, make_model, plan, stage
 
 BLEND = {"mode": "blend", "tile_px": 8, "taper_px": 4}
@@ -138,7 +139,7 @@ def test_hindcasts_score_what_would_be_published(made: Made, tmp_path: Path) -> 
         plan(made, 8).tiles,
         "test",
         spread=InPlace(),
-        tell=lambda done, total: None,
+        tell=tell_nobody,
     )
     assert scored.inits == [made.cube.step.label(inits[0])]
     source = forecaster_of(ask(made, init=INIT)).source

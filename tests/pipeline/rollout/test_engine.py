@@ -29,6 +29,7 @@ from stores.forecast import (
     open_forecast,
 )
 from stores.issue import FORECAST
+from stores.progress import tell_nobody
 from stores.times import parse_time
 from tests.make_rollout import Made, ask, forecast, frames, make_model, plan, stage
 
@@ -110,7 +111,7 @@ def test_scores_do_not_depend_on_tiles(made: Made) -> None:
             plan(made, core).tiles,
             "test",
             spread=InPlace(),
-            tell=lambda done, total: None,
+            tell=tell_nobody,
         ).table.set_index(["method", "lead"])
         for core in (32, 9)
     ]
@@ -155,7 +156,7 @@ def test_scores_survive_being_written(made: Made, tmp_path: Path) -> None:
         plan(made, 32).tiles,
         "validation",
         spread=InPlace(),
-        tell=lambda done, total: None,
+        tell=tell_nobody,
     )
     scored.save(tmp_path)
     read = Evaluation.load(tmp_path, scored.key, "validation")

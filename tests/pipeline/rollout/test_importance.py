@@ -29,6 +29,7 @@ from pipeline.spread import InPlace
 from pipeline.streams.fields import FIELDS
 from pipeline.streams.transforms import Values
 from stores.bundle import Bundle, publish_bundle, stage_bundle
+from stores.progress import tell_nobody
 from stores.times import parse_time
 from stores.windows import Window
 from tests.make import SHAPE
@@ -57,10 +58,6 @@ def measured(made: Made) -> Importance:
     return measure(made)
 
 
-def silent(done: int, total: int) -> None:
-    """Tell nobody."""
-
-
 def measure(made: Made, *, core: int = 32, trial: Trial = TWICE) -> Importance:
     return measure_importance(
         made.recipe,
@@ -68,7 +65,7 @@ def measure(made: Made, *, core: int = 32, trial: Trial = TWICE) -> Importance:
         plan(made, core).tiles,
         trial,
         spread=InPlace(),
-        tell=silent,
+        tell=tell_nobody,
     )
 
 
@@ -145,10 +142,10 @@ def test_errors_without_a_permutation_are_those_of_the_hindcasts(
     asked = made.asking(**rollout)
     tiles, request = plan(asked, 16).tiles, ask(asked, init="2005-05")
     scored = evaluate_part(
-        asked.recipe, request, tiles, "validation", spread=InPlace(), tell=silent
+        asked.recipe, request, tiles, "validation", spread=InPlace(), tell=tell_nobody
     ).table
     found = measure_importance(
-        asked.recipe, request, tiles, TWICE, spread=InPlace(), tell=silent
+        asked.recipe, request, tiles, TWICE, spread=InPlace(), tell=tell_nobody
     )
     assert len(tiles) > 1
     own = scored[scored["method"] == MODEL]["rmse"].to_numpy()

@@ -19,6 +19,7 @@ from pipeline.streams.transforms import Values
 from pipeline.training.bundle import train_bundle
 from stores.bundle import open_bundle
 from stores.forecast import Forecast
+from stores.progress import tell_nobody
 from stores.times import parse_time
 from tests.make_rollout import INIT, LEADS, Made, ask, forecast, frames, make_model, plan
 
@@ -176,7 +177,7 @@ def test_calibrated_intervals_hold_their_share_of_the_part_they_were_learned_on(
     tiles, learning = plan(made, 32).tiles, "validation"
     request = ask(made, init="2005-05")
     margins = calibrate(
-        made.recipe, request, tiles, learning, spread=InPlace(), tell=lambda done, total: None
+        made.recipe, request, tiles, learning, spread=InPlace(), tell=tell_nobody
     )
     assert margins.part == learning
     scored = evaluate_part(
@@ -185,7 +186,7 @@ def test_calibrated_intervals_hold_their_share_of_the_part_they_were_learned_on(
         tiles,
         learning,
         spread=InPlace(),
-        tell=lambda done, total: None,
+        tell=tell_nobody,
     )
     assert scored.chances is not None
     assert scored.chances["coverage"].between(0.8, 0.82).all()
@@ -204,7 +205,7 @@ def test_an_evaluated_ensemble_says_coverage_and_spread_and_survives_being_writt
             plan(asked, core).tiles,
             "test",
             spread=InPlace(),
-            tell=lambda done, total: None,
+            tell=tell_nobody,
         )
         for core in (32, 9)
     ]

@@ -17,6 +17,7 @@ from pipeline.rollout.trained import check_split
 from pipeline.spread import InPlace
 from pipeline.streams.transforms import Values
 from pipeline.training.bundle import read_curves
+from stores.progress import tell_nobody
 from stores.windows import Window
 from tests.make_rollout import INIT, LEADS, Made, ask, forecast, make_model, plan
 
@@ -38,13 +39,9 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     )
 
 
-def silent(done: int, total: int) -> None:
-    """Tell nobody."""
-
-
 def score(made: Made, part: str, core: int = 32) -> Evaluation:
     tiles, request = plan(made, core).tiles, ask(made, init=INIT)
-    return evaluate_part(made.recipe, request, tiles, part, spread=InPlace(), tell=silent)
+    return evaluate_part(made.recipe, request, tiles, part, spread=InPlace(), tell=tell_nobody)
 
 
 def direct(made: Made, part: str) -> dict[str, float]:
@@ -106,11 +103,11 @@ def test_margins_and_importances_are_those_of_pixels_that_validate(made: Made) -
     n_pixels = int(forecaster_of(request).source.scored("validation", WHOLE).sum())
     inits = plan_hindcasts(made.recipe, made.bundle, made.cube, "validation").inits
     margins = calibrate(
-        made.recipe, request, tiles, "validation", spread=InPlace(), tell=silent
+        made.recipe, request, tiles, "validation", spread=InPlace(), tell=tell_nobody
     )
     assert set(margins.n) == {n_pixels * len(inits)}
     found = measure_importance(
-        made.recipe, request, tiles, Trial("validation", 2), spread=InPlace(), tell=silent
+        made.recipe, request, tiles, Trial("validation", 2), spread=InPlace(), tell=tell_nobody
     )
     pooled = found.table[found.table["lead"] == "all"]
     assert set(pooled["n"]) == {n_pixels * len(inits) * LEADS}

@@ -17,13 +17,14 @@ from pipeline.rollout.request import Members, Request
 from pipeline.spread import InPlace
 from pipeline.streams.transforms import Values
 from stores.forecast import Forecast
+from stores.progress import tell_nobody
 from stores.times import parse_time
 from tests.make_rollout import INIT, LEADS, Made, ask, forecast, frames, make_model, plan
 
 LEVELS = [0.1, 0.5, 0.975]
 TRAINING = {"epochs": 3, "lr": 0.02, "loss": {"kind": "quantile", "quantiles": LEVELS}}
 NAMES = ["rain_q10", "rain", "rain_q97p5"]
-QUIET: dict[str, Any] = {"spread": InPlace(), "tell": lambda done, total: None}
+QUIET: dict[str, Any] = {"spread": InPlace(), "tell": tell_nobody}
 
 
 @pytest.fixture(scope="module")
