@@ -159,7 +159,7 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
                 _tell_no_init(recipe, part, available)
         n_frames = len(recipe.split.frames(part, available.step))
         counted = (count(n_frames, "frame"), count(len(found.inits), "init"), *found.notes)
-        dates = recipe.split.label(part, available.step)
+        dates = recipe.split.show(part, available.step)
         rows += _rows((f"{part} part", f"{dates}: {', '.join(counted)}"))
     said = recipe.split.words(recipe.step)
     return rows + (_rows(("split", said)) if said else [])
@@ -173,7 +173,7 @@ def _tell_no_init(recipe: Recipe, part: str, available: Availability) -> None:
     """
     target, step = available.target, available.step
     stretches = recipe.split.stretches(part, step)
-    ends = recipe.split.label(part, step) or "no frame of the series"
+    ends = recipe.split.show(part, step) or "no frame of the series"
     said = (
         f"the {part} part ({ends}) has no init of {_span(recipe).history} frames of history "
         f"and {count(recipe.rollout.leads, 'lead')}, so nothing can be scored on it; "
@@ -199,7 +199,7 @@ def init_rows(recipe: Recipe, dates: Mapping[str, Times]) -> list[tuple[str, str
     available.check(_span(recipe), init)
     supplies = available.supplies(_span(recipe), init)
     told = [(supply.name, str(supply)) for supply in supplies]
-    return [("init", recipe.step.label(init)), *told]
+    return [("init", recipe.step.show(init)), *told]
 
 
 def _availability(recipe: Recipe, dates: Mapping[str, Times]) -> Availability:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self, TypeAlias
@@ -18,6 +18,7 @@ _CODES = {"second": "s", "minute": "m", "hour": "h", "day": "D", "month": "M", "
 _SHORT = {"week": (7, "day"), "quarter": (3, "month")}  # other names for several units
 _WIDTHS = {"Y": 4, "M": 7, "D": 10, "h": 13, "m": 16, "s": 19}  # of an ISO time, by its unit
 _DURATIONS = {"s": "PT{}S", "m": "PT{}M", "h": "PT{}H", "D": "P{}D", "M": "P{}M", "Y": "P{}Y"}
+_COMPACT = re.compile(r"\b(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)?(\d\d)?\b")
 _CLOCK = {"s": "seconds", "m": "minutes", "h": "hours"}
 MOST_FRAMES = 10_000_000
 """Longest series; its dates alone take 80 MB. Twenty years of minutes."""
@@ -88,7 +89,7 @@ class Step:
         n_frames = int((last - first).astype(np.int64)) // self.count + 1
         if n_frames > MOST_FRAMES:
             raise ValueError(
-                f"{self.label(start)} to {self.label(end)} are {n_frames} frames, one every "
+                f"{self.show(start)} to {self.show(end)} are {n_frames} frames, one every "
                 f"{self}, more than the {MOST_FRAMES} of a series; correct dates or step"
             )
         stop = last + np.timedelta64(1, self.code)  # type: ignore[call-overload]
@@ -108,24 +109,27 @@ class Step:
         units = self.units_between(start, end)
         if units % self.count:
             raise ValueError(
-                f"{self.label(end)} is not a whole number of steps of {self} after "
-                f"{self.label(start)}; choose a date on the series"
+                f"{self.show(end)} is not a whole number of steps of {self} after "
+                f"{self.show(start)}; choose a date on the series"
             )
         return units // self.count
 
     def label(self, time: Time) -> str:
-        """Name ``time`` in file names and tables, as coarse as the unit.
+        """Name ``time`` in names of files and in keys, as coarse as the unit.
 
         ``parse_time`` reads it. With a time of day it is ISO 8601's basic form, because ':' is
-        none for file names.
+        none for file names; people read ``show``.
         """
         written = str(np.datetime_as_string(time.astype("datetime64[s]")))[: _WIDTHS[self.code]]
         return re.sub("[-:]", "", written) if "T" in written else written
 
+    def show(self, time: Time) -> str:
+        """Write ``time`` for people, as coarse as the unit: 2017-05, 2017-05-09 12:45."""
+        return spell_dates(self.label(time))
+
     def ends(self, first: Time, last: Time) -> str:
-        """Name a stretch by its first and its last frame, or by the only one."""
-        labels = dict.fromkeys((self.label(first), self.label(last)))
-        return " to ".join(labels)
+        """Write a stretch for people by its first and its last frame, or by the only one."""
+        return name_ends([self.label(first), self.label(last)])
 
     @property
     def counted(self) -> str:
@@ -156,6 +160,23 @@ class Step:
     @property
     def _cf_code(self) -> str:
         return self.code if self.code in _CLOCK else "D"
+
+
+def spell_dates(text: str) -> str:
+    """Write labels in a text as people read them: 20170509T1245 as 2017-05-09 12:45."""
+    return _COMPACT.sub(_spell, text)
+
+
+def _spell(label: re.Match[str]) -> str:
+    year, month, day, *clock = label.groups()
+    hour, minute, second = clock
+    shown = ":".join([hour, minute or "00", *([second] if second else [])])
+    return f"{year}-{month}-{day} {shown}"
+
+
+def name_ends(labels: Sequence[str]) -> str:
+    """Write labels in order for people: the first to the last, or the only one."""
+    return " to ".join(map(spell_dates, dict.fromkeys((labels[0], labels[-1]))))
 
 
 def rfc3339(time: Time) -> str:

@@ -152,13 +152,13 @@ def plan_forecast(
     plan = build_plan(recipe, bundle, cube, request.leads, workers)
     further = (open_bundle(path) for path in request.bundles[1:])
     job = Job(recipe, cube, (bundle, *further), request, plan)
-    label, times = cube.step.label, job.template.times
+    show, times = cube.step.show, job.template.times
     target = cube.dates[recipe.target.variable]
     asked = [
         *_model_rows(job),
         ("trained on", describe_arithmetic(bundle)),
-        ("cube", f"version {cube.version}, to {label(target[-1])}"),
-        ("last observed", label(request.init)),
+        ("cube", f"version {cube.version}, to {show(target[-1])}"),
+        ("last observed", show(request.init)),
         ("forecast", cube.step.ends(times[0], times[-1])),
         *((supply.name, str(supply)) for supply in job.supplies),
     ]

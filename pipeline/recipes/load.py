@@ -76,11 +76,11 @@ def date_recipe(recipe: Recipe, newest: Time) -> Recipe:
     """
     if recipe.split.is_dated:
         return recipe
-    label = recipe.step.label(newest)
+    shown = recipe.step.show(newest)
     try:
         return recipe.with_values(split=resolve_split(recipe.split, recipe.step, newest))
     except ValidationError as error:
-        title = f"recipe {recipe.name} is refused, with the newest frame {label}:"
+        title = f"recipe {recipe.name} is refused, with the newest frame {shown}:"
         raise _refusal(title, error, recipe.model_dump()) from None
 
 

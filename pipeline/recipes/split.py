@@ -12,7 +12,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from pipeline.recipes.base import MOST_STEPS, RecipePart
 from pipeline.recipes.offsets import check_bound, is_offset, resolve_bound
 from pipeline.recipes.place import PlaceRecipe
-from stores.times import Step, Time, Times, parse_end, parse_time
+from stores.times import Step, Time, Times, parse_end, parse_time, spell_dates
 
 PARTS = ("train", "validation", "test")
 LEARNED = ("train", "validation")
@@ -134,8 +134,13 @@ class SplitRecipe(RecipePart):
         return np.concatenate([np.empty(0, "datetime64[s]"), *self.stretches(part, step)])
 
     def label(self, part: str, step: Step) -> str:
-        """Name the first and last frame of each stretch of a part."""
-        return " and ".join(step.ends(p[0], p[-1]) for p in self.stretches(part, step))
+        """Name the first and last frame of each stretch of a part, as keys of scores do."""
+        ends = ([step.label(p[0]), step.label(p[-1])] for p in self.stretches(part, step))
+        return " and ".join(" to ".join(dict.fromkeys(pair)) for pair in ends)
+
+    def show(self, part: str, step: Step) -> str:
+        """Write the first and last frame of each stretch of a part for people."""
+        return spell_dates(self.label(part, step))
 
     def words(self, step: Step) -> str:
         """Say how parts are made, beyond their dates; empty where there is no more to say."""
@@ -143,7 +148,7 @@ class SplitRecipe(RecipePart):
         if self.folds is not None:
             said.append(f"fold {self.fold} of 0-{self.folds - 1} validates")
         if self._cuts_time:
-            said[-1] += f" ({self.label('validation', step)})"
+            said[-1] += f" ({self.show('validation', step)})"
             said.append(f"{self.gap} frames free around it")
         return ", ".join(said)
 
@@ -178,10 +183,10 @@ class SplitRecipe(RecipePart):
                 continue
             free = (step.units_between(end, start) - 1) // step.count  # on any phase
             if free < self.gap:
-                way_out = step.label(step.add(end, self.gap + 1))
+                way_out = step.show(step.add(end, self.gap + 1))
                 raise ValueError(
-                    f"split leaks: {before} ends {step.label(end)} and {after} begins "
-                    f"{step.label(start)}, which leaves {max(free, 0)} frames between them; "
+                    f"split leaks: {before} ends {step.show(end)} and {after} begins "
+                    f"{step.show(start)}, which leaves {max(free, 0)} frames between them; "
                     f"gap={self.gap} and no frame may be shared, so {after} would be scored on "
                     f"what was learned; let {after} begin {way_out} or later"
                 )

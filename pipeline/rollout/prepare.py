@@ -80,7 +80,7 @@ def _check_leads(leads: int, init: Time, step: Step) -> None:
         )
     if step.add(init, leads) > _LAST_TIME:
         raise ValueError(
-            f"leads={leads} from {step.label(init)} end after the year 9999, whose dates no "
+            f"leads={leads} from {step.show(init)} end after the year 9999, whose dates no "
             f"file can be named by; ask for fewer steps of {step}"
         )
 

@@ -34,7 +34,7 @@ class Supply:
         """Say what is known, and what stands for the rest."""
         if not len(self.known.times):
             return f"not known yet, {self._stand_in} stands{self._late}"
-        known = f"known to {self.step.label(self.known.times[-1])}"
+        known = f"known to {self.step.show(self.known.times[-1])}"
         if self.forcing.future == "known":
             return known
         then = "that frame" if self.forcing.future == "persist" else self._stand_in
@@ -43,7 +43,7 @@ class Supply:
     @property
     def extent(self) -> str:
         """Name it with its first and last date."""
-        first, last = (self.step.label(time) for time in self.held[[0, -1]])
+        first, last = (self.step.show(time) for time in self.held[[0, -1]])
         return f"{self.name} ({first} to {last})"
 
     @property
@@ -53,7 +53,7 @@ class Supply:
             return ""
         return (
             f"{self.name}: {self.known.n_late} of {self.n_asked} frames came late (it ends "
-            f"{self.step.label(self.held[-1])}); {self._stand_in} stands for them"
+            f"{self.step.show(self.held[-1])}); {self._stand_in} stands for them"
         )
 
     @property
@@ -61,11 +61,11 @@ class Supply:
         """Say which frame is wanted and not there, and so what; empty if all are there."""
         if not self.known.missing.size:
             return ""
-        first, last = (self.step.label(time) for time in self.known.missing[[0, -1]])
+        first, last = (self.step.show(time) for time in self.known.missing[[0, -1]])
         if self.known.missing[-1] > self.held[-1]:
             return (
                 f"covariate {self.name!r} has future='known' but ends "
-                f"{self.step.label(self.held[-1])}, before {last}, so it cannot be known"
+                f"{self.step.show(self.held[-1])}, before {last}, so it cannot be known"
             )
         return f"covariate {self.extent} has no frame of {first}, so it cannot be read"
 
@@ -73,7 +73,7 @@ class Supply:
     def _stand_in(self) -> str:
         if self.forcing.future == "climatology":
             return "its season's mean"
-        return f"its frame of {self.step.label(self.known.times[-1])}"
+        return f"its frame of {self.step.show(self.known.times[-1])}"
 
     @property
     def _late(self) -> str:
@@ -138,7 +138,7 @@ class Availability:
         lacks = [supply.lack for supply in self.supplies(span, init) if supply.lack]
         if lacks:
             raise ValueError(
-                f"a forecast of {span.leads} leads from {self.step.label(init)} is not "
+                f"a forecast of {span.leads} leads from {self.step.show(init)} is not "
                 f"possible: {'; '.join(lacks)}; supply the files{self._nearest(span, init)}, "
                 "or train with another 'future'"
             )
@@ -155,7 +155,7 @@ class Availability:
             raise TooFewError(
                 f"split.{part} has no {span.history + span.last_lead} frames in a row in the "
                 f"cube ({held}), so there is no sample in "
-                f"{split.label(part, self.step)}; ingest more or change the split"
+                f"{split.show(part, self.step)}; ingest more or change the split"
             )
         return found
 
@@ -180,24 +180,24 @@ class Availability:
 
     @property
     def _held(self) -> str:
-        name, label = self.stack.target.variable, self.step.label
-        return f"which holds {name} from {label(self.target[0])} to {label(self.target[-1])}"
+        name, show = self.stack.target.variable, self.step.show
+        return f"which holds {name} from {show(self.target[0])} to {show(self.target[-1])}"
 
     def _check_history(self, span: Span, init: Time) -> None:
-        label, first = self.step.label, self.target[0]
+        show, first = self.step.show, self.target[0]
         name = self.stack.target.variable
         if init not in self.target:
             raise ValueError(
-                f"init={label(init)} is not in the cube, {self._held}, so nothing is known of "
+                f"init={show(init)} is not in the cube, {self._held}, so nothing is known of "
                 "it; choose a frame of the target, or ingest the missing ones"
             )
         needed = span.read_times(self.step, init)[0]
         if needed < first:
             earliest = self.step.add(first, span.history - 1)
             raise ValueError(
-                f"init={label(init)} has not enough history: the model reads {span.history} "
-                f"frames from {label(needed)} on, but {name} begins {label(first)}; choose an "
-                f"init from {label(earliest)} on, or ingest earlier frames"
+                f"init={show(init)} has not enough history: the model reads {span.history} "
+                f"frames from {show(needed)} on, but {name} begins {show(first)}; choose an "
+                f"init from {show(earliest)} on, or ingest earlier frames"
             )
 
     def _nearest(self, span: Span, init: Time) -> str:
@@ -205,5 +205,5 @@ class Availability:
         reach = self.target[span.history - 1 :]
         for time in reach[np.argsort(np.abs(reach - init), kind="stable")]:
             if not any(supply.lack for supply in self.supplies(span, time)):
-                return f", start from {self.step.label(time)}"
+                return f", start from {self.step.show(time)}"
         return ""

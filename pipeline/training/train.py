@@ -219,8 +219,8 @@ def _describe(recipe: Recipe, learner: Learner, plan: TrainingPlan) -> None:
     split, step = recipe.split, recipe.step
     log.info(
         "learning from %s, validating on %s%s",
-        split.label("train", step),
-        split.label("validation", step),
+        split.show("train", step),
+        split.show("validation", step),
         f"; {split.words(step)}" if split.words(step) else "",
     )
     log.info(

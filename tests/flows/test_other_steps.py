@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,8 +140,20 @@ def make_series(folder: Path, case: Case, **overrides: Any) -> str:
     return str(make_recipe(folder, **(wanted | overrides)))
 
 
+def assert_read_by_people(said: str, init: str) -> None:
+    """Compact labels stand in paths alone."""
+    words = re.sub(r"\S*/\S*", "", said)
+    assert init in words
+    assert not re.findall(r".*\d{8}T\d.*", words)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.step)
-def test_the_whole_job_runs_on_every_step(case: Case, tmp_path: Path) -> None:
+def test_the_whole_job_runs_on_every_step(
+    case: Case,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     recipe, root = make_series(tmp_path, case), tmp_path / "run"
     check(recipe, [], None)
     ingest.fn(recipe)
@@ -158,5 +171,9 @@ def test_the_whole_job_runs_on_every_step(case: Case, tmp_path: Path) -> None:
         time.item() for time in expected
     ]
     assert json.loads((issue / "item.json").read_text())["properties"]["datetime"]
+    assert_read_by_people(capsys.readouterr().out + caplog.text, step.show(init))
+    if (issue / "report.html").exists():
+        page = re.sub(r"<[^>]*>", " ", (issue / "report.html").read_text())
+        assert_read_by_people(page, step.show(init))
     fields = xr.open_zarr(next((root / "models").glob("*/fields.zarr")))
     assert fields["climatology"].sizes["season"] == case.seasons
