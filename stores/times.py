@@ -100,6 +100,24 @@ class Step:
         first, last = (t.astype(f"datetime64[{self.code}]") for t in (start, end))
         return int((last - first).astype(np.int64))
 
+    def frames_between(self, last: Time, first: Time) -> int:
+        """Count the frames behind ``last`` and before ``first``; below 0 those that both hold.
+
+        As many as there may be where it is not known on which units of a step frames lie.
+        """
+        free = self.units_between(last, first) - 1
+        if self.phase is None:
+            return -(-free // self.count)
+        behind = (self.phase - self.phase_of(last) - 1) % self.count  # units to a frame
+        return -((behind - free) // self.count)
+
+    def behind(self, last: Time, gap: int) -> Time:
+        """Give the first date with surely ``gap`` frames between itself and ``last`` [s]."""
+        n_units = gap * self.count + 1
+        if self.phase is not None:
+            n_units += (self.phase - self.phase_of(last) - 1) % self.count
+        return replace(self, count=1).add(last, n_units)
+
     def between(self, start: Time, end: Time) -> int:
         """Count whole steps from ``start`` to ``end``.
 

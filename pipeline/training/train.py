@@ -216,7 +216,7 @@ def _streams(
 
 
 def _describe(recipe: Recipe, learner: Learner, plan: TrainingPlan) -> None:
-    split, step = recipe.split, recipe.step
+    split, step = recipe.split, recipe.step.of_series(plan.train[0].init)
     log.info(
         "learning from %s, validating on %s%s",
         split.show("train", step),

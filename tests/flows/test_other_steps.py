@@ -16,6 +16,7 @@ from flows.evaluate import evaluate
 from flows.forecast import forecast
 from flows.ingest import ingest
 from flows.train import train
+from pipeline.recipes import RecipeError
 from stores.times import Step, parse_time
 from tests.make import date_names, make_fields, make_recipe, write_tiff
 
@@ -138,6 +139,33 @@ def make_series(folder: Path, case: Case, **overrides: Any) -> str:
     }
     wanted["archive"]["variables"]["rain"] = rain
     return str(make_recipe(folder, **(wanted | overrides)))
+
+
+FIVE_MONTHS = Case(
+    step="5 months",
+    files="rain/rain_{time:%Y-%m}.tif",
+    start="1980-03",
+    n=48,
+    train=("1980", "1990"),
+    validation=("1991", "1995-04"),
+    test=("1995-02", "2000"),
+    init="1999-10",
+    seasons=1,
+    baselines=BASELINES,
+)
+
+
+def test_a_split_is_judged_by_the_frames_that_the_archive_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = make_series(tmp_path, FIVE_MONTHS)
+    with pytest.raises(
+        RecipeError, match=r"newest frame 1999-10:\n  split: split leaks: .* test"
+    ):
+        check(recipe, [], None)  # 1995-03 is in both
+    apart = ["split.validation=[1991-01, 1995-02]", "split.test=[1995-02, 2000-12]"]
+    check(recipe, apart, None)  # 1995-02 is none
+    assert "1995-03 to 2000-08" in capsys.readouterr().out
 
 
 def assert_read_by_people(said: str, init: str) -> None:
