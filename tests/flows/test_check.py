@@ -28,7 +28,14 @@ def change_rain(folder: Path, **changes: object) -> str:
 
 @pytest.mark.parametrize(
     ("units", "meant"),
-    [("mm/mnth", "mm month-1"), ("degreesC", "°C"), ("W m-2 mon-1", "month")],
+    [
+        ("mm/mnth", "mm month-1"),
+        ("degreesC", "°C"),
+        ("W m-2 mon-1", "month"),
+        ("milimeter", "did you mean 'mm'"),
+        ("kgs m-2", "did you mean 'kg m-2'"),
+        ("hpa", "did you mean 'hPa'"),
+    ],
 )
 def test_units_that_are_none_are_refused_with_the_nearest_that_are(
     tmp_path: Path, units: str, meant: str
