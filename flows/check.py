@@ -20,6 +20,7 @@ from flows.steps.cube import (
 )
 from flows.workers import worker_share
 from pipeline.budget import Workers
+from pipeline.metrics import name_leads
 from pipeline.models import ConvLSTM, count_parameters, outline_network
 from pipeline.recipes import LEARNED, Recipe, date_recipe
 from pipeline.rollout.plan import Rollout, RolloutPlan, plan_rollout
@@ -30,7 +31,7 @@ from pipeline.streams.stack import outline_stack
 from pipeline.training.arithmetic import expect_arithmetic
 from pipeline.training.build import build_shape
 from pipeline.training.cost import plan_memory
-from pipeline.training.plan import describe_cut, plan_part
+from pipeline.training.plan import describe_cut, describe_patches, plan_part
 from pipeline.training.track import check_track
 from stores.accept import accept
 from stores.counting import count
@@ -141,7 +142,8 @@ def _cube_rows(plan: IngestPlan) -> Rows:
 
 def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     available = _availability(recipe, plan.dates)
-    if cut := describe_cut(recipe.training.patch_px, (plan.grid.height, plan.grid.width)):
+    shape = plan.grid.height, plan.grid.width
+    if cut := describe_cut(recipe.training.patch_px, shape):
         warn(cut)
     rows = _rows(
         ("computing on", describe(recipe.compute)),
@@ -152,6 +154,9 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     for part in recipe.split.parts:
         if part in LEARNED:
             found = plan_part(recipe, plan.dates, part)
+            if part == "train":
+                patches = describe_patches(recipe.training, shape, len(found.inits))
+                rows += _rows(("patches", patches))
         else:  # what is scored may still be to come
             stretches = recipe.split.stretches(part, available.step)
             found = available.plan_inits(stretches, _span(recipe))
@@ -219,12 +224,25 @@ def _rollout_rows(recipe: Recipe, plan: IngestPlan, workers: Workers) -> Rows:
     return _rows(
         ("forecast, models", f"current bundle of {recipe.name}{further}"),
         ("forecast, members", recipe.rollout.members),
+        ("forecast, leads", _describe_leads(recipe)),
         *((f"forecast, {what}", value) for what, value in init_rows(recipe, plan.dates)),
         *((f"forecast, {what}", value) for what, value in tiles.rows()),
         (
             "forecast, bytes",
             f"{n_bytes / 1e6:.1f} MB before compression, {count(leads, 'COG')}",
         ),
+    )
+
+
+def _describe_leads(recipe: Recipe) -> str:
+    """Count the leads, and say which of them rest on scores alone."""
+    leads, trained = recipe.rollout.leads, recipe.training.leads
+    if leads <= trained:
+        return str(leads)
+    beyond = name_leads(range(trained + 1, leads + 1))
+    return (
+        f"{leads}; {beyond}: beyond the training.leads={trained} that training rolls out, so "
+        "as good as their scores say"
     )
 
 

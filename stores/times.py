@@ -20,6 +20,9 @@ _WIDTHS = {"Y": 4, "M": 7, "D": 10, "h": 13, "m": 16, "s": 19}  # of an ISO time
 _DURATIONS = {"s": "PT{}S", "m": "PT{}M", "h": "PT{}H", "D": "P{}D", "M": "P{}M", "Y": "P{}Y"}
 _COMPACT = re.compile(r"\b(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)?(\d\d)?\b")
 _CLOCK = {"s": "seconds", "m": "minutes", "h": "hours"}
+EARLIEST, LATEST = (np.datetime64(day, "s") for day in ("1677-09-22", "2262-04-11"))
+"""Days between which dates are held in nanoseconds, as pandas and others count them."""
+HELD = f"{EARLIEST.item():%Y-%m-%d} to {LATEST.item():%Y-%m-%d}"
 MOST_FRAMES = 10_000_000
 """Longest series; its dates alone take 80 MB. Twenty years of minutes."""
 _DATE = re.compile(
@@ -190,6 +193,11 @@ def _spell(label: re.Match[str]) -> str:
     hour, minute, second = clock
     shown = ":".join([hour, minute or "00", *([second] if second else [])])
     return f"{year}-{month}-{day} {shown}"
+
+
+def is_held(time: Time) -> bool:
+    """Tell whether every library can hold a date, also those that count nanoseconds."""
+    return bool(EARLIEST <= time <= LATEST)
 
 
 def name_ends(labels: Sequence[str]) -> str:

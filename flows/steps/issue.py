@@ -41,7 +41,7 @@ from pipeline.rollout.publishing import (
     show_bundle,
 )
 from pipeline.rollout.request import Request
-from pipeline.rollout.score_key import ScoreKey, nearest_difference
+from pipeline.rollout.score_key import ScoreKey, list_unproven, nearest_difference
 from pipeline.rollout.trained import list_differences
 from pipeline.spread import Spread
 from pipeline.streams.availability import Supply
@@ -170,6 +170,9 @@ def plan_forecast(
         if supply.known.n_late:
             log.warning("%s", supply.lag)
     _compare_units(job)
+    scores, trained = scores_of(recipe, bundle.path), Model.of(bundle.description).leads
+    if unproven := list_unproven(scores, f"{PART}.json", job.score_key(PART), trained):
+        log.warning("%s", unproven)
     return job
 
 

@@ -28,6 +28,8 @@ class Model:
     """The target in words."""
     units: str
     transform: tuple[str, ...]
+    leads: int
+    """Leads that training rolled out."""
     split: SplitRecipe
     step: Step
     description: Mapping[str, Any]
@@ -43,6 +45,7 @@ class Model:
             name=variable["long_name"] or target,
             units=variable["units"],
             transform=tuple(recipe["target"]["transform"]),
+            leads=recipe["training"]["leads"],
             split=SplitRecipe.model_validate(recipe["split"]),
             step=Step.parse(description["step"]),
             description=description,

@@ -13,7 +13,7 @@ from pipeline.recipes import SplitRecipe
 from pipeline.streams.known import Known, know
 from pipeline.streams.samples import Span, plan_inits
 from pipeline.streams.stack import Forcing, Stack
-from stores.times import YEAR, Step, Time, Times
+from stores.times import HELD, LATEST, YEAR, Step, Time, Times, is_held
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -129,11 +129,12 @@ class Availability:
         return found
 
     def check(self, span: Span, init: Time) -> None:
-        """Refuse a forecast that would read a frame which is not there.
+        """Refuse a forecast that would read a frame which is not there, or write one too late.
 
         Raises:
             ValueError: names the variable, the dates it has, and a way out.
         """
+        self._check_dates(span, init)
         self._check_history(span, init)
         lacks = [supply.lack for supply in self.supplies(span, init) if supply.lack]
         if lacks:
@@ -182,6 +183,16 @@ class Availability:
     def _held(self) -> str:
         name, show = self.stack.target.variable, self.step.show
         return f"which holds {name} from {show(self.target[0])} to {show(self.target[-1])}"
+
+    def _check_dates(self, span: Span, init: Time) -> None:
+        end = self.step.add(init, span.last_lead + 1)
+        if not is_held(end):
+            n = self.step.units_between(init, LATEST) // self.step.count - span.first_lead
+            raise ValueError(
+                f"leads={span.leads} from {self.step.show(init)} end {self.step.show(end)}, "
+                f"beyond {HELD}, the dates that pandas and others who count nanoseconds can "
+                f"hold, so few could read the forecast; ask for {max(n, 0)} leads or fewer"
+            )
 
     def _check_history(self, span: Span, init: Time) -> None:
         show, first = self.step.show, self.target[0]

@@ -17,6 +17,7 @@ from flows.forecast import forecast
 from flows.ingest import ingest
 from flows.train import train
 from pipeline.recipes import RecipeError
+from stores.errors import ArchiveError
 from stores.times import Step, parse_time
 from tests.make import date_names, make_fields, make_recipe, write_tiff
 
@@ -166,6 +167,27 @@ def test_a_split_is_judged_by_the_frames_that_the_archive_has(
     apart = ["split.validation=[1991-01, 1995-02]", "split.test=[1995-02, 2000-12]"]
     check(recipe, apart, None)  # 1995-02 is none
     assert "1995-03 to 2000-08" in capsys.readouterr().out
+
+
+def test_dates_that_nanoseconds_cannot_hold_are_refused_before_any_work(tmp_path: Path) -> None:
+    recipe = make_series(tmp_path, FIVE_YEARS)
+    far = ["rollout.leads=60", "split.test=['1996', '2400']"]
+    with pytest.raises(
+        ValueError, match=r"leads=60 from 2018 end 2323, .* ask for 47 leads or"
+    ):
+        check(recipe, far, None)
+    check(recipe, ["rollout.leads=47", "split.test=['1996', '2400']"], None)
+    with pytest.raises(
+        RecipeError, match=r"archive: end='2300' lies beyond 1677-09-22 to 2262"
+    ):
+        check(recipe, ["archive.end='2300'"], None)
+    frames = sorted((tmp_path / "archive/rain").glob("*.tif"))
+    frames[-1].rename(frames[-1].with_name("human_2303.tif"))
+    said = r"human_2303.tif: '2303' does not lie in 1677-09-22 to 2262-04-11"
+    for work in (check, ingest.fn):
+        with pytest.raises(ArchiveError, match=said):
+            work(recipe, [], None)
+    assert not (tmp_path / "run").exists()
 
 
 def assert_read_by_people(said: str, init: str) -> None:
