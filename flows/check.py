@@ -180,8 +180,8 @@ def _tell_no_init(recipe: Recipe, part: str, available: Availability) -> None:
     stretches = recipe.split.stretches(part, step)
     ends = recipe.split.show(part, step) or "no frame of the series"
     said = (
-        f"the {part} part ({ends}) has no init of {_span(recipe).history} frames of history "
-        f"and {count(recipe.rollout.leads, 'lead')}, so nothing can be scored on it; "
+        f"the {part} part ({ends}) has no init of {count(_span(recipe).history, 'frame')} of "
+        f"history and {count(recipe.rollout.leads, 'lead')}, so nothing can be scored on it; "
         f"{recipe.target.variable} has {count(len(target), 'frame')} from "
         f"{step.ends(target[0], target[-1])}: compare 'files' with the archive, or change the "
         "split"

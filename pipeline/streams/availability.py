@@ -13,6 +13,7 @@ from pipeline.recipes import SplitRecipe
 from pipeline.streams.known import Known, know
 from pipeline.streams.samples import Span, plan_inits
 from pipeline.streams.stack import Forcing, Stack
+from stores.counting import count
 from stores.times import HELD, LATEST, YEAR, Step, Time, Times, is_held
 
 
@@ -139,7 +140,7 @@ class Availability:
         lacks = [supply.lack for supply in self.supplies(span, init) if supply.lack]
         if lacks:
             raise ValueError(
-                f"a forecast of {span.leads} leads from {self.step.show(init)} is not "
+                f"a forecast of {count(span.leads, 'lead')} from {self.step.show(init)} is not "
                 f"possible: {'; '.join(lacks)}; supply the files{self._nearest(span, init)}, "
                 "or train with another 'future'"
             )
@@ -174,7 +175,10 @@ class Availability:
         return Inits(
             inits,
             (
-                *(f"{n} inits left out for want of {name}" for name, n in lacking.items()),
+                *(
+                    f"{count(n, 'init')} left out for want of {name}"
+                    for name, n in lacking.items()
+                ),
                 *(f"{name} late in {n} of {len(inits)} inits" for name, n in late.items()),
             ),
         )
@@ -206,9 +210,10 @@ class Availability:
         if needed < first:
             earliest = self.step.add(first, span.history - 1)
             raise ValueError(
-                f"init={show(init)} has not enough history: the model reads {span.history} "
-                f"frames from {show(needed)} on, but {name} begins {show(first)}; choose an "
-                f"init from {show(earliest)} on, or ingest earlier frames"
+                f"init={show(init)} has not enough history: the model reads "
+                f"{count(span.history, 'frame')} from {show(needed)} on, but {name} "
+                f"begins {show(first)}; choose an init from {show(earliest)} on, or ingest "
+                "earlier frames"
             )
 
     def _nearest(self, span: Span, init: Time) -> str:

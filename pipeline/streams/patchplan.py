@@ -85,8 +85,9 @@ class PatchPlan:
         inits, step = sorted({sample.init for sample in drawn}), self.step
         lines = [
             f"epoch {epoch + 1} of cube {self.cube_version[:12] or '-'}, seed {self.seed}: "
-            f"{len(drawn)} patches ({len(set(drawn))} different) of {len(self.samples)}, "
-            f"{count(len(inits), 'init')} from {step.ends(inits[0], inits[-1])}",
+            f"{count(len(drawn), 'patch')} ({len(set(drawn))} different) of "
+            f"{len(self.samples)}, {count(len(inits), 'init')} from "
+            f"{step.ends(inits[0], inits[-1])}",
             f"{'time':20s} {'y':>13s} {'x':>13s}",
         ]
         for sample in drawn[:n_rows]:

@@ -88,8 +88,8 @@ def describe_patches(training: TrainingRecipe, shape: tuple[int, int], n_inits: 
     n_samples = min(most or n_patches * n_inits, n_patches * n_inits)
     height, width = (min(side, length) for length in shape)
     said = (
-        f"{n_patches} of {height} x {width} px a frame, up to {count(n_samples, 'sample')} an "
-        "epoch"
+        f"{count(n_patches, 'patch')} of {height} x {width} px a frame, up to "
+        f"{count(n_samples, 'sample')} an epoch"
     )
     if (height, width) == (side, side):
         return said

@@ -229,9 +229,9 @@ def _describe(recipe: Recipe, learner: Learner, plan: TrainingPlan) -> None:
         count_parameters(learner.task.network),
         learner.arithmetic[-1],
         count(len(plan.train), "sample"),
-        f"{len(plan.patches)} patch{'' if len(plan.patches) == 1 else 'es'}",
+        count(len(plan.patches), "patch"),
         count(plan.steps_per_epoch, "step"),
-        f"{recipe.training.batch * recipe.training.accumulate} patches",
+        count(recipe.training.batch * recipe.training.accumulate, "patch"),
         count(plan.epochs, "epoch"),
         count(len(plan.validation), "sample"),
     )

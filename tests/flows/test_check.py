@@ -33,7 +33,7 @@ def change_rain(folder: Path, **changes: object) -> str:
         ("mm/mnth", "mm month-1"),
         ("degreesC", "°C"),
         ("W m-2 mon-1", "month"),
-        ("milimeter", "did you mean 'mm'"),
+        ("mili" + "meter", "did you mean 'mm'"),
         ("kgs m-2", "did you mean 'kg m-2'"),
         ("hpa", "did you mean 'hPa'"),
     ],
@@ -144,11 +144,11 @@ def test_the_plan_of_a_check_says_what_too_large_patches_lose(
 ) -> None:
     recipe = str(make_recipe(tmp_path))
     check(recipe, [], None)
-    assert "4 of 16 x 16 px a frame, up to 224 samples an epoch" in told(capsys)
+    assert "4 patches of 16 x 16 px a frame, up to 224 samples an epoch" in told(capsys)
     check(recipe, ["training.patch_px=64"], None)
     assert (
-        "1 of 23 x 31 px a frame, up to 56 samples an epoch; training.patch_px=64 is larger "
-        "than the grid, which loses the 448 further samples of patch_px=11"
+        "1 patch of 23 x 31 px a frame, up to 56 samples an epoch; training.patch_px=64 is "
+        "larger than the grid, which loses the 448 further samples of patch_px=11"
     ) in told(capsys)
 
 
