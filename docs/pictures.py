@@ -18,10 +18,10 @@ def main(issue: Path, picture: Path) -> None:
     variable = forecast.variables[0]
     leads = range(1, len(forecast.times) + 1)
     array = forecast.group[variable]
-    start = forecast.step.label(forecast.init)
+    start = forecast.step.show(forecast.init)
     figure = plot_maps(
         np.stack([forecast.read(variable, lead) for lead in leads]),
-        [forecast.label(lead) for lead in leads],
+        [forecast.show(lead) for lead in leads],
         extent=Extent.of(forecast.grid),
         quantity=Quantity.of(*(str(array.attrs.get(name, "")) for name in NAMES)),
         title=f"Forecast of {array.attrs['long_name']} from {start}",

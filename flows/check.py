@@ -22,6 +22,7 @@ from flows.steps.cube import (
 from flows.steps.room import list_needs
 from flows.workers import worker_share
 from pipeline.budget import Workers
+from pipeline.metrics import name_leads
 from pipeline.models import ConvLSTM, count_parameters, outline_network
 from pipeline.recipes import LEARNED, Recipe, date_recipe
 from pipeline.rollout.plan import Rollout, RolloutPlan, plan_rollout
@@ -32,7 +33,7 @@ from pipeline.streams.stack import outline_stack
 from pipeline.training.arithmetic import expect_arithmetic
 from pipeline.training.build import build_shape
 from pipeline.training.cost import plan_memory
-from pipeline.training.plan import describe_cut, plan_part
+from pipeline.training.plan import describe_cut, describe_patches, plan_part
 from pipeline.training.track import check_track
 from stores.accept import accept
 from stores.counting import count, show_bytes
@@ -145,7 +146,8 @@ def _cube_rows(plan: IngestPlan) -> Rows:
 
 def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     available = _availability(recipe, plan.dates)
-    if cut := describe_cut(recipe.training.patch_px, (plan.grid.height, plan.grid.width)):
+    shape = plan.grid.height, plan.grid.width
+    if cut := describe_cut(recipe.training.patch_px, shape):
         warn(cut)
     rows = _rows(
         ("computing on", describe(recipe.compute)),
@@ -156,6 +158,9 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     for part in recipe.split.parts:
         if part in LEARNED:
             found = plan_part(recipe, plan.dates, part)
+            if part == "train":
+                patches = describe_patches(recipe.training, shape, len(found.inits))
+                rows += _rows(("patches", patches))
         else:  # what is scored may still be to come
             stretches = recipe.split.stretches(part, available.step)
             found = available.plan_inits(stretches, _span(recipe))
@@ -163,7 +168,7 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
                 _tell_no_init(recipe, part, available)
         n_frames = len(recipe.split.frames(part, available.step))
         counted = (count(n_frames, "frame"), count(len(found.inits), "init"), *found.notes)
-        dates = recipe.split.label(part, available.step)
+        dates = recipe.split.show(part, available.step)
         rows += _rows((f"{part} part", f"{dates}: {', '.join(counted)}"))
     said = recipe.split.words(recipe.step)
     return rows + (_rows(("split", said)) if said else [])
@@ -177,10 +182,10 @@ def _tell_no_init(recipe: Recipe, part: str, available: Availability) -> None:
     """
     target, step = available.target, available.step
     stretches = recipe.split.stretches(part, step)
-    ends = recipe.split.label(part, step) or "no frame of the series"
+    ends = recipe.split.show(part, step) or "no frame of the series"
     said = (
-        f"the {part} part ({ends}) has no init of {_span(recipe).history} frames of history "
-        f"and {count(recipe.rollout.leads, 'lead')}, so nothing can be scored on it; "
+        f"the {part} part ({ends}) has no init of {count(_span(recipe).history, 'frame')} of "
+        f"history and {count(recipe.rollout.leads, 'lead')}, so nothing can be scored on it; "
         f"{recipe.target.variable} has {count(len(target), 'frame')} from "
         f"{step.ends(target[0], target[-1])}: compare 'files' with the archive, or change the "
         "split"
@@ -203,7 +208,7 @@ def init_rows(recipe: Recipe, dates: Mapping[str, Times]) -> list[tuple[str, str
     available.check(_span(recipe), init)
     supplies = available.supplies(_span(recipe), init)
     told = [(supply.name, str(supply)) for supply in supplies]
-    return [("init", recipe.step.label(init)), *told]
+    return [("init", recipe.step.show(init)), *told]
 
 
 def _availability(recipe: Recipe, dates: Mapping[str, Times]) -> Availability:
@@ -223,12 +228,25 @@ def _rollout_rows(recipe: Recipe, plan: IngestPlan, workers: Workers) -> Rows:
     return _rows(
         ("forecast, models", f"current bundle of {recipe.name}{further}"),
         ("forecast, members", recipe.rollout.members),
+        ("forecast, leads", _describe_leads(recipe)),
         *((f"forecast, {what}", value) for what, value in init_rows(recipe, plan.dates)),
         *((f"forecast, {what}", value) for what, value in tiles.rows()),
         (
             "forecast, bytes",
             f"{show_bytes(n_bytes)} before compression, {count(leads, 'COG')}",
         ),
+    )
+
+
+def _describe_leads(recipe: Recipe) -> str:
+    """Count the leads, and say which of them rest on scores alone."""
+    leads, trained = recipe.rollout.leads, recipe.training.leads
+    if leads <= trained:
+        return str(leads)
+    beyond = name_leads(range(trained + 1, leads + 1))
+    return (
+        f"{leads}; {beyond}: beyond the training.leads={trained} that training rolls out, so "
+        "as good as their scores say"
     )
 
 

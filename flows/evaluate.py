@@ -32,7 +32,7 @@ def evaluate(
     model = find_bundle(asked, bundle)
     asked = date_as_trained(asked, model, cube)
     tell_unused(asked, model, overrides)
-    check_split(asked, model)
+    check_split(asked, model, cube.step)
     check_series(asked, cube)
     with spread_on(asked.compute) as spread:
         margins = scores.calibrate(asked, cube, model, spread)

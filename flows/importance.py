@@ -38,7 +38,7 @@ def importance(
     model = find_bundle(asked, bundle)
     asked = date_as_trained(asked, model, cube)
     tell_unused(asked, model, overrides)
-    check_split(asked, model)
+    check_split(asked, model, cube.step)
     check_series(asked, cube)
     trial = Trial(LEARNING_PART, repeats, seed)
     with spread_on(asked.compute) as spread:

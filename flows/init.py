@@ -216,8 +216,8 @@ def _split(step: Step, due: Any) -> dict[str, Any]:
     history = max(2, min(_MOST_LEADS, n // 8))
     need = history + leads
     n_part = max(need, n // 6)
-    label = [step.label(time) for time in due]
-    whole = (label[0], label[-1])
+    date = [step.show(time) for time in due]
+    whole = (date[0], date[-1])
     if n - 2 * n_part - 2 < need:  # the parts are places then
         history = max(1, min(3, n - 1))
         parts = dict.fromkeys(("train", "validation", "test"), whole)
@@ -230,9 +230,9 @@ def _split(step: Step, due: Any) -> dict[str, Any]:
         }
     stops = n - 2 * n_part - 2, n - n_part - 1
     return {
-        "train": (label[0], label[stops[0] - 1]),
-        "validation": (label[stops[0] + 1], label[stops[1] - 1]),
-        "test": (label[stops[1] + 1], label[-1]),
+        "train": (date[0], date[stops[0] - 1]),
+        "validation": (date[stops[0] + 1], date[stops[1] - 1]),
+        "test": (date[stops[1] + 1], date[-1]),
         "by_place": False,
         "history": history,
         "leads": leads,

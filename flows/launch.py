@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from flows.console import console, errors
+from flows.options import say_once
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -71,7 +72,7 @@ def stopped_in_a_sentence(kept: str) -> Iterator[None]:
     except KeyboardInterrupt as stop:
         console.show_cursor()  # a progress bar hides it
         errors.print(f"stopped: {kept}", markup=False, highlight=False, soft_wrap=True)
-        again = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        again = shlex.join([Path(sys.argv[0]).name, *say_once(sys.argv[1:])])
         errors.print(f"to go on: {again}", markup=False, highlight=False, soft_wrap=True)
         _leave(_TERMINATED if isinstance(stop, Terminated) else _INTERRUPTED)
 

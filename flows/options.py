@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+SET = "--set"
 DEFAULT = "rainfall-java"
 """The recipe of the sample."""
 
@@ -21,7 +23,7 @@ Recipes = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; repeat it."),
+    typer.Option(SET, metavar="KEY=VALUE", help="Change a value of the recipe; repeat it."),
 ]
 Root = Annotated[
     Path | None, typer.Option(help="Folder of cube, models and issues, not the recipe's.")
@@ -34,3 +36,26 @@ Init = Annotated[
     str | None,
     typer.Option(help="Last observed time that the forecast knows, as in 2017-12."),
 ]
+
+
+def last_changes(changes: Iterable[str]) -> list[str]:
+    """Keep the last change of each key: it is the one that counts, and where it counts."""
+    last: dict[str, str] = {}
+    for change in changes:
+        key = change.partition("=")[0].strip()
+        last.pop(key, None)
+        last[key] = change
+    return list(last.values())
+
+
+def say_once(words: Sequence[str]) -> list[str]:
+    """Leave out of a command line the changes that a later one of the same key undoes."""
+    others, changes, rest = [], [], iter(words)
+    for word in rest:
+        if word == SET:
+            changes.append(next(rest, ""))
+        elif word.startswith(f"{SET}="):
+            changes.append(word.removeprefix(f"{SET}="))
+        else:
+            others.append(word)
+    return [*others, *(word for change in last_changes(changes) for word in (SET, change))]

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from flows.options import DEFAULT
+from flows.options import DEFAULT, SET, last_changes
 from flows.resolve import default_root, find_recipe, open_recipe
 from pipeline.recipes import Recipe, RecipeError
 from pipeline.recipes.schedule import name_cadence
@@ -94,7 +94,7 @@ class Request:
 
     def arguments(self) -> list[str]:
         """Spell the request as it is given to ``cubecast up``."""
-        sets = [word for text in self.overrides for word in ("--set", text)]
+        sets = [word for text in last_changes(self.overrides) for word in (SET, text)]
         root = [] if self.root is None else ["--root", str(self.root)]
         return [*self.recipes, *sets, *root]
 

@@ -21,6 +21,7 @@ from flows.crew import HOST, Crew, Say
 from flows.launch import stopped_in_a_sentence
 from flows.schedule import Request
 from flows.state import State, check_writable, forget
+from stores.counting import count
 from stores.crash import crash_point
 from stores.errors import BusyError, CorruptError
 from stores.lease import holder_of, lease
@@ -130,7 +131,7 @@ def _tidy(home: Path, say: Say) -> None:
     """End what an earlier server left alive, so that nobody else writes to its database."""
     check_writable(home)
     if n_left := children.stop_started(home):
-        say(f"ended {n_left} processes that an earlier 'cubecast up' left behind")
+        say(f"ended {count(n_left, 'process')} that an earlier 'cubecast up' left behind")
     forget(home)
 
 

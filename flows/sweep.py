@@ -16,6 +16,7 @@ from pipeline.recipes import Recipe, date_recipe
 from pipeline.recipes.sweep import Combination, group_folds, plan_sweep
 from pipeline.training.compare import check_comparable, find_other_samples
 from pipeline.training.track import check_track
+from stores.counting import count
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +48,9 @@ def sweep(
     trainings = [one for c in combinations for one in _of(asked, c).with_seeds()]
     outlook = Outlook(_left(trainings))
     log.info(
-        "%d combinations, %d trainings, %d of them finished already",
-        len(combinations),
-        len(trainings),
+        "%s, %s, %d of them finished already",
+        count(len(combinations), "combination"),
+        count(len(trainings), "training"),
         len(trainings) - outlook.n_left,
     )
     ranked: list[Ranked] = []

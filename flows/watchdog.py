@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flows.children import stop_started
 from flows.state import forget
+from stores.counting import count
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ def watch(home: Path) -> None:
     """
     sys.stdin.buffer.read()
     n_ended = stop_started(home)
-    log.warning("cubecast up was killed; ended %d processes that it left", n_ended)
+    log.warning("cubecast up was killed; ended %s that it left", count(n_ended, "process"))
     forget(home)
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from stores.errors import ArchiveError
-from stores.times import Step, Time
+from stores.times import HELD, Step, Time, is_held
 
 Cadence = Literal["static", "annual", "step"]
 
@@ -206,7 +206,13 @@ def _date_of(groups: dict[str, str]) -> tuple[Time | None, str | None]:
         date = datetime.strptime(written, " ".join(f"%{code}" for code in groups))
     except ValueError:
         return None, f"{written!r} (%{' %'.join(groups)}) is no date"
-    return np.datetime64(date, "s"), None
+    time = np.datetime64(date, "s")
+    if not is_held(time):
+        return None, (
+            f"{written!r} does not lie in {HELD}, beyond which pandas and others that count "
+            "nanoseconds hold no date"
+        )
+    return time, None
 
 
 def _walk(root: Path, folder: str, parts: list[re.Pattern[str]]) -> Iterator[str]:

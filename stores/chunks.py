@@ -144,8 +144,7 @@ def _label_times(group: zarr.Group, start: int, stop: int) -> str:
         return ""
     step = Step.parse(str(stated))
     first, last = step.decode(np.asarray(times[start:stop]))[[0, -1]]
-    labels = dict.fromkeys((step.label(first), step.label(last)))
-    return " to ".join(labels)
+    return step.ends(first, last)
 
 
 def _numbers(index: Index) -> str:

@@ -100,7 +100,7 @@ def _name_unreadable(forecast: Forecast, files: Iterable[ChunkFile]) -> Iterator
 
 def _check_frame(forecast: Forecast, variable: str, lead: int) -> Iterator[str]:
     """Check that values are finite in the domain, and NaN outside."""
-    what = f"{variable!r} at {forecast.label(lead)}"
+    what = f"{variable!r} at {forecast.show(lead)}"
     holes, strays = _Pixels(), _Pixels()
     for window, frame in forecast.read_blocks(variable, lead):
         inside = forecast.read_domain(window)

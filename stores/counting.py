@@ -9,8 +9,9 @@ _LISTED = 12  # what a person reads; the rest is counted
 
 
 def count(n: int, noun: str) -> str:
-    """Say how many there are: '1 tile', '12 tiles'."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+    """Say how many there are: '1 tile', '12 tiles', '2 patches'."""
+    ending = "es" if noun.endswith(("ch", "s")) else "s"
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}{ending}"
 
 
 def listed(labels: Sequence[str]) -> str:

@@ -214,7 +214,7 @@ class Cube:
     def _no_frame(self, name: str, time: Time) -> str:
         dates = [str(date) for date in self._covered[name]]
         return (
-            f"cube {self.path} has no frame of {name!r} for {self.step.label(time)}; it has "
+            f"cube {self.path} has no frame of {name!r} for {self.step.show(time)}; it has "
             f"{dates[0]} to {dates[-1]}; ingest that date or ask for others"
         )
 

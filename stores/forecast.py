@@ -186,8 +186,12 @@ class Forecast:
         return dict(array_of(self.group, variable).attrs)
 
     def label(self, lead: int) -> str:
-        """Name the valid time of a lead."""
+        """Name the valid time of a lead, as files do."""
         return self.step.label(self.times[lead - 1])
+
+    def show(self, lead: int) -> str:
+        """Write the valid time of a lead for people."""
+        return self.step.show(self.times[lead - 1])
 
 
 def open_forecast(path: Path) -> Forecast:

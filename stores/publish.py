@@ -36,6 +36,7 @@ from stores.lease import Lease, lease
 from stores.manifest import list_files, read_manifest, write_manifest
 from stores.published import Issue, find_issue, revisions_of
 from stores.register import Entry, enter, place_of, revision_name
+from stores.times import spell_dates
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ def publish_issue(root: Path, stage: Path, key: IssueKey, held: Lease) -> Publis
         write_catalogs(root)
     crash_point("publish.rest")
     discard(stage.parent)
-    logger.info("published %s as revision %d of %s", target, revision, key.init)
+    logger.info("published %s as revision %d of %s", target, revision, spell_dates(key.init))
     return Published(target, revision, is_new=True)
 
 

@@ -123,10 +123,10 @@ class Dates:
 
 
 def date_label(time: Time | None, cadence: Cadence, step: Step) -> str:
-    """Name a frame by its date, as coarse as its cadence; static frames are called so."""
+    """Write the date of a frame for people, as coarse as its cadence; one may be static."""
     if time is None:
         return "static"
-    return (YEAR if cadence == "annual" else step).label(time)
+    return (YEAR if cadence == "annual" else step).show(time)
 
 
 def date_files(
@@ -170,7 +170,7 @@ def _apart(
     phase = Counter(phases).most_common(1)[0][0] if start is None else _phase(start, every)
     for file, own in zip(dated, phases, strict=True):
         if own != phase:
-            error = f"{every.label(file.time)} lies between two frames of step {every}"  # type: ignore[arg-type]
+            error = f"{every.show(file.time)} lies between two frames of step {every}"  # type: ignore[arg-type]
             undated.append(FoundFile(file.name, file.time, error))
     return [f for f, own in zip(dated, phases, strict=True) if own == phase], undated
 

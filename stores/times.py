@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self, TypeAlias
@@ -18,7 +18,11 @@ _CODES = {"second": "s", "minute": "m", "hour": "h", "day": "D", "month": "M", "
 _SHORT = {"week": (7, "day"), "quarter": (3, "month")}  # other names for several units
 _WIDTHS = {"Y": 4, "M": 7, "D": 10, "h": 13, "m": 16, "s": 19}  # of an ISO time, by its unit
 _DURATIONS = {"s": "PT{}S", "m": "PT{}M", "h": "PT{}H", "D": "P{}D", "M": "P{}M", "Y": "P{}Y"}
+_COMPACT = re.compile(r"\b(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)?(\d\d)?\b")
 _CLOCK = {"s": "seconds", "m": "minutes", "h": "hours"}
+EARLIEST, LATEST = (np.datetime64(day, "s") for day in ("1677-09-22", "2262-04-11"))
+"""Days between which dates are held in nanoseconds, as pandas and others count them."""
+HELD = f"{EARLIEST.item():%Y-%m-%d} to {LATEST.item():%Y-%m-%d}"
 MOST_FRAMES = 10_000_000
 """Longest series; its dates alone take 80 MB. Twenty years of minutes."""
 _DATE = re.compile(
@@ -88,7 +92,7 @@ class Step:
         n_frames = int((last - first).astype(np.int64)) // self.count + 1
         if n_frames > MOST_FRAMES:
             raise ValueError(
-                f"{self.label(start)} to {self.label(end)} are {n_frames} frames, one every "
+                f"{self.show(start)} to {self.show(end)} are {n_frames} frames, one every "
                 f"{self}, more than the {MOST_FRAMES} of a series; correct dates or step"
             )
         stop = last + np.timedelta64(1, self.code)  # type: ignore[call-overload]
@@ -99,6 +103,24 @@ class Step:
         first, last = (t.astype(f"datetime64[{self.code}]") for t in (start, end))
         return int((last - first).astype(np.int64))
 
+    def frames_between(self, last: Time, first: Time) -> int:
+        """Count the frames behind ``last`` and before ``first``; below 0 those that both hold.
+
+        As many as there may be where it is not known on which units of a step frames lie.
+        """
+        free = self.units_between(last, first) - 1
+        if self.phase is None:
+            return -(-free // self.count)
+        behind = (self.phase - self.phase_of(last) - 1) % self.count  # units to a frame
+        return -((behind - free) // self.count)
+
+    def behind(self, last: Time, gap: int) -> Time:
+        """Give the first date with surely ``gap`` frames between itself and ``last`` [s]."""
+        n_units = gap * self.count + 1
+        if self.phase is not None:
+            n_units += (self.phase - self.phase_of(last) - 1) % self.count
+        return replace(self, count=1).add(last, n_units)
+
     def between(self, start: Time, end: Time) -> int:
         """Count whole steps from ``start`` to ``end``.
 
@@ -108,24 +130,27 @@ class Step:
         units = self.units_between(start, end)
         if units % self.count:
             raise ValueError(
-                f"{self.label(end)} is not a whole number of steps of {self} after "
-                f"{self.label(start)}; choose a date on the series"
+                f"{self.show(end)} is not a whole number of steps of {self} after "
+                f"{self.show(start)}; choose a date on the series"
             )
         return units // self.count
 
     def label(self, time: Time) -> str:
-        """Name ``time`` in file names and tables, as coarse as the unit.
+        """Name ``time`` in names of files and in keys, as coarse as the unit.
 
         ``parse_time`` reads it. With a time of day it is ISO 8601's basic form, because ':' is
-        none for file names.
+        none for file names; people read ``show``.
         """
         written = str(np.datetime_as_string(time.astype("datetime64[s]")))[: _WIDTHS[self.code]]
         return re.sub("[-:]", "", written) if "T" in written else written
 
+    def show(self, time: Time) -> str:
+        """Write ``time`` for people, as coarse as the unit: 2017-05, 2017-05-09 12:45."""
+        return spell_dates(self.label(time))
+
     def ends(self, first: Time, last: Time) -> str:
-        """Name a stretch by its first and its last frame, or by the only one."""
-        labels = dict.fromkeys((self.label(first), self.label(last)))
-        return " to ".join(labels)
+        """Write a stretch for people by its first and its last frame, or by the only one."""
+        return name_ends([self.label(first), self.label(last)])
 
     @property
     def counted(self) -> str:
@@ -156,6 +181,28 @@ class Step:
     @property
     def _cf_code(self) -> str:
         return self.code if self.code in _CLOCK else "D"
+
+
+def spell_dates(text: str) -> str:
+    """Write labels in a text as people read them: 20170509T1245 as 2017-05-09 12:45."""
+    return _COMPACT.sub(_spell, text)
+
+
+def _spell(label: re.Match[str]) -> str:
+    year, month, day, *clock = label.groups()
+    hour, minute, second = clock
+    shown = ":".join([hour, minute or "00", *([second] if second else [])])
+    return f"{year}-{month}-{day} {shown}"
+
+
+def is_held(time: Time) -> bool:
+    """Tell whether every library can hold a date, also those that count nanoseconds."""
+    return bool(EARLIEST <= time <= LATEST)
+
+
+def name_ends(labels: Sequence[str]) -> str:
+    """Write labels in order for people: the first to the last, or the only one."""
+    return " to ".join(map(spell_dates, dict.fromkeys((labels[0], labels[-1]))))
 
 
 def rfc3339(time: Time) -> str:

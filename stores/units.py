@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 _EXPONENT = re.compile(r"(?<!\d[eE])(?<=[A-Za-z)])([-+]?\d+)(?![A-Za-z\d])")
 _PRODUCT = re.compile(r"(?<=[A-Za-z\d])[.\u00b7](?=[A-Za-z])")
+_NEAR = 5  # words that are compared in full
 _WORD = re.compile(r"[A-Za-z_]+")
 # m-2 and m2 are powers, but CO2 is a name and 1e-6 a number.
 _POWER = re.compile(r"\b([A-Za-z]+)(-\d+)\b|\b([a-z]+)(\d+)\b")
@@ -26,6 +29,18 @@ _FURTHER = (
     "gC = gram",
     "@alias degree_Celsius = Celsius = degrees_C = degree_C = deg_C",
     "@alias kelvin = Kelvin",
+)
+# The library composes these when it meets them, so it does not list them.
+_PREFIXED = tuple(
+    f"{prefix}{unit}"
+    for prefixes, units in (
+        (
+            ("nano", "micro", "milli", "centi", "deci", "hecto", "kilo", "mega"),
+            ("meter", "metre", "gram", "second", "liter", "litre", "mole", "pascal", "watt"),
+        ),
+        (("n", "u", "m", "c", "h", "k", "M"), ("m", "g", "s", "mol", "Pa", "J", "W", "Hz")),
+    )
+    for prefix, unit in product(prefixes, units)
 )
 # https://cfconventions.org/standard-names.html
 _CANONICAL = {
@@ -155,13 +170,27 @@ def _named(error: Any) -> str:
     return str(names if isinstance(names, str) else next(iter(names)))
 
 
+def _nearest(word: str, known: Sequence[str]) -> str:
+    """Find what a word was to be: in another case, or by most of its letters.
+
+    Empty where none is near.
+    """
+    same = [other for other in known if other.casefold() == word.casefold()]
+    near = same[:1] or difflib.get_close_matches(word, known, n=_NEAR, cutoff=0.7)
+
+    def closeness(other: str) -> tuple[float, bool]:
+        return difflib.SequenceMatcher(None, word, other).ratio(), word.startswith(other)
+
+    return max(near, key=closeness, default="")
+
+
 def _unknown(units: str, word: str) -> str:
     """Write what to do about a word that is no unit."""
-    known = [name for name in dir(_registry()) if _WORD.fullmatch(name)]
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.7)
+    known = [*_PREFIXED, *(name for name in dir(_registry()) if _WORD.fullmatch(name))]
+    nearest = _nearest(word, known)
     advice = "write '1' for what has no unit, and say in long_name what it counts"
-    if near:
-        meant = _parse(re.sub(rf"\b{re.escape(word)}\b", near[0], units))
+    if nearest:
+        meant = _parse(re.sub(rf"\b{re.escape(word)}\b", nearest, units))
         advice = f"did you mean {spell(meant)!r}? {advice[0].upper()}{advice[1:]}"
     return f"units {units!r} hold the unknown {word!r}, so nobody could convert them; {advice}"
 

@@ -15,6 +15,7 @@ from flows.steps import work
 from flows.steps.memory import measuring
 from flows.steps.pace import Pace
 from flows.steps.room import issue_need
+from flows.steps.scores import PART
 from flows.steps.step import step
 from flows.workers import worker_share
 from pipeline.models import Reading
@@ -34,7 +35,7 @@ from pipeline.rollout.publishing import (
     show_bundle,
 )
 from pipeline.rollout.request import Request
-from pipeline.rollout.score_key import ScoreKey
+from pipeline.rollout.score_key import ScoreKey, list_unproven
 from pipeline.rollout.trained import list_differences
 from pipeline.spread import Spread
 from pipeline.streams.availability import Supply
@@ -143,13 +144,13 @@ def plan_forecast(
     plan = build_plan(recipe, bundle, cube, request.leads, workers)
     further = (open_bundle(path) for path in request.bundles[1:])
     job = Job(recipe, cube, (bundle, *further), request, plan)
-    label, times = cube.step.label, job.template.times
+    show, times = cube.step.show, job.template.times
     target = cube.dates[recipe.target.variable]
     asked = [
         *_model_rows(job),
         ("trained on", describe_arithmetic(bundle)),
-        ("cube", f"version {cube.version}, to {label(target[-1])}"),
-        ("last observed", label(request.init)),
+        ("cube", f"version {cube.version}, to {show(target[-1])}"),
+        ("last observed", show(request.init)),
         ("forecast", cube.step.ends(times[0], times[-1])),
         *((supply.name, str(supply)) for supply in job.supplies),
     ]
@@ -161,6 +162,9 @@ def plan_forecast(
         if supply.known.n_late:
             log.warning("%s", supply.lag)
     _compare_units(job)
+    scores, trained = scores_of(recipe, bundle.path), Model.of(bundle.description).leads
+    if unproven := list_unproven(scores, f"{PART}.json", job.score_key(PART), trained):
+        log.warning("%s", unproven)
     return job
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from flows.artifacts import leave_table
 from flows.asked import Training
 from flows.console import say, show_table
+from flows.options import SET, last_changes
 from pipeline.training.compare import Row, list_scores, summarize
 from stores.bundle import Bundle
 from stores.counting import count
@@ -56,8 +57,8 @@ def ensemble_line(asked: Training, bundles: Sequence[Bundle], best: Bundle) -> s
 def command_line(command: str, asked: Training, changes: Sequence[str]) -> str:
     """Write a command that can be pasted: the caller's own words, with some changes."""
     words = ["cubecast", command, asked.recipe]
-    for change in (*asked.overrides, *changes):
-        words += ["--set", change]
+    for change in last_changes([*asked.overrides, *changes]):
+        words += [SET, change]
     return shlex.join([*words, *(["--root", asked.root] if asked.root else [])])
 
 

@@ -115,10 +115,7 @@ def show_scores(found: Evaluation) -> None:
     """Print skill per lead, the verdict and the alarms."""
     rows = score_rows(found.table)
     error = labeled("RMSE", str(found.table["units"].iloc[0]))
-    title = (
-        f"{error} and skill of {len(found.inits)} forecasts from {found.inits[0]} to "
-        f"{found.inits[-1]}, scored on {found.n_pixels} px"
-    )
+    title = f"{error} and skill of {found.hindcasts}, scored on {found.n_pixels} px"
     show_table(title, rows, columns=list(rows[0]))
     if found.chances is not None:
         show_chances(found.chances)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from pipeline.metrics.intervals import ScoreCounts
+from stores.counting import count
 from stores.digests import digest_json
 
 _CHOOSES = "validation"
@@ -41,9 +42,9 @@ class Calibration:
     def origin(self) -> str:
         """Say what the margins were learned from, and what else that part decided."""
         other = "also chose the epoch" if self.part == _CHOOSES else "nothing else uses"
-        ends = f" (from {self.inits[0]} to {self.inits[-1]})" if self.inits else ""
-        n = f"{len(self.inits)} forecast{'' if len(self.inits) == 1 else 's'}"
-        return f"{n} of the {self.part} part{ends}, which {other}"
+        ends = " to ".join(dict.fromkeys(self.inits[:1] + self.inits[-1:]))
+        dates, n = f" (from {ends})" if ends else "", count(len(self.inits), "forecast")
+        return f"{n} of the {self.part} part{dates}, which {other}"
 
     @property
     def digest(self) -> str:

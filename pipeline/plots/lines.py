@@ -22,6 +22,7 @@ from pipeline.plots.style import (
     say_nothing_to_draw,
     start_figure,
 )
+from stores.counting import count
 
 _LOSSES = {"train_loss": "training", "validation_loss": "validation"}
 _TEN_FOLD = 10.0
@@ -63,7 +64,7 @@ def plot_curves(
         panels[1].ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
     panels[-1].set_xlabel("epoch", fontsize=10, color=INK)
     panels[-1].xaxis.set_major_locator(MaxNLocator(12, integer=True))
-    figure.set_label(f"{title}: {len(curves)} epochs. {best}".strip())
+    figure.set_label(f"{title}: {count(len(curves), 'epoch')}. {best}".strip())
     return figure
 
 

@@ -36,7 +36,8 @@ def plot_outcome(
 ) -> Figure:
     """Draw the last input, and for up to three leads the forecast above the truth.
 
-    All maps have the same colors. A truth without a value is said to be not known yet.
+    All maps have the same colors. A truth without a value is said to be not known yet; where
+    none has one, there is no row for them.
 
     Args:
         last: date and map (y, x) of the last input, north up.
@@ -51,23 +52,32 @@ def plot_outcome(
     }
     drawn = np.stack([last[1], *(values for pair in shown.values() for values in pair)])
     shades = Shades.fit(drawn, "sequential")
-    figure, panels = start_panels((2, 1 + len(shown)), extent, title, side="bottom")
+    is_known = any(map(_has_value, (truth for _, truth in shown.values())))
+    shape = (2 if is_known else 1, 1 + len(shown))
+    figure, panels = start_panels(shape, extent, title, side="bottom")
     draw_map(panels[0, 0], last[1], f"{last[0]}, last input", extent, shades)
     label_ticks(panels[0, 0].xaxis, extent, shown=True)  # nothing below
-    panels[1, 0].set_axis_off()
-    for column, (date, (forecast, truth)) in enumerate(shown.items(), start=1):
-        draw_map(panels[0, column], forecast, f"{date}, forecast", extent, shades)
-        _draw_truth(panels[1, column], truth, f"{date}, truth", extent, shades)
+    for axes, (date, (forecast, _)) in zip(panels[0, 1:], shown.items(), strict=True):
+        draw_map(axes, forecast, f"{date}, forecast", extent, shades)
+    for row in panels[1:]:
+        row[0].set_axis_off()
+        for axes, (date, (_, truth)) in zip(row[1:], shown.items(), strict=True):
+            _draw_truth(axes, truth, f"{date}, truth", extent, shades)
     add_color_bar(figure, panels.flat, shades, show_units(units), side="bottom")
     add_note(figure, shades.note)
-    figure.set_label(f"{title}. Last input, forecast and truth; {range_note(shades, units)}")
+    what = "Last input, forecast and truth" if is_known else "Last input and forecast"
+    figure.set_label(f"{title}. {what}; {range_note(shades, units)}")
     return figure
+
+
+def _has_value(values: npt.NDArray[Any]) -> bool:
+    return bool(np.isfinite(values).any())
 
 
 def _draw_truth(
     axes: Axes, values: npt.NDArray[Any], name: str, extent: Extent, shades: Shades
 ) -> None:
-    if np.isfinite(values).any():
+    if _has_value(values):
         draw_map(axes, values, name, extent, shades)
         return
     axes.set_axis_off()

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from pipeline.recipes.base import MOST_PX, Line, RecipePart
 from stores.archive import Pattern
 from stores.names import RESERVED
-from stores.times import Step, Time, parse_end, parse_time
+from stores.times import HELD, Step, Time, is_held, parse_end, parse_time
 
 Transform = tuple[float, float, float, float, float, float]
 Resampling = Literal["auto", "nearest", "mode", "bilinear", "cubic", "average"]
@@ -217,6 +217,12 @@ class ArchiveRecipe(RecipePart):
 
 def _date(text: str, key: str, parse: Callable[[str], Time]) -> Time:
     try:
-        return parse(text)
+        time = parse(text)
     except ValueError as error:
         raise ValueError(f"{key}: {error}") from None
+    if not is_held(time):
+        raise ValueError(
+            f"{key}={text!r} lies beyond {HELD}, the dates that pandas and others who count "
+            "nanoseconds can hold, so few could read the cube; write a date between them"
+        )
+    return time

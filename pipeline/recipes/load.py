@@ -74,14 +74,17 @@ def date_recipe(recipe: Recipe, newest: Time) -> Recipe:
     Raises:
         RecipeError: with these dates parts leak, or hold no sample.
     """
-    if recipe.split.is_dated:
-        return recipe
-    label = recipe.step.label(newest)
+    step = recipe.step.of_series(newest)
+    title = f"recipe {recipe.name} is refused, with the newest frame {step.show(newest)}:"
     try:
-        return recipe.with_values(split=resolve_split(recipe.split, recipe.step, newest))
+        if not recipe.split.is_dated:
+            recipe = recipe.with_values(split=resolve_split(recipe.split, step, newest))
+        recipe.split.check(step)
     except ValidationError as error:
-        title = f"recipe {recipe.name} is refused, with the newest frame {label}:"
         raise _refusal(title, error, recipe.model_dump()) from None
+    except ValueError as error:
+        raise RecipeError(f"{title}\n  split: {error}") from None
+    return recipe
 
 
 def _refusal(title: str, error: ValidationError, written: Mapping[str, Any]) -> RecipeError:

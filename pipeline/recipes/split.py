@@ -12,7 +12,8 @@ from pydantic import Field, PrivateAttr, model_validator
 from pipeline.recipes.base import MOST_STEPS, RecipePart
 from pipeline.recipes.offsets import check_bound, is_offset, resolve_bound
 from pipeline.recipes.place import PlaceRecipe
-from stores.times import Step, Time, Times, parse_end, parse_time
+from stores.counting import count
+from stores.times import Step, Time, Times, parse_end, parse_time, spell_dates
 
 PARTS = ("train", "validation", "test")
 LEARNED = ("train", "validation")
@@ -134,8 +135,13 @@ class SplitRecipe(RecipePart):
         return np.concatenate([np.empty(0, "datetime64[s]"), *self.stretches(part, step)])
 
     def label(self, part: str, step: Step) -> str:
-        """Name the first and last frame of each stretch of a part."""
-        return " and ".join(step.ends(p[0], p[-1]) for p in self.stretches(part, step))
+        """Name the first and last frame of each stretch of a part, as keys of scores do."""
+        ends = ([step.label(p[0]), step.label(p[-1])] for p in self.stretches(part, step))
+        return " and ".join(" to ".join(dict.fromkeys(pair)) for pair in ends)
+
+    def show(self, part: str, step: Step) -> str:
+        """Write the first and last frame of each stretch of a part for people."""
+        return spell_dates(self.label(part, step))
 
     def words(self, step: Step) -> str:
         """Say how parts are made, beyond their dates; empty where there is no more to say."""
@@ -143,8 +149,8 @@ class SplitRecipe(RecipePart):
         if self.folds is not None:
             said.append(f"fold {self.fold} of 0-{self.folds - 1} validates")
         if self._cuts_time:
-            said[-1] += f" ({self.label('validation', step)})"
-            said.append(f"{self.gap} frames free around it")
+            said[-1] += f" ({self.show('validation', step)})"
+            said.append(f"{count(self.gap, 'frame')} free around it")
         return ", ".join(said)
 
     @property
@@ -166,7 +172,9 @@ class SplitRecipe(RecipePart):
     def check(self, step: Step) -> None:
         """Refuse parts that share frames or stand closer than ``gap``.
 
-        Parts that share no pixel may share frames; where they do not, the gap is kept.
+        Parts that share no pixel may share frames; where they do not, the gap is kept. While
+        it is not known on which dates frames of several units lie, as of ``5 months``, only
+        what leaks on all of them is refused: ask again with the step of the series.
 
         Raises:
             ValueError: the split leaks.
@@ -176,14 +184,12 @@ class SplitRecipe(RecipePart):
             end, start = self.bounds(before)[1], self.bounds(after)[0]
             if self.place is not None and start <= end:
                 continue
-            free = (step.units_between(end, start) - 1) // step.count  # on any phase
+            free = step.frames_between(end, start)
             if free < self.gap:
-                way_out = step.label(step.add(end, self.gap + 1))
                 raise ValueError(
-                    f"split leaks: {before} ends {step.label(end)} and {after} begins "
-                    f"{step.label(start)}, which leaves {max(free, 0)} frames between them; "
-                    f"gap={self.gap} and no frame may be shared, so {after} would be scored on "
-                    f"what was learned; let {after} begin {way_out} or later"
+                    f"split leaks: {before} ends {step.show(end)} and {after} begins "
+                    f"{step.show(start)}, {self._lack(free, after)}; let {after} begin "
+                    f"{step.show(step.behind(end, self.gap))} or later"
                 )
         first, last = sorted(ordered.index(part) for part in LEARNED)
         if self._cuts_time and last - first > 1:
@@ -193,6 +199,15 @@ class SplitRecipe(RecipePart):
                 "validation, so folds cut from the first to the last of those would hold it; "
                 f"let {inner} begin after both, or end before both"
             )
+
+    def _lack(self, free: int, after: str) -> str:
+        """Say what is wrong with two parts with so many frames between them, and so what."""
+        if free < 0:
+            return f"so they share frames and {after} would be scored on what was learned"
+        return (
+            f"which leaves {count(free, 'frame')} between them, fewer than gap={self.gap}, so "
+            f"{after} would begin with what is nearly the last that was learned"
+        )
 
 
 def resolve_split(split: SplitRecipe, step: Step, newest: Time) -> SplitRecipe:

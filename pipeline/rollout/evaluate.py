@@ -25,9 +25,11 @@ from pipeline.spread import Spread
 from pipeline.streams.availability import Inits
 from pipeline.tiling.plan import Tile
 from stores.bundle import Bundle, read_bundle
+from stores.counting import count
 from stores.cube import Cube
 from stores.files import read_json, write_json, write_text
 from stores.progress import ProgressCallback
+from stores.times import name_ends
 
 Part = TypeVar("Part", Scored, ScoreCounts, PermutedSums)
 
@@ -65,6 +67,11 @@ class Evaluation:
             write_text(path.with_suffix(".chances.csv"), self.chances.to_csv(index=False))
         write_json(path.with_suffix(".json"), beside)
         return path
+
+    @property
+    def hindcasts(self) -> str:
+        """Say how many forecasts were scored, and from when."""
+        return f"{count(len(self.inits), 'forecast')} from {name_ends(self.inits)}"
 
     @classmethod
     def load(cls, scores: Path, key: ScoreKey, part: str) -> Self | None:

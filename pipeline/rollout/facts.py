@@ -14,7 +14,7 @@ from pipeline.rollout.publishing import show_bundle
 from stores.counting import count
 from stores.forecast import Forecast
 from stores.issue import COGS, FORECAST, ITEM
-from stores.times import Step
+from stores.times import Step, spell_dates
 from stores.units import show_units
 
 LATE = "late_covariates"
@@ -31,6 +31,8 @@ class Model:
     """The target in words."""
     units: str
     transform: tuple[str, ...]
+    leads: int
+    """Leads that training rolled out."""
     split: SplitRecipe
     step: Step
     description: Mapping[str, Any]
@@ -46,6 +48,7 @@ class Model:
             name=variable["long_name"] or target,
             units=variable["units"],
             transform=tuple(recipe["target"]["transform"]),
+            leads=recipe["training"]["leads"],
             split=SplitRecipe.model_validate(recipe["split"]),
             step=Step.parse(description["step"]),
             description=description,
@@ -58,7 +61,7 @@ class Model:
             "Units": show_units(self.units),
             "History": count(self.description["reading"]["history"], "frame"),
             "Transform": ", ".join(self.transform),
-            "Trained on": self.split.label("train", self.step),
+            "Trained on": self.split.show("train", self.step),
             "Split": self.split.words(self.step),
             "Quantiles": ", ".join(map(str, levels)),
         }
@@ -67,10 +70,10 @@ class Model:
 
 def list_facts(forecast: Forecast, model: Model) -> dict[str, str]:
     """Say what the issue is: when and where it starts, what made it, and how."""
-    attributes, label = dict(forecast.group.attrs), forecast.step.label
+    attributes, show = dict(forecast.group.attrs), forecast.step.show
     height, width = forecast.shape
     return {
-        "Last observed": label(forecast.init),
+        "Last observed": show(forecast.init),
         "Leads": f"{len(forecast.times)}, {forecast.step.counted} each",
         "Grid": f"{height} x {width} px",
         **model.facts(),
@@ -127,7 +130,7 @@ def _interval_facts(forecast: Forecast, model: Model) -> dict[str, str]:
         return {}
     stated = forecast.attributes_of(name)
     narrowed = [lead for lead, margin in enumerate(stated["margins"], 1) if margin < 0]
-    said = f"{stated['coverage']:.0%}, {stated['method']}"
+    said = f"{stated['coverage']:.0%}, {spell_dates(stated['method'])}"
     if narrowed:
         said += f"; narrower than what the forecast spans at {name_leads(narrowed)}"
     return {"Interval": said}

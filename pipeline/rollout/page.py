@@ -30,6 +30,7 @@ from pipeline.rollout.hindcast import MODEL
 from pipeline.rollout.products import LOWER
 from pipeline.streams.parts import describe_parts
 from stores.forecast import Forecast
+from stores.times import spell_dates
 
 
 def build_report(
@@ -52,8 +53,8 @@ def build_report(
         unlike: what tells scores of other forecasts from these, where there are some.
     """
     model, step = Model.of(description), str(forecast.step)
-    first, last = forecast.label(1), forecast.label(len(forecast.times))
-    init = forecast.step.label(forecast.init)
+    first, last = forecast.show(1), forecast.show(len(forecast.times))
+    init = forecast.step.show(forecast.init)
     what = forecast.attributes_of(model.target).get("long_name") or model.name
     return Report(
         title=str(forecast.group.attrs["title"]),
@@ -104,7 +105,7 @@ def _map_sections(forecast: Forecast, drawn: Drawn, model: Model) -> list[Sectio
     name = str(forecast.attributes_of(model.target).get("standard_name", ""))
     quantity = Quantity.of(model.units, name)
     look: dict[str, Any] = {"extent": Extent.of(forecast.grid), "quantity": quantity}
-    labels = [forecast.label(lead) for lead in drawn.leads]
+    labels = [forecast.show(lead) for lead in drawn.leads]
     forecasts = partial(
         plot_maps, drawn.forecast, labels, title=f"Forecast {model.name}", **look
     )
@@ -138,7 +139,7 @@ def _width_sections(
     if drawn.width is None:
         return []
     level = _level_of(forecast, model)
-    labels = [forecast.label(lead) for lead in drawn.leads]
+    labels = [forecast.show(lead) for lead in drawn.leads]
     plot = partial(
         plot_maps,
         drawn.width,
@@ -200,9 +201,8 @@ def _error_sections(drawn: Drawn, labels: list[str], look: dict[str, Any]) -> li
 def _skill_sections(evaluation: Evaluation | None, step: str) -> list[Section]:
     if evaluation is None:
         return []
-    inits = evaluation.inits
     text = (
-        f"{len(inits)} forecasts from {inits[0]} to {inits[-1]} of the {evaluation.part} part, "
+        f"{evaluation.hindcasts} of the {evaluation.part} part, "
         f"which the model never saw; every method is scored on the same {evaluation.n_pixels} "
         "pixels. "
         "Skill is the share of the baseline's squared error that is gone: above 0 is better."
@@ -243,8 +243,9 @@ def _chance_sections(evaluation: Evaluation | None, step: str) -> list[Section]:
             plot_intervals, {MODEL: _coverage(chances)}, level=level, units=units, step=step
         )
         parts.append(
-            f"Intervals were made to hold {level:.0%} of the truths of {evaluation.margins}; "
-            f"this is how many of the untouched {evaluation.part} part they held. They hold on "
+            f"Intervals were made to hold {level:.0%} of the truths of "
+            f"{spell_dates(evaluation.margins)}; this is how many of the untouched "
+            f"{evaluation.part} part they held. They hold on "
             "average over pixels and forecasts, not at each place."
         )
     if "crps" in chances:

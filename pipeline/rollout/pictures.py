@@ -24,7 +24,7 @@ from pipeline.rollout.drawn import Thinning
 from stores.cube import Cube
 from stores.files import write_bytes
 from stores.forecast import Forecast
-from stores.times import Time, to_times
+from stores.times import Time, spell_dates, to_times
 from stores.windows import Window
 
 _SIDE = 512  # of a window that is read at once [px]
@@ -49,19 +49,24 @@ class Pictures:
 
     @property
     def labels(self) -> list[str]:
-        """Dates of all leads."""
+        """Dates of all leads, as files are named."""
         return [self.forecast.label(lead) for lead in range(1, len(self.forecast.times) + 1)]
 
     @property
+    def dates(self) -> list[str]:
+        """Dates of all leads, for people."""
+        return [spell_dates(label) for label in self.labels]
+
+    @property
     def init(self) -> str:
-        """Date of the last input."""
+        """Date of the last input, as files are named."""
         return self.forecast.step.label(self.forecast.init)
 
     @property
     def title(self) -> str:
         """Say what it is; what the archive says of itself stands first."""
         said = self.forecast.group.attrs["title"] or self._attributes["long_name"]
-        return f"{said}: forecast from {self.init}"
+        return f"{said}: forecast from {spell_dates(self.init)}"
 
     @property
     def look(self) -> dict[str, Any]:
@@ -113,19 +118,19 @@ def write_pictures(pictures: Pictures, folder: Path) -> Iterator[Path]:
     The animation is a GIF, and an MP4 too where ffmpeg is installed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    maps, labels, look = pictures.forecasts(), pictures.labels, pictures.look
+    maps, dates, look = pictures.forecasts(), pictures.dates, pictures.look
     shades, name = Shades.fit(maps, "sequential"), pictures.variable
-    frames = draw_frames(maps, labels, shades=shades, **look)
-    for figure, label in zip(frames, labels, strict=True):
+    frames = draw_frames(maps, dates, shades=shades, **look)
+    for figure, label in zip(frames, pictures.labels, strict=True):
         yield _write(folder / f"{name}_{label}.png", to_png(figure, dpi=pictures.dpi))
     for ending in ("gif", "mp4") if can_write_mp4() else ("gif",):
         path = folder / f"{name}_{pictures.init}.{ending}"
-        write_animation(path, maps, labels, shades=shades, dpi=pictures.dpi, **look)
+        write_animation(path, maps, dates, shades=shades, dpi=pictures.dpi, **look)
         yield path
     last = pictures.observed(pictures.forecast.init)
     truths = map(pictures.observed, pictures.forecast.times)
-    pairs = dict(zip(labels, zip(maps, truths, strict=True), strict=True))
-    figure = plot_outcome((pictures.init, last), pairs, **look)
+    pairs = dict(zip(dates, zip(maps, truths, strict=True), strict=True))
+    figure = plot_outcome((spell_dates(pictures.init), last), pairs, **look)
     yield _write(
         folder / f"{name}_{pictures.init}_panels.png", to_png(figure, dpi=pictures.dpi)
     )

@@ -21,9 +21,7 @@ from pipeline.streams.statistics import count_seasons
 from stores import grid as grids
 from stores.bundle import Bundle, bundle_folder, check_bundle_fits, open_bundle
 from stores.cube import Cube
-from stores.times import Step, Time, Times, parse_time
-
-_LAST_TIME = parse_time("9999-12-31")
+from stores.times import Times, parse_time
 
 
 def build_request(
@@ -47,7 +45,7 @@ def build_request(
     available = availability_of(bundle, cube)
     time = available.target[-1] if init is None else cube.step.floor(parse_time(init))
     wanted = recipe.rollout.leads if leads is None else leads
-    _check_leads(wanted, time, cube.step)
+    _check_leads(wanted)
     reading, span = reading_of(bundle), span_of(bundle, wanted)
     available.check(span, time)
     rollout = recipe.rollout
@@ -68,8 +66,8 @@ def build_request(
     )
 
 
-def _check_leads(leads: int, init: Time, step: Step) -> None:
-    """Refuse a forecast of nothing, or beyond the years that files can be named by.
+def _check_leads(leads: int) -> None:
+    """Refuse a forecast of nothing, or of more than any series holds.
 
     Raises:
         ValueError: says how many leads can be asked for.
@@ -77,11 +75,6 @@ def _check_leads(leads: int, init: Time, step: Step) -> None:
     if not 1 <= leads <= MOST_STEPS:
         raise ValueError(
             f"leads={leads} is no forecast of 1 to {MOST_STEPS} steps; ask for fewer or more"
-        )
-    if step.add(init, leads) > _LAST_TIME:
-        raise ValueError(
-            f"leads={leads} from {step.label(init)} end after the year 9999, whose dates no "
-            f"file can be named by; ask for fewer steps of {step}"
         )
 
 

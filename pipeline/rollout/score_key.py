@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from pipeline.metrics import name_leads
 from pipeline.models import Reading
 from pipeline.recipes import Recipe
 from pipeline.rollout.request import Request
@@ -87,6 +88,29 @@ def nearest_difference(scores: Path, file: str, key: ScoreKey) -> list[str]:
     """Name what tells the most alike of other files from ``key``; [] where there is none."""
     found = (key.differences(other) for other, _ in kept_files(scores, file))
     return min(found, key=len, default=[])
+
+
+def list_unproven(scores: Path, file: str, key: ScoreKey, trained: int) -> str:
+    """Say which leads were neither scored nor, without scores, rolled out in training.
+
+    Args:
+        scores: folder of the scores of a bundle.
+        file: name of those of the part that counts.
+        key: of the forecast that is to be made.
+        trained: leads that training rolled out.
+    """
+    leads = key.settings[LEADS]
+    alike = (other for other, _ in kept_files(scores, file) if other.with_leads(leads) == key)
+    scored = max((other.settings[LEADS] for other in alike), default=0)
+    known = scored or trained
+    if leads <= known:
+        return ""
+    how = "were scored" if scored else "training rolled out, and none was scored"
+    return (
+        f"{name_leads(range(known + 1, leads + 1))}: beyond the {known} that {how}, so nobody "
+        "knows how good the forecast is there; run: cubecast evaluate RECIPE, with the "
+        "settings of this forecast"
+    )
 
 
 def _show(value: Any) -> str:

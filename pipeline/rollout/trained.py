@@ -142,7 +142,7 @@ def check_as_written(recipe: Recipe, bundle: Bundle) -> None:
         )
 
 
-def check_split(recipe: Recipe, bundle: Bundle) -> None:
+def check_split(recipe: Recipe, bundle: Bundle, step: Step) -> None:
     """Refuse to score a model on what it may have learned, with the parts of a dated recipe.
 
     Raises:
@@ -156,7 +156,7 @@ def check_split(recipe: Recipe, bundle: Bundle) -> None:
             "otherwise, so it could be scored on what it learned; --set the recipe to these or "
             "train again"
         )
-    recipe.split.check(recipe.step)
+    recipe.split.check(step)
 
 
 def _split_differences(recipe: Recipe, bundle: Bundle) -> list[str]:

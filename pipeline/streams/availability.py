@@ -13,7 +13,8 @@ from pipeline.recipes import SplitRecipe
 from pipeline.streams.known import Known, know
 from pipeline.streams.samples import Span, plan_inits
 from pipeline.streams.stack import Forcing, Stack
-from stores.times import YEAR, Step, Time, Times
+from stores.counting import count
+from stores.times import HELD, LATEST, YEAR, Step, Time, Times, is_held
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -34,7 +35,7 @@ class Supply:
         """Describe what is known, and what stands for the rest."""
         if not len(self.known.times):
             return f"not known yet, {self._stand_in} stands{self._late}"
-        known = f"known to {self.step.label(self.known.times[-1])}"
+        known = f"known to {self.step.show(self.known.times[-1])}"
         if self.forcing.future == "known":
             return known
         then = "that frame" if self.forcing.future == "persist" else self._stand_in
@@ -43,7 +44,7 @@ class Supply:
     @property
     def extent(self) -> str:
         """Its name, with its first and last date."""
-        first, last = (self.step.label(time) for time in self.held[[0, -1]])
+        first, last = (self.step.show(time) for time in self.held[[0, -1]])
         return f"{self.name} ({first} to {last})"
 
     @property
@@ -53,7 +54,7 @@ class Supply:
             return ""
         return (
             f"{self.name}: {self.known.n_late} of {self.n_asked} frames came late (it ends "
-            f"{self.step.label(self.held[-1])}); {self._stand_in} stands for them"
+            f"{self.step.show(self.held[-1])}); {self._stand_in} stands for them"
         )
 
     @property
@@ -61,11 +62,11 @@ class Supply:
         """Which frame is wanted and not there, and so what; empty if all are there."""
         if not self.known.missing.size:
             return ""
-        first, last = (self.step.label(time) for time in self.known.missing[[0, -1]])
+        first, last = (self.step.show(time) for time in self.known.missing[[0, -1]])
         if self.known.missing[-1] > self.held[-1]:
             return (
                 f"covariate {self.name!r} has future='known' but ends "
-                f"{self.step.label(self.held[-1])}, before {last}, so it cannot be known"
+                f"{self.step.show(self.held[-1])}, before {last}, so it cannot be known"
             )
         return f"covariate {self.extent} has no frame of {first}, so it cannot be read"
 
@@ -73,7 +74,7 @@ class Supply:
     def _stand_in(self) -> str:
         if self.forcing.future == "climatology":
             return "its season's mean"
-        return f"its frame of {self.step.label(self.known.times[-1])}"
+        return f"its frame of {self.step.show(self.known.times[-1])}"
 
     @property
     def _late(self) -> str:
@@ -131,16 +132,17 @@ class Availability:
         return found
 
     def check(self, span: Span, init: Time) -> None:
-        """Refuse a forecast that would read a frame which is not there.
+        """Refuse a forecast that would read a frame which is not there, or write one too late.
 
         Raises:
             ValueError: names the variable, the dates it has, and a way out.
         """
+        self._check_dates(span, init)
         self._check_history(span, init)
         lacks = [supply.lack for supply in self.supplies(span, init) if supply.lack]
         if lacks:
             raise ValueError(
-                f"a forecast of {span.leads} leads from {self.step.label(init)} is not "
+                f"a forecast of {count(span.leads, 'lead')} from {self.step.show(init)} is not "
                 f"possible: {'; '.join(lacks)}; supply the files{self._nearest(span, init)}, "
                 "or train with another 'future'"
             )
@@ -157,7 +159,7 @@ class Availability:
             raise TooFewError(
                 f"split.{part} has no {span.history + span.last_lead} frames in a row in the "
                 f"cube ({held}), so there is no sample in "
-                f"{split.label(part, self.step)}; ingest more or change the split"
+                f"{split.show(part, self.step)}; ingest more or change the split"
             )
         return found
 
@@ -176,7 +178,10 @@ class Availability:
         return Inits(
             inits,
             (
-                *(f"{n} inits left out for want of {name}" for name, n in lacking.items()),
+                *(
+                    f"{count(n, 'init')} left out for want of {name}"
+                    for name, n in lacking.items()
+                ),
                 *(f"{name} late in {n} of {len(inits)} inits" for name, n in late.items()),
             ),
         )
@@ -184,25 +189,36 @@ class Availability:
     @property
     def _held(self) -> str:
         name = self.stack.target.variable
-        label = self.step.label
-        return f"which holds {name} from {label(self.target[0])} to {label(self.target[-1])}"
+        show = self.step.show
+        return f"which holds {name} from {show(self.target[0])} to {show(self.target[-1])}"
+
+    def _check_dates(self, span: Span, init: Time) -> None:
+        end = self.step.add(init, span.last_lead + 1)
+        if not is_held(end):
+            n = self.step.units_between(init, LATEST) // self.step.count - span.first_lead
+            raise ValueError(
+                f"leads={span.leads} from {self.step.show(init)} end {self.step.show(end)}, "
+                f"beyond {HELD}, the dates that pandas and others who count nanoseconds can "
+                f"hold, so few could read the forecast; ask for {max(n, 0)} leads or fewer"
+            )
 
     def _check_history(self, span: Span, init: Time) -> None:
-        label = self.step.label
+        show = self.step.show
         first = self.target[0]
         name = self.stack.target.variable
         if init not in self.target:
             raise ValueError(
-                f"init={label(init)} is not in the cube, {self._held}, so nothing is known of "
+                f"init={show(init)} is not in the cube, {self._held}, so nothing is known of "
                 "it; choose a frame of the target, or ingest the missing ones"
             )
         needed = span.read_times(self.step, init)[0]
         if needed < first:
             earliest = self.step.add(first, span.history - 1)
             raise ValueError(
-                f"init={label(init)} has not enough history: the model reads {span.history} "
-                f"frames from {label(needed)} on, but {name} begins {label(first)}; choose an "
-                f"init from {label(earliest)} on, or ingest earlier frames"
+                f"init={show(init)} has not enough history: the model reads "
+                f"{count(span.history, 'frame')} from {show(needed)} on, but {name} "
+                f"begins {show(first)}; choose an init from {show(earliest)} on, or ingest "
+                "earlier frames"
             )
 
     def _nearest(self, span: Span, init: Time) -> str:
@@ -210,5 +226,5 @@ class Availability:
         reach = self.target[span.history - 1 :]
         for time in reach[np.argsort(np.abs(reach - init), kind="stable")]:
             if not any(supply.lack for supply in self.supplies(span, time)):
-                return f", start from {self.step.label(time)}"
+                return f", start from {self.step.show(time)}"
         return ""

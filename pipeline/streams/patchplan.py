@@ -83,16 +83,17 @@ class PatchPlan:
         """Print an epoch: how many samples of how many, and its first (time, y, x)."""
         drawn = self.draw(epoch)
         inits = sorted({sample.init for sample in drawn})
-        label = self.step.label
+        step = self.step
         lines = [
             f"epoch {epoch + 1} of cube {self.cube_version[:12] or '-'}, seed {self.seed}: "
-            f"{len(drawn)} patches ({len(set(drawn))} different) of {len(self.samples)}, "
-            f"{count(len(inits), 'init')} from {label(inits[0])} to {label(inits[-1])}",
+            f"{count(len(drawn), 'patch')} ({len(set(drawn))} different) of "
+            f"{len(self.samples)}, {count(len(inits), 'init')} from "
+            f"{step.ends(inits[0], inits[-1])}",
             f"{'time':20s} {'y':>13s} {'x':>13s}",
         ]
         for sample in drawn[:n_rows]:
             y, x = (f"{a}:{b}" for a, b in _sides(sample.window))
-            lines.append(f"{label(sample.init):20s} {y:>13s} {x:>13s}")
+            lines.append(f"{step.show(sample.init):20s} {y:>13s} {x:>13s}")
         rest = len(drawn) - n_rows
         return "\n".join([*lines, f"and {rest} more"] if rest > 0 else lines)
 

@@ -38,6 +38,7 @@ from pipeline.streams.stack import Stack, build_stack, wanted_transforms
 from pipeline.streams.transforms import Description
 from pipeline.streams.trend_fit import fit_trend
 from pipeline.words import look_up
+from stores.counting import count
 from stores.cube import Cube
 from stores.seasons import Seasons
 from stores.windows import Window
@@ -118,9 +119,9 @@ def _describe(recipe: Recipe, cube: Cube, seasons: Seasons, n_frames: int) -> No
     others = [recipe.split.frames(part, cube.step) for part in ("validation", "test")]
     later = np.concatenate(others)
     log.info(
-        "climatology of %d training frames: %s; %d of %d frames of validation and test are of "
+        "climatology of %s: %s; %d of %d frames of validation and test are of "
         "a season that it does not hold and take the nearest",
-        n_frames,
+        count(n_frames, "training frame"),
         seasons,
         seasons.n_unseen(later),
         len(later),

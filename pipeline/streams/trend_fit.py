@@ -29,7 +29,7 @@ def fit_trend(fit: Fit, blocks: list[Window], spread: Spread) -> Description:
     sums = sum(spread.ordered(partial(_sum_block, fit), blocks), start=TrendSums())
     step = fit.seasons.step
     if sums.slope is None or fit.seasons.n_of_year < Clock.of(step).n_of_year:
-        first, last = (step.label(fit.times[place]) for place in (0, -1))
+        first, last = (step.show(fit.times[place]) for place in (0, -1))
         raise ValueError(
             f"variable {fit.variable!r} has less than two years of training frames ({first} to "
             f"{last}), so a trend cannot be told from a season; lengthen split.train, or leave "

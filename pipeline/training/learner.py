@@ -25,6 +25,7 @@ from pipeline.training.safety import check_gradient, check_loss, memory_explaine
 from pipeline.training.schedule import Curriculum, Plateau, rate_at
 from pipeline.training.state import State, random_states, set_random_states
 from pipeline.training.task import ForecastTask, Parts
+from stores.counting import count
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -282,6 +283,6 @@ class Learner:
         (y, x), n = batch.target.shape[-2:], self.task.n_members
         members = f" in {n} members each" if n > 1 else ""
         return (
-            f"a batch of {len(batch)} patches of {y} x {x} px{members}, rolled out over "
-            f"{leads} leads on {self.fabric.device},"
+            f"a batch of {count(len(batch), 'patch')} of {y} x {x} px{members}, rolled out "
+            f"over {count(leads, 'lead')} on {self.fabric.device},"
         )

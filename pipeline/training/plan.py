@@ -7,12 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.recipes import Recipe
+from pipeline.recipes import Recipe, TrainingRecipe
 from pipeline.streams.availability import Availability, Inits
 from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample, Span
 from pipeline.streams.stack import outline_stack
 from pipeline.tiling.patches import plan_patches
+from stores.counting import count
 from stores.times import Times
 from stores.windows import Window
 
@@ -76,8 +77,38 @@ def describe_cut(patch_px: int, shape: tuple[int, int]) -> str | None:
     return (
         f"training.patch_px={patch_px} is larger than the grid of {shape[0]} x {shape[1]} px, "
         f"so patches are cut to {height} x {width} px, and an epoch has few large samples; "
-        f"lower it to {max(1, min(shape) // 2)} or less for several patches a frame"
+        f"lower it to {_half(shape)} or less for several patches a frame"
     )
+
+
+def describe_patches(training: TrainingRecipe, shape: tuple[int, int], n_inits: int) -> str:
+    """Say how many patches a frame of ``shape`` (y, x) has, and what too large ones cost."""
+    side = training.patch_px
+    n_patches, most = _count_patches(side, shape), training.patches_per_epoch
+    n_samples = min(most or n_patches * n_inits, n_patches * n_inits)
+    height, width = (min(side, length) for length in shape)
+    said = (
+        f"{count(n_patches, 'patch')} of {height} x {width} px a frame, up to "
+        f"{count(n_samples, 'sample')} an epoch"
+    )
+    if (height, width) == (side, side):
+        return said
+    fitting = _half(shape)
+    lost = _count_patches(fitting, shape) * n_inits - n_patches * n_inits
+    return (
+        f"{said}; training.patch_px={side} is larger than the grid, which loses the "
+        f"{count(lost, 'further sample')} of patch_px={fitting}"
+    )
+
+
+def _count_patches(side: int, shape: tuple[int, int]) -> int:
+    """Count the patches that stand edge to edge, all of them with enough of the domain."""
+    return math.prod(-(-length // min(side, length)) for length in shape)
+
+
+def _half(shape: tuple[int, int]) -> int:
+    """Give the side of which several patches fit into a grid [px]."""
+    return max(1, min(shape) // 2)
 
 
 def _plan_patches(recipe: Recipe, source: Source, part: str) -> list[Window]:

@@ -223,11 +223,11 @@ def _streams(
 
 
 def _describe(recipe: Recipe, learner: Learner, plan: TrainingPlan) -> None:
-    split, step = recipe.split, recipe.step
+    split, step = recipe.split, recipe.step.of_series(plan.train[0].init)
     log.info(
         "learning from %s, validating on %s%s",
-        split.label("train", step),
-        split.label("validation", step),
+        split.show("train", step),
+        split.show("validation", step),
         f"; {split.words(step)}" if split.words(step) else "",
     )
     log.info(
@@ -236,9 +236,9 @@ def _describe(recipe: Recipe, learner: Learner, plan: TrainingPlan) -> None:
         count_parameters(learner.task.network),
         learner.arithmetic[-1],
         count(len(plan.train), "sample"),
-        f"{len(plan.patches)} patch{'' if len(plan.patches) == 1 else 'es'}",
+        count(len(plan.patches), "patch"),
         count(plan.steps_per_epoch, "step"),
-        f"{recipe.training.batch * recipe.training.accumulate} patches",
+        count(recipe.training.batch * recipe.training.accumulate, "patch"),
         count(plan.epochs, "epoch"),
         count(len(plan.validation), "sample"),
     )

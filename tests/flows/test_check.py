@@ -30,7 +30,14 @@ def change_rain(folder: Path, **changes: object) -> str:
 
 @pytest.mark.parametrize(
     ("units", "meant"),
-    [("mm/mnth", "mm month-1"), ("degreesC", "°C"), ("W m-2 mon-1", "month")],
+    [
+        ("mm/mnth", "mm month-1"),
+        ("degreesC", "°C"),
+        ("W m-2 mon-1", "month"),
+        ("mili" + "meter", "did you mean 'mm'"),
+        ("kgs m-2", "did you mean 'kg m-2'"),
+        ("hpa", "did you mean 'hPa'"),
+    ],
 )
 def test_units_that_are_none_are_refused_with_the_nearest_that_are(
     tmp_path: Path, units: str, meant: str
@@ -131,6 +138,49 @@ def test_a_bundle_that_does_not_exist_is_not_called_damaged(store: Path) -> None
         forecast.fn(recipe, bundle=wrong)
     with pytest.raises(ValueError, match=rf"no bundle 'mine' in .*known are {known}"):
         evaluate.fn(recipe, bundle="mine")
+
+
+def test_the_plan_of_a_check_says_what_too_large_patches_lose(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    recipe = str(make_recipe(tmp_path))
+    check(recipe, [], None)
+    assert "4 patches of 16 x 16 px a frame, up to 224 samples an epoch" in told(capsys)
+    check(recipe, ["training.patch_px=64"], None)
+    assert (
+        "1 patch of 23 x 31 px a frame, up to 56 samples an epoch; training.patch_px=64 is "
+        "larger than the grid, which loses the 448 further samples of patch_px=11"
+    ) in told(capsys)
+
+
+def test_leads_beyond_those_of_the_training_stand_in_the_plan_of_a_check(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    recipe = str(make_recipe(tmp_path))
+    check(recipe, [], None)
+    assert "4; leads 3-4: beyond the training.leads=2 that training rolls out" in told(capsys)
+    check(recipe, ["training.leads=4"], None)
+    assert "that training rolls out" not in told(capsys)
+
+
+def told(capsys: Captured) -> str:
+    """Read what tables say, without the lines that they fold cells into."""
+    return re.sub(r"[\s\u2502]+", " ", capsys.readouterr().out)
+
+
+def test_a_forecast_warns_of_leads_that_nobody_has_scored(
+    store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = str(store / "recipe.yaml")
+    log = "leads 3-4: beyond the 2 that training rolled out, and none was scored, so nobody"
+    forecast.fn(recipe, init="2006-12")
+    assert log in caplog.text
+    evaluate.fn(recipe)
+    caplog.clear()
+    forecast.fn(recipe, init="2007-01")
+    assert "so nobody knows how good" not in caplog.text
+    forecast.fn(recipe, init="2007-01", leads=5)
+    assert "lead 5: beyond the 4 that were scored, so nobody knows how good" in caplog.text
 
 
 @pytest.mark.parametrize("below", ["file", "file/run"])

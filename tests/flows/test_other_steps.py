@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from flows.evaluate import evaluate
 from flows.forecast import forecast
 from flows.ingest import ingest
 from flows.train import train
+from pipeline.recipes import RecipeError
+from stores.errors import ArchiveError
 from stores.times import Step, parse_time
 from tests.make import date_names, make_fields, make_recipe, write_tiff
 
@@ -139,8 +142,68 @@ def make_series(folder: Path, case: Case, **overrides: Any) -> str:
     return str(make_recipe(folder, **(wanted | overrides)))
 
 
+FIVE_MONTHS = Case(
+    step="5 months",
+    files="rain/rain_{time:%Y-%m}.tif",
+    start="1980-03",
+    n=48,
+    train=("1980", "1990"),
+    validation=("1991", "1995-04"),
+    test=("1995-02", "2000"),
+    init="1999-10",
+    seasons=1,
+    baselines=BASELINES,
+)
+
+
+def test_a_split_is_judged_by_the_frames_that_the_archive_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = make_series(tmp_path, FIVE_MONTHS)
+    with pytest.raises(
+        RecipeError, match=r"newest frame 1999-10:\n  split: split leaks: .* test"
+    ):
+        check(recipe, [], None)  # 1995-03 is in both
+    apart = ["split.validation=[1991-01, 1995-02]", "split.test=[1995-02, 2000-12]"]
+    check(recipe, apart, None)  # 1995-02 is none
+    assert "1995-03 to 2000-08" in capsys.readouterr().out
+
+
+def test_dates_that_nanoseconds_cannot_hold_are_refused_before_any_work(tmp_path: Path) -> None:
+    recipe = make_series(tmp_path, FIVE_YEARS)
+    far = ["rollout.leads=60", "split.test=['1996', '2400']"]
+    with pytest.raises(
+        ValueError, match=r"leads=60 from 2018 end 2323, .* ask for 47 leads or"
+    ):
+        check(recipe, far, None)
+    check(recipe, ["rollout.leads=47", "split.test=['1996', '2400']"], None)
+    with pytest.raises(
+        RecipeError, match=r"archive: end='2300' lies beyond 1677-09-22 to 2262"
+    ):
+        check(recipe, ["archive.end='2300'"], None)
+    frames = sorted((tmp_path / "archive/rain").glob("*.tif"))
+    frames[-1].rename(frames[-1].with_name("human_2303.tif"))
+    said = r"human_2303.tif: '2303' does not lie in 1677-09-22 to 2262-04-11"
+    for work in (check, ingest.fn):
+        with pytest.raises(ArchiveError, match=said):
+            work(recipe, [], None)
+    assert not (tmp_path / "run").exists()
+
+
+def assert_read_by_people(said: str, init: str) -> None:
+    """Compact labels stand in paths alone."""
+    words = re.sub(r"\S*/\S*", "", said)
+    assert init in words
+    assert not re.findall(r".*\d{8}T\d.*", words)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.step)
-def test_the_whole_job_runs_on_every_step(case: Case, tmp_path: Path) -> None:
+def test_the_whole_job_runs_on_every_step(
+    case: Case,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     recipe, root = make_series(tmp_path, case), tmp_path / "run"
     check(recipe, [], None)
     ingest.fn(recipe)
@@ -158,5 +221,9 @@ def test_the_whole_job_runs_on_every_step(case: Case, tmp_path: Path) -> None:
         time.item() for time in expected
     ]
     assert json.loads((issue / "item.json").read_text())["properties"]["datetime"]
+    assert_read_by_people(capsys.readouterr().out + caplog.text, step.show(init))
+    if (issue / "report.html").exists():
+        page = re.sub(r"<[^>]*>", " ", (issue / "report.html").read_text())
+        assert_read_by_people(page, step.show(init))
     fields = xr.open_zarr(next((root / "models").glob("*/fields.zarr")))
     assert fields["climatology"].sizes["season"] == case.seasons

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stores.times import Step, Time, parse_end, parse_time
+from stores.times import Step, Time, parse_end, parse_time, spell_dates
 
 steps = st.builds(
     Step,
@@ -66,6 +66,29 @@ def test_a_label_is_read_back_and_names_no_folder(step: Step, date: Time) -> Non
     start = step.floor(date)
     assert parse_time(step.label(start)) == start
     assert re.fullmatch(r"[0-9T-]+", step.label(start))
+
+
+@pytest.mark.parametrize(
+    ("step", "label", "shown"),
+    [
+        ("5 years", "2015", "2015"),
+        ("month", "2017-05", "2017-05"),
+        ("8 days", "2017-05-09", "2017-05-09"),
+        ("12 hours", "20170509T12", "2017-05-09 12:00"),
+        ("5 minutes", "20170509T1245", "2017-05-09 12:45"),
+        ("30 seconds", "20170509T124530", "2017-05-09 12:45:30"),
+    ],
+)
+def test_people_read_dates_where_files_bear_labels(step: str, label: str, shown: str) -> None:
+    every, time = Step.parse(step), parse_time(label)
+    assert (every.label(time), every.show(time)) == (label, shown)
+    assert spell_dates(f"from {label}.") == f"from {shown}."
+
+
+@given(steps, dates)
+def test_what_people_read_is_understood_when_they_write_it(step: Step, date: Time) -> None:
+    start = step.floor(date)
+    assert parse_time(step.show(start)) == start
 
 
 @given(steps, dates)
@@ -154,5 +177,7 @@ def test_a_step_of_too_many_units_is_none(text: str) -> None:
 
 def test_a_series_is_counted_before_it_is_listed() -> None:
     minute = Step.parse("minute")
-    with pytest.raises(ValueError, match=r"to 99991231T2359 are 5258964960 frames, one every"):
+    with pytest.raises(
+        ValueError, match=r"to 9999-12-31 23:59 are 5258964960 frames, one every"
+    ):
         minute.range(parse_time("0001"), parse_time("9999-12-31T23:59"))

@@ -65,6 +65,16 @@ def test_panels_say_which_truth_is_not_known_yet() -> None:
     assert {"2021-12, last input", "2022-01, forecast", "2022-01, truth"} < set(titles)
 
 
+def test_panels_of_a_forecast_beyond_the_archive_have_no_row_for_truths() -> None:
+    unknown = np.full_like(MAPS[0], np.nan)
+    figure = plot_outcome(("2021-12", MAPS[0]), {"2022-01": (MAPS[1], unknown)}, **LOOK)
+    *maps, _ = figure.axes  # the last is the color bar
+    assert [axes.get_title() for axes in maps] == ["2021-12, last input", "2022-01, forecast"]
+    assert all(axes.axison for axes in maps)
+    assert not [text for axes in maps for text in axes.texts]
+    assert "truth" not in str(figure.get_label())
+
+
 def test_a_frame_names_its_date_its_units_and_what_the_archive_says_of_itself() -> None:
     figure = plot_frame(MAPS[0], "2022-01", shades=SHADES, **LOOK)
     assert figure.get_suptitle() == "generated CO2"

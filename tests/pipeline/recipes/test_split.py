@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline.recipes import PARTS, RecipeError, SplitRecipe, load_recipe
-from stores.times import Step
+from stores.times import Step, parse_time
 from tests.make import make_recipe
 
 MONTH = Step.parse("month")
@@ -43,6 +43,62 @@ def test_a_calibration_part_leaks_into_no_other() -> None:
     ):
         with pytest.raises(ValueError, match=f"split leaks.*{part}.*calibration"):
             apart.with_values(calibration=leaking).check(MONTH)
+
+
+FIVE_MONTHS = Step.parse("5 months").of_series(parse_time("2000-03"))  # 2004-10, 2005-03
+
+
+def test_frames_between_two_parts_are_counted_where_they_lie() -> None:
+    ends, begins = parse_time("2004-12"), parse_time("2005-02")
+    assert MONTH.frames_between(ends, begins) == 1
+    assert FIVE_MONTHS.frames_between(ends, begins) == 0
+    assert FIVE_MONTHS.frames_between(ends, parse_time("2005-03")) == 0
+    assert FIVE_MONTHS.frames_between(ends, parse_time("2005-04")) == 1
+    assert FIVE_MONTHS.frames_between(parse_time("2005-04"), begins) == -1
+    assert Step.parse("5 months").frames_between(ends, begins) == 1  # it may lie there
+    assert Step.parse("5 months").frames_between(ends, ends) == 0
+
+
+@given(st.integers(1, 12), st.integers(0, 11), st.integers(-30, 30), st.integers(0, 40))
+def test_frames_between_are_those_that_neither_part_holds(
+    count: int, phase: int, distance: int, gap: int
+) -> None:
+    step = Step(count, "month").of_series(np.datetime64("2000-01") + phase)
+    last = np.datetime64("2004-06", "s")
+    units = np.datetime64("2004-06", "M") + np.arange(min(0, distance), max(0, distance) + 1)
+    series = [unit for unit in units if step.phase_of(unit) == step.phase]
+    found = step.frames_between(last, np.datetime64("2004-06", "M") + distance)
+    if distance > 0:
+        assert found == sum(units[0] < unit < units[-1] for unit in series)
+    else:
+        assert found == -len(series)
+    assert step.frames_between(last, step.behind(last, gap)) == gap
+    anywhere = Step(count, "month")
+    assert anywhere.frames_between(last, units[-1]) >= step.frames_between(last, units[-1])
+    assert step.frames_between(last, anywhere.behind(last, gap)) >= gap
+
+
+def test_parts_of_months_by_fives_leak_where_they_share_a_frame_and_nowhere_else() -> None:
+    split = make_split(
+        train=("2000-03", "2004-12"),
+        validation=("2005-02", "2008-04"),
+        test=("2008-03", "2012"),
+        gap=0,
+    )
+    split.check(Step.parse("5 months"))
+    split.check(FIVE_MONTHS)
+    with pytest.raises(ValueError, match=r"2008-03, so they share frames .* begin 2008-12 or"):
+        split.with_values(validation=("2005-02", "2008-07")).check(FIVE_MONTHS)
+
+
+def test_parts_without_their_gap_are_said_to_lack_it_and_not_to_share() -> None:
+    split = make_split(validation=("2005-02", "2008-06"), test=("2009-02", "2012"))
+    split.check(Step.parse("5 months"))  # one may lie between
+    said = r"which leaves 0 frames between them, fewer than gap=1, .* begin 2005-08 or later"
+    with pytest.raises(ValueError, match=said):
+        split.check(FIVE_MONTHS)
+    with_gap = split.with_values(validation=("2005-08", "2008-06"))
+    with_gap.check(FIVE_MONTHS)
 
 
 def test_a_calibration_part_between_the_parts_of_folds_would_be_learned_from() -> None:
@@ -102,7 +158,7 @@ def test_a_fold_says_which_frames_it_leaves_out() -> None:
     split = make_split(folds=3, fold=1)
     assert split.label("train", MONTH) == "2000-01 to 2001-11 and 2004-02 to 2005-12"
     assert split.words(MONTH) == (
-        "fold 1 of 0-2 validates (2002-01 to 2003-12), 1 frames free around it"
+        "fold 1 of 0-2 validates (2002-01 to 2003-12), 1 frame free around it"
     )
 
 

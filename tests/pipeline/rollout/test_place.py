@@ -18,6 +18,7 @@ from pipeline.spread import InPlace
 from pipeline.streams.transforms import Values
 from pipeline.training.bundle import read_curves
 from stores.progress import tell_nobody
+from stores.times import Step
 from stores.windows import Window
 from tests.make_rollout import INIT, LEADS, Made, ask, forecast, make_model, plan
 
@@ -124,12 +125,14 @@ def test_margins_and_importances_are_those_of_pixels_that_validate(made: Made) -
 def test_a_model_is_not_scored_with_a_split_that_it_did_not_learn_by(
     made: Made, change: dict[str, object]
 ) -> None:
-    check_split(made.recipe, made.bundle)
+    check_split(made.recipe, made.bundle, Step.parse("month"))
     later = made.recipe.split.with_values(test=("2006-03", "2007-12"))
-    check_split(made.recipe.with_values(split=later), made.bundle)  # the test may grow
+    check_split(
+        made.recipe.with_values(split=later), made.bundle, Step.parse("month")
+    )  # the test may grow
     other = made.recipe.split.with_values(**{"validation": ("2005-02", "2005-12")} | change)
     with pytest.raises(ValueError, match="could be scored on what it learned; --set"):
-        check_split(made.recipe.with_values(split=other), made.bundle)
+        check_split(made.recipe.with_values(split=other), made.bundle, Step.parse("month"))
 
 
 def test_a_bundle_and_a_report_show_the_parts(made: Made, tmp_path: Path) -> None:
