@@ -11,6 +11,7 @@ from flows.steps.step import step
 from flows.workers import worker_share
 from pipeline.recipes import Recipe, date_recipe
 from pipeline.rollout.device import pick_device
+from pipeline.specs import build_training_spec
 from pipeline.spread import Spread
 from pipeline.training.bundle import CURVES, PARTS_MAP, train_bundle
 from pipeline.training.cost import plan_memory
@@ -29,11 +30,12 @@ def train_model(recipe: Recipe, spread: Spread, label: str = "") -> Bundle:
     page = ProgressPage("training", f"Epochs of {recipe.name} {label}".strip())
     workers, cube = worker_share(recipe.compute), Cube.open(cube_of(recipe))
     dated = date_recipe(recipe, cube.times_of(recipe.target.variable)[-1])
-    memory = plan_memory(dated, (cube.grid.height, cube.grid.width), workers)
+    spec = build_training_spec(dated)
+    memory = plan_memory(spec, (cube.grid.height, cube.grid.width), workers)
     memory.reader.check(workers)
     if recipe.compute.scheduler is None:
         pick_device(recipe.compute.device)  # refuses before hours of reading
-    check_training_room(recipe, *folders)
+    check_training_room(spec.network, *folders)
     with (
         measuring("training", memory.reader, spread, here=memory.trainer),
         progress_bar("training") as bar,
@@ -43,9 +45,7 @@ def train_model(recipe: Recipe, spread: Spread, label: str = "") -> Bundle:
             bar(done, total, note)
             page.tell(done, total, note)
 
-        return train_bundle(
-            recipe, cube_of(recipe), folders, spread=spread, tell=tell, aside=bool(label)
-        )
+        return train_bundle(spec, cube, folders, spread=spread, tell=tell, aside=bool(label))
 
 
 def show_model(bundle: Bundle) -> None:

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.models import count_parameters, outline_network
+from pipeline.models import ConvLSTMShape, count_parameters, outline_network
 from pipeline.recipes import Recipe
-from pipeline.streams.stack import outline_stack
-from pipeline.training.build import build_shape
 from stores.counting import count
 from stores.cube import Cube
 from stores.forecast_template import ForecastTemplate
@@ -25,14 +23,13 @@ _PACKED = 0.5  # forecasts compress to more than this; where there is none, to n
 _BLOCK_PX = 2048
 
 
-def check_training_room(recipe: Recipe, models: Path, logs: Path) -> None:
+def check_training_room(shape: ConvLSTMShape, models: Path, logs: Path) -> None:
     """Refuse a training whose state, written beside the one before, has no room.
 
     Raises:
         FullError: says what it takes, and what the disk has left.
     """
-    network = outline_network(build_shape(recipe, len(outline_stack(recipe).names)))
-    weights = _FLOAT * count_parameters(network)
+    weights = _FLOAT * count_parameters(outline_network(shape))
     for folder, n_bytes, what in (
         (logs, 2 * _STATE_COPIES * weights - _held(logs), "the state of the training"),
         (models, weights, "the bundle of the training"),

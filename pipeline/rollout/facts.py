@@ -9,9 +9,9 @@ from typing import Any, Self
 
 from pipeline.metrics import name_leads
 from pipeline.plots import show_units
-from pipeline.recipes import SplitRecipe
 from pipeline.rollout.products import LOWER
 from pipeline.rollout.publishing import show_bundle
+from pipeline.split import Split
 from stores.counting import count
 from stores.forecast import Forecast
 from stores.issue import COGS, FORECAST, ITEM
@@ -28,7 +28,7 @@ class Model:
     """The target in words."""
     units: str
     transform: tuple[str, ...]
-    split: SplitRecipe
+    split: Split
     step: Step
     description: Mapping[str, Any]
 
@@ -43,7 +43,7 @@ class Model:
             name=variable["long_name"] or target,
             units=variable["units"],
             transform=tuple(recipe["target"]["transform"]),
-            split=SplitRecipe.model_validate(recipe["split"]),
+            split=Split.from_json(recipe["split"]),
             step=Step.parse(description["step"]),
             description=description,
         )
