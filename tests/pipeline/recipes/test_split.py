@@ -73,7 +73,7 @@ def test_a_calibration_part_without_a_whole_forecast_is_refused(path: Path) -> N
 
 @given(folds=st.integers(2, 12), gap=st.integers(0, 4))
 def test_every_frame_before_the_test_validates_in_one_fold(folds: int, gap: int) -> None:
-    whole = make_split(gap=0).frames("train", MONTH)[0]
+    whole = make_split(gap=0).to_split().frames("train", MONTH)[0]
     found = []
     for fold in range(folds):
         split = make_split(gap=gap, test=("2006-06", "2007-12"), folds=folds, fold=fold)
@@ -85,7 +85,7 @@ def test_every_frame_before_the_test_validates_in_one_fold(folds: int, gap: int)
         assert apart.astype(int) > 28 * gap
         assert (
             split.to_split().frames("test", MONTH).tolist()
-            == make_split(test=("2006-06", "2007-12")).frames("test", MONTH).tolist()
+            == make_split(test=("2006-06", "2007-12")).to_split().frames("test", MONTH).tolist()
         )
     assert found == MONTH.range(whole, np.datetime64("2005-12", "s")).tolist()
 
@@ -114,14 +114,14 @@ def test_a_fold_says_which_frames_it_leaves_out() -> None:
 def test_parts_apart_by_place_may_share_frames_and_those_that_do_not_keep_the_gap() -> None:
     place = {"block_px": 20, "correlation_px": 2}
     same = ("2000-01", "2005-12")
-    make_split(train=same, validation=same, place=place).check(MONTH)
+    make_split(train=same, validation=same, place=place).to_split().check(MONTH)
     with pytest.raises(ValueError, match="split leaks"):
-        make_split(train=same, validation=same).check(MONTH)
+        make_split(train=same, validation=same).to_split().check(MONTH)
     inside = make_split(train=same, validation=("2001-01", "2001-12"), place=place)
-    inside.check(MONTH)
+    inside.to_split().check(MONTH)
     # The test follows on train, although the part that ends before it begins later.
     with pytest.raises(ValueError, match="train ends 2005-12 and test begins 2006-01"):
-        inside.with_values(test=("2006-01", "2007-12")).check(MONTH)
+        inside.with_values(test=("2006-01", "2007-12")).to_split().check(MONTH)
 
 
 def test_with_place_folds_are_groups_of_pixels_and_dates_stay() -> None:
@@ -137,7 +137,7 @@ def test_a_test_between_the_other_parts_cannot_be_kept_out_of_folds() -> None:
     split = make_split(test=("2005-02", "2005-12"), validation=("2006-02", "2007-12"))
     split.to_split().check(MONTH)
     with pytest.raises(ValueError, match="lies between train and validation"):
-        split.with_values(folds=3).check(MONTH)
+        split.with_values(folds=3).to_split().check(MONTH)
 
 
 def test_a_fold_that_is_none_is_refused() -> None:
