@@ -28,7 +28,7 @@ from pipeline.specs import build_fit_spec, build_rollout_spec, build_training_sp
 from pipeline.split import LEARNED
 from pipeline.streams.availability import Availability
 from pipeline.streams.samples import Span
-from pipeline.training.arithmetic import Arithmetic, expect_arithmetic
+from pipeline.training.arithmetic import expect_arithmetic
 from pipeline.training.cost import plan_memory
 from pipeline.training.plan import describe_cut, plan_part
 from pipeline.training.track import check_track
@@ -144,9 +144,15 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     split = training.fit.split
     if cut := describe_cut(recipe.training.patch_px, (plan.grid.height, plan.grid.width)):
         warn(cut)
+    arithmetic = expect_arithmetic(
+        training.device,
+        training.precision,
+        threads=own_threads(recipe.compute),
+        ranks=training.ranks,
+    )
     rows = _rows(
         ("computing on", describe(recipe.compute)),
-        ("training on", _arithmetic(recipe)),
+        ("training on", arithmetic),
         ("network", f"{count_parameters(_network(recipe))} parameters"),
         ("channels", ", ".join(training.fit.stack.names)),
     )
@@ -267,12 +273,6 @@ def describe_rollout(recipe: Recipe, shape: tuple[int, int]) -> Rollout:
 
 def _network(recipe: Recipe) -> ConvLSTM:
     return outline_network(build_training_spec(recipe).network)
-
-
-def _arithmetic(recipe: Recipe) -> Arithmetic:
-    compute, precision = recipe.compute, recipe.training.precision
-    threads = own_threads(compute)
-    return expect_arithmetic(compute.device, precision, threads=threads, ranks=compute.ranks)
 
 
 def _rows(*pairs: tuple[str, Any]) -> Rows:
