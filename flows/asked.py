@@ -64,7 +64,7 @@ def find_bundle(recipe: Recipe, name: str | None) -> Bundle:
     Raises:
         UnknownWordError: another version wrote it, and says more than this one knows.
     """
-    from pipeline.rollout.trained import check_known  # torch, which an ingest never needs
+    from pipeline.specs.trained import check_known  # torch, which an ingest never needs
 
     models = models_of(recipe)
     bundle = (
@@ -78,7 +78,7 @@ def find_bundle(recipe: Recipe, name: str | None) -> Bundle:
 
 def tell_unused(recipe: Recipe, bundle: Bundle, overrides: Sequence[str] | None) -> None:
     """Warn of overrides that a model cannot follow, because it is trained already."""
-    from pipeline.rollout.trained import list_unused  # as above
+    from pipeline.specs.trained import list_unused  # as above
 
     unused = list_unused(recipe, bundle, overrides or ())
     if unused:

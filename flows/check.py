@@ -24,14 +24,14 @@ from flows.workers import worker_share
 from pipeline.budget import Workers
 from pipeline.metrics import name_leads
 from pipeline.models import ConvLSTM, count_parameters, outline_network
-from pipeline.recipes import LEARNED, Recipe, date_recipe
+from pipeline.recipes import Recipe, date_recipe
 from pipeline.rollout.plan import Rollout, RolloutPlan, plan_rollout
 from pipeline.rollout.prepare import build_rollout
+from pipeline.specs import build_fit_spec, build_rollout_spec, build_training_spec
+from pipeline.split import LEARNED
 from pipeline.streams.availability import Availability
 from pipeline.streams.samples import Span
-from pipeline.streams.stack import outline_stack
 from pipeline.training.arithmetic import expect_arithmetic
-from pipeline.training.build import build_shape
 from pipeline.training.cost import plan_memory
 from pipeline.training.plan import describe_cut, describe_patches, plan_part
 from pipeline.training.track import check_track
@@ -146,31 +146,39 @@ def _cube_rows(plan: IngestPlan) -> Rows:
 
 def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     available = _availability(recipe, plan.dates)
+    training = build_training_spec(recipe)
+    split = training.fit.split
     shape = plan.grid.height, plan.grid.width
     if cut := describe_cut(recipe.training.patch_px, shape):
         warn(cut)
+    arithmetic = expect_arithmetic(
+        training.device,
+        training.precision,
+        threads=own_threads(recipe.compute),
+        ranks=training.ranks,
+    )
     rows = _rows(
         ("computing on", describe(recipe.compute)),
-        ("training on", expect_arithmetic(recipe, own_threads(recipe.compute))),
+        ("training on", arithmetic),
         ("network", f"{count_parameters(_network(recipe))} parameters"),
-        ("channels", ", ".join(_channels(recipe))),
+        ("channels", ", ".join(training.fit.stack.names)),
     )
-    for part in recipe.split.parts:
+    for part in split.parts:
         if part in LEARNED:
-            found = plan_part(recipe, plan.dates, part)
+            found = plan_part(training, plan.dates, part)
             if part == "train":
-                patches = describe_patches(recipe.training, shape, len(found.inits))
+                patches = describe_patches(training.patches, shape, len(found.inits))
                 rows += _rows(("patches", patches))
         else:  # what is scored may still be to come
-            stretches = recipe.split.stretches(part, available.step)
+            stretches = split.stretches(part, available.step)
             found = available.plan_inits(stretches, _span(recipe))
             if not found.inits:
                 _tell_no_init(recipe, part, available)
-        n_frames = len(recipe.split.frames(part, available.step))
+        n_frames = len(split.frames(part, available.step))
         counted = (count(n_frames, "frame"), count(len(found.inits), "init"), *found.notes)
-        dates = recipe.split.show(part, available.step)
+        dates = split.show(part, available.step)
         rows += _rows((f"{part} part", f"{dates}: {', '.join(counted)}"))
-    said = recipe.split.words(recipe.step)
+    said = split.words(recipe.step)
     return rows + (_rows(("split", said)) if said else [])
 
 
@@ -180,9 +188,11 @@ def _tell_no_init(recipe: Recipe, part: str, available: Availability) -> None:
     Raises:
         ValueError: no frame of it is to come, or too few lie on the series.
     """
-    target, step = available.target, available.step
-    stretches = recipe.split.stretches(part, step)
-    ends = recipe.split.show(part, step) or "no frame of the series"
+    target = available.target
+    step = available.step
+    split = recipe.split.to_split()
+    stretches = split.stretches(part, step)
+    ends = split.show(part, step) or "no frame of the series"
     said = (
         f"the {part} part ({ends}) has no init of {count(_span(recipe).history, 'frame')} of "
         f"history and {count(recipe.rollout.leads, 'lead')}, so nothing can be scored on it; "
@@ -213,7 +223,7 @@ def init_rows(recipe: Recipe, dates: Mapping[str, Times]) -> list[tuple[str, str
 
 def _availability(recipe: Recipe, dates: Mapping[str, Times]) -> Availability:
     step = recipe.step.of_series(dates[recipe.target.variable][0])
-    return Availability(outline_stack(recipe), dates, step)
+    return Availability(build_fit_spec(recipe).stack, dates, step)
 
 
 def _span(recipe: Recipe) -> Span:
@@ -257,7 +267,7 @@ def _memory_rows(recipe: Recipe, plan: IngestPlan, workers: Workers) -> Rows:
         ValueError: says the smallest change that would do.
     """
     shape = plan.grid.height, plan.grid.width
-    training = plan_memory(recipe, shape, workers)
+    training = plan_memory(build_training_spec(recipe), shape, workers)
     hindcasts = _plan_tiles(recipe, shape, workers, is_scored=True)
     ingest = ingest_memory(plan, workers)
     ingest.check(workers)
@@ -301,15 +311,12 @@ def _plan_tiles(
 def describe_rollout(recipe: Recipe, shape: tuple[int, int]) -> Rollout:
     """Describe the recipe's rollout on a grid of ``shape`` (y, x); no model is needed."""
     network = _network(recipe)
-    return build_rollout(recipe, shape, network.reach, network.shape, recipe.rollout.leads)
+    spec = build_rollout_spec(recipe)
+    return build_rollout(spec, shape, network.reach, network.shape, spec.leads)
 
 
 def _network(recipe: Recipe) -> ConvLSTM:
-    return outline_network(build_shape(recipe, len(_channels(recipe))))
-
-
-def _channels(recipe: Recipe) -> tuple[str, ...]:
-    return outline_stack(recipe).names
+    return outline_network(build_training_spec(recipe).network)
 
 
 def _rows(*pairs: tuple[str, Any]) -> Rows:

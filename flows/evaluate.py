@@ -10,7 +10,7 @@ from flows.runtime import spread_on
 from flows.scheduled import recipe_flow
 from flows.steps import scores
 from flows.steps.proof import check_series
-from pipeline.rollout.trained import check_split, date_as_trained
+from pipeline.specs.trained import check_split, date_as_trained
 
 log = logging.getLogger(__name__)
 

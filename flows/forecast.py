@@ -15,7 +15,7 @@ from flows.steps.shown import show_issue
 from flows.steps.step import call
 from flows.workers import place_for
 from pipeline.recipes import Recipe
-from pipeline.rollout.trained import check_as_written, date_as_trained
+from pipeline.specs.trained import check_as_written, date_as_trained
 from stores.bundle import has_bundle
 from stores.lease import lease
 from stores.publish import already_published

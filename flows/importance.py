@@ -12,7 +12,7 @@ from flows.steps import importance as steps
 from flows.steps.proof import check_series
 from flows.steps.scores import LEARNING_PART
 from pipeline.rollout.importance import Trial
-from pipeline.rollout.trained import check_split, date_as_trained
+from pipeline.specs.trained import check_split, date_as_trained
 
 log = logging.getLogger(__name__)
 

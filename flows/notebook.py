@@ -23,7 +23,8 @@ from pipeline.recipes import Recipe
 from pipeline.rollout.evaluate import Evaluation
 from pipeline.rollout.prepare import build_request
 from pipeline.rollout.score_key import ScoreKey
-from pipeline.rollout.trained import date_as_trained
+from pipeline.specs import build_hindcast_spec, build_rollout_spec
+from pipeline.specs.trained import date_as_trained, open_further
 from stores.issue import FORECAST
 from stores.published import published_issues
 
@@ -99,8 +100,9 @@ class Product:
         recipe, cube = self.recipe, open_cube(self.recipe)
         model = find_bundle(recipe, bundle)
         recipe = date_as_trained(recipe, model, cube)
-        request = build_request(recipe, model, cube, init=None, leads=None)
-        key = ScoreKey.of(recipe, request, PART)
+        models = [model, *open_further(recipe, model)]
+        request = build_request(build_rollout_spec(recipe), models, cube, init=None, leads=None)
+        key = ScoreKey.of(build_hindcast_spec(recipe, PART), request)
         found = Evaluation.load(scores_of(recipe, model.path), key, PART)
         if found is None:
             raise LookupError(

@@ -13,7 +13,8 @@ from flows.runtime import describe
 from flows.steps.cube import find_dates
 from flows.steps.room import list_needs
 from flows.workers import worker_share
-from pipeline.recipes import MOST_PX, date_recipe
+from pipeline.limits import MOST_PX
+from pipeline.recipes import date_recipe
 from pipeline.rollout.plan import RolloutPlan, choose_plan, list_plans
 from stores.counting import count, show_bytes
 

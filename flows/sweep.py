@@ -14,6 +14,7 @@ from flows.steps.ranking import Ranked
 from flows.trainings import do_training, find_trained
 from pipeline.recipes import Recipe, date_recipe
 from pipeline.recipes.sweep import Combination, group_folds, plan_sweep
+from pipeline.specs import build_training_spec
 from pipeline.training.compare import check_comparable, find_other_samples
 from pipeline.training.track import check_track
 from stores.counting import count
@@ -66,11 +67,12 @@ def _check(asked: Training, combinations: Sequence[Combination]) -> list[Recipe]
     recipes = {str(c): _of(asked, c).open() for c in combinations}
     first, *_ = opened = list(recipes.values())
     check_track(first.training.track)
-    check_comparable(recipes)
+    trainings = {name: build_training_spec(one) for name, one in recipes.items()}
+    check_comparable(trainings)
     newest = open_cube(first).times_of(first.target.variable)[-1]
     for one in opened:
         date_recipe(one, newest)  # refuses parts that leak
-    for key in find_other_samples(opened):
+    for key in find_other_samples(list(trainings.values())):
         log.warning("%s decides which samples validate: small differences mean little", key)
     return opened
 

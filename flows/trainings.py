@@ -63,8 +63,15 @@ def find_trained(asked: Recipe) -> Bundle | None:
     logs = find_logs(asked)
     if logs is None:
         return None
-    expected = expect_arithmetic(asked, own_threads(asked.compute))
-    making = making_of(asked, Cube.open(cube_of(asked))) | computed_with([expected])
+    compute = asked.compute
+    expected = expect_arithmetic(
+        compute.device,
+        asked.training.precision,
+        threads=own_threads(compute),
+        ranks=compute.ranks,
+    )
+    made_of = making_of(asked.fingerprint(), Cube.open(cube_of(asked)))
+    making = made_of | computed_with([expected])
     return find_finished(logs, making, models_of(asked))
 
 

@@ -12,9 +12,8 @@ import torch
 
 from pipeline.models import ConvLSTM, count_parameters
 from pipeline.recipes import Recipe, load_recipe
-from pipeline.streams.stack import outline_stack
+from pipeline.specs import build_training_spec
 from pipeline.training.arithmetic import expect_arithmetic
-from pipeline.training.build import build_shape
 from pipeline.training.bundle import describe
 from pipeline.training.train import Trained
 from stores.bundle import BUNDLE, Bundle, publish_bundle, stage_bundle
@@ -28,8 +27,8 @@ def make_untrained(folder: Path) -> tuple[Recipe, Cube, Bundle]:
     """Make a cube, and a bundle that says all that a trained one says."""
     cube = Cube.open(make_cube(folder))
     recipe = load_recipe(folder / "recipe.yaml")
-    stack = outline_stack(recipe)
-    shape = build_shape(recipe, len(stack.names))
+    spec = build_training_spec(recipe)
+    shape = spec.network
     torch.manual_seed(0)
     network = ConvLSTM(shape)
     curves = {"epoch": [1], "train_loss": [1.0], "validation_loss": [1.0], "lr": [0.1]}
@@ -39,12 +38,12 @@ def make_untrained(folder: Path) -> tuple[Recipe, Cube, Bundle]:
         pd.DataFrame(curves),
         1,
         count_parameters(network),
-        (expect_arithmetic(recipe, 1),),
+        (expect_arithmetic(spec.device, spec.precision, threads=1, ranks=spec.ranks),),
     )
     models = folder / "run/models"
     with stage_bundle(models, recipe.name) as staged:
         trained.curves.to_csv(staged / "curves.csv", index=False)
-        description = describe(recipe, cube, stack, trained)
+        description = describe(spec, cube, spec.fit.stack, trained)
         bundle = publish_bundle(staged, models, recipe.name, trained.weights, description)
     return recipe, cube, bundle
 

@@ -15,6 +15,8 @@ from pipeline.rollout.plan import RolloutPlan
 from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.rollout.products import list_products
 from pipeline.rollout.request import Request
+from pipeline.specs import build_rollout_spec, build_training_spec
+from pipeline.specs.trained import open_further
 from pipeline.spread import InPlace, Spread
 from pipeline.streams.transforms import Values
 from pipeline.training.bundle import train_bundle
@@ -47,7 +49,8 @@ def make_model(folder: Path, **overrides: Any) -> Made:
     training = {"epochs": 3, "lr": 0.02}
     cube = make_cube(folder, **{"training": training} | overrides)
     recipe = load_recipe(folder / "recipe.yaml")
-    bundle = train_bundle(recipe, cube, (folder / "models", folder / "logs"), spread=InPlace())
+    spec, folders = build_training_spec(recipe), (folder / "models", folder / "logs")
+    bundle = train_bundle(spec, Cube.open(cube), folders, spread=InPlace())
     return Made(recipe, Cube.open(cube), bundle)
 
 
@@ -60,13 +63,21 @@ def ask(
 ) -> Request:
     """Build the request for one forecast."""
     recipe, cube, bundle = made
-    return build_request(recipe, bundle, cube, init=init, leads=leads, calibration=calibration)
+    bundles = [bundle, *open_further(recipe, bundle)]
+    return build_request(
+        build_rollout_spec(recipe),
+        bundles,
+        cube,
+        init=init,
+        leads=leads,
+        calibration=calibration,
+    )
 
 
 def plan(made: Made, core: int, block: int = LEADS) -> RolloutPlan:
     """Plan tiles and blocks of four leads."""
     asked = made.asking(tile_px=core, block_leads=block)
-    return build_plan(asked.recipe, made.bundle, made.cube, LEADS, WORKERS)
+    return build_plan(build_rollout_spec(asked.recipe), made.bundle, made.cube, LEADS, WORKERS)
 
 
 def stage(made: Made, root: Path, tiles: RolloutPlan, request: Request | None = None) -> Path:

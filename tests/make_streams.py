@@ -10,6 +10,7 @@ import torch
 import zarr
 
 from pipeline.recipes import Recipe, load_recipe
+from pipeline.specs import build_fit_spec, build_training_spec
 from pipeline.spread import InPlace, Spread
 from pipeline.streams import slabs
 from pipeline.streams.dataset import StreamedBatches
@@ -86,9 +87,9 @@ def make_source(
     if chunk:
         rechunk(cube, chunk)
     recipe = load_recipe(folder / "recipe.yaml")
-    stack = fit_stack(recipe, cube, folder / "fields.zarr", InPlace())
+    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", InPlace())
     source = Source(cube, folder / "fields.zarr", stack)
-    return Made(recipe, source, list(plan_training(recipe, source).train))
+    return Made(recipe, source, list(plan_training(build_training_spec(recipe), source).train))
 
 
 def stream(

@@ -14,6 +14,7 @@ from pipeline.metrics.importance import needless
 from pipeline.plots import labeled, plot_importance, to_png
 from pipeline.recipes import Recipe
 from pipeline.rollout.importance import Importance, Trial, measure_importance
+from pipeline.specs import build_hindcast_spec
 from pipeline.spread import Spread
 from stores.bundle import Bundle
 from stores.cube import Cube
@@ -27,8 +28,9 @@ def permute(
 ) -> Importance:
     """Forecast a part from every init, as it is and with each covariate permuted in turn."""
     request, plan = plan_part(recipe, cube, bundle, trial.part)
+    spec = build_hindcast_spec(recipe, trial.part)
     with progress_bar("permuting covariates") as tell:
-        return measure_importance(recipe, request, plan.tiles, trial, spread=spread, tell=tell)
+        return measure_importance(spec, request, plan.tiles, trial, spread=spread, tell=tell)
 
 
 @step

@@ -19,7 +19,7 @@ from flows.steps.scores import PART
 from flows.steps.step import step
 from flows.workers import worker_share
 from pipeline.models import Reading
-from pipeline.recipes import Recipe, SplitRecipe
+from pipeline.recipes import Recipe
 from pipeline.rollout.blend import describe_blend
 from pipeline.rollout.calibrate import find_calibration
 from pipeline.rollout.engine import roll_out
@@ -36,14 +36,15 @@ from pipeline.rollout.publishing import (
 )
 from pipeline.rollout.request import Request
 from pipeline.rollout.score_key import ScoreKey, list_unproven
-from pipeline.rollout.trained import list_differences
+from pipeline.specs import build_hindcast_spec, build_rollout_spec
+from pipeline.specs.trained import list_differences, open_further
 from pipeline.spread import Spread
 from pipeline.streams.availability import Supply
 from pipeline.streams.stack import Stack
 from pipeline.streams.trend import describe_trend
 from pipeline.training.arithmetic import describe_arithmetic
 from stores import cog
-from stores.bundle import Bundle, open_bundle
+from stores.bundle import Bundle
 from stores.clean import clean_stages
 from stores.counting import count
 from stores.cube import Cube
@@ -88,7 +89,7 @@ class Job:
 
     def score_key(self, part: str) -> ScoreKey:
         """Name the scores of a part that are of forecasts made as this one."""
-        return ScoreKey.of(self.recipe, self.request, part)
+        return ScoreKey.of(build_hindcast_spec(self.recipe, part), self.request)
 
     @property
     def supplies(self) -> list[Supply]:
@@ -135,15 +136,15 @@ def plan_forecast(
     recipe: Recipe, cube: Cube, bundle: Bundle, *, init: str | None, leads: int | None
 ) -> Job:
     """Refuse what cannot be forecast, and show tiles, bytes and tasks before anything runs."""
-    request = build_request(recipe, bundle, cube, init=init, leads=leads)
+    spec, bundles = build_rollout_spec(recipe), (bundle, *open_further(recipe, bundle))
+    request = build_request(spec, bundles, cube, init=init, leads=leads)
     if recipe.rollout.interval is not None:
-        key = ScoreKey.of(recipe, request, recipe.split.margins_part)
+        key = ScoreKey.of(build_hindcast_spec(recipe, recipe.split.margins_part), request)
         margins = find_calibration(scores_of(recipe, bundle.path), key)
         request = replace(request, calibration=margins)
     workers = worker_share(recipe.compute)
-    plan = build_plan(recipe, bundle, cube, request.leads, workers)
-    further = (open_bundle(path) for path in request.bundles[1:])
-    job = Job(recipe, cube, (bundle, *further), request, plan)
+    plan = build_plan(spec, bundle, cube, request.leads, workers)
+    job = Job(recipe, cube, bundles, request, plan)
     show, times = cube.step.show, job.template.times
     target = cube.dates[recipe.target.variable]
     asked = [
@@ -250,8 +251,8 @@ def _model_rows(job: Job) -> list[tuple[str, str]]:
 
 def _how_made(job: Job, stage: Path) -> dict[str, Any]:
     """Say what the model learned and its trend, what stands for late frames, and of tiles."""
-    written = SplitRecipe.model_validate(job.bundle.description["recipe"]["split"])
-    made: dict[str, Any] = {"trained_on": written.label("train", job.recipe.step)}
+    learned = Model.of(job.bundle.description).split
+    made: dict[str, Any] = {"trained_on": learned.label("train", job.recipe.step)}
     chain = Stack.from_json(job.bundle.description["stack"]).target.chain
     made |= describe_trend(chain, job.recipe.target_variable.units)
     if differences := list_differences(job.recipe, job.bundle):

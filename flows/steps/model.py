@@ -13,6 +13,7 @@ from flows.steps.step import step
 from flows.workers import worker_share
 from pipeline.recipes import Recipe, date_recipe
 from pipeline.rollout.device import pick_device
+from pipeline.specs import build_training_spec
 from pipeline.spread import Spread
 from pipeline.training.bundle import CURVES, PARTS_MAP, train_bundle
 from pipeline.training.cost import TrainingMemory, plan_memory
@@ -31,11 +32,12 @@ def train_model(recipe: Recipe, spread: Spread, label: str = "") -> Bundle:
     page = ProgressPage("training", f"Epochs of {recipe.name} {label}".strip())
     workers, cube = worker_share(recipe.compute), Cube.open(cube_of(recipe))
     dated = date_recipe(recipe, cube.times_of(recipe.target.variable)[-1])
-    memory = plan_memory(dated, (cube.grid.height, cube.grid.width), workers)
+    spec = build_training_spec(dated)
+    memory = plan_memory(spec, (cube.grid.height, cube.grid.width), workers)
     memory.check(workers)
     if recipe.compute.scheduler is None:
         pick_device(recipe.compute.device)  # refuses before hours of reading
-    for need in training_needs(recipe, *folders):
+    for need in training_needs(spec.network, *folders):
         need.check()
     with (
         _measuring(memory, spread),
@@ -46,9 +48,7 @@ def train_model(recipe: Recipe, spread: Spread, label: str = "") -> Bundle:
             bar(done, total, note)
             page.tell(done, total, note)
 
-        return train_bundle(
-            recipe, cube_of(recipe), folders, spread=spread, tell=tell, aside=bool(label)
-        )
+        return train_bundle(spec, cube, folders, spread=spread, tell=tell, aside=bool(label))
 
 
 def _measuring(memory: TrainingMemory, spread: Spread) -> AbstractContextManager[None]:

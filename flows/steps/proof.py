@@ -6,8 +6,9 @@ from pathlib import Path
 
 from flows.console import progress_bar
 from flows.steps.issue import Job
-from pipeline.recipes import LEARNED, Recipe
+from pipeline.recipes import Recipe
 from pipeline.rollout.prepare import list_read
+from pipeline.split import LEARNED
 from stores.cube import Cube
 from stores.cube_digests import check_frames
 from stores.times import Time, Times
@@ -37,7 +38,8 @@ def check_learned(recipe: Recipe, cube: Cube) -> None:
     Raises:
         CorruptError: names the first of them.
     """
-    end = max(recipe.split.bounds(part)[1] for part in LEARNED)
+    split = recipe.split.to_split()
+    end = max(split.bounds(part)[1] for part in LEARNED)
     _check(cube.path, _files(recipe, cube, end), "this training")
 
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from flows.asked import logs_of, models_of
-from pipeline.models import count_parameters, outline_network
+from pipeline.models import ConvLSTMShape, count_parameters, outline_network
 from pipeline.recipes import Recipe
 from pipeline.rollout.products import count_products
-from pipeline.streams.stack import outline_stack
-from pipeline.training.build import build_shape
+from pipeline.specs import build_training_spec
 from stores.counting import count
 from stores.cube import Cube
 from stores.forecast_template import ForecastTemplate
@@ -31,15 +30,15 @@ _BLOCK_PX = 2048
 
 def list_needs(recipe: Recipe, shape: tuple[int, int], cube: Cube | None) -> dict[str, Need]:
     """Say what every step behind the ingest needs on a grid of ``shape`` (y, x)."""
-    state, bundle = training_needs(recipe, models_of(recipe), logs_of(recipe))
+    network = build_training_spec(recipe).network
+    state, bundle = training_needs(network, models_of(recipe), logs_of(recipe))
     forecast = forecast_need(recipe, shape, cube)
     return {"train, state": state, "train, bundle": bundle, "forecast": forecast}
 
 
-def training_needs(recipe: Recipe, models: Path, logs: Path) -> tuple[Need, Need]:
+def training_needs(network: ConvLSTMShape, models: Path, logs: Path) -> tuple[Need, Need]:
     """Say what a training needs: for its state, beside the one before, and its bundle."""
-    network = outline_network(build_shape(recipe, len(outline_stack(recipe).names)))
-    weights = _FLOAT * count_parameters(network)
+    weights = _FLOAT * count_parameters(outline_network(network))
     state = 2 * _STATE_COPIES * weights - _held(logs)
     return (
         Need("the state of the training", logs, state, partial(int, state)),

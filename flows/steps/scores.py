@@ -27,6 +27,8 @@ from pipeline.rollout.plan import RolloutPlan
 from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.rollout.request import Request
 from pipeline.rollout.score_key import ScoreKey
+from pipeline.specs import build_hindcast_spec, build_rollout_spec
+from pipeline.specs.trained import open_further
 from pipeline.spread import Spread
 from stores.bundle import Bundle
 from stores.cube import Cube
@@ -45,15 +47,15 @@ def calibrate(recipe: Recipe, cube: Cube, bundle: Bundle, spread: Spread) -> Cal
     """Learn how far intervals must be adjusted; None where the part holds too little."""
     if recipe.rollout.interval is None:
         return None
-    part = recipe.split.margins_part
+    spec = build_hindcast_spec(recipe, recipe.split.margins_part)
     try:
-        request, plan = plan_part(recipe, cube, bundle, part)
+        request, plan = plan_part(recipe, cube, bundle, spec.part)
         with progress_bar("calibrating intervals") as tell:
-            found = learn_margins(recipe, request, plan.tiles, part, spread=spread, tell=tell)
+            found = learn_margins(spec, request, plan.tiles, spread=spread, tell=tell)
     except TooFewError as error:  # a validation part that does for training may not do for this
         log.warning("no intervals will be published: %s", error)
         return None
-    key = ScoreKey.of(recipe, request, part)
+    key = ScoreKey.of(spec, request)
     keep_calibration(scores_of(recipe, bundle.path), key, found, cube.version)
     return found
 
@@ -68,6 +70,7 @@ def score(
 ) -> Evaluation:
     """Forecast the test part from every init, and score every lead against baselines."""
     request, plan = plan_part(recipe, cube, bundle, PART, calibration)
+    spec = build_hindcast_spec(recipe, PART)
     page = ProgressPage("evaluation", f"Hindcasts of {bundle.path.name}")
     with progress_bar("forecasting the past") as bar:
 
@@ -76,7 +79,7 @@ def score(
             page.tell(done, total, note)
 
         with measuring("evaluation", plan.memory, spread):
-            return evaluate_part(recipe, request, plan.tiles, PART, spread=spread, tell=tell)
+            return evaluate_part(spec, request, plan.tiles, spread=spread, tell=tell)
 
 
 @step
@@ -100,15 +103,15 @@ def plan_part(
     calibration: Calibration | None = None,
 ) -> tuple[Request, RolloutPlan]:
     """Plan the hindcasts of a part; each keeps all its leads in memory."""
-    hindcasts = plan_hindcasts(recipe, bundle, cube, part)
+    spec = build_rollout_spec(recipe)
+    hindcasts = plan_hindcasts(build_hindcast_spec(recipe, part), bundle, cube, spec.leads)
     for note in hindcasts.notes:
         log.warning("hindcasts of the %s part: %s", part, note)
     first = cube.step.label(hindcasts.inits[0])
-    request = build_request(
-        recipe, bundle, cube, init=first, leads=None, calibration=calibration
-    )
+    models = [bundle, *open_further(recipe, bundle)]
+    request = build_request(spec, models, cube, init=first, leads=None, calibration=calibration)
     workers = worker_share(recipe.compute)
-    return request, build_plan(recipe, bundle, cube, request.leads, workers, one_block=True)
+    return request, build_plan(spec, bundle, cube, request.leads, workers, one_block=True)
 
 
 def show_scores(found: Evaluation) -> None:

@@ -1,7 +1,6 @@
-"""Recipes: validated requests. Only flows and ``build_*`` functions see them."""
+"""Recipes: validated requests. Only flows and ``pipeline.specs`` see them."""
 
 from pipeline.recipes.archive import ArchiveRecipe, GridRecipe, VariableRecipe
-from pipeline.recipes.base import MOST_PX, MOST_STEPS
 from pipeline.recipes.channels import (
     AnnualCovariate,
     DerivedCovariate,
@@ -18,14 +17,10 @@ from pipeline.recipes.place import PlaceRecipe
 from pipeline.recipes.recipe import Recipe
 from pipeline.recipes.rollout import PerturbRecipe, RolloutRecipe
 from pipeline.recipes.runs import ComputeRecipe, OutputsRecipe
-from pipeline.recipes.split import LEARNED, PARTS, SplitRecipe, resolve_split
+from pipeline.recipes.split import SplitRecipe, resolve_split
 from pipeline.recipes.training import TrainingRecipe
 
 __all__ = [
-    "LEARNED",
-    "MOST_PX",
-    "MOST_STEPS",
-    "PARTS",
     "AnnualCovariate",
     "ArchiveRecipe",
     "ComputeRecipe",

@@ -9,7 +9,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.recipes.base import MOST_PX, Line, RecipePart
+from pipeline.limits import MOST_PX
+from pipeline.recipes.base import Line, RecipePart
 from stores.archive import Pattern
 from stores.names import RESERVED
 from stores.times import HELD, Step, Time, is_held, parse_end, parse_time

@@ -9,14 +9,9 @@ from typing import Annotated, Any, Self, TypeAlias, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pipeline.limits import MOST, MOST_STEPS
 from stores.digests import digest_json
 
-MOST = 1_000_000
-"""Largest count of anything; what is larger is a slip of the pen, and costs hours."""
-MOST_STEPS = 10_000
-"""Most frames that a forecast reads or gives."""
-MOST_PX = 200_000
-"""Longest side of a grid [px]."""
 _MOST_SEED = 4_000_000_000  # Lightning takes none above 2^32 - 1, and runs count on from it
 
 Line: TypeAlias = Annotated[str, Field(max_length=200)]

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.recipes.base import MOST_STEPS, RecipePart
+from pipeline.limits import MOST_STEPS
+from pipeline.recipes.base import RecipePart
 
 Transform = Literal["trend", "log1p", "sqrt", "anomaly", "zscore", "minmax"]
 Future = Literal["known", "climatology", "persist"]

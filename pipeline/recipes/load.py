@@ -79,7 +79,7 @@ def date_recipe(recipe: Recipe, newest: Time) -> Recipe:
     try:
         if not recipe.split.is_dated:
             recipe = recipe.with_values(split=resolve_split(recipe.split, step, newest))
-        recipe.split.check(step)
+        recipe.split.to_split().check(step)
     except ValidationError as error:
         raise _refusal(title, error, recipe.model_dump()) from None
     except ValueError as error:

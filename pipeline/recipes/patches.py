@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.recipes.base import MOST_PX, Count, RecipePart
+from pipeline.limits import MOST_PX
+from pipeline.recipes.base import Count, RecipePart
 
 
 class PatchesRecipe(RecipePart):

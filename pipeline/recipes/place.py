@@ -7,7 +7,9 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from pipeline.recipes.base import MOST_PX, RecipePart, Seed
+from pipeline.limits import MOST_PX
+from pipeline.recipes.base import RecipePart, Seed
+from pipeline.split import Place
 
 
 class PlaceRecipe(RecipePart):
@@ -49,7 +51,7 @@ class PlaceRecipe(RecipePart):
         Raises:
             ValueError: no patch fits.
         """
-        least = patch_px + 2 * self.border_px
+        least = patch_px + 2 * self.to_place().border_px
         if self.block_px is not None and self.block_px < least:
             raise ValueError(
                 f"split.place.block_px={self.block_px} is narrower than training.patch_px="
@@ -57,16 +59,6 @@ class PlaceRecipe(RecipePart):
                 f"would fit into a block; make blocks {least} px or wider, or patches smaller"
             )
 
-    @property
-    def border_px(self) -> int:
-        """Pixels that stay free on either side of a border between parts."""
-        return -(-self.correlation_px // 2)
-
-    @property
-    def unit(self) -> str:
-        """Name what is dealt to parts."""
-        return "blocks" if self.groups is None else "groups"
-
-    def __str__(self) -> str:
-        of = f"{self.block_px} px" if self.groups is None else repr(self.groups)
-        return f"by place: {self.unit} of {of}, {self.correlation_px} px free between parts"
+    def to_place(self) -> Place:
+        """Give the plain values that pixels are dealt by."""
+        return Place(**self.model_dump())

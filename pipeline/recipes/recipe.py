@@ -21,8 +21,9 @@ from pipeline.recipes.model import ModelRecipe
 from pipeline.recipes.rollout import RolloutRecipe
 from pipeline.recipes.runs import ComputeRecipe, OutputsRecipe
 from pipeline.recipes.schedule import ScheduleRecipe
-from pipeline.recipes.split import LEARNED, SplitRecipe
+from pipeline.recipes.split import SplitRecipe
 from pipeline.recipes.training import TrainingRecipe
+from pipeline.split import LEARNED
 from stores.names import check_id
 from stores.times import Step, Times
 
@@ -111,7 +112,7 @@ class Recipe(RecipePart):
     @model_validator(mode="after")
     def _parts_share_no_frame(self) -> Self:
         if self.split.is_dated:
-            self.split.check(self.step)
+            self.split.to_split().check(self.step)
         return self
 
     @model_validator(mode="after")
@@ -217,7 +218,7 @@ class Recipe(RecipePart):
 
     def _stretches(self, part: str) -> list[Times]:
         try:
-            return self.split.stretches(part, self.step)
+            return self.split.to_split().stretches(part, self.step)
         except ValueError as error:
             raise ValueError(f"split.{part}: {error}") from None
 

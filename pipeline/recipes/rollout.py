@@ -6,15 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.recipes.base import (
-    MOST_PX,
-    MOST_STEPS,
-    Count,
-    Line,
-    RecipePart,
-    Seed,
-    Steps,
-)
+from pipeline.limits import MOST_PX, MOST_STEPS
+from pipeline.recipes.base import Count, Line, RecipePart, Seed, Steps
 
 _HOW_IT_IS_CUT = ("tile_px", "block_leads", "batch")
 

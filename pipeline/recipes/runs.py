@@ -6,7 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.recipes.base import MOST, Count, Line, RecipePart
+from pipeline.limits import MOST
+from pipeline.recipes.base import Count, Line, RecipePart
 
 
 class ComputeRecipe(RecipePart):

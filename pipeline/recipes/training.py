@@ -6,7 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.recipes.base import MOST, MOST_PX, Count, RecipePart, Seed, Steps
+from pipeline.limits import MOST, MOST_PX
+from pipeline.recipes.base import Count, RecipePart, Seed, Steps
 from pipeline.recipes.loss import CRPSLoss, Losses, LossRecipe, PointLoss, QuantileLoss
 from pipeline.recipes.patches import PatchesRecipe
 

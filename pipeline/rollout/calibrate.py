@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.metrics.calibration import Calibration
-from pipeline.recipes import Recipe
 from pipeline.rollout.evaluate import merge, plan_hindcasts
 from pipeline.rollout.hindcast import conform, plan_cases
-from pipeline.rollout.request import Request
+from pipeline.rollout.request import HindcastSpec, Request
 from pipeline.rollout.score_key import LEADS, ScoreKey, kept_files, nearest_difference
 from pipeline.spread import Spread
 from pipeline.tiling.plan import Tile
@@ -25,29 +24,28 @@ _FILE = "calibration.json"
 
 
 def calibrate(
-    recipe: Recipe,
+    spec: HindcastSpec,
     request: Request,
     tiles: Sequence[Tile],
-    part: str,
     *,
     spread: Spread,
     tell: ProgressCallback,
 ) -> Calibration:
-    """Find the margins that make intervals of the recipe's level hold their share of truths.
+    """Find the margins that make intervals of the wanted level hold their share of truths.
 
     Raises:
         TooFewError: the part holds no hindcast, or too few truths for this level.
         ValueError: no margin holds the level.
     """
-    cube, level = Cube.open(request.cube), recipe.rollout.interval
+    cube, level = Cube.open(request.cube), spec.interval
     if level is None:
         raise ValueError("rollout.interval is null, so nothing is calibrated; set e.g. 0.8")
-    inits = plan_hindcasts(recipe, read_bundle(request.bundles[0]), cube, part).inits
-    cases = plan_cases(request, inits, tiles, part)
+    inits = plan_hindcasts(spec, read_bundle(request.bundles[0]), cube, request.leads).inits
+    cases = plan_cases(request, inits, tiles, spec.part)
     counts = conform(request, cases, level, spread=spread)
     total = merge(counts, len(cases), tell)
     labels = [cube.step.label(init) for init in inits]
-    return Calibration.of(total, level, part=part, inits=labels)
+    return Calibration.of(total, level, part=spec.part, inits=labels)
 
 
 def keep_calibration(

@@ -15,11 +15,10 @@ from pipeline.metrics.calibration import Calibration
 from pipeline.metrics.importance import PermutedSums
 from pipeline.metrics.intervals import ScoreCounts
 from pipeline.metrics.quantiles import QuantileSums
-from pipeline.recipes import Recipe
 from pipeline.rollout.hindcast import MODEL, Scored, count_scored, hindcast, plan_cases
 from pipeline.rollout.prepare import availability_of, span_of
 from pipeline.rollout.products import suffix_of
-from pipeline.rollout.request import Request
+from pipeline.rollout.request import HindcastSpec, Request
 from pipeline.rollout.score_key import ScoreKey
 from pipeline.spread import Spread
 from pipeline.streams.availability import Inits
@@ -97,41 +96,39 @@ class Evaluation:
         )
 
 
-def plan_hindcasts(recipe: Recipe, bundle: Bundle, cube: Cube, part: str) -> Inits:
+def plan_hindcasts(spec: HindcastSpec, bundle: Bundle, cube: Cube, leads: int) -> Inits:
     """List the inits of a part: what the model reads and all leads lie in it.
 
-    So no frame is shared with another part, not even as history, whatever the recipe says.
+    So no frame is shared with another part, not even as history, whatever the split says.
 
     Raises:
         TooFewError: the cube holds none of them.
     """
-    span = span_of(bundle, recipe.rollout.leads)
-    return availability_of(bundle, cube).plan_part(recipe.split, part, span)
+    span = span_of(bundle, leads)
+    return availability_of(bundle, cube).plan_part(spec.split, spec.part, span)
 
 
 def evaluate_part(
-    recipe: Recipe,
+    spec: HindcastSpec,
     request: Request,
     tiles: Sequence[Tile],
-    part: str,
     *,
     spread: Spread,
     tell: ProgressCallback,
 ) -> Evaluation:
     """Hindcast every init of a part and score all methods on the same pixels."""
-    cube = Cube.open(request.cube)
-    inits = plan_hindcasts(recipe, read_bundle(request.bundles[0]), cube, part).inits
+    cube, part, units = Cube.open(request.cube), spec.part, spec.units
+    inits = plan_hindcasts(spec, read_bundle(request.bundles[0]), cube, request.leads).inits
     cases = plan_cases(request, inits, tiles, part)
     scored = hindcast(request, cases, spread=spread)
     total = merge(scored, len(cases), tell)
-    units = recipe.target_variable.units
     return Evaluation(
         part=part,
         table=score_table(total.errors, units=units),
         alarms=collapse_alarm(total.errors[MODEL], units=units),
         inits=[cube.step.label(init) for init in inits],
         chances=chance_table(total, request.calibration, units=units),
-        key=ScoreKey.of(recipe, request, part),
+        key=ScoreKey.of(spec, request),
         cube_version=cube.version,
         n_pixels=count_scored(request, tiles, part),
         margins=request.calibration.origin if request.calibration else "",

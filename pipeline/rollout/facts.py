@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from pipeline.metrics import name_leads
-from pipeline.recipes import SplitRecipe
 from pipeline.rollout.products import LOWER
 from pipeline.rollout.publishing import show_bundle
+from pipeline.split import Split
 from stores.counting import count
 from stores.forecast import Forecast
 from stores.issue import COGS, FORECAST, ITEM
@@ -33,7 +33,7 @@ class Model:
     transform: tuple[str, ...]
     leads: int
     """Leads that training rolled out."""
-    split: SplitRecipe
+    split: Split
     step: Step
     description: Mapping[str, Any]
 
@@ -49,7 +49,7 @@ class Model:
             units=variable["units"],
             transform=tuple(recipe["target"]["transform"]),
             leads=recipe["training"]["leads"],
-            split=SplitRecipe.model_validate(recipe["split"]),
+            split=Split.from_json(recipe["split"]),
             step=Step.parse(description["step"]),
             description=description,
         )

@@ -26,7 +26,6 @@ import pandas as pd
 
 from pipeline.metrics.importance import HISTORY, PermutedSums, importance_table, needless
 from pipeline.metrics.scores import ErrorSums
-from pipeline.recipes import Recipe
 from pipeline.rollout.blend import blend_said
 from pipeline.rollout.evaluate import merge, plan_hindcasts
 from pipeline.rollout.forecaster import Forecaster, Parts, forecaster_of
@@ -39,7 +38,7 @@ from pipeline.rollout.permute import (
     swap,
 )
 from pipeline.rollout.plan import Block
-from pipeline.rollout.request import Request
+from pipeline.rollout.request import HindcastSpec, Request
 from pipeline.spread import Spread
 from pipeline.streams.transforms import Values
 from pipeline.tiling.plan import Tile
@@ -106,7 +105,7 @@ class Importance:
 
 
 def measure_importance(
-    recipe: Recipe,
+    spec: HindcastSpec,
     request: Request,
     tiles: Sequence[Tile],
     trial: Trial,
@@ -123,13 +122,13 @@ def measure_importance(
         ValueError: the part holds one forecast only, so there is no other to take values from.
     """
     cube = Cube.open(request.cube)
-    inits = plan_hindcasts(recipe, read_bundle(request.bundles[0]), cube, trial.part).inits
+    inits = plan_hindcasts(spec, read_bundle(request.bundles[0]), cube, request.leads).inits
     planned = plan_permuted(request, inits, tiles, trial)
     _report_alike(len(inits), trial.repeats)
     alone = replace(request, members=replace(request.members, n=1), calibration=None)
     found = spread.with_gpu(request.on_gpu).ordered(partial(_measure, alone), planned)
     total = merge(found, len(planned), tell)
-    table = importance_table(total, units=recipe.target_variable.units)
+    table = importance_table(total, units=spec.units)
     return Importance(trial, table, [cube.step.label(init) for init in inits])
 
 

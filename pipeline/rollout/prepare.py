@@ -1,32 +1,29 @@
-"""From a recipe to a rollout that can be made, or to a clear reason why not."""
+"""From what is asked to a rollout that can be made, or to a clear reason why not."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from pipeline.budget import Workers
+from pipeline.limits import MOST_STEPS
 from pipeline.metrics.calibration import Calibration
 from pipeline.models import ConvLSTMShape, Reach, Reading, read_shape
-from pipeline.recipes import MOST_STEPS, Recipe
 from pipeline.rollout.device import pick_device, share_of
 from pipeline.rollout.plan import Rollout, RolloutPlan, plan_rollout
-from pipeline.rollout.request import Members, Request
-from pipeline.rollout.trained import check_known
+from pipeline.rollout.request import Members, Request, RolloutSpec
 from pipeline.streams.availability import Availability
 from pipeline.streams.samples import Span
-from pipeline.streams.stack import Stack, wanted_transforms
-from pipeline.streams.statistics import count_seasons
+from pipeline.streams.stack import Stack
 from stores import grid as grids
-from stores.bundle import Bundle, bundle_folder, check_bundle_fits, open_bundle
+from stores.bundle import Bundle, check_bundle_fits
 from stores.cube import Cube
 from stores.times import Times, parse_time
 
 
 def build_request(
-    recipe: Recipe,
-    bundle: Bundle,
+    spec: RolloutSpec,
+    bundles: Sequence[Bundle],
     cube: Cube,
     *,
     init: str | None,
@@ -35,32 +32,41 @@ def build_request(
 ) -> Request:
     """Build the request for one forecast and check that it can be made.
 
+    Args:
+        spec: how it is rolled out.
+        bundles: models of one kind; members are dealt to them in turn.
+        cube: what they read.
+        init: last frame that is known; the target's newest by default.
+        leads: frames that are forecast; those of the spec by default.
+        calibration: margins of the intervals.
+
     Raises:
         GridError: the bundle was trained on another grid.
         ValueError: the cube lacks history or covariates for this init, or further bundles are
             of another kind.
     """
+    bundle, *others = bundles
     check_bundle_fits(grids.from_json(bundle.description["grid"]), cube.grid)
-    _check_target(recipe, bundle)
+    _check_target(spec.target, bundle)
     available = availability_of(bundle, cube)
     time = available.target[-1] if init is None else cube.step.floor(parse_time(init))
-    wanted = recipe.rollout.leads if leads is None else leads
+    wanted = spec.leads if leads is None else leads
     _check_leads(wanted)
     reading, span = reading_of(bundle), span_of(bundle, wanted)
     available.check(span, time)
-    rollout = recipe.rollout
+    _check_alike(bundle, others)
     return Request(
-        bundles=(bundle.path, *_further(rollout.bundles, bundle)),
+        bundles=tuple(one.path for one in bundles),
         cube=cube.path,
         init=time,
         leads=span.leads,
-        minimum=recipe.target.minimum,
-        maximum=recipe.target.maximum,
-        device=pick_device(recipe.compute.device),
-        precision=rollout.precision,
-        mode=rollout.mode,
-        taper=rollout.taper,
-        members=_build_members(recipe, bundle, reading),
+        minimum=spec.minimum,
+        maximum=spec.maximum,
+        device=pick_device(spec.device),
+        precision=spec.precision,
+        mode=spec.mode,
+        taper=spec.taper,
+        members=_build_members(spec.members, bundle, reading),
         quantiles=reading.quantiles,
         calibration=calibration,
     )
@@ -108,42 +114,39 @@ def list_read(bundle: Bundle, cube: Cube, request: Request) -> list[str]:
     )
 
 
-def _build_members(recipe: Recipe, bundle: Bundle, reading: Reading) -> Members:
+def _build_members(wanted: Members, bundle: Bundle, reading: Reading) -> Members:
     """Say what makes members differ; one forecast alone is disturbed by nothing.
 
     Raises:
         ValueError: the network gives quantiles, so it has no members.
     """
-    n, perturb = recipe.rollout.members, recipe.rollout.perturb
-    if n == 1:
+    if wanted.n == 1:
         return Members()
     if reading.quantiles:
         raise ValueError(
-            f"bundle {bundle.path.name!r} forecasts quantiles, and each of rollout.members={n} "
-            "would give its own, which no statistic joins; set rollout.members=1 and no "
-            "rollout.bundles, or train with loss crps for an ensemble"
+            f"bundle {bundle.path.name!r} forecasts quantiles, and each of rollout.members="
+            f"{wanted.n} would give its own, which no statistic joins; set rollout.members=1 "
+            "and no rollout.bundles, or train with loss crps for an ensemble"
         )
-    drops = perturb.dropout and bundle.description["network"]["dropout"] > 0
-    return Members(n, perturb.seed, drops, perturb.noise, perturb.noise_px)
+    drops = wanted.dropout and bundle.description["network"]["dropout"] > 0
+    return replace(wanted, dropout=drops)
 
 
-def _further(names: Sequence[str], first: Bundle) -> Iterator[Path]:
-    """Find further bundles, and refuse those that read other channels than the first.
+def _check_alike(first: Bundle, others: Sequence[Bundle]) -> None:
+    """Refuse further bundles that read other channels than the first.
 
     Raises:
         ValueError: a bundle is of another kind.
     """
-    for name in names:
-        bundle = open_bundle(bundle_folder(first.path.parent, name))
-        check_known(bundle)
+    for bundle in others:
         for what in ("stack", "reading", "grid", "step"):
             if _known(bundle, what) != _known(first, what):
                 raise ValueError(
-                    f"bundle {name!r} has another {what!r} than {first.path.name!r}, so it "
-                    "would be shown what it never learned to read; name bundles that were "
-                    "trained on the same cube with the same channels and split"
+                    f"bundle {bundle.path.name!r} has another {what!r} than "
+                    f"{first.path.name!r}, so it would be shown what it never learned to "
+                    "read; name bundles that were trained on the same cube with the same "
+                    "channels and split"
                 )
-        yield bundle.path
 
 
 def _known(bundle: Bundle, what: str) -> object:
@@ -152,7 +155,7 @@ def _known(bundle: Bundle, what: str) -> object:
 
 
 def build_plan(
-    recipe: Recipe,
+    spec: RolloutSpec,
     bundle: Bundle,
     cube: Cube,
     leads: int,
@@ -163,49 +166,39 @@ def build_plan(
     """Plan tiles and blocks of a rollout; hindcasts keep all leads in memory, in one block."""
     shape = (cube.grid.height, cube.grid.width)
     reach, network = Reach(**bundle.description["reach"]), bundle.description["network"]
-    rollout = build_rollout(recipe, shape, reach, read_shape(network), leads)
+    rollout = build_rollout(spec, shape, reach, read_shape(network), leads)
     rollout = replace(rollout, is_scored=one_block)
-    workers = share_of(workers, pick_device(recipe.compute.device))
-    block_leads = leads if one_block else recipe.rollout.block_leads
-    return plan_rollout(
-        rollout, workers, core_px=recipe.rollout.tile_px, block_leads=block_leads
-    )
+    workers = share_of(workers, pick_device(spec.device))
+    block_leads = leads if one_block else spec.block_leads
+    return plan_rollout(rollout, workers, core_px=spec.tile_px, block_leads=block_leads)
 
 
 def build_rollout(
-    recipe: Recipe,
+    spec: RolloutSpec,
     shape: tuple[int, int],
     reach: Reach,
     network: ConvLSTMShape,
     leads: int,
 ) -> Rollout:
-    """Describe what a recipe rolls out over a grid of ``shape`` (y, x)."""
-    stated = recipe.rollout
+    """Describe what is rolled out over a grid of ``shape`` (y, x)."""
     return Rollout(
         shape,
         reach,
         network,
         leads,
-        members=stated.members,
-        mode=stated.mode,
-        taper_px=stated.taper_px,
-        batch=stated.batch,
-        n_fields=count_fields(recipe),
+        members=spec.members.n,
+        mode=spec.mode,
+        taper_px=spec.taper_px,
+        batch=spec.batch,
+        n_fields=spec.n_fields,
     )
 
 
-def count_fields(recipe: Recipe) -> int:
-    """Count the maps of climatologies that a tile may read: one a season and variable."""
-    wanted = wanted_transforms(recipe).values()
-    n_variables = 1 + sum("anomaly" in transforms for transforms in wanted)  # and the baseline
-    return n_variables * count_seasons(recipe)
-
-
-def _check_target(recipe: Recipe, bundle: Bundle) -> None:
+def _check_target(wanted: str, bundle: Bundle) -> None:
     trained = bundle.description["stack"]["target"]["variable"]
-    if trained != recipe.target.variable:
+    if trained != wanted:
         raise ValueError(
             f"the bundle forecasts {trained!r} but the recipe's target is "
-            f"{recipe.target.variable!r}, so values would stand under a wrong name; "
+            f"{wanted!r}, so values would stand under a wrong name; "
             "train the recipe, or name a bundle of its own with --bundle"
         )

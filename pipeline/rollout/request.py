@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipeline.metrics.calibration import Calibration
 from pipeline.models.quantiles import place_of_median
-from stores.times import Time
+from pipeline.split import Split
+from stores.times import Step, Time
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,48 @@ class Members:
     """Standard deviation of what is added to the observed frames [normalized units]."""
     noise_px: int = 1
     """Distance over which the noise is correlated [px]."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSpec:
+    """How forecasts are rolled out, before it is known from which model and which init."""
+
+    target: str
+    """Variable that is forecast."""
+    leads: int
+    minimum: float | None = None
+    """Physical bounds of what is published [units of the target]."""
+    maximum: float | None = None
+    members: Members = Members()
+    precision: str = "32"
+    mode: str = "exact"
+    taper: str = "hann"
+    taper_px: int | None = None
+    tile_px: int | None = None
+    """Side of the square that a tile owns; planned from the memory by default [px]."""
+    block_leads: int | None = None
+    """Leads that a tile rolls out before it looks at its neighbors; planned by default."""
+    batch: int = 1
+    """Tiles computed together."""
+    device: str = "auto"
+    n_fields: int = 1
+    """Maps of climatologies that a tile may read."""
+
+
+@dataclass(frozen=True, slots=True)
+class HindcastSpec:
+    """Which forecasts of the past are made, and what their scores follow from."""
+
+    part: str
+    split: Split
+    step: Step
+    """Distance between two frames."""
+    units: str
+    """Of the target."""
+    interval: float | None = None
+    """Coverage of the intervals that margins are learned for; None: none."""
+    rollout: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the rollout that can change a number, by their names in a recipe."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,7 @@ from typing import Any, Self
 
 from pipeline.metrics import name_leads
 from pipeline.models import Reading
-from pipeline.recipes import Recipe
-from pipeline.rollout.request import Request
+from pipeline.rollout.request import HindcastSpec, Request
 from stores.bundle import read_bundle
 from stores.digests import digest_json
 from stores.files import read_json
@@ -32,20 +31,17 @@ class ScoreKey:
     """Plain values by their names in the recipe."""
 
     @classmethod
-    def of(cls, recipe: Recipe, request: Request, part: str) -> Self:
+    def of(cls, spec: HindcastSpec, request: Request) -> Self:
         """Gather what decides the numbers: models, rollout, limits and the frames of a part."""
         bundles = [read_bundle(path) for path in request.bundles]
-        rollout = recipe.rollout.model_dump(
-            mode="json", exclude={*recipe.rollout.no_science, "bundles"}
-        )
         history = Reading(**bundles[0].description["reading"]).history
-        rollout |= {"leads": request.leads, "history": history}
+        rollout = {**spec.rollout, "leads": request.leads, "history": history}
         if request.members.n == 1:
-            del rollout["perturb"]  # one forecast alone is disturbed by nothing
-        frames = recipe.split.label(part, recipe.step)
-        target = {name: getattr(recipe.target, name) for name in ("minimum", "maximum")}
+            rollout.pop("perturb", None)  # one forecast alone is disturbed by nothing
+        frames = spec.split.label(spec.part, spec.step)
+        target = {"minimum": request.minimum, "maximum": request.maximum}
         return cls(
-            {"bundles": [bundle.digest for bundle in bundles], f"split.{part}": frames}
+            {"bundles": [bundle.digest for bundle in bundles], f"split.{spec.part}": frames}
             | {f"target.{name}": value for name, value in target.items()}
             | {f"rollout.{name}": value for name, value in rollout.items()}
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.metrics.intervals import TooFewError
-from pipeline.recipes import SplitRecipe
+from pipeline.split import Split
 from pipeline.streams.known import Known, know
 from pipeline.streams.samples import Span, plan_inits
 from pipeline.streams.stack import Forcing, Stack
@@ -147,7 +147,7 @@ class Availability:
                 "or train with another 'future'"
             )
 
-    def plan_part(self, split: SplitRecipe, part: str, span: Span) -> Inits:
+    def plan_part(self, split: Split, part: str, span: Span) -> Inits:
         """List the inits of a part: history, leads and covariates are there.
 
         Raises:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
-from pipeline.recipes import PARTS
+from pipeline.split import PARTS
 from pipeline.streams.kept import Arrays, Kept
 from stores.arrays import (
     ArrayTemplate,

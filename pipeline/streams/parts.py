@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.recipes import PARTS, PlaceRecipe, Recipe
+from pipeline.split import PARTS, Place, Split
 from pipeline.streams.fields import has_parts, read_area, read_domain, write_parts
 from pipeline.tiling.patches import Area
 from pipeline.tiling.splits import (
@@ -43,7 +43,7 @@ class Parts:
     n_groups: Mapping[str, int]
 
 
-def fit_parts(recipe: Recipe, place: PlaceRecipe, cube: Cube, fields: Path) -> None:
+def fit_parts(split: Split, place: Place, cube: Cube, fields: Path) -> None:
     """Deal blocks or groups to the parts, and write their areas into the fields.
 
     ``parts.csv`` beside the fields says in numbers what each part got.
@@ -54,7 +54,6 @@ def fit_parts(recipe: Recipe, place: PlaceRecipe, cube: Cube, fields: Path) -> N
     whole = Window.whole((cube.grid.height, cube.grid.width))
     domain = read_domain(fields, whole)
     groups = _label(place, cube, domain)
-    split = recipe.split
     dealing = Dealing(place.shares, place.seed, split.folds, split.fold)
     parts = deal_parts(groups, domain, dealing, border_px=place.border_px)
     table = tabulate_parts(parts, domain)
@@ -62,7 +61,7 @@ def fit_parts(recipe: Recipe, place: PlaceRecipe, cube: Cube, fields: Path) -> N
     write_parts(fields, parts.areas)
     write_text(fields.with_name(FILE), table.to_csv(index=False))
     got = "; ".join(describe_parts(table, place.unit))
-    log.info("parts %s; %s", split.words(recipe.step), got)
+    log.info("parts %s; %s", split.words(cube.step), got)
 
 
 def deal_parts(groups: Labels, domain: Area, dealing: Dealing, *, border_px: int) -> Parts:
@@ -110,15 +109,15 @@ def read_map(fields: Path, window: Window) -> Labels:
     return np.where(domain, numbers, -1)
 
 
-def _label(place: PlaceRecipe, cube: Cube, domain: Area) -> Labels:
+def _label(place: Place, cube: Cube, domain: Area) -> Labels:
     if place.groups is None:
-        assert place.block_px is not None  # the recipe has one or the other
+        assert place.block_px is not None  # there is one or the other
         return label_blocks((domain.shape[0], domain.shape[1]), side=place.block_px)
     whole = Window.whole((cube.grid.height, cube.grid.width))
     return label_groups(cube.read(place.groups, whole), domain)
 
 
-def _check_filled(table: pd.DataFrame, place: PlaceRecipe) -> None:
+def _check_filled(table: pd.DataFrame, place: Place) -> None:
     for row in table.to_dict("records")[:-1]:
         if not row["pixels"]:
             groups = count(row["groups"], place.unit.removesuffix("s"))

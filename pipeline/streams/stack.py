@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from pipeline.channels import ChannelGroup, ChannelSpec, CovariateChannels
-from pipeline.recipes import (
-    DerivedCovariate,
-    Recipe,
-    StaticCovariate,
-    StepCovariate,
-)
 from pipeline.streams.transforms import TRANSFORMS, Description
-from pipeline.words import check_word, look_up
+from pipeline.words import check_word
 
 SEASON = CovariateChannels("season", ("season_sin", "season_cos"))
 PIXEL_POSITION = CovariateChannels("lonlat", ("place_y", "place_x"))
@@ -91,6 +85,19 @@ class Stack:
         """Names of all channels."""
         return self.channels.names
 
+    def with_chains(self, chains: Mapping[str, tuple[Description, ...]]) -> Self:
+        """Return the same channels with the fitted chain of every variable."""
+
+        def fitted(series: Series | None) -> Series | None:
+            return series and replace(series, chain=chains[series.variable])
+
+        return replace(
+            self,
+            target=replace(self.target, chain=chains[self.target.variable]),
+            forcings=tuple(replace(f, series=fitted(f.series)) for f in self.forcings),
+            statics=tuple(replace(s, series=fitted(s.series)) for s in self.statics),
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Write the stack into a bundle."""
         return asdict(self)
@@ -113,41 +120,3 @@ class Stack:
 
 def _series(written: Mapping[str, Any] | None) -> Series | None:
     return Series(**{**written, "chain": tuple(written["chain"])}) if written else None
-
-
-_DERIVED: Mapping[str, Forcing | Static] = {"season": Forcing("season"), "lonlat": Static()}
-
-
-def build_stack(recipe: Recipe, chains: Mapping[str, tuple[Description, ...]]) -> Stack:
-    """Order the recipe's channels, with the fitted chain of every variable."""
-    forcings: list[Forcing] = []
-    statics: list[Static] = []
-    for covariate in recipe.covariates:
-        if isinstance(covariate, DerivedCovariate):
-            derived = look_up(_DERIVED, covariate.of, "derived covariate")
-            forcings += [derived] if isinstance(derived, Forcing) else []
-            statics += [derived] if isinstance(derived, Static) else []
-            continue
-        series = Series(covariate.variable, chains[covariate.variable])
-        if isinstance(covariate, StaticCovariate):
-            statics.append(Static(series))
-        else:
-            forcings.append(Forcing(covariate.kind, series, covariate.future, covariate.delay))
-    target = Series(recipe.target.variable, chains[recipe.target.variable])
-    return Stack(target, tuple(forcings), tuple(statics))
-
-
-def outline_stack(recipe: Recipe) -> Stack:
-    """Order the recipe's channels before anything is fitted."""
-    return build_stack(recipe, dict.fromkeys(wanted_transforms(recipe), ()))
-
-
-def wanted_transforms(recipe: Recipe) -> dict[str, tuple[str, ...]]:
-    """List the variables to fit and the transforms each asks for."""
-    wanted: dict[str, tuple[str, ...]] = {recipe.target.variable: recipe.target.transform}
-    for covariate in recipe.covariates:
-        if isinstance(covariate, StepCovariate):
-            wanted[covariate.variable] = covariate.transform
-        elif not isinstance(covariate, DerivedCovariate):
-            wanted[covariate.variable] = ("zscore",)
-    return wanted

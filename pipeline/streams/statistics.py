@@ -8,7 +8,7 @@ training frames is asked of the whole grid, because a forecast is wanted everywh
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.metrics.moments import Moments, SeasonalSums
-from pipeline.recipes import Recipe
+from pipeline.split import Split
 from pipeline.spread import Spread
 from pipeline.streams.axis import Values
 from pipeline.streams.fields import (
@@ -34,13 +34,15 @@ from pipeline.streams.fields import (
 from pipeline.streams.fit import Fit
 from pipeline.streams.known import latest
 from pipeline.streams.parts import fit_parts
-from pipeline.streams.stack import Stack, build_stack, wanted_transforms
+from pipeline.streams.spec import DomainSpec, FitSpec
+from pipeline.streams.stack import Stack
 from pipeline.streams.transforms import Description
 from pipeline.streams.trend_fit import fit_trend
 from pipeline.words import look_up
 from stores.counting import count
 from stores.cube import Cube
 from stores.seasons import Seasons
+from stores.times import Step
 from stores.windows import Window
 
 log = logging.getLogger(__name__)
@@ -51,7 +53,7 @@ _SCALAR = ("zscore", "minmax")
 Sums = npt.NDArray[np.float64]
 
 
-def fit_stack(recipe: Recipe, cube_path: Path, fields: Path, spread: Spread) -> Stack:
+def fit_stack(spec: FitSpec, cube_path: Path, fields: Path, spread: Spread) -> Stack:
     """Fit everything a network needs beside its weights, on the training part alone.
 
     Writes the fields: the domain, the target's climatology in physical units (the baseline),
@@ -63,48 +65,46 @@ def fit_stack(recipe: Recipe, cube_path: Path, fields: Path, spread: Spread) -> 
         ValueError: the training part holds no valid pixel of some variable.
     """
     cube = Cube.open(cube_path)
-    wanted = wanted_transforms(recipe)
-    name = recipe.target.variable
-    times = training_times(recipe, cube, name)
+    times = training_times(spec.split, cube, spec.target)
     if not times:
-        raise _nothing_to_learn(name)
+        raise _nothing_to_learn(spec.target)
     seasons = Seasons.of(cube.step, np.array(times, dtype="datetime64[s]"))
-    _create(recipe, cube, fields, wanted, seasons)
+    _create(spec, cube, fields, seasons)
     blocks = field_blocks((cube.grid.height, cube.grid.width), len(seasons))
-    target = Fit(cube_path, fields, name, times, seasons)
-    domain = partial(_fit_domain, target, recipe.domain.variable, recipe.domain.above)
+    target = Fit(cube_path, fields, spec.target, times, seasons)
+    domain = partial(_fit_domain, target, spec.domain)
     if sum(spread.ordered(domain, blocks)) == 0:
         raise _nothing_to_learn(target.variable)
-    _describe(recipe, cube, seasons, len(times))
+    _describe(spec.split, cube, seasons, len(times))
     finish_fields(fields)
-    if recipe.split.place is not None:
-        fit_parts(recipe, recipe.split.place, cube, fields)
+    if spec.split.place is not None:
+        fit_parts(spec.split, spec.split.place, cube, fields)
         _level(fields, CLIMATOLOGY, blocks, spread)
     chains = {}
-    for variable, transforms in wanted.items():
-        times = training_times(recipe, cube, variable)
+    for variable, transforms in spec.transforms.items():
+        times = training_times(spec.split, cube, variable)
         fit = replace(target, variable=variable, times=times)
-        harmonics = recipe.target.harmonics if variable == target.variable else None
+        harmonics = spec.harmonics if variable == target.variable else None
         chains[variable] = _fit_chain(fit, transforms, harmonics, blocks, spread)
     _detrend_baseline(replace(target, chain=chains[target.variable][:1]), blocks, spread)
-    return build_stack(recipe, chains)
+    return spec.stack.with_chains(chains)
 
 
-def training_times(recipe: Recipe, cube: Cube, variable: str) -> tuple[np.datetime64, ...]:
+def training_times(split: Split, cube: Cube, variable: str) -> tuple[np.datetime64, ...]:
     """List the dates of a variable in the training part; of a year's map, once for each step.
 
     A year without a map has the last one before it.
     """
-    frames = recipe.split.frames("train", cube.step)
+    frames = split.frames("train", cube.step)
     held = cube.dates[variable]
     if cube.variables[variable].cadence == "annual":
         frames = latest(held, frames)
     return tuple(frames[np.isin(frames, held)])
 
 
-def count_seasons(recipe: Recipe) -> int:
-    """Count the seasons that climatologies of a dated recipe's training part will hold."""
-    return len(Seasons.of(recipe.step, recipe.split.frames("train", recipe.step)))
+def count_seasons(split: Split, step: Step) -> int:
+    """Count the seasons that climatologies of the training part will hold."""
+    return len(Seasons.of(step, split.frames("train", step)))
 
 
 def _nothing_to_learn(variable: str) -> ValueError:
@@ -114,9 +114,9 @@ def _nothing_to_learn(variable: str) -> ValueError:
     )
 
 
-def _describe(recipe: Recipe, cube: Cube, seasons: Seasons, n_frames: int) -> None:
+def _describe(split: Split, cube: Cube, seasons: Seasons, n_frames: int) -> None:
     """Log what the climatology tells apart, and how many frames it has no season for."""
-    others = [recipe.split.frames(part, cube.step) for part in ("validation", "test")]
+    others = [split.frames(part, cube.step) for part in ("validation", "test")]
     later = np.concatenate(others)
     log.info(
         "climatology of %s: %s; %d of %d frames of validation and test are of "
@@ -128,24 +128,18 @@ def _describe(recipe: Recipe, cube: Cube, seasons: Seasons, n_frames: int) -> No
     )
 
 
-def _create(
-    recipe: Recipe,
-    cube: Cube,
-    fields: Path,
-    wanted: Mapping[str, Sequence[str]],
-    seasons: Seasons,
-) -> None:
+def _create(spec: FitSpec, cube: Cube, fields: Path, seasons: Seasons) -> None:
     """Write the template of the fields."""
-    units = {CLIMATOLOGY: recipe.target_variable.units}
-    for variable, transforms in wanted.items():
+    units = {CLIMATOLOGY: spec.units[spec.target]}
+    for variable, transforms in spec.transforms.items():
         if "anomaly" in transforms:
-            units[_field_of(variable)] = recipe.archive.variables[variable].units
+            units[_field_of(variable)] = spec.units[variable]
     create_fields(
         fields,
         cube.grid,
         seasons=seasons,
         climatologies=units,
-        by_place=recipe.split.place is not None,
+        by_place=spec.split.place is not None,
     )
 
 
@@ -153,12 +147,12 @@ def _field_of(variable: str) -> str:
     return f"{CLIMATOLOGY}_{variable}"
 
 
-def _fit_domain(target: Fit, variable: str | None, above: float, window: Window) -> int:
+def _fit_domain(target: Fit, wanted: DomainSpec, window: Window) -> int:
     """Write domain and baseline climatology of one block; count the domain's pixels."""
     climatology = _seasonal_sums(target, window).means(target.seasons)
     domain = np.isfinite(climatology).all(axis=0)
-    if variable is not None:
-        domain &= Cube.open(target.cube).read(variable, window) > above
+    if wanted.variable is not None:
+        domain &= Cube.open(target.cube).read(wanted.variable, window) > wanted.above
     write_field(target.fields, DOMAIN, window, np.asarray(domain, dtype=np.uint8))
     write_field(target.fields, CLIMATOLOGY, window, climatology.astype(np.float32))
     return int(domain.sum())

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from pipeline.recipes import Recipe
 from pipeline.words import look_up
 from stores.bundle import Bundle
 from stores.counting import count
@@ -44,20 +43,19 @@ class Arithmetic:
         return asdict(self)
 
 
-def expect_arithmetic(recipe: Recipe, threads: int) -> Arithmetic:
-    """Say how a training of ``recipe`` would compute on this machine.
+def expect_arithmetic(device: str, precision: str, *, threads: int, ranks: int) -> Arithmetic:
+    """Say how a training would compute on this machine, where ``auto`` is still to be chosen.
 
     Ranks on machines unlike this one compute otherwise; their bundle says how.
 
     Raises:
         ValueError: this machine cannot compute what is wanted.
     """
-    device = recipe.compute.device
     return arithmetic_on(
         torch.device("cuda" if _has_cuda(device) else "cpu"),
-        resolve_precision(recipe.training.precision, device),
+        resolve_precision(precision, device),
         threads=threads,
-        ranks=recipe.compute.ranks,
+        ranks=ranks,
     )
 
 

@@ -1,4 +1,4 @@
-"""From a recipe and a cube to a bundle: fit, train, describe, publish."""
+"""From a cube to a bundle: fit, train, describe, publish."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pandas as pd
 
 from pipeline.models import ConvLSTM, describe_network
 from pipeline.plots import Extent, plot_curves, plot_parts, to_png
-from pipeline.recipes import Recipe, date_recipe
 from pipeline.spread import Spread
 from pipeline.streams.fields import FIELDS
 from pipeline.streams.parts import describe_parts, read_map, read_parts
@@ -21,6 +20,7 @@ from pipeline.streams.statistics import fit_stack
 from pipeline.training.finished import computed_with, making_of, note_finished
 from pipeline.training.lineage import code_digest, list_inputs, list_versions
 from pipeline.training.plan import plan_part
+from pipeline.training.spec import TrainingSpec
 from pipeline.training.state import forget_training
 from pipeline.training.train import Trained, train_model
 from stores import grid as grids
@@ -34,21 +34,21 @@ _SCORES = ("train_loss", "validation_loss", "validation_rmse")
 
 
 def train_bundle(
-    recipe: Recipe,
-    cube_path: Path,
+    spec: TrainingSpec,
+    cube: Cube,
     folders: tuple[Path, Path],
     *,
     spread: Spread,
     tell: ProgressCallback | None = None,
     aside: bool = False,
 ) -> Bundle:
-    """Train the recipe's model and publish it with everything needed to use it.
+    """Train a model and publish it with everything needed to use it.
 
     A run that was killed before it published goes on where it was.
 
     Args:
-        recipe: what to train.
-        cube_path: cube to learn from; only its training and validation parts are read.
+        spec: what to train.
+        cube: what to learn from; only its training and validation parts are read.
         folders: where bundles are published, and where curves and the training's state go.
         spread: workers that read.
         tell: told after every batch how far it is.
@@ -56,32 +56,35 @@ def train_bundle(
             always do, for they judge a recipe and are no model of it.
     """
     models, logs = folders
-    aside = aside or recipe.split.folds is not None
-    cube = Cube.open(cube_path)  # as it is now: it may grow meanwhile
-    recipe = date_recipe(recipe, cube.times_of(recipe.target.variable)[-1])
     for part in ("train", "validation"):
-        plan_part(recipe, cube.dates, part)  # refuses before anything is fitted
-    inputs, making = list_inputs(cube), making_of(recipe, cube)
-    with stage_bundle(models, recipe.name) as folder:
-        stack = fit_stack(recipe, cube_path, folder / FIELDS, spread)
-        source = Source(cube_path, folder / FIELDS, stack)
-        trained = train_model(recipe, source, logs, spread=spread, tell=tell)
+        plan_part(spec, cube.dates, part)  # refuses before anything is fitted
+    inputs, making = list_inputs(cube), making_of(spec.fingerprint, cube)
+    with stage_bundle(models, spec.name) as folder:
+        stack = fit_stack(spec.fit, cube.path, folder / FIELDS, spread)
+        source = Source(cube.path, folder / FIELDS, stack)
+        trained = train_model(spec, source, logs, spread=spread, tell=tell)
         trained.curves.to_csv(folder / f"{CURVES}.csv", index=False)
         (folder / f"{CURVES}.png").write_bytes(
             to_png(plot_curves(trained.curves, kept=trained.best_epoch))
         )
-        _draw_parts(recipe, cube, folder)
-        description = describe(recipe, cube, stack, trained) | {"inputs": inputs}
-        weights = trained.weights
-        bundle = publish_bundle(folder, models, recipe.name, weights, description, aside=aside)
+        _draw_parts(spec, cube, folder)
+        description = describe(spec, cube, stack, trained) | {"inputs": inputs}
+        bundle = publish_bundle(
+            folder,
+            models,
+            spec.name,
+            trained.weights,
+            description,
+            aside=aside or spec.fit.split.folds is not None,
+        )
     note_finished(logs, making | computed_with(trained.arithmetic), bundle)
     forget_training(logs)  # asked for again, the same training is done again
     return bundle
 
 
-def _draw_parts(recipe: Recipe, cube: Cube, folder: Path) -> None:
+def _draw_parts(spec: TrainingSpec, cube: Cube, folder: Path) -> None:
     """Draw which pixel was learned from, where parts are split by place."""
-    place, table = recipe.split.place, read_parts(folder / FIELDS)
+    place, table = spec.fit.split.place, read_parts(folder / FIELDS)
     if place is None or table is None:
         return
     numbers = read_map(folder / FIELDS, Window.whole((cube.grid.height, cube.grid.width)))
@@ -89,23 +92,18 @@ def _draw_parts(recipe: Recipe, cube: Cube, folder: Path) -> None:
         numbers,
         describe_parts(table, place.unit),
         extent=Extent.of(cube.grid),
-        title=f"Parts {recipe.split.words(recipe.step)}",
+        title=f"Parts {spec.fit.split.words(spec.step)}",
     )
     (folder / f"{PARTS_MAP}.png").write_bytes(to_png(figure))
 
 
-def describe(recipe: Recipe, cube: Cube, stack: Stack, trained: Trained) -> dict[str, Any]:
+def describe(spec: TrainingSpec, cube: Cube, stack: Stack, trained: Trained) -> dict[str, Any]:
     """Write down what a model is, what it was made of, and how far it looks."""
     network = ConvLSTM(trained.shape)
-    science = recipe.model_dump(
-        mode="json",
-        exclude={"root": True, "compute": True, "training": recipe.training.no_science},
-    )
-    science["archive"].pop("root")  # where files lie changes no number
     return {
-        "recipe": science,
-        "split": recipe.split.written.model_dump(mode="json"),
-        "fingerprint": recipe.fingerprint(),
+        "recipe": dict(spec.origin.recipe),
+        "split": dict(spec.origin.split),
+        "fingerprint": spec.fingerprint,
         "network": describe_network(trained.shape),
         "stack": stack.to_json(),
         "channels": list(stack.names),
@@ -114,13 +112,13 @@ def describe(recipe: Recipe, cube: Cube, stack: Stack, trained: Trained) -> dict
         "cube_version": cube.version,
         "reading": asdict(network.reading),
         "reach": asdict(network.reach),
-        "training": _describe_training(recipe, trained),
+        "training": _describe_training(spec, trained),
         "code": code_digest(),
         "versions": list_versions(),
     }
 
 
-def _describe_training(recipe: Recipe, trained: Trained) -> dict[str, Any]:
+def _describe_training(spec: TrainingSpec, trained: Trained) -> dict[str, Any]:
     rows: Mapping[Any, Any] = trained.curves.set_index("epoch").to_dict("index")
     best = rows[trained.best_epoch]
     return {
@@ -129,7 +127,7 @@ def _describe_training(recipe: Recipe, trained: Trained) -> dict[str, Any]:
         "best_epoch": trained.best_epoch,
         "epochs": len(trained.curves),
         "validation_loss": float(best["validation_loss"]),
-        "score": f"validation_{recipe.training.score.kind}",
+        "score": f"validation_{spec.score.kind}",
         "scores": {name: float(best[name]) for name in _SCORES if name in best},
         "curves": f"{CURVES}.csv",
     }

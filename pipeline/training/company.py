@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from pipeline.recipes import ComputeRecipe
 from pipeline.spread import InPlace, Spread
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.together import Line, Seat
@@ -28,18 +27,18 @@ Learn = Callable[..., Any]
 
 
 def learn_in_company(
-    learn: Learn, compute: ComputeRecipe, spread: Spread, tell: ProgressCallback | None
+    learn: Learn, ranks: int, device: str, spread: Spread, tell: ProgressCallback | None
 ) -> None:
-    """Let ``compute.ranks`` workers learn together until they are done.
+    """Let as many workers as there are ranks learn together until they are done.
 
     Raises:
         ConnectionError: a rank was lost; called again, the others go on from the kept state.
     """
-    on_gpu = compute.device != "cpu" and torch.cuda.is_available()
+    on_gpu = device != "cpu" and torch.cuda.is_available()
     with ending_noted() as ending:
         spread.with_gpu(on_gpu).together(
             partial(_take_part, learn),
-            compute.ranks,
+            ranks,
             hear=partial(_hear, tell),
             is_ending=lambda: ending.asked,
         )

@@ -7,13 +7,10 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from pipeline.recipes import Recipe
+from pipeline.training.spec import TrainingSpec
 from stores.bundle import Bundle
 
 Row = dict[str, Any]
-
-_SAMPLES = ("patch_px", "min_valid", "leads")
-"""Keys of training that decide which samples validate."""
 
 
 def score_name(bundle: Bundle) -> str:
@@ -60,26 +57,26 @@ def summarize(bundles: Sequence[Bundle]) -> dict[str, tuple[float, float]]:
     }
 
 
-def check_comparable(recipes: Mapping[str, Recipe]) -> None:
+def check_comparable(trainings: Mapping[str, TrainingSpec]) -> None:
     """Refuse to rank trainings by numbers that do not mean the same.
 
     Args:
-        recipes: what would be trained, by the name that messages use.
+        trainings: what would be done, by the name that messages use.
 
     Raises:
         ValueError: names two of them and what differs.
     """
-    first, *others = recipes
+    first, *others = trainings
     fingerprints: dict[str, str] = {}
-    for name, recipe in recipes.items():
-        same = fingerprints.setdefault(recipe.fingerprint(), name)
+    for name, training in trainings.items():
+        same = fingerprints.setdefault(training.fingerprint, name)
         if same != name:
             raise ValueError(
                 f"{name!r} and {same!r} are the same training, so comparing them would tell "
                 "nothing; sweep keys that change the model or how it learns, each value once"
             )
     for name in others:
-        differing = _differing(_meaning(recipes[first]), _meaning(recipes[name]))
+        differing = _differing(_meaning(trainings[first]), _meaning(trainings[name]))
         if differing:
             raise ValueError(
                 f"{first!r} and {name!r} differ in {', '.join(differing)}, so their scores are "
@@ -89,36 +86,42 @@ def check_comparable(recipes: Mapping[str, Recipe]) -> None:
             )
 
 
-def find_other_samples(recipes: Sequence[Recipe]) -> list[str]:
+def find_other_samples(trainings: Sequence[TrainingSpec]) -> list[str]:
     """Name what lets the validation samples differ, so that small differences mean little."""
-    first, *others = (_samples(recipe) for recipe in recipes)
+    first, *others = map(_samples, trainings)
     return sorted({key for other in others for key in _differing(first, other)})
 
 
-def _meaning(recipe: Recipe) -> dict[str, Any]:
+def _meaning(training: TrainingSpec) -> dict[str, Any]:
     """Say what the deciding score measures."""
-    training, score = recipe.training, recipe.training.score
+    fit, score, leads = training.fit, training.score, training.span.leads
     meaning: dict[str, Any] = {
         "training.score": (score.kind, score.units),
-        "target.variable": recipe.target.variable,
-        "split.validation": recipe.split.validation,
-        "split.folds": recipe.split.folds,
-        "split.place": recipe.split.place,
+        "target.variable": fit.target,
+        "split.validation": fit.split.ends["validation"],
+        "split.folds": fit.split.folds,
+        "split.place": fit.split.place,
     }
     if score.kind == "loss":
-        meaning |= {"training.loss": training.losses, "training.leads": training.leads}
+        meaning |= {"training.loss": (training.losses, training.n_members)}
+        meaning |= {"training.leads": leads}
     else:
-        meaning["the lead of training.score"] = score.lead or training.leads
+        meaning["the lead of training.score"] = score.lead or leads
     if score.kind == "loss" or score.units == "normalized":
-        target = recipe.target
-        meaning["target.transform"] = target.transform, target.harmonics
-        meaning["split.train"] = recipe.split.train  # what the transform is fitted to
+        meaning["target.transform"] = fit.transforms[fit.target], fit.harmonics
+        meaning["split.train"] = fit.split.ends["train"]  # what the transform is fitted to
     return meaning
 
 
-def _samples(recipe: Recipe) -> dict[str, Any]:
-    samples = {f"training.{key}": getattr(recipe.training, key) for key in _SAMPLES}
-    return samples | {"domain": recipe.domain, "rollout.history": recipe.rollout.history}
+def _samples(training: TrainingSpec) -> dict[str, Any]:
+    """Name what decides which samples validate."""
+    return {
+        "training.patch_px": training.patches.side_px,
+        "training.min_valid": training.patches.min_valid,
+        "training.leads": training.span.leads,
+        "domain": training.fit.domain,
+        "rollout.history": training.span.history,
+    }
 
 
 def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 
 from pipeline.budget import OWN_BYTES, MemoryPlan, Workers, held_bytes
 from pipeline.models import ConvLSTMShape, count_parameters, outline_network
-from pipeline.recipes import Recipe
 from pipeline.spread import free_bytes
 from pipeline.streams.fields import field_blocks
 from pipeline.streams.fit import FRAMES_AT_ONCE
 from pipeline.streams.loader import READ_BYTES, WORKER_BYTES
-from pipeline.streams.stack import build_stack, wanted_transforms
 from pipeline.streams.statistics import count_seasons
-from pipeline.training.build import build_shape
+from pipeline.training.spec import TrainingSpec
 
 _FLOAT, _PIXEL_BYTES = 4, 5  # a decoded pixel is float32 and whether it is valid
 _COPIES = 3  # of samples on their way: cut, sent, joined
@@ -51,21 +49,19 @@ class TrainingMemory:
             self.trainer.check(workers)
 
 
-def plan_memory(recipe: Recipe, shape: tuple[int, int], workers: Workers) -> TrainingMemory:
+def plan_memory(spec: TrainingSpec, shape: tuple[int, int], workers: Workers) -> TrainingMemory:
     """Plan the memory of a training on a grid of ``shape`` (y, x); no cube is needed."""
-    stack = build_stack(recipe, dict.fromkeys(wanted_transforms(recipe), ()))
-    network = build_shape(recipe, len(stack.names))
-    task = max(_fit_bytes(recipe, shape), _COPIES * READ_BYTES)
-    decoded = _decoded_bytes(recipe, network, shape)
+    task = max(_fit_bytes(spec, shape), _COPIES * READ_BYTES)
+    decoded = _decoded_bytes(spec, shape)
     # Slabs are kept in half of what a worker has left, see ``streams/loader.py``.
     slabs = min(WORKER_BYTES, decoded, max(0, (workers.room - task) // 2))
     reader = MemoryPlan("reading patches", task + slabs, workers.own_bytes)
-    ranks = recipe.compute.ranks
+    ranks = spec.ranks
     learning = learning_bytes(
-        network,
-        n_px=recipe.training.patch_px**2 * -(-recipe.training.batch // ranks),
-        leads=recipe.training.leads,
-        members=recipe.training.members,
+        spec.network,
+        n_px=spec.patches.side_px**2 * -(-spec.batch // ranks),
+        leads=spec.span.leads,
+        members=spec.n_members,
     )
     if ranks > 1:
         samples = _kept_bytes(decoded, workers.n_bytes - workers.own_bytes)
@@ -104,15 +100,15 @@ def learning_bytes(network: ConvLSTMShape, *, n_px: int, leads: int, members: in
     return int(_FLOAT * (n_px * (members * kept + inputs) + weights))
 
 
-def _fit_bytes(recipe: Recipe, shape: tuple[int, int]) -> int:
+def _fit_bytes(spec: TrainingSpec, shape: tuple[int, int]) -> int:
     """Bound what fitting one block of a variable takes: frames, and sums of all seasons [B]."""
-    n_seasons = count_seasons(recipe)
+    n_seasons = count_seasons(spec.fit.split, spec.step)
     n_px = field_blocks(shape, n_seasons)[0].size
     sums = 4 * n_seasons * 8  # total and count, and two of their means
     return n_px * (_FIT_COPIES * FRAMES_AT_ONCE * _FLOAT + sums)
 
 
-def _decoded_bytes(recipe: Recipe, network: ConvLSTMShape, shape: tuple[int, int]) -> int:
+def _decoded_bytes(spec: TrainingSpec, shape: tuple[int, int]) -> int:
     """Bound the size of all that patches are cut from [B]."""
-    n_frames = len(recipe.split.frames("train", recipe.step))
-    return n_frames * shape[0] * shape[1] * network.channels * _PIXEL_BYTES
+    n_frames = len(spec.fit.split.frames("train", spec.step))
+    return n_frames * shape[0] * shape[1] * spec.network.channels * _PIXEL_BYTES

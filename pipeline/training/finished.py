@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.recipes import Recipe
 from pipeline.training.arithmetic import Arithmetic
 from pipeline.training.lineage import code_digest, list_versions
 from stores.bundle import Bundle, open_bundle
@@ -20,10 +19,10 @@ log = logging.getLogger(__name__)
 FILE = "finished.json"
 
 
-def making_of(recipe: Recipe, cube: Cube) -> dict[str, Any]:
+def making_of(fingerprint: str, cube: Cube) -> dict[str, Any]:
     """Say what a training is made of; whatever differs may give another bundle."""
     return {
-        "recipe": recipe.fingerprint(),
+        "recipe": fingerprint,
         "cube": cube.version,
         "code": code_digest(),
         "versions": list_versions(),

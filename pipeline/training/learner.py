@@ -41,8 +41,9 @@ class LearningPlan:
     lr: float
     weight_decay: float
     warmup_steps: int
-    total_steps: int
     schedule: str
+    total_steps: int = 0
+    """Steps of the whole training: known once its samples are counted."""
     clip: float = 0.0
     accumulate: int = 1
     noise: float = 0.0

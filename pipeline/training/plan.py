@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.recipes import Recipe, TrainingRecipe
 from pipeline.streams.availability import Availability, Inits
 from pipeline.streams.read import Source
-from pipeline.streams.samples import Sample, Span
-from pipeline.streams.stack import outline_stack
+from pipeline.streams.samples import Sample
+from pipeline.streams.spec import PatchSpec
 from pipeline.tiling.patches import plan_patches
+from pipeline.training.spec import TrainingSpec
 from stores.counting import count
 from stores.times import Times
 from stores.windows import Window
@@ -32,7 +32,7 @@ class TrainingPlan:
     epochs: int
 
 
-def plan_training(recipe: Recipe, source: Source) -> TrainingPlan:
+def plan_training(spec: TrainingSpec, source: Source) -> TrainingPlan:
     """List every sample of both parts: each init with each patch that holds enough domain.
 
     Where parts are split by place, patches of a part lie in its area.
@@ -40,33 +40,36 @@ def plan_training(recipe: Recipe, source: Source) -> TrainingPlan:
     Raises:
         ValueError: a part is empty.
     """
-    training, grid = recipe.training, source.open().grid
-    if cut := describe_cut(training.patch_px, (grid.height, grid.width)):
+    grid, learning = source.open().grid, spec.learning
+    if cut := describe_cut(spec.patches.side_px, (grid.height, grid.width)):
         log.warning("%s", cut)
-    patches = {part: _plan_patches(recipe, source, part) for part in ("train", "validation")}
+    patches = {part: _plan_patches(spec, source, part) for part in ("train", "validation")}
     parts = {}
     for part in patches:
-        found = plan_part(recipe, source.open().dates, part)
+        found = plan_part(spec, source.open().dates, part)
         for note in found.notes:
             log.info("%s part: %s", part, note)
         parts[part] = [Sample(init, patch) for init in found.inits for patch in patches[part]]
-    n_samples = min(training.patches_per_epoch or len(parts["train"]), len(parts["train"]))
-    steps = math.ceil(math.ceil(n_samples / training.batch) / training.accumulate)
+    n_samples = min(spec.patches.per_epoch or len(parts["train"]), len(parts["train"]))
+    steps = math.ceil(math.ceil(n_samples / spec.batch) / learning.accumulate)
     return TrainingPlan(
-        parts["train"], parts["validation"], patches["train"], steps, training.epochs
+        parts["train"],
+        parts["validation"],
+        patches["train"],
+        steps,
+        learning.curriculum.epochs,
     )
 
 
-def plan_part(recipe: Recipe, dates: Mapping[str, Times], part: str) -> Inits:
+def plan_part(spec: TrainingSpec, dates: Mapping[str, Times], part: str) -> Inits:
     """List the inits that a part is learned or validated from, by the dates of each variable.
 
     Raises:
         ValueError: there is none.
     """
-    span = Span(recipe.rollout.history, recipe.training.leads)
-    step = recipe.step.of_series(dates[recipe.target.variable][0])
-    available = Availability(outline_stack(recipe), dates, step)
-    return available.plan_part(recipe.split, part, span)
+    step = spec.step.of_series(dates[spec.fit.target][0])
+    available = Availability(spec.fit.stack, dates, step)
+    return available.plan_part(spec.fit.split, part, spec.span)
 
 
 def describe_cut(patch_px: int, shape: tuple[int, int]) -> str | None:
@@ -81,10 +84,10 @@ def describe_cut(patch_px: int, shape: tuple[int, int]) -> str | None:
     )
 
 
-def describe_patches(training: TrainingRecipe, shape: tuple[int, int], n_inits: int) -> str:
+def describe_patches(patches: PatchSpec, shape: tuple[int, int], n_inits: int) -> str:
     """Say how many patches a frame of ``shape`` (y, x) has, and what too large ones cost."""
-    side = training.patch_px
-    n_patches, most = _count_patches(side, shape), training.patches_per_epoch
+    side = patches.side_px
+    n_patches, most = _count_patches(side, shape), patches.per_epoch
     n_samples = min(most or n_patches * n_inits, n_patches * n_inits)
     height, width = (min(side, length) for length in shape)
     said = (
@@ -111,15 +114,15 @@ def _half(shape: tuple[int, int]) -> int:
     return max(1, min(shape) // 2)
 
 
-def _plan_patches(recipe: Recipe, source: Source, part: str) -> list[Window]:
+def _plan_patches(spec: TrainingSpec, source: Source, part: str) -> list[Window]:
     """Cover what a part may learn from or validate on."""
-    cube, training = source.open(), recipe.training
-    whole, by_place = Window.whole((cube.grid.height, cube.grid.width)), recipe.split.place
+    cube, by_place = source.open(), spec.fit.split.place is not None
+    whole = Window.whole((cube.grid.height, cube.grid.width))
     try:
         return plan_patches(
             source.domain(whole),
-            side=training.patch_px,
-            min_valid=training.min_valid,
+            side=spec.patches.side_px,
+            min_valid=spec.patches.min_valid,
             area=source.area(part, whole) if by_place else None,
         )
     except ValueError as error:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.recipes import Recipe
+from pipeline.training.spec import TrackSpec
 from stores.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Tracker:
 class Run:
     """What a service needs to know of one training."""
 
-    recipe: Recipe
+    asked: TrackSpec
     facts: Mapping[str, Any]
     """What is shown beside the curves."""
     folder: Path
@@ -93,7 +93,7 @@ class Run:
     @property
     def home(self) -> Path:
         """Where services keep what was not sent anywhere."""
-        return self.recipe.root / FOLDER
+        return self.asked.root / FOLDER
 
     def id_of(self, service: str) -> str | None:
         """Give the run's name at a service, where it has one."""
@@ -110,13 +110,12 @@ class Run:
 
 @contextmanager
 def tracked(
-    recipe: Recipe, identity: Mapping[str, str], folder: Path
+    asked: TrackSpec, identity: Mapping[str, str], folder: Path
 ) -> Iterator[list[Tracker]]:
-    """Open the services of a recipe, and close them behind the body."""
-    asked = recipe.model_dump(mode="json", include={"name", "model", "training", "rollout"})
-    run = Run(recipe, {**identity, **asked}, folder)
+    """Open the services that are asked for, and close them behind the body."""
+    run = Run(asked, {**identity, **asked.facts}, folder)
     with ExitStack() as opened:
-        yield [opened.enter_context(_open(run, name)) for name in recipe.training.track]
+        yield [opened.enter_context(_open(run, name)) for name in asked.services]
 
 
 @contextmanager
@@ -165,7 +164,7 @@ def _open_wandb(run: Run) -> Tracker:
         id=name,
         save_dir=folder,
         project=os.environ.get("WANDB_PROJECT", "cubecast"),
-        group=run.recipe.name,
+        group=run.asked.name,
         mode=mode,
     )
     logger.log_hyperparams(dict(run.facts))
@@ -188,7 +187,7 @@ def _open_mlflow(run: Run) -> Tracker:
     folder = (run.home / "mlflow").absolute()
     folder.mkdir(parents=True, exist_ok=True)
     logger = MLFlowLogger(
-        experiment_name=os.environ.get("MLFLOW_EXPERIMENT_NAME", run.recipe.name),
+        experiment_name=os.environ.get("MLFLOW_EXPERIMENT_NAME", run.asked.name),
         run_name=run.folder.name,
         tracking_uri=server or f"sqlite:///{folder / 'mlflow.db'}",
         artifact_location=None if server else (folder / "artifacts").as_uri(),

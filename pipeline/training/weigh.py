@@ -12,10 +12,10 @@ from odc.geo.geobox import GeoBox
 from torch import Tensor
 
 from pipeline.losses import classed
-from pipeline.recipes.loss import ClassesRecipe, LossRecipe, PixelLoss, PointLoss
 from pipeline.streams.read import Source
 from pipeline.streams.samples import Sample, Span
 from pipeline.streams.transforms import Values
+from pipeline.training.spec import ClassSpec, LossSpec
 from pipeline.training.task import Parts, Weigh
 from stores.windows import Window
 
@@ -71,7 +71,7 @@ class Area:
         return torch.from_numpy(np.stack(parts)).to(batch.target)[:, None, :, None]
 
 
-def build_weigh(terms: Sequence[LossRecipe], source: Source, span: Span) -> Weigh | None:
+def build_weigh(terms: Sequence[LossSpec], source: Source, span: Span) -> Weigh | None:
     """Build what weighs the pixels for each term of a loss; None when all pixels count alike.
 
     Raises:
@@ -87,19 +87,19 @@ def build_weigh(terms: Sequence[LossRecipe], source: Source, span: Span) -> Weig
     return weigh
 
 
-def _of_term(term: LossRecipe, source: Source, span: Span) -> list[Classes | Area]:
+def _of_term(term: LossSpec, source: Source, span: Span) -> list[Classes | Area]:
     parts: list[Classes | Area] = []
-    if isinstance(term, PointLoss) and term.classes is not None:
+    if term.classes is not None:
         check_classes(term.classes, [step["kind"] for step in source.stack.target.chain])
         parts.append(Classes(source, span, term.classes.thresholds, term.classes.factors))
-    if isinstance(term, PixelLoss) and term.area:
+    if term.area:
         grid = source.open().grid
         domain = source.domain(Window.whole((grid.height, grid.width)))
         parts.append(Area(area_rows(grid, domain)))
     return parts
 
 
-def check_classes(classes: ClassesRecipe, transforms: Sequence[str]) -> None:
+def check_classes(classes: ClassSpec, transforms: Sequence[str]) -> None:
     """Refuse thresholds that the target's transforms cannot tell apart.
 
     Raises:

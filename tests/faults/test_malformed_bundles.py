@@ -21,7 +21,8 @@ from flows.refusal import is_ours
 from pipeline.models import build_network
 from pipeline.recipes import Recipe
 from pipeline.rollout.prepare import build_request
-from pipeline.rollout.trained import date_as_trained, list_differences
+from pipeline.specs import build_rollout_spec
+from pipeline.specs.trained import date_as_trained, list_differences
 from pipeline.training.learner import Learner
 from pipeline.training.state import FILE, FORMAT, Checkpoint
 from pipeline.training.train import _resume
@@ -83,7 +84,9 @@ class Made(NamedTuple):
         bundle = find_bundle(self.recipe, self.path.name)
         dated = date_as_trained(self.recipe, bundle, self.cube)
         list_differences(dated, bundle)
-        request = build_request(dated, bundle, self.cube, init="2006-12", leads=2)
+        request = build_request(
+            build_rollout_spec(dated), [bundle], self.cube, init="2006-12", leads=2
+        )
         assert request.leads == 2
         build_network(bundle.description["network"], bundle.load_weights())
 
@@ -272,7 +275,9 @@ def test_an_init_or_leads_that_cannot_be_forecast_are_refused(
     whole: Made, init: str, leads: int
 ) -> None:
     with within_bounds(), pytest.raises(ValueError, match=r"time=|init=|leads=") as said:
-        build_request(whole.recipe, whole.bundle, whole.cube, init=init, leads=leads)
+        build_request(
+            build_rollout_spec(whole.recipe), [whole.bundle], whole.cube, init=init, leads=leads
+        )
     assert is_ours(said.value)
 
 

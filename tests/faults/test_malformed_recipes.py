@@ -19,7 +19,7 @@ from flows.refusal import explain, is_ours
 from flows.resolve import check_init
 from pipeline.recipes import Recipe, RecipeError, date_recipe, load_recipe
 from pipeline.recipes.sweep import plan_sweep
-from pipeline.streams.stack import outline_stack
+from pipeline.specs import build_training_spec
 from stores.times import Step, parse_time
 from tests.make import make_recipe
 from tests.make_faults import list_places, pick, put, take_away, tree, within_bounds
@@ -112,12 +112,12 @@ def look_at(recipe: Recipe) -> None:
     text = json.dumps(recipe.model_dump(mode="json"), allow_nan=False)
     text.encode()
     assert Recipe.model_validate(json.loads(text)).fingerprint() == recipe.fingerprint()
-    assert outline_stack(recipe).names[0] == recipe.target.variable
+    assert build_training_spec(recipe).fit.stack.names[0] == recipe.target.variable
     for cron in recipe.schedule.crons(recipe.step).values():
         assert cron is None or len(cron.split()) == 5
     dated = date_recipe(recipe, parse_time("2018-12"))
     for part in dated.split.parts:
-        assert dated.split.label(part, dated.step)
+        assert dated.split.to_split().label(part, dated.step)
 
 
 def malformed_recipes_end_well(

@@ -33,7 +33,13 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def expected(recipe: str, *changes: str) -> Arithmetic:
     asked = load_recipe(Path(recipe), overrides=changes)
-    return expect_arithmetic(asked, own_threads(asked.compute))
+    compute = asked.compute
+    return expect_arithmetic(
+        compute.device,
+        asked.training.precision,
+        threads=own_threads(compute),
+        ranks=compute.ranks,
+    )
 
 
 def trained(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -16,7 +16,8 @@ from flows import connection, deployed, scheduled
 from flows.deployed import Deployed
 from flows.resolve import open_recipe
 from flows.schedule import Request, write_deployments
-from pipeline.recipes import PARTS, RecipeError, date_recipe
+from pipeline.recipes import RecipeError, date_recipe
+from pipeline.split import PARTS
 from stores.times import parse_time
 from tests.flows.test_other_steps import FIVE_YEARS, make_series
 from tests.make import make_recipe
@@ -76,8 +77,8 @@ def test_the_parts_of_the_deployed_recipe_move_on_and_are_those_of_the_demo_toda
     fixed = open_recipe("rainfall-java", [], None)
     moving = open_recipe("rainfall-java", first["overrides"], None)
     today, later = (date_recipe(moving, parse_time(date)) for date in ("2018-12", "2019-03"))
-    assert [today.split.bounds(part) for part in PARTS] == [
-        fixed.split.bounds(part) for part in PARTS
+    assert [today.split.to_split().bounds(part) for part in PARTS] == [
+        fixed.split.to_split().bounds(part) for part in PARTS
     ]
     assert later.split.train == ("2003-01", "2013-03")
     assert later.split.test == ("2016-05", "2019-03")

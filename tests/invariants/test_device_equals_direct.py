@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.specs import build_training_spec
 from pipeline.spread import InPlace
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.streams.loader import batch_loader
@@ -115,7 +116,9 @@ def test_a_training_from_the_device_gives_the_weights_of_one_from_memory(
     recipe = made.recipe.with_values(training=once)
 
     def train(name: str) -> Trained:
-        return train_model(recipe, made.source, tmp_path / name, spread=InPlace())
+        return train_model(
+            build_training_spec(recipe), made.source, tmp_path / name, spread=InPlace()
+        )
 
     caplog.set_level("INFO", "pipeline")
     memory = train("memory")

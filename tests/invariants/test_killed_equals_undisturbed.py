@@ -16,6 +16,7 @@ from pipeline.recipes import ComputeRecipe
 from pipeline.rollout.engine import roll_out
 from pipeline.rollout.plan import RolloutPlan
 from pipeline.rollout.prepare import build_plan, build_request
+from pipeline.specs import build_rollout_spec
 from pipeline.spread import InPlace, Spread
 from stores.forecast import finish_forecast
 from stores.issue import FORECAST
@@ -30,8 +31,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def plan(made: Made, root: Path) -> Job:
     recipe, cube, bundle = made
-    request = build_request(recipe, bundle, cube, init="2006-06", leads=None)
-    tiles: RolloutPlan = build_plan(recipe, bundle, cube, request.leads, Workers(2, 10**9))
+    request = build_request(
+        build_rollout_spec(recipe), [bundle], cube, init="2006-06", leads=None
+    )
+    tiles: RolloutPlan = build_plan(
+        build_rollout_spec(recipe), bundle, cube, request.leads, Workers(2, 10**9)
+    )
     return Job(recipe.with_values(root=root), cube, (bundle,), request, tiles)
 
 

@@ -17,10 +17,12 @@ import torch
 
 from flows.runtime import spread_on
 from pipeline.recipes import ComputeRecipe, Recipe, load_recipe
+from pipeline.specs import build_training_spec
 from pipeline.spread import Spread
 from pipeline.training.bundle import train_bundle
 from pipeline.training.state import FILE
 from stores.bundle import Bundle
+from stores.cube import Cube
 from stores.progress import ProgressCallback
 from tests.make import make_cube
 
@@ -57,13 +59,16 @@ import sys
 from pathlib import Path
 from flows.runtime import spread_on
 from pipeline.recipes import ComputeRecipe, load_recipe
+from pipeline.specs import build_training_spec
 from pipeline.training.bundle import train_bundle
+from stores.cube import Cube
 if __name__ == "__main__":  # workers import this file again
     cube, folder, workers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     recipe = load_recipe(cube.parents[1] / "recipe.yaml")
     compute = ComputeRecipe(workers=workers, threads=1, memory_gb=1.5, device="cpu")
     with spread_on(compute) as spread:
-        train_bundle(recipe, cube, (folder / "models", folder / "logs"), spread=spread)
+        spec, folders = build_training_spec(recipe), (folder / "models", folder / "logs")
+        train_bundle(spec, Cube.open(cube), folders, spread=spread)
 """
 
 
@@ -94,7 +99,9 @@ def train(
     cube: Path, folder: Path, spread: Spread, tell: ProgressCallback | None = None
 ) -> Bundle:
     folders = (folder / "models", folder / "logs")
-    return train_bundle(recipe_of(cube), cube, folders, spread=spread, tell=tell)
+    return train_bundle(
+        build_training_spec(recipe_of(cube)), Cube.open(cube), folders, spread=spread, tell=tell
+    )
 
 
 def recipe_of(cube: Path) -> Recipe:

@@ -14,6 +14,7 @@ from pipeline.rollout.forecaster import open_forecaster
 from pipeline.rollout.hindcast import hindcast, plan_cases
 from pipeline.rollout.importance import Trial, measure_importance
 from pipeline.rollout.prepare import build_plan, build_request
+from pipeline.specs import build_hindcast_spec, build_rollout_spec, build_training_spec
 from pipeline.spread import InPlace, Spread
 from pipeline.streams.batch import Batch
 from pipeline.streams.loader import batch_loader
@@ -43,7 +44,12 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 
 def train(recipe: Recipe, folder: Path, spread: Spread) -> Bundle:
     folders = (folder / "models", folder / "logs")
-    return train_bundle(recipe, recipe.root / "cube.zarr", folders, spread=spread)
+    return train_bundle(
+        build_training_spec(recipe),
+        Cube.open(recipe.root / "cube.zarr"),
+        folders,
+        spread=spread,
+    )
 
 
 def test_training_on_two_workers_gives_the_weights_of_one_process(
@@ -61,7 +67,7 @@ def test_batches_arrive_in_the_same_order_from_two_workers(
 ) -> None:
     bundle = train(recipe, tmp_path, InPlace())
     source = open_forecaster((bundle.path,), recipe.root / "cube.zarr", "cpu").source
-    samples = plan_training(recipe, source).train
+    samples = plan_training(build_training_spec(recipe), source).train
     groups = [samples[i : i + 4] for i in range(0, 32, 4)]
     load = batch_loader(source, Span(recipe.rollout.history, recipe.training.leads))
     alone = [Batch(*batch) for batch in InPlace().ordered(load, groups)]
@@ -76,9 +82,13 @@ def test_scores_from_two_workers_are_those_of_one_process(
     recipe: Recipe, workers: Spread, tmp_path: Path
 ) -> None:
     cube, bundle = Cube.open(recipe.root / "cube.zarr"), train(recipe, tmp_path, InPlace())
-    request = build_request(recipe, bundle, cube, init="2006-06", leads=None)
+    request = build_request(
+        build_rollout_spec(recipe), [bundle], cube, init="2006-06", leads=None
+    )
     small = recipe.with_values(rollout=recipe.rollout.with_values(tile_px=9))
-    tiles = build_plan(small, bundle, cube, 4, Workers(1, 10**9), one_block=True).tiles
+    tiles = build_plan(
+        build_rollout_spec(small), bundle, cube, 4, Workers(1, 10**9), one_block=True
+    ).tiles
     assert len(tiles) > 4
     inits = [parse_time("2006-06"), parse_time("2006-07")]
     cases = plan_cases(request, inits, tiles, "test")
@@ -94,13 +104,17 @@ def test_importances_from_two_workers_are_those_of_one_process(
     recipe: Recipe, workers: Spread, tmp_path: Path
 ) -> None:
     cube, bundle = Cube.open(recipe.root / "cube.zarr"), train(recipe, tmp_path, InPlace())
-    request = build_request(recipe, bundle, cube, init="2005-04", leads=None)
+    request = build_request(
+        build_rollout_spec(recipe), [bundle], cube, init="2005-04", leads=None
+    )
     small = recipe.with_values(rollout=recipe.rollout.with_values(tile_px=16))
-    tiles = build_plan(small, bundle, cube, 4, Workers(1, 10**9), one_block=True).tiles
+    tiles = build_plan(
+        build_rollout_spec(small), bundle, cube, 4, Workers(1, 10**9), one_block=True
+    ).tiles
     assert len(tiles) == 4
     alone, spread = (
         measure_importance(
-            recipe,
+            build_hindcast_spec(recipe, "validation"),
             request,
             tiles,
             Trial("validation", repeats=2),

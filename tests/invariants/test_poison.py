@@ -10,6 +10,7 @@ import pytest
 import zarr
 
 from pipeline.recipes import Recipe, load_recipe
+from pipeline.specs import build_fit_spec, build_training_spec
 from pipeline.spread import InPlace
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.streams.importance import Kind, measure_chances
@@ -72,15 +73,15 @@ def fit(folder: Path, split: str, *, clean: Fitted | None = None) -> Fitted:
         assert poison_dates(recipe, cube) > 40
         outside = poison_places(cube, clean.source.area("train", WHOLE))
         assert (outside > 500) == (split == "blocks")
-    stack = fit_stack(recipe, cube, folder / "fields.zarr", InPlace())
+    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", InPlace())
     source = Source(cube, folder / "fields.zarr", stack)
-    return Fitted(recipe, stack, source, plan_training(recipe, source))
+    return Fitted(recipe, stack, source, plan_training(build_training_spec(recipe), source))
 
 
 def poison_dates(recipe: Recipe, path: Path) -> int:
     """Replace every frame outside the training part by noise, the absurd and the invalid."""
     cube, rng = Cube.open(path), np.random.default_rng(7)
-    outside = ~np.isin(cube.times, recipe.split.frames("train", recipe.step))
+    outside = ~np.isin(cube.times, recipe.split.to_split().frames("train", recipe.step))
     for name in ("rain", "wet"):
         array = zarr.open_array(path / name, mode="r+")
         values = np.asarray(array[...])

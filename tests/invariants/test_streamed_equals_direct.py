@@ -14,6 +14,7 @@ from torch import Tensor
 
 from flows.runtime import spread_on
 from pipeline.recipes import ComputeRecipe, load_recipe
+from pipeline.specs import build_fit_spec, build_training_spec
 from pipeline.spread import InPlace, OnThreads, Spread
 from pipeline.streams import dataset
 from pipeline.streams.batch import Batch
@@ -96,9 +97,9 @@ def test_annual_maps_of_other_years_are_streamed_too(tmp_path: Path) -> None:
     recipe, cube = load_recipe(path), tmp_path / "run" / "cube.zarr"
     ingest(recipe, cube)
     assert Cube.open(cube).places("trees") == [1, 2, 3, 4, 5]
-    stack = fit_stack(recipe, cube, tmp_path / "fields.zarr", InPlace())
+    stack = fit_stack(build_fit_spec(recipe), cube, tmp_path / "fields.zarr", InPlace())
     source = Source(cube, tmp_path / "fields.zarr", stack)
-    made = Made(recipe, source, list(plan_training(recipe, source).train))
+    made = Made(recipe, source, list(plan_training(build_training_spec(recipe), source).train))
     for batches in (stream(made, InPlace(), per_epoch=45), on_device(made, per_epoch=45)):
         assert_same(arrays(batches), batches)
 
@@ -128,9 +129,9 @@ def test_covariates_that_begin_and_end_at_dates_of_their_own_are_streamed_too(
     )
     recipe, cube = load_recipe(path), tmp_path / "run" / "cube.zarr"
     ingest(recipe, cube)
-    stack = fit_stack(recipe, cube, tmp_path / "fields.zarr", InPlace())
+    stack = fit_stack(build_fit_spec(recipe), cube, tmp_path / "fields.zarr", InPlace())
     source = Source(cube, tmp_path / "fields.zarr", stack)
-    made = Made(recipe, source, list(plan_training(recipe, source).train))
+    made = Made(recipe, source, list(plan_training(build_training_spec(recipe), source).train))
     inits = sorted({sample.init for sample in made.samples})
     assert [str(init)[:7] for init in inits[:: len(inits) - 1]] == ["2000-11", "2004-10"]
     for batches in (stream(made, InPlace(), per_epoch=45), on_device(made, per_epoch=45)):

@@ -9,6 +9,7 @@ from pipeline.budget import Workers
 from pipeline.recipes import load_recipe
 from pipeline.rollout.forecaster import open_forecaster
 from pipeline.rollout.prepare import build_plan, build_request
+from pipeline.specs import build_rollout_spec, build_training_spec
 from pipeline.spread import InPlace
 from pipeline.streams.transforms import Values
 from pipeline.training.bundle import train_bundle
@@ -43,14 +44,18 @@ def train(folder: Path, *, poisoned_after: str | None) -> tuple[Bundle, Cube]:
     recipe = load_recipe(make_recipe(folder, training=TRAINING))
     ingest(recipe, folder / "cube.zarr")
     folders = (folder / "models", folder / "logs")
-    bundle = train_bundle(recipe, folder / "cube.zarr", folders, spread=InPlace())
+    bundle = train_bundle(
+        build_training_spec(recipe), Cube.open(folder / "cube.zarr"), folders, spread=InPlace()
+    )
     return bundle, Cube.open(folder / "cube.zarr")
 
 
 def forecast(folder: Path, bundle: Bundle, cube: Cube, init: str) -> tuple[Values, Time]:
     recipe = load_recipe(folder / "recipe.yaml")
-    request = build_request(recipe, bundle, cube, init=init, leads=None)
-    tiles = build_plan(recipe, bundle, cube, 4, Workers(1, 10**9), one_block=True).tiles
+    request = build_request(build_rollout_spec(recipe), [bundle], cube, init=init, leads=None)
+    tiles = build_plan(
+        build_rollout_spec(recipe), bundle, cube, 4, Workers(1, 10**9), one_block=True
+    ).tiles
     return open_forecaster((bundle.path,), cube.path, "cpu").physical(tiles[0], request)[
         0
     ], request.init

@@ -10,6 +10,7 @@ from pipeline.models import ConvLSTM, ConvLSTMShape
 from pipeline.recipes import Recipe, load_recipe
 from pipeline.rollout.forecaster import Forecaster
 from pipeline.rollout.request import Request
+from pipeline.specs import build_fit_spec
 from pipeline.spread import InPlace
 from pipeline.streams.fields import FIELDS
 from pipeline.streams.read import Source
@@ -41,7 +42,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Source]:
     folder = tmp_path_factory.mktemp("sample")
     recipe = load_recipe(RECIPE)
     ingest(recipe, folder / "cube.zarr")
-    stack = fit_stack(recipe, folder / "cube.zarr", folder / FIELDS, InPlace())
+    stack = fit_stack(build_fit_spec(recipe), folder / "cube.zarr", folder / FIELDS, InPlace())
     return recipe, Source(folder / "cube.zarr", folder / FIELDS, stack)
 
 

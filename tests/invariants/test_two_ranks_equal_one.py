@@ -22,6 +22,7 @@ import torch
 from flows.runtime import spread_on
 from pipeline.on_dask import OnDask
 from pipeline.recipes import Recipe, load_recipe
+from pipeline.specs import build_fit_spec, build_training_spec
 from pipeline.spread import InPlace
 from pipeline.streams.dataset import StreamedBatches
 from pipeline.streams.patchplan import PatchPlan
@@ -64,13 +65,16 @@ import sys
 from pathlib import Path
 from flows.runtime import spread_on
 from pipeline.recipes import load_recipe
+from pipeline.specs import build_training_spec
 from pipeline.training.bundle import train_bundle
+from stores.cube import Cube
 if __name__ == "__main__":  # workers import this file again
     root = Path(sys.argv[1])
     recipe = load_recipe(root / "recipe.yaml", overrides=["compute.ranks=2"])
     folders = (root / "models", root / "logs")
     with spread_on(recipe.compute) as spread:
-        train_bundle(recipe, root / "run" / "cube.zarr", folders, spread=spread)
+        cube = Cube.open(root / "run" / "cube.zarr")
+        train_bundle(build_training_spec(recipe), cube, folders, spread=spread)
 """
 
 
@@ -88,7 +92,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def source(folder: Path) -> Source:
     cube, fields = folder / "run" / "cube.zarr", folder / "fields.zarr"
-    return Source(cube, fields, fit_stack(recipe_of(folder), cube, fields, InPlace()))
+    return Source(
+        cube, fields, fit_stack(build_fit_spec(recipe_of(folder)), cube, fields, InPlace())
+    )
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +118,13 @@ def calm(folder: Path, source: Source, workers: OnDask, listening: list[str]) ->
                 found = psutil.Process(pid).net_connections("inet")
                 listening.extend(c.laddr.ip for c in found if c.status == psutil.CONN_LISTEN)
 
-    return train_model(by_chance(folder), source, folder / "calm", spread=workers, tell=look)
+    return train_model(
+        build_training_spec(by_chance(folder)),
+        source,
+        folder / "calm",
+        spread=workers,
+        tell=look,
+    )
 
 
 def test_ranks_listen_at_the_address_of_the_cluster_and_nowhere_else(
@@ -152,7 +164,9 @@ def assert_equal(one: Trained, other: Trained) -> None:
 
 def shares(recipe: Recipe, source: Source) -> list[list[list[Sample]]]:
     """List the batches of one process, then those of each of two ranks."""
-    samples = PatchPlan(tuple(plan_training(recipe, source).train), seed=0, per_epoch=41)
+    samples = PatchPlan(
+        tuple(plan_training(build_training_spec(recipe), source).train), seed=0, per_epoch=41
+    )
     given = {"batch": 5, "spread": InPlace()}
     seats = [Seat(rank, n, "", ("", 0)) for rank, n in ((0, 1), (0, 2), (1, 2))]
     return [SharedBatches(None, samples, seat=seat, **given).plan() for seat in seats]
@@ -173,9 +187,13 @@ def test_the_ranks_take_every_sample_of_a_batch_once(folder: Path, source: Sourc
 def test_two_ranks_learn_what_one_learns(
     folder: Path, source: Source, workers: OnDask, tmp_path: Path
 ) -> None:
-    one = train_model(recipe_of(folder), source, tmp_path / "one", spread=InPlace())
+    one = train_model(
+        build_training_spec(recipe_of(folder)), source, tmp_path / "one", spread=InPlace()
+    )
     assert one.curves["validation_loss"].iloc[-1] < 0.9 * one.curves["validation_loss"][0]
-    two = train_model(recipe_of(folder, 2), source, tmp_path / "two", spread=workers)
+    two = train_model(
+        build_training_spec(recipe_of(folder, 2)), source, tmp_path / "two", spread=workers
+    )
     assert_close(one, two)
 
 
@@ -185,10 +203,14 @@ def test_two_ranks_of_four_samples_learn_what_one_learns_with_eight(
 ) -> None:
     plain = {"batch": 8, "patches_per_epoch": 40, "accumulate": 1, "loss": {"kind": "mse"}}
     one, two = recipe_of(folder, 1, **plain), recipe_of(folder, 2, **plain)
-    alone = train_model(one, source, tmp_path / "one", spread=InPlace())
-    assert_close(alone, train_model(two, source, tmp_path / "two", spread=workers))
+    alone = train_model(build_training_spec(one), source, tmp_path / "one", spread=InPlace())
+    assert_close(
+        alone, train_model(build_training_spec(two), source, tmp_path / "two", spread=workers)
+    )
     halved = recipe_of(folder, 1, **plain | {"batch": 4, "accumulate": 2})
-    apart = train_model(halved, source, tmp_path / "halved", spread=InPlace())
+    apart = train_model(
+        build_training_spec(halved), source, tmp_path / "halved", spread=InPlace()
+    )
     with pytest.raises(AssertionError):  # halves averaged by themselves are another thing
         assert_close(alone, apart)
 
@@ -198,7 +220,10 @@ def test_ranks_that_draw_random_numbers_learn_and_repeat(
     folder: Path, source: Source, workers: OnDask, calm: Trained, tmp_path: Path
 ) -> None:
     assert calm.curves["validation_loss"].iloc[-1] < calm.curves["validation_loss"][0]
-    assert_equal(calm, train_model(by_chance(folder), source, tmp_path, spread=workers))
+    assert_equal(
+        calm,
+        train_model(build_training_spec(by_chance(folder)), source, tmp_path, spread=workers),
+    )
 
 
 @pytest.mark.slow
@@ -214,7 +239,9 @@ def test_ranks_that_read_ahead_learn_what_ranks_learn_that_keep_all_samples(
     may_keep = partial(setattr, StreamedBatches, "memory_bytes")
     workers._client.run(may_keep, 0)
     try:
-        streamed = train_model(by_chance(folder), source, tmp_path, spread=workers)
+        streamed = train_model(
+            build_training_spec(by_chance(folder)), source, tmp_path, spread=workers
+        )
     finally:
         workers._client.run(may_keep, None)
     assert "so they are read block by block (threads: 1)" in caplog.text
@@ -236,10 +263,12 @@ def test_a_rank_that_is_killed_stops_all_and_the_same_command_goes_on(
 
     recipe = by_chance(folder)
     with pytest.raises(ConnectionError, match=r"the worker of rank . .* is gone.*goes on"):
-        train_model(recipe, source, tmp_path, spread=workers, tell=kill)
+        train_model(build_training_spec(recipe), source, tmp_path, spread=workers, tell=kill)
     assert time.monotonic() - killed_s[0] < 10
     assert (tmp_path / FILE).exists()
-    assert_equal(calm, train_model(recipe, source, tmp_path, spread=workers))
+    assert_equal(
+        calm, train_model(build_training_spec(recipe), source, tmp_path, spread=workers)
+    )
 
 
 def test_ranks_stop_when_nobody_waits_for_them_and_go_on_later(
@@ -258,10 +287,17 @@ def test_ranks_stop_when_nobody_waits_for_them_and_go_on_later(
     for n_told in (1, 5):
         with pytest.raises(Stopped):
             train_model(
-                by_chance(folder), source, tmp_path, spread=workers, tell=stop_after(n_told)
+                build_training_spec(by_chance(folder)),
+                source,
+                tmp_path,
+                spread=workers,
+                tell=stop_after(n_told),
             )
     assert workers._client.run(os.getpid) == before  # they stopped by themselves
-    assert_equal(calm, train_model(by_chance(folder), source, tmp_path, spread=workers))
+    assert_equal(
+        calm,
+        train_model(build_training_spec(by_chance(folder)), source, tmp_path, spread=workers),
+    )
 
 
 def test_a_training_of_one_process_goes_on_in_two_ranks(
@@ -282,10 +318,14 @@ def test_a_training_of_one_process_goes_on_in_two_ranks(
 
     one = recipe_of(folder, 1, checkpoint_minutes=0)
     two = recipe_of(folder, 2, checkpoint_minutes=0)
-    whole = train_model(one, source, tmp_path / "one", spread=InPlace())
+    whole = train_model(build_training_spec(one), source, tmp_path / "one", spread=InPlace())
     with pytest.raises(Stopped):
-        train_model(one, source, tmp_path / "two", spread=InPlace(), tell=stop)
-    assert_close(whole, train_model(two, source, tmp_path / "two", spread=workers))
+        train_model(
+            build_training_spec(one), source, tmp_path / "two", spread=InPlace(), tell=stop
+        )
+    assert_close(
+        whole, train_model(build_training_spec(two), source, tmp_path / "two", spread=workers)
+    )
     assert re.search(r"1 thread, precision .* and goes on on .* 2 ranks", caplog.text)
 
 
@@ -294,7 +334,7 @@ def test_a_loss_that_is_not_finite_is_told_by_the_rank_that_met_it(
 ) -> None:
     wild = recipe_of(folder, 2, lr=1e30, clip=0.0)
     with pytest.raises(FloatingPointError, match=r"the (loss|gradient) is .* sample"):
-        train_model(wild, source, tmp_path, spread=workers)
+        train_model(build_training_spec(wild), source, tmp_path, spread=workers)
 
 
 @pytest.mark.slow
@@ -303,7 +343,9 @@ def test_ranks_that_are_asked_to_end_keep_their_state_first(
 ) -> None:
     made = {"training": TRAINING | CHANCE, "model": MODEL, "compute": COMPUTE}
     make_cube(tmp_path, **made)
-    calm = train_model(recipe_of(tmp_path, 2), source, tmp_path / "calm", spread=workers)
+    calm = train_model(
+        build_training_spec(recipe_of(tmp_path, 2)), source, tmp_path / "calm", spread=workers
+    )
     (tmp_path / "script.py").write_text(SCRIPT)
     logs = tmp_path / "logs"
     with (tmp_path / "log").open("w") as said:
@@ -320,5 +362,7 @@ def test_ranks_that_are_asked_to_end_keep_their_state_first(
     kept = torch.load(logs / FILE, weights_only=True)["state"]
     assert 0 < kept["at"]["step"] < 15
     assert len(kept["random_of_others"]) == 1
-    again = train_model(recipe_of(tmp_path, 2), source, logs, spread=workers)
+    again = train_model(
+        build_training_spec(recipe_of(tmp_path, 2)), source, logs, spread=workers
+    )
     assert_equal(calm, again)

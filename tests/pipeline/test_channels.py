@@ -12,7 +12,8 @@ from pipeline.models.sight import stack_channels
 from pipeline.recipes import load_recipe
 from pipeline.rollout.forecaster import Parts
 from pipeline.rollout.permute import list_covariates, swap
-from pipeline.streams.stack import Stack, outline_stack
+from pipeline.specs import build_fit_spec
+from pipeline.streams.stack import Stack
 from tests.make import RAIN_FILES, make_recipe
 
 PIXEL = (1, 1)
@@ -88,7 +89,7 @@ ORDERS = {
 
 def order(folder: Path, covariates: list[dict[str, Any]]) -> Stack:
     path = make_recipe(folder, archive={"variables": VARIABLES}, covariates=covariates)
-    return outline_stack(load_recipe(path))
+    return build_fit_spec(load_recipe(path)).stack
 
 
 def number(recorded: Order) -> Parts:

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.recipes import PARTS, RecipeError, SplitRecipe, load_recipe
+from pipeline.recipes import RecipeError, SplitRecipe, load_recipe
+from pipeline.split import PARTS
 from stores.times import Step, parse_time
 from tests.make import make_recipe
 
@@ -32,7 +33,7 @@ def make_split(**changes: object) -> SplitRecipe:
 
 def test_a_calibration_part_leaks_into_no_other() -> None:
     apart = make_split(validation=("2005-02", "2005-06"), calibration=("2005-08", "2005-12"))
-    apart.check(MONTH)
+    apart.to_split().check(MONTH)
     assert apart.parts == ("train", "validation", "test", "calibration")
     assert apart.margins_part == "calibration"
     assert make_split().margins_part == "validation"
@@ -42,7 +43,7 @@ def test_a_calibration_part_leaks_into_no_other() -> None:
         ("test", ("2007-06", "2007-12")),
     ):
         with pytest.raises(ValueError, match=f"split leaks.*{part}.*calibration"):
-            apart.with_values(calibration=leaking).check(MONTH)
+            apart.with_values(calibration=leaking).to_split().check(MONTH)
 
 
 FIVE_MONTHS = Step.parse("5 months").of_series(parse_time("2000-03"))  # 2004-10, 2005-03
@@ -85,20 +86,20 @@ def test_parts_of_months_by_fives_leak_where_they_share_a_frame_and_nowhere_else
         test=("2008-03", "2012"),
         gap=0,
     )
-    split.check(Step.parse("5 months"))
-    split.check(FIVE_MONTHS)
+    split.to_split().check(Step.parse("5 months"))
+    split.to_split().check(FIVE_MONTHS)
     with pytest.raises(ValueError, match=r"2008-03, so they share frames .* begin 2008-12 or"):
-        split.with_values(validation=("2005-02", "2008-07")).check(FIVE_MONTHS)
+        split.with_values(validation=("2005-02", "2008-07")).to_split().check(FIVE_MONTHS)
 
 
 def test_parts_without_their_gap_are_said_to_lack_it_and_not_to_share() -> None:
     split = make_split(validation=("2005-02", "2008-06"), test=("2009-02", "2012"))
-    split.check(Step.parse("5 months"))  # one may lie between
+    split.to_split().check(Step.parse("5 months"))  # one may lie between
     said = r"which leaves 0 frames between them, fewer than gap=1, .* begin 2005-08 or later"
     with pytest.raises(ValueError, match=said):
-        split.check(FIVE_MONTHS)
+        split.to_split().check(FIVE_MONTHS)
     with_gap = split.with_values(validation=("2005-08", "2008-06"))
-    with_gap.check(FIVE_MONTHS)
+    with_gap.to_split().check(FIVE_MONTHS)
 
 
 def test_a_calibration_part_between_the_parts_of_folds_would_be_learned_from() -> None:
@@ -106,10 +107,10 @@ def test_a_calibration_part_between_the_parts_of_folds_would_be_learned_from() -
         train=("2000-01", "2003-12"), calibration=("2004-02", "2004-12"), folds=3
     )
     with pytest.raises(ValueError, match=r"split\.calibration=.* lies between train and"):
-        between.check(MONTH)
+        between.to_split().check(MONTH)
     after = make_split(test=("2007-02", "2007-12"), calibration=("2006-02", "2006-12"), folds=3)
-    after.check(MONTH)
-    assert after.label("calibration", MONTH) == "2006-02 to 2006-12"
+    after.to_split().check(MONTH)
+    assert after.to_split().label("calibration", MONTH) == "2006-02 to 2006-12"
 
 
 def test_a_calibration_part_is_refused_where_places_part_the_data() -> None:
@@ -128,36 +129,40 @@ def test_a_calibration_part_without_a_whole_forecast_is_refused(path: Path) -> N
 
 @given(folds=st.integers(2, 12), gap=st.integers(0, 4))
 def test_every_frame_before_the_test_validates_in_one_fold(folds: int, gap: int) -> None:
-    whole = make_split(gap=0).frames("train", MONTH)[0]
+    whole = make_split(gap=0).to_split().frames("train", MONTH)[0]
     found = []
     for fold in range(folds):
         split = make_split(gap=gap, test=("2006-06", "2007-12"), folds=folds, fold=fold)
-        left_out, train = (split.frames(part, MONTH) for part in ("validation", "train"))
+        left_out, train = (
+            split.to_split().frames(part, MONTH) for part in ("validation", "train")
+        )
         found += left_out.tolist()
         apart = np.abs(left_out[:, None] - train[None]).min().astype("timedelta64[D]")
         assert apart.astype(int) > 28 * gap
         assert (
-            split.frames("test", MONTH).tolist()
-            == make_split(test=("2006-06", "2007-12")).frames("test", MONTH).tolist()
+            split.to_split().frames("test", MONTH).tolist()
+            == make_split(test=("2006-06", "2007-12")).to_split().frames("test", MONTH).tolist()
         )
     assert found == MONTH.range(whole, np.datetime64("2005-12", "s")).tolist()
 
 
 def test_a_split_by_dates_alone_is_what_is_written() -> None:
     split = make_split()
-    assert [len(split.frames(part, MONTH)) for part in ("train", "validation", "test")] == [
+    assert [
+        len(split.to_split().frames(part, MONTH)) for part in ("train", "validation", "test")
+    ] == [
         60,
         11,
         23,
     ]
-    assert split.words(MONTH) == ""
-    assert split.label("train", MONTH) == "2000-01 to 2004-12"
+    assert split.to_split().words(MONTH) == ""
+    assert split.to_split().label("train", MONTH) == "2000-01 to 2004-12"
 
 
 def test_a_fold_says_which_frames_it_leaves_out() -> None:
     split = make_split(folds=3, fold=1)
-    assert split.label("train", MONTH) == "2000-01 to 2001-11 and 2004-02 to 2005-12"
-    assert split.words(MONTH) == (
+    assert split.to_split().label("train", MONTH) == "2000-01 to 2001-11 and 2004-02 to 2005-12"
+    assert split.to_split().words(MONTH) == (
         "fold 1 of 0-2 validates (2002-01 to 2003-12), 1 frame free around it"
     )
 
@@ -165,30 +170,30 @@ def test_a_fold_says_which_frames_it_leaves_out() -> None:
 def test_parts_apart_by_place_may_share_frames_and_those_that_do_not_keep_the_gap() -> None:
     place = {"block_px": 20, "correlation_px": 2}
     same = ("2000-01", "2005-12")
-    make_split(train=same, validation=same, place=place).check(MONTH)
+    make_split(train=same, validation=same, place=place).to_split().check(MONTH)
     with pytest.raises(ValueError, match="split leaks"):
-        make_split(train=same, validation=same).check(MONTH)
+        make_split(train=same, validation=same).to_split().check(MONTH)
     inside = make_split(train=same, validation=("2001-01", "2001-12"), place=place)
-    inside.check(MONTH)
+    inside.to_split().check(MONTH)
     # The test follows on train, although the part that ends before it begins later.
     with pytest.raises(ValueError, match="train ends 2005-12 and test begins 2006-01"):
-        inside.with_values(test=("2006-01", "2007-12")).check(MONTH)
+        inside.with_values(test=("2006-01", "2007-12")).to_split().check(MONTH)
 
 
 def test_with_place_folds_are_groups_of_pixels_and_dates_stay() -> None:
     place = {"block_px": 20, "correlation_px": 2}
     split = make_split(place=place, folds=4, fold=3)
-    assert len(split.frames("train", MONTH)) == 60
-    assert split.words(MONTH) == (
+    assert len(split.to_split().frames("train", MONTH)) == 60
+    assert split.to_split().words(MONTH) == (
         "by place: blocks of 20 px, 2 px free between parts, fold 3 of 0-3 validates"
     )
 
 
 def test_a_test_between_the_other_parts_cannot_be_kept_out_of_folds() -> None:
     split = make_split(test=("2005-02", "2005-12"), validation=("2006-02", "2007-12"))
-    split.check(MONTH)
+    split.to_split().check(MONTH)
     with pytest.raises(ValueError, match="lies between train and validation"):
-        split.with_values(folds=3).check(MONTH)
+        split.with_values(folds=3).to_split().check(MONTH)
 
 
 def test_a_fold_that_is_none_is_refused() -> None:
@@ -242,7 +247,10 @@ def test_an_end_holds_the_whole_day_month_or_year_that_it_names() -> None:
         test=("2002-03-01", "2002-03-02"),
     )
     last = {
-        part: split.frames(part, Step.parse("12 hours"))[-1].astype("datetime64[h]").item()
+        part: split.to_split()
+        .frames(part, Step.parse("12 hours"))[-1]
+        .astype("datetime64[h]")
+        .item()
         for part in PARTS
     }
     assert [f"{time:%Y-%m-%dT%H}" for time in last.values()] == [
@@ -250,4 +258,4 @@ def test_an_end_holds_the_whole_day_month_or_year_that_it_names() -> None:
         "2002-02-28T12",
         "2002-03-02T12",
     ]
-    split.check(Step.parse("12 hours"))
+    split.to_split().check(Step.parse("12 hours"))

@@ -12,6 +12,7 @@ from pipeline.rollout.evaluate import evaluate_part
 from pipeline.rollout.forecaster import forecaster_of
 from pipeline.rollout.publishing import ledger_of
 from pipeline.rollout.request import Request
+from pipeline.specs import build_hindcast_spec
 from pipeline.spread import InPlace
 from pipeline.tiling.plan import plan_tiles
 from stores.forecast import finish_forecast, open_forecast
@@ -134,10 +135,9 @@ def test_hindcasts_score_what_would_be_published(made: Made, tmp_path: Path) -> 
     split = made.recipe.split.with_values(test=("2006-04", "2006-10"))
     recipe = made.recipe.with_values(split=split)
     scored = evaluate_part(
-        recipe,
+        build_hindcast_spec(recipe, "test"),
         ask(made, init=INIT),
         plan(made, 8).tiles,
-        "test",
         spread=InPlace(),
         tell=tell_nobody,
     )

@@ -21,6 +21,7 @@ from pipeline.rollout.hindcast import (
 from pipeline.rollout.precision import describe_precision
 from pipeline.rollout.prepare import build_request
 from pipeline.rollout.publishing import ledger_of
+from pipeline.specs import build_hindcast_spec, build_rollout_spec
 from pipeline.spread import InPlace
 from stores.bundle import open_bundle
 from stores.errors import GridError
@@ -31,7 +32,7 @@ from stores.forecast import (
 from stores.issue import FORECAST
 from stores.progress import tell_nobody
 from stores.times import parse_time
-from tests.make_rollout import Made, ask, forecast, frames, make_model, plan, stage
+from tests.make_rollout import LEADS, Made, ask, forecast, frames, make_model, plan, stage
 
 
 @pytest.fixture(scope="module")
@@ -106,16 +107,16 @@ def test_scores_do_not_depend_on_tiles(made: Made) -> None:
     recipe, cube, bundle = made
     tables = [
         evaluate_part(
-            recipe,
+            build_hindcast_spec(recipe, "test"),
             ask(made),
             plan(made, core).tiles,
-            "test",
             spread=InPlace(),
             tell=tell_nobody,
         ).table.set_index(["method", "lead"])
         for core in (32, 9)
     ]
-    assert len(plan_hindcasts(recipe, bundle, cube, "test").inits) == 17
+    planned = plan_hindcasts(build_hindcast_spec(recipe, "test"), bundle, cube, LEADS)
+    assert len(planned.inits) == 17
     assert set(tables[0].index.get_level_values("method")) == {
         MODEL,
         PERSISTENCE,
@@ -151,10 +152,9 @@ def test_baselines_are_what_their_names_say(made: Made) -> None:
 
 def test_scores_survive_being_written(made: Made, tmp_path: Path) -> None:
     scored = evaluate_part(
-        made[0],
+        build_hindcast_spec(made[0], "validation"),
         ask(made),
         plan(made, 32).tiles,
-        "validation",
         spread=InPlace(),
         tell=tell_nobody,
     )
@@ -195,7 +195,7 @@ def test_a_bundle_of_another_grid_is_refused_with_both_grids(
     recipe, cube, bundle = made
     shifted = replace(cube, grid=cube.grid.translate_pix(0.5, 0))
     with pytest.raises(GridError, match="bundle was trained on grid"):
-        build_request(recipe, bundle, shifted, init=None, leads=None)
+        build_request(build_rollout_spec(recipe), [bundle], shifted, init=None, leads=None)
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from pipeline.rollout.permute import (
     swap,
 )
 from pipeline.rollout.plan import Block
+from pipeline.specs import build_hindcast_spec
 from pipeline.spread import InPlace
 from pipeline.streams.fields import FIELDS
 from pipeline.streams.transforms import Values
@@ -60,7 +61,7 @@ def measured(made: Made) -> Importance:
 
 def measure(made: Made, *, core: int = 32, trial: Trial = TWICE) -> Importance:
     return measure_importance(
-        made.recipe,
+        build_hindcast_spec(made.recipe, trial.part),
         ask(made, init="2005-05"),
         plan(made, core).tiles,
         trial,
@@ -142,10 +143,19 @@ def test_errors_without_a_permutation_are_those_of_the_hindcasts(
     asked = made.asking(**rollout)
     tiles, request = plan(asked, 16).tiles, ask(asked, init="2005-05")
     scored = evaluate_part(
-        asked.recipe, request, tiles, "validation", spread=InPlace(), tell=tell_nobody
+        build_hindcast_spec(asked.recipe, "validation"),
+        request,
+        tiles,
+        spread=InPlace(),
+        tell=tell_nobody,
     ).table
     found = measure_importance(
-        asked.recipe, request, tiles, TWICE, spread=InPlace(), tell=tell_nobody
+        build_hindcast_spec(asked.recipe, TWICE.part),
+        request,
+        tiles,
+        TWICE,
+        spread=InPlace(),
+        tell=tell_nobody,
     )
     assert len(tiles) > 1
     own = scored[scored["method"] == MODEL]["rmse"].to_numpy()

@@ -14,6 +14,7 @@ from pipeline.rollout.plan import Block
 from pipeline.rollout.products import calibrated, spanned
 from pipeline.rollout.request import Request
 from pipeline.rollout.score_key import ScoreKey
+from pipeline.specs import build_hindcast_spec, build_training_spec
 from pipeline.spread import InPlace
 from pipeline.streams.transforms import Values
 from pipeline.training.bundle import train_bundle
@@ -124,8 +125,8 @@ def test_members_of_several_bundles_are_their_forecasts(made: Made, tmp_path: Pa
     recipe, cube, first = made
     training = recipe.training.with_values(seed=7)
     other = train_bundle(
-        recipe.with_values(training=training),
-        cube.path,
+        build_training_spec(recipe.with_values(training=training)),
+        cube,
         (first.path.parent, tmp_path / "logs"),
         spread=InPlace(),
     )
@@ -177,14 +178,17 @@ def test_calibrated_intervals_hold_their_share_of_the_part_they_were_learned_on(
     tiles, learning = plan(made, 32).tiles, "validation"
     request = ask(made, init="2005-05")
     margins = calibrate(
-        made.recipe, request, tiles, learning, spread=InPlace(), tell=tell_nobody
+        build_hindcast_spec(made.recipe, learning),
+        request,
+        tiles,
+        spread=InPlace(),
+        tell=tell_nobody,
     )
     assert margins.part == learning
     scored = evaluate_part(
-        made.recipe,
+        build_hindcast_spec(made.recipe, learning),
         replace(request, calibration=margins),
         tiles,
-        learning,
         spread=InPlace(),
         tell=tell_nobody,
     )
@@ -200,10 +204,9 @@ def test_an_evaluated_ensemble_says_coverage_and_spread_and_survives_being_writt
     margins = Calibration(0.8, (0.5,) * 4, (99,) * 4, "validation", ())
     tables = [
         evaluate_part(
-            asked.recipe,
+            build_hindcast_spec(asked.recipe, "test"),
             ask(asked, init=INIT, calibration=margins),
             plan(asked, core).tiles,
-            "test",
             spread=InPlace(),
             tell=tell_nobody,
         )
@@ -235,7 +238,7 @@ def test_an_evaluated_ensemble_says_coverage_and_spread_and_survives_being_writt
 
 def test_margins_of_another_request_are_not_used(made: Made, tmp_path: Path) -> None:
     margins = Calibration(0.8, (0.1,) * 4, (9,) * 4, "validation", ("2005-05",))
-    key = ScoreKey.of(made.recipe, ask(made), "validation")
+    key = ScoreKey.of(build_hindcast_spec(made.recipe, "validation"), ask(made))
     keep_calibration(tmp_path, key, margins, made.cube.version)
     assert find_calibration(tmp_path, key) == margins
     assert find_calibration(tmp_path, key.with_leads(LEADS - 1)) == margins
@@ -243,18 +246,20 @@ def test_margins_of_another_request_are_not_used(made: Made, tmp_path: Path) -> 
     assert find_calibration(tmp_path / "nothing", key) is None
     for changes in ({"members": 2}, {"interval": 0.9}, {"precision": "bf16"}):
         other = made.asking(**changes)
-        asked = ScoreKey.of(other.recipe, ask(other), "validation")
+        asked = ScoreKey.of(build_hindcast_spec(other.recipe, "validation"), ask(other))
         assert find_calibration(tmp_path, asked) is None
 
 
 def test_what_changes_no_number_is_no_part_of_what_scores_follow_from(made: Made) -> None:
-    key = ScoreKey.of(made.recipe, ask(made), "test")
+    key = ScoreKey.of(build_hindcast_spec(made.recipe, "test"), ask(made))
     other = made.asking(
         tile_px=9, block_leads=2, perturb={"seed": 3}
     )  # one alone is undisturbed
-    assert ScoreKey.of(other.recipe, ask(other), "test") == key
+    assert ScoreKey.of(build_hindcast_spec(other.recipe, "test"), ask(other)) == key
     seeds = [made.asking(members=2, perturb={"seed": seed}) for seed in (0, 3)]
-    one, two = (ScoreKey.of(asked.recipe, ask(asked), "test") for asked in seeds)
+    one, two = (
+        ScoreKey.of(build_hindcast_spec(asked.recipe, "test"), ask(asked)) for asked in seeds
+    )
     assert one.name != two.name
     (said,) = key.with_leads(2).differences(key)
     assert said == "rollout.leads=4 (here 2)"

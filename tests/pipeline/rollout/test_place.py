@@ -13,7 +13,8 @@ from pipeline.rollout.forecaster import forecaster_of
 from pipeline.rollout.hindcast import CLIMATOLOGY, MODEL
 from pipeline.rollout.importance import Trial, measure_importance
 from pipeline.rollout.page import _part_sections
-from pipeline.rollout.trained import check_split
+from pipeline.specs import build_hindcast_spec
+from pipeline.specs.trained import check_split
 from pipeline.spread import InPlace
 from pipeline.streams.transforms import Values
 from pipeline.training.bundle import read_curves
@@ -42,14 +43,21 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def score(made: Made, part: str, core: int = 32) -> Evaluation:
     tiles, request = plan(made, core).tiles, ask(made, init=INIT)
-    return evaluate_part(made.recipe, request, tiles, part, spread=InPlace(), tell=tell_nobody)
+    return evaluate_part(
+        build_hindcast_spec(made.recipe, part),
+        request,
+        tiles,
+        spread=InPlace(),
+        tell=tell_nobody,
+    )
 
 
 def direct(made: Made, part: str) -> dict[str, float]:
     """Score model and climatology over all leads without tiles and without sums."""
     squares: dict[str, list[Values]] = {MODEL: [], CLIMATOLOGY: []}
     tile = plan(made, 32).tiles[0]
-    for init in plan_hindcasts(made.recipe, made.bundle, made.cube, part).inits:
+    spec = build_hindcast_spec(made.recipe, part)
+    for init in plan_hindcasts(spec, made.bundle, made.cube, LEADS).inits:
         request = ask(made, init=made.cube.step.label(init))
         forecaster = forecaster_of(request)
         source = forecaster.source
@@ -102,13 +110,12 @@ def test_tiles_without_a_pixel_of_the_part_are_not_computed(
 def test_margins_and_importances_are_those_of_pixels_that_validate(made: Made) -> None:
     request, tiles = ask(made, init=INIT), plan(made, 32).tiles
     n_pixels = int(forecaster_of(request).source.scored("validation", WHOLE).sum())
-    inits = plan_hindcasts(made.recipe, made.bundle, made.cube, "validation").inits
-    margins = calibrate(
-        made.recipe, request, tiles, "validation", spread=InPlace(), tell=tell_nobody
-    )
+    spec = build_hindcast_spec(made.recipe, "validation")
+    inits = plan_hindcasts(spec, made.bundle, made.cube, LEADS).inits
+    margins = calibrate(spec, request, tiles, spread=InPlace(), tell=tell_nobody)
     assert set(margins.n) == {n_pixels * len(inits)}
     found = measure_importance(
-        made.recipe, request, tiles, Trial("validation", 2), spread=InPlace(), tell=tell_nobody
+        spec, request, tiles, Trial("validation", 2), spread=InPlace(), tell=tell_nobody
     )
     pooled = found.table[found.table["lead"] == "all"]
     assert set(pooled["n"]) == {n_pixels * len(inits) * LEADS}

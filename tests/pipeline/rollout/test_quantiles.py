@@ -14,6 +14,7 @@ from pipeline.rollout.forecaster import forecaster_of
 from pipeline.rollout.importance import Trial, measure_importance
 from pipeline.rollout.products import calibrated, count_products, list_products, suffix_of
 from pipeline.rollout.request import Members, Request
+from pipeline.specs import build_hindcast_spec
 from pipeline.spread import InPlace
 from pipeline.streams.transforms import Values
 from stores.forecast import Forecast
@@ -140,9 +141,14 @@ def test_intervals_of_quantiles_hold_their_share_and_quantiles_are_scored(
 ) -> None:
     tiles, part = plan(made, 32).tiles, "validation"
     request = ask(made, init="2005-05")
-    margins = calibrate(made.recipe, request, tiles, part, **QUIET)
+    margins = calibrate(build_hindcast_spec(made.recipe, part), request, tiles, **QUIET)
     scored = [
-        evaluate_part(made.recipe, replace(request, calibration=margins), cut, part, **QUIET)
+        evaluate_part(
+            build_hindcast_spec(made.recipe, part),
+            replace(request, calibration=margins),
+            cut,
+            **QUIET,
+        )
         for cut in (tiles, plan(made, 9).tiles)
     ]
     scored[0].save(tmp_path)
@@ -174,8 +180,12 @@ def test_blended_quantiles_never_cross(made: Made, tmp_path: Path) -> None:
 def test_the_importance_of_covariates_is_that_for_the_median(made: Made) -> None:
     tiles, request = plan(made, 32).tiles, ask(made, init="2005-05")
     trial = Trial("validation", repeats=2)
-    found = measure_importance(made.recipe, request, tiles, trial, **QUIET).table
-    scored = evaluate_part(made.recipe, request, tiles, "validation", **QUIET).table
+    found = measure_importance(
+        build_hindcast_spec(made.recipe, trial.part), request, tiles, trial, **QUIET
+    ).table
+    scored = evaluate_part(
+        build_hindcast_spec(made.recipe, "validation"), request, tiles, **QUIET
+    ).table
     plain = found.query("lead == 'all'")["rmse"].iloc[0]
     expected = scored.query("method == 'model' and lead == 'all'")["rmse"].iloc[0]
     assert plain == pytest.approx(expected, rel=1e-5)
@@ -194,7 +204,10 @@ def test_a_training_that_scores_an_ensemble_forecasts_one(tmp_path: Path) -> Non
     model = make_model(tmp_path, training=training, model={"dropout": 0.3})
     asked = model.asking(members=3, perturb={"noise": 0.2})
     found = evaluate_part(
-        asked.recipe, ask(asked, init=INIT), plan(asked, 32).tiles, "test", **QUIET
+        build_hindcast_spec(asked.recipe, "test"),
+        ask(asked, init=INIT),
+        plan(asked, 32).tiles,
+        **QUIET,
     )
     assert found.chances is not None
     assert (found.chances["crps"] > 0).all()

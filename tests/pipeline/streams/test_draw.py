@@ -3,11 +3,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.recipes import Recipe, load_recipe
+from pipeline.specs import build_fit_spec, build_training_spec
 from pipeline.spread import InPlace
 from pipeline.streams.draw import build_patch_plan
 from pipeline.streams.patchplan import PatchPlan
 from pipeline.streams.read import Source
-from pipeline.streams.samples import Sample, Span
+from pipeline.streams.samples import Sample
 from pipeline.streams.statistics import fit_stack
 from pipeline.training.plan import plan_training
 from tests.make import make_cube
@@ -18,10 +19,12 @@ def build(folder: Path, **patches: object) -> tuple[Recipe, list[Sample], PatchP
         folder, training={"patch_px": 9, "patches_per_epoch": 50, "patches": patches}
     )
     recipe = load_recipe(folder / "recipe.yaml")
-    stack = fit_stack(recipe, cube, folder / "fields.zarr", InPlace())
+    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", InPlace())
     source = Source(cube, folder / "fields.zarr", stack)
-    samples = list(plan_training(recipe, source).train)
-    return recipe, samples, build_patch_plan(recipe, source, Span(3, 2), samples, InPlace())
+    spec = build_training_spec(recipe)
+    samples = list(plan_training(spec, source).train)
+    plan = build_patch_plan(spec.patches, source, spec.span, samples, InPlace(), seed=spec.seed)
+    return recipe, samples, plan
 
 
 def test_a_recipe_draws_each_patch_at_most_once_unless_it_says_otherwise(

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.recipes import load_recipe
+from pipeline.specs import build_fit_spec, build_training_spec
 from pipeline.spread import InPlace, OnThreads
 from pipeline.streams import importance
 from pipeline.streams.importance import measure_chances
@@ -17,9 +18,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Source, list[Sample]
     folder = tmp_path_factory.mktemp("made")
     cube = make_cube(folder, training={"patch_px": 9})
     recipe = load_recipe(folder / "recipe.yaml")
-    stack = fit_stack(recipe, cube, folder / "fields.zarr", InPlace())
+    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", InPlace())
     source = Source(cube, folder / "fields.zarr", stack)
-    return source, list(plan_training(recipe, source).train)
+    return source, list(plan_training(build_training_spec(recipe), source).train)
 
 
 def test_a_sample_counts_by_the_change_of_the_frames_it_forecasts(

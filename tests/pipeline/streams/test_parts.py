@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -6,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.recipes import PARTS, Recipe, load_recipe
+from pipeline.recipes import Recipe, load_recipe
+from pipeline.specs import build_fit_spec, build_training_spec
+from pipeline.split import PARTS
 from pipeline.spread import InPlace
 from pipeline.streams.draw import build_patch_plan
 from pipeline.streams.fields import read_field
@@ -14,7 +17,7 @@ from pipeline.streams.parts import read_map, read_parts
 from pipeline.streams.read import Source
 from pipeline.streams.samples import Span
 from pipeline.streams.statistics import fit_stack
-from pipeline.training.plan import plan_training
+from pipeline.training.plan import TrainingPlan, plan_training
 from stores.windows import Window
 from tests.make import make_basins, make_cube
 
@@ -49,7 +52,7 @@ def fit(
     written = [f"split.{key}={json.dumps(value)}" for key, value in split.items()]
     written.append(f"training.patch_px={patch_px}")
     recipe = load_recipe(folder / "recipe.yaml", overrides=[*written, *changes])
-    stack = fit_stack(recipe, cube, folder / "fields.zarr", InPlace())
+    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", InPlace())
     return Fitted(recipe, Source(cube, folder / "fields.zarr", stack))
 
 
@@ -94,7 +97,7 @@ def test_the_domain_is_that_of_the_whole_grid(fitted: Fitted, tmp_path: Path) ->
 
 def test_statistics_are_those_of_the_training_area(fitted: Fitted) -> None:
     recipe, source = fitted
-    inside, times = fitted.area("train"), recipe.split.frames("train", recipe.step)
+    inside, times = fitted.area("train"), recipe.split.to_split().frames("train", recipe.step)
     values = source.target(WHOLE, times)
     assert abs(np.nanmean(values[:, inside], dtype=float)) < 1e-4
     assert abs(np.nanstd(values[:, inside], dtype=float) - 1) < 1e-4
@@ -109,7 +112,7 @@ def test_outside_of_the_training_area_a_climatology_is_the_mean_over_it(
     fitted: Fitted, name: str
 ) -> None:
     recipe, source = fitted
-    inside, times = fitted.area("train"), recipe.split.frames("train", recipe.step)
+    inside, times = fitted.area("train"), recipe.split.to_split().frames("train", recipe.step)
     field = read_field(source.fields, name, WHOLE)
     rain = source.truth(WHOLE, times[6::12])
     julys = np.sqrt(rain) if name.endswith("rain") else rain
@@ -123,14 +126,13 @@ def test_outside_of_the_training_area_a_climatology_is_the_mean_over_it(
 
 def test_patches_of_a_part_lie_in_its_area_even_when_they_are_moved(fitted: Fitted) -> None:
     recipe, source = fitted
-    plan, span = plan_training(recipe, source), Span(3, 2)
+    plan, span = plan_training(build_training_spec(recipe), source), Span(3, 2)
     for part, samples in (("train", plan.train), ("validation", plan.validation)):
         windows = {sample.window for sample in samples}
         assert windows
         assert all(fitted.area(part)[window.slices].all() for window in windows)
-    patches = recipe.training.patches.with_values(jitter_px=3)
-    moving = recipe.with_values(training=recipe.training.with_values(patches=patches))
-    drawn = build_patch_plan(moving, source, span, plan.train, InPlace()).draw(0)
+    moving = replace(build_training_spec(recipe).patches, jitter_px=3)
+    drawn = build_patch_plan(moving, source, span, plan.train, InPlace(), seed=0).draw(0)
     moved = {sample.window for sample in drawn} - set(plan.patches)
     assert len(moved) > 3
     assert all(fitted.area("train")[window.slices].all() for window in moved)
@@ -163,6 +165,10 @@ def test_the_test_is_the_same_in_every_fold_and_the_others_take_turns(tmp_path: 
         assert not (train & validation).any()
 
 
+def plan_of(recipe: Recipe, source: Source) -> TrainingPlan:
+    return plan_training(build_training_spec(recipe), source)
+
+
 @pytest.mark.parametrize(
     ("place", "changes", "patch_px", "said"),
     [
@@ -181,4 +187,4 @@ def test_a_place_that_leaves_a_part_empty_is_refused_with_a_way_out(
     tmp_path: Path, place: dict[str, object], changes: list[str], patch_px: int, said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
-        plan_training(*fit(tmp_path, place, *changes, patch_px=patch_px))
+        plan_of(*fit(tmp_path, place, *changes, patch_px=patch_px))

@@ -5,6 +5,7 @@ import pytest
 import zarr
 
 from pipeline.recipes import Recipe, load_recipe
+from pipeline.specs import build_fit_spec
 from pipeline.spread import InPlace
 from pipeline.streams.fields import read_domain, read_field
 from pipeline.streams.loader import load_batch
@@ -23,7 +24,7 @@ WHOLE = Window(0, 23, 0, 31)
 def fit(folder: Path, **overrides: object) -> tuple[Recipe, Source]:
     cube = make_cube(folder, **overrides)
     recipe = load_recipe(folder / "recipe.yaml")
-    stack = fit_stack(recipe, cube, folder / "fields.zarr", InPlace())
+    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", InPlace())
     return recipe, Source(cube, folder / "fields.zarr", stack)
 
 
@@ -33,7 +34,7 @@ def months(source: Source, first: int, last: int) -> Times:
 
 def test_the_training_part_of_the_target_has_mean_zero_and_spread_one(tmp_path: Path) -> None:
     recipe, source = fit(tmp_path, target=ANOMALIES)
-    values = source.target(WHOLE, recipe.split.frames("train", recipe.step))
+    values = source.target(WHOLE, recipe.split.to_split().frames("train", recipe.step))
     assert abs(np.nanmean(values)) < 1e-3
     assert abs(np.nanstd(values) - 1) < 1e-3
 

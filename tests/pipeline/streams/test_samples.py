@@ -54,15 +54,15 @@ def test_no_sample_of_a_fold_spans_the_hole_or_shares_a_frame_with_what_validate
     )
     held = MONTH.range(parse_time("1999-01"), parse_time("2006-12"))
     span = Span(history, leads)
-    left_out = split.frames("validation", MONTH)
+    left_out = split.to_split().frames("validation", MONTH)
     free = MONTH.range(MONTH.add(left_out[0], -gap), MONTH.add(left_out[-1], gap))
-    inits = plan_inits(split.stretches("train", MONTH), held, span)
+    inits = plan_inits(split.to_split().stretches("train", MONTH), held, span)
     assert len(inits) >= 62 - len(left_out) - 2 * (gap + history + leads)
     for init in inits:
         read = [*span.read_times(MONTH, init), *span.lead_times(MONTH, init)]
-        assert set(read) <= set(split.frames("train", MONTH))
+        assert set(read) <= set(split.to_split().frames("train", MONTH))
         assert not set(read) & set(free)
-    for init in plan_inits(split.stretches("validation", MONTH), held, span):
+    for init in plan_inits(split.to_split().stretches("validation", MONTH), held, span):
         assert {*span.read_times(MONTH, init), *span.lead_times(MONTH, init)} <= set(left_out)
 
 

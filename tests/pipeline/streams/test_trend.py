@@ -9,6 +9,7 @@ import pytest
 import zarr
 
 from pipeline.recipes import Recipe, RecipeError, load_recipe
+from pipeline.specs import build_fit_spec
 from pipeline.spread import InPlace
 from pipeline.streams.fields import CLIMATOLOGY, load_field
 from pipeline.streams.read import Source
@@ -36,7 +37,7 @@ def rising_cube(folder: Path, *, after: float = 0.0) -> tuple[Recipe, Path]:
     season = 40 * np.sin(2 * np.pi * np.arange(len(cube.times)) / 12)
     made = np.where(np.isfinite(values), (300 + rise + season)[:, None, None], np.nan)
     made[np.isfinite(made) & (np.indices(made.shape).sum(axis=0) % 11 == 0)] = np.nan
-    made[~np.isin(cube.times, recipe.split.frames("train", recipe.step))] += after
+    made[~np.isin(cube.times, recipe.split.to_split().frames("train", recipe.step))] += after
     array[...] = made.astype(np.float32)
     return recipe, cube_path
 
@@ -44,7 +45,7 @@ def rising_cube(folder: Path, *, after: float = 0.0) -> tuple[Recipe, Path]:
 def fit(folder: Path, **how: Any) -> Source:
     recipe, cube = rising_cube(folder, **how)
     fields = folder / "fields.zarr"
-    return Source(cube, fields, fit_stack(recipe, cube, fields, InPlace()))
+    return Source(cube, fields, fit_stack(build_fit_spec(recipe), cube, fields, InPlace()))
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,7 @@ def test_a_trend_of_less_than_two_years_is_refused(tmp_path: Path) -> None:
         tmp_path / "recipe.yaml", overrides=['split.train=["2000-01", "2000-12"]']
     )
     with pytest.raises(ValueError, match="less than two years of training"):
-        fit_stack(short, cube, tmp_path / "fields.zarr", InPlace())
+        fit_stack(build_fit_spec(short), cube, tmp_path / "fields.zarr", InPlace())
 
 
 def test_a_trend_behind_another_transform_is_refused(tmp_path: Path) -> None:

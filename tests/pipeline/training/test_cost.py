@@ -7,6 +7,7 @@ import pytest
 from pipeline.budget import OWN_BYTES, Workers
 from pipeline.models import ConvLSTMShape
 from pipeline.recipes import Recipe, load_recipe
+from pipeline.specs import build_training_spec
 from pipeline.training import cost
 from pipeline.training.cost import learning_bytes, plan_memory
 from tests.make import make_recipe
@@ -43,8 +44,8 @@ def test_copies_of_the_weights_count() -> None:
 
 
 def test_a_rank_is_planned_as_a_trainer_of_its_share(tmp_path: Path) -> None:
-    alone = plan_memory(with_ranks(tmp_path, 1), GRID, WORKERS)
-    two = plan_memory(with_ranks(tmp_path, 2), GRID, WORKERS)
+    alone = plan_memory(build_training_spec(with_ranks(tmp_path, 1)), GRID, WORKERS)
+    two = plan_memory(build_training_spec(with_ranks(tmp_path, 2)), GRID, WORKERS)
     assert (alone.on_workers, two.on_workers) == (False, True)
     assert str(two.trainer).partition(":")[0].endswith("for a rank")
     assert two.trainer.own_bytes == WORKERS.own_bytes
@@ -53,6 +54,10 @@ def test_a_rank_is_planned_as_a_trainer_of_its_share(tmp_path: Path) -> None:
 
 def test_ranks_without_the_memory_to_learn_are_refused(tmp_path: Path) -> None:
     small = Workers(2, 10**9, OWN_BYTES)
-    plan_memory(with_ranks(tmp_path, 1, batch=64), GRID, small).check(small)
+    plan_memory(build_training_spec(with_ranks(tmp_path, 1, batch=64)), GRID, small).check(
+        small
+    )
     with pytest.raises(ValueError, match=r"learning needs .* set compute\.memory_gb=\d"):
-        plan_memory(with_ranks(tmp_path, 2, batch=64), GRID, small).check(small)
+        plan_memory(build_training_spec(with_ranks(tmp_path, 2, batch=64)), GRID, small).check(
+            small
+        )

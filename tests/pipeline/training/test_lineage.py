@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.recipes import load_recipe
+from pipeline.specs import build_training_spec
 from pipeline.spread import InPlace
 from pipeline.training.bundle import train_bundle
 from pipeline.training.lineage import code_digest, list_inputs
@@ -22,7 +23,12 @@ HOUSE = Path(__file__).parents[3]
 def train(folder: Path, overrides: tuple[str, ...] = ()) -> Bundle:
     cube = make_cube(folder, training={"epochs": 1, "patches_per_epoch": 8})
     recipe = load_recipe(folder / "recipe.yaml", overrides=overrides)
-    return train_bundle(recipe, cube, (folder / "models", folder / "logs"), spread=InPlace())
+    return train_bundle(
+        build_training_spec(recipe),
+        Cube.open(cube),
+        (folder / "models", folder / "logs"),
+        spread=InPlace(),
+    )
 
 
 def test_equal_trainings_in_other_folders_give_the_same_bundle(tmp_path: Path) -> None:

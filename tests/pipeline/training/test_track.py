@@ -22,22 +22,28 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
 from flows.check import check
 from flows.train import train
 from pipeline.recipes import load_recipe
+from pipeline.specs import build_training_spec
 from pipeline.spread import InPlace
 from pipeline.training.bundle import train_bundle
+from pipeline.training.spec import TrackSpec
 from pipeline.training.track import Tracker, tracked
 from stores.bundle import Bundle
+from stores.cube import Cube
 from tests.make import make_cube
 
 SCRIPT = """
 import sys
 from pathlib import Path
 from pipeline.recipes import load_recipe
+from pipeline.specs import build_training_spec
 from pipeline.spread import InPlace
 from pipeline.training.bundle import train_bundle
+from stores.cube import Cube
 folder = Path(sys.argv[1])
 recipe = load_recipe(folder / "recipe.yaml")
 folders = (folder / "models", folder / "logs")
-train_bundle(recipe, folder / "run" / "cube.zarr", folders, spread=InPlace())
+cube = Cube.open(folder / "run" / "cube.zarr")
+train_bundle(build_training_spec(recipe), cube, folders, spread=InPlace())
 """
 ROWS = [{"epoch": 1, "loss": 3.0}, {"epoch": 2, "loss": 2.0}, {"epoch": 3, "loss": 1.0}]
 TRAINED = [{"epoch": row["epoch"], "train_loss": row["loss"]} for row in ROWS]
@@ -46,7 +52,8 @@ TRAINED = [{"epoch": row["epoch"], "train_loss": row["loss"]} for row in ROWS]
 def finish(folder: Path) -> Bundle:
     recipe = load_recipe(folder / "recipe.yaml")
     folders = (folder / "models", folder / "logs")
-    return train_bundle(recipe, folder / "run" / "cube.zarr", folders, spread=InPlace())
+    cube = Cube.open(folder / "run" / "cube.zarr")
+    return train_bundle(build_training_spec(recipe), cube, folders, spread=InPlace())
 
 
 def train_apart(folder: Path, environment: Mapping[str, str]) -> None:
@@ -219,15 +226,18 @@ def test_a_training_that_failed_and_went_on_is_shown_as_finished(
     make_cube(tmp_path, training={"track": [service]})
     path, identity = tmp_path / "recipe.yaml", {"cube": "b1d3"}
 
+    def asked(*overrides: str) -> TrackSpec:
+        return build_training_spec(load_recipe(path, overrides=overrides)).track
+
     def fail() -> None:
-        with tracked(load_recipe(path), identity, tmp_path / "logs") as (tracker,):
+        with tracked(asked(), identity, tmp_path / "logs") as (tracker,):
             tracker.catch_up(TRAINED[:1])
             raise InterruptedError("told to stop")
 
     with pytest.raises(InterruptedError):
         fail()
     assert SHOWS[service](tmp_path) == ("FAILED", 2, [(1, 3.0)])
-    changed = load_recipe(path, overrides=["training.checkpoint_minutes=7"])
+    changed = asked("training.checkpoint_minutes=7")
     with tracked(changed, identity, tmp_path / "logs") as (tracker,):
         tracker.catch_up(TRAINED)
         assert os.environ["WANDB_ERROR_REPORTING"] == "false"

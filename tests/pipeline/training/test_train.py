@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pipeline.recipes import Recipe, load_recipe
+from pipeline.specs import build_fit_spec, build_training_spec
 from pipeline.spread import InPlace
 from pipeline.streams.read import Source
 from pipeline.streams.statistics import fit_stack
@@ -20,13 +21,13 @@ from tests.make import make_cube
 def prepare(folder: Path, **overrides: object) -> tuple[Recipe, Source]:
     cube = make_cube(folder, **overrides)
     recipe = load_recipe(folder / "recipe.yaml")
-    stack = fit_stack(recipe, cube, folder / "fields.zarr", InPlace())
+    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", InPlace())
     return recipe, Source(cube, folder / "fields.zarr", stack)
 
 
 def train(folder: Path, **overrides: object) -> Trained:
     recipe, source = prepare(folder, **overrides)
-    return train_model(recipe, source, folder / "logs", spread=InPlace())
+    return train_model(build_training_spec(recipe), source, folder / "logs", spread=InPlace())
 
 
 def test_training_lowers_the_validation_loss_below_that_of_the_mean(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_an_untrained_network_is_off_by_the_spread_of_the_target(tmp_path: Path)
     trained = train(tmp_path, training={"epochs": 1, "lr": 1e-12, "score": score})
     recipe, source = prepare(tmp_path / "again", training={"epochs": 1})
     errors = []
-    for sample in plan_training(recipe, source).validation:
+    for sample in plan_training(build_training_spec(recipe), source).validation:
         last = np.array([recipe.step.add(sample.init, recipe.training.leads)])
         truth = source.truth(sample.window, last)
         mean = source.restore(np.zeros_like(truth), sample.window, last)
@@ -124,7 +125,7 @@ def test_leads_are_added_one_by_one(tmp_path: Path) -> None:
 
 def test_steps_of_several_batches_are_fewer(tmp_path: Path) -> None:
     recipe, source = prepare(tmp_path, training={"accumulate": 5})
-    plan = plan_training(recipe, source)
+    plan = plan_training(build_training_spec(recipe), source)
     n_batches = -(-len(plan.train) // recipe.training.batch)
     assert plan.steps_per_epoch == -(-n_batches // 5) < n_batches
 
@@ -136,9 +137,13 @@ def test_a_training_that_is_finished_is_not_repeated(tmp_path: Path) -> None:
     def tell(done: float, total: float, note: str = "") -> None:
         told.append(done)
 
-    first = train_model(recipe, source, tmp_path / "logs", spread=InPlace(), tell=tell)
+    first = train_model(
+        build_training_spec(recipe), source, tmp_path / "logs", spread=InPlace(), tell=tell
+    )
     n_told = len(told)
-    second = train_model(recipe, source, tmp_path / "logs", spread=InPlace(), tell=tell)
+    second = train_model(
+        build_training_spec(recipe), source, tmp_path / "logs", spread=InPlace(), tell=tell
+    )
     assert n_told == len(told) == 2 * 56
     assert told[-1] == 2.0
     pd.testing.assert_frame_equal(first.curves, second.curves)
@@ -148,10 +153,14 @@ def test_a_training_that_is_finished_is_not_repeated(tmp_path: Path) -> None:
 
 def test_another_recipe_starts_anew_where_one_was_trained(tmp_path: Path) -> None:
     recipe, source = prepare(tmp_path)
-    train_model(recipe, source, tmp_path / "logs", spread=InPlace())
+    train_model(build_training_spec(recipe), source, tmp_path / "logs", spread=InPlace())
     changed = recipe.with_values(training=recipe.training.with_values(seed=1))
-    found = train_model(changed, source, tmp_path / "logs", spread=InPlace())
-    alone = train_model(changed, source, tmp_path / "alone", spread=InPlace())
+    found = train_model(
+        build_training_spec(changed), source, tmp_path / "logs", spread=InPlace()
+    )
+    alone = train_model(
+        build_training_spec(changed), source, tmp_path / "alone", spread=InPlace()
+    )
     pd.testing.assert_frame_equal(found.curves, alone.curves)
     for name, weight in found.weights.items():
         np.testing.assert_array_equal(weight, alone.weights[name])
@@ -182,11 +191,15 @@ def test_a_training_that_has_ended_is_not_said_to_have_computed_where_it_is_publ
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     recipe, source = prepare(tmp_path)
-    first = train_model(recipe, source, tmp_path / "logs", spread=InPlace())
+    first = train_model(
+        build_training_spec(recipe), source, tmp_path / "logs", spread=InPlace()
+    )
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
     try:
-        again = train_model(recipe, source, tmp_path / "logs", spread=InPlace())
+        again = train_model(
+            build_training_spec(recipe), source, tmp_path / "logs", spread=InPlace()
+        )
     finally:
         torch.set_num_threads(threads)
     assert again.arithmetic == first.arithmetic
@@ -196,7 +209,7 @@ def test_a_training_that_has_ended_is_not_said_to_have_computed_where_it_is_publ
 
 def test_samples_of_both_parts_share_no_frame(tmp_path: Path) -> None:
     recipe, source = prepare(tmp_path)
-    plan = plan_training(recipe, source)
+    plan = plan_training(build_training_spec(recipe), source)
     last = max(sample.init for sample in plan.train)
     first = min(sample.init for sample in plan.validation)
     learned = recipe.step.add(last, recipe.training.leads)
@@ -210,14 +223,16 @@ def test_a_part_that_the_cube_does_not_hold_is_refused(tmp_path: Path) -> None:
         validation=("2010-02", "2011-12"), test=("2012-02", "2013-12")
     )
     with pytest.raises(ValueError, match=r"split\.validation has no 5 frames in a row"):
-        plan_training(recipe.with_values(split=split), source)
+        plan_training(build_training_spec(recipe.with_values(split=split)), source)
 
 
 def test_a_bundle_holds_everything_needed_to_use_it(tmp_path: Path) -> None:
     cube = make_cube(tmp_path)
     recipe = load_recipe(tmp_path / "recipe.yaml")
     folders = (tmp_path / "models", tmp_path / "logs")
-    bundle = train_bundle(recipe, cube, folders, spread=InPlace())
+    bundle = train_bundle(
+        build_training_spec(recipe), Cube.open(cube), folders, spread=InPlace()
+    )
     assert (bundle.path / "curves.png").stat().st_size > 1000
     curves = read_curves(bundle)
     assert list(curves["epoch"]) == [1, 2]

@@ -7,7 +7,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from pipeline.recipes import Recipe, load_recipe
-from pipeline.recipes.loss import ClassesRecipe
+from pipeline.specs import build_fit_spec, build_training_spec
 from pipeline.spread import InPlace
 from pipeline.streams.loader import load_batch
 from pipeline.streams.read import Source
@@ -15,6 +15,7 @@ from pipeline.streams.samples import Sample, Span
 from pipeline.streams.statistics import fit_stack
 from pipeline.training.judge import LeadRMSE, Restore
 from pipeline.training.plan import plan_training
+from pipeline.training.spec import ClassSpec
 from pipeline.training.task import Parts, Rolled
 from pipeline.training.weigh import area_rows, build_weigh, check_classes
 from tests.make import make_cube
@@ -30,13 +31,13 @@ def prepare(folder: Path, *transform: str, **loss: object) -> tuple[Recipe, Sour
         training={"loss": {"kind": "mae", **loss}},
     )
     recipe = load_recipe(folder / "recipe.yaml")
-    stack = fit_stack(recipe, cube, folder / "fields.zarr", InPlace())
+    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", InPlace())
     return recipe, Source(cube, folder / "fields.zarr", stack)
 
 
 def some_samples(recipe: Recipe, source: Source) -> list[Sample]:
     """Take samples of other places and other seasons."""
-    samples = plan_training(recipe, source).train
+    samples = plan_training(build_training_spec(recipe), source).train
     chosen = [samples[0], samples[7], samples[-6], samples[-1]]
     assert len({sample.window for sample in chosen}) > 1
     assert len({str(sample.init)[5:7] for sample in chosen}) > 1
@@ -65,7 +66,7 @@ def test_pixels_are_weighed_by_the_class_of_their_physical_value(
     classes = {"thresholds": list(THRESHOLDS), "factors": list(FACTORS)}
     recipe, source = prepare(tmp_path, *transform, classes=classes)
     samples = some_samples(recipe, source)
-    weigh = build_weigh(recipe.training.losses, source, SPAN)
+    weigh = build_weigh(build_training_spec(recipe).losses, source, SPAN)
     assert weigh is not None
     (weights,) = weigh(make_parts(source, samples))
     truth = physical_truth(source, samples)
@@ -79,7 +80,7 @@ def test_pixels_are_weighed_by_the_class_of_their_physical_value(
 def test_a_grid_of_degrees_is_weighed_by_the_cosine_of_its_latitudes(tmp_path: Path) -> None:
     recipe, source = prepare(tmp_path, "zscore", area=True)
     samples = some_samples(recipe, source)
-    weigh = build_weigh(recipe.training.losses, source, SPAN)
+    weigh = build_weigh(build_training_spec(recipe).losses, source, SPAN)
     assert weigh is not None
     (weights,) = weigh(make_parts(source, samples))
     assert weights is not None
@@ -107,7 +108,7 @@ def test_areas_of_a_grid_of_meters_are_refused() -> None:
 
 
 def test_thresholds_below_zero_are_refused_where_all_of_them_are_zero() -> None:
-    classes = ClassesRecipe(thresholds=(-1.0, 5.0), factors=(1.0, 2.0, 3.0))
+    classes = ClassSpec(thresholds=(-1.0, 5.0), factors=(1.0, 2.0, 3.0))
     check_classes(classes, ["anomaly", "zscore"])
     with pytest.raises(ValueError, match=r"\[-1.0\] lie below zero .* 'sqrt'"):
         check_classes(classes, ["sqrt", "zscore"])
@@ -115,7 +116,7 @@ def test_thresholds_below_zero_are_refused_where_all_of_them_are_zero() -> None:
 
 def test_nothing_weighs_when_all_pixels_count_alike(tmp_path: Path) -> None:
     recipe, source = prepare(tmp_path, "zscore")
-    assert build_weigh(recipe.training.losses, source, SPAN) is None
+    assert build_weigh(build_training_spec(recipe).losses, source, SPAN) is None
 
 
 @pytest.mark.parametrize("units", ["physical", "normalized"])

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.limits import MOST_STEPS
 from pipeline.models import Reach, Reading, outline_network, read_shape
-from pipeline.recipes import MOST_STEPS, Recipe, SplitRecipe, resolve_split
+from pipeline.recipes import Recipe, SplitRecipe, resolve_split
 from pipeline.streams.stack import Stack
 from pipeline.words import written_by
-from stores.bundle import Bundle
+from stores.bundle import Bundle, bundle_folder, open_bundle
 from stores.cube import Cube
 from stores.grid import from_json
 from stores.times import Step
@@ -19,6 +20,20 @@ _SPLIT = ("train", "validation", "folds", "fold", "place")
 """Keys of the split that say what was learned from."""
 _TARGET = ("variable", "transform", "harmonics")
 _OF_MODEL = ("training", "model", "covariates", "domain", "rollout.history", "target.transform")
+
+
+def open_further(recipe: Recipe, first: Bundle) -> list[Bundle]:
+    """Open the bundles that a recipe names beside the first, which lies beside them.
+
+    Raises:
+        UnknownWordError: another version wrote one, and says more than this one knows.
+    """
+    further = [
+        open_bundle(bundle_folder(first.path.parent, name)) for name in recipe.rollout.bundles
+    ]
+    for bundle in further:
+        check_known(bundle)
+    return further
 
 
 def check_known(bundle: Bundle) -> None:
@@ -156,7 +171,7 @@ def check_split(recipe: Recipe, bundle: Bundle, step: Step) -> None:
             "otherwise, so it could be scored on what it learned; --set the recipe to these or "
             "train again"
         )
-    recipe.split.check(step)
+    recipe.split.to_split().check(step)
 
 
 def _split_differences(recipe: Recipe, bundle: Bundle) -> list[str]:
