@@ -25,14 +25,14 @@ from benchmarks.common.case import random_network
 from benchmarks.common.measure import (
     build_parser,
     median,
-    print_setting,
+    print_environment,
     print_table,
 )
-from benchmarks.common.straightforward import Straightforward
-from flows.runtime import fix_threads
-from pipeline.models import ConvLSTMShape
-from pipeline.models.roll import Inputs, roll
-from pipeline.models.sight import Network
+from benchmarks.common.reference_convlstm import ReferenceConvLSTM
+from flows.runtime import set_num_threads
+from pipeline.models import ConvLSTMSpec
+from pipeline.models.roll import RolloutInputs, rollout
+from pipeline.models.steppers import Network
 
 _N_FORCINGS, _N_STATICS = 2, 3
 _PROBE_PX = 32
@@ -54,7 +54,7 @@ class Variant:
 
     label: str
     network: Network
-    half: bool
+    is_bf16: bool
     reference: str
     """Label of the variant whose forecasts these should be."""
 
@@ -63,17 +63,17 @@ class Variant:
 class Device:
     """Where networks run, and how time is taken there."""
 
-    place: torch.device
+    torch_device: torch.device
 
     @property
     def is_gpu(self) -> bool:
         """Whether work is only queued by a call."""
-        return self.place.type == "cuda"
+        return self.torch_device.type == "cuda"
 
     def clock(self) -> float:
         """Tell the time of this process's threads, or of the wall for a GPU [s]."""
         if self.is_gpu:
-            torch.cuda.synchronize(self.place)
+            torch.cuda.synchronize(self.torch_device)
             return time.perf_counter()
         return time.process_time() / torch.get_num_threads()
 
@@ -82,7 +82,7 @@ class Device:
         """Forecast, with convolutions in bfloat16 where they are to be."""
         with (
             torch.inference_mode(),
-            torch.autocast(self.place.type, torch.bfloat16, enabled=half),
+            torch.autocast(self.torch_device.type, torch.bfloat16, enabled=half),
         ):
             yield
 
@@ -96,18 +96,18 @@ class Device:
         """Add up the kernels of one call, between which the GPU idles."""
         with profile(activities=[ProfilerActivity.CUDA]) as seen:
             work()
-            torch.cuda.synchronize(self.place)
+            torch.cuda.synchronize(self.torch_device)
         return float(sum(each.self_device_time_total for each in seen.key_averages())) / 1e6
 
 
 def main() -> None:
     """Measure every network on the device that is at hand."""
     asked = _options()
-    fix_threads(asked.threads)
+    set_num_threads(asked.threads)
     device = Device(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     side = asked.side or (1024 if device.is_gpu else 152)
     peak = matrix_peak(device)
-    print_setting(
+    print_environment(
         device=_describe(device),
         rollout=f"{side} x {side} px, {asked.leads} leads, random weights",
         threads=asked.threads,
@@ -115,7 +115,7 @@ def main() -> None:
     )
     for hidden in asked.hidden:
         for history in asked.history:
-            shape = ConvLSTMShape(
+            shape = ConvLSTMSpec(
                 2 + _N_FORCINGS + _N_STATICS, history, hidden=hidden, head=hidden[-1:]
             )
             print(f"hidden {', '.join(map(str, hidden))}; history {history}")
@@ -147,14 +147,14 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 def _describe(device: Device) -> str:
     if device.is_gpu:
-        return torch.cuda.get_device_name(device.place)
+        return torch.cuda.get_device_name(device.torch_device)
     return "no GPU at hand: everything below is this processor"
 
 
 def matrix_peak(device: Device) -> float:
     """Find the rate of a large product of bfloat16 matrices [FLOP/s]."""
     side = 8192 if device.is_gpu else 1024
-    draw = torch.randn(2, side, side, device=device.place).bfloat16()
+    draw = torch.randn(2, side, side, device=device.torch_device).bfloat16()
     calls, spent = 0, 0.0
     device.seconds(lambda: draw[0] @ draw[1])
     while spent < _PEAK_S:
@@ -168,7 +168,7 @@ class Bench:
     """One network, rolled out in every way."""
 
     device: Device
-    shape: ConvLSTMShape
+    shape: ConvLSTMSpec
     side: int
     leads: int
     repeats: int
@@ -180,9 +180,11 @@ class Bench:
 
     def variants(self) -> list[Variant]:
         """List the ways, in the order of the table."""
-        window = random_network(self.shape).to(self.device.place)
-        carried = random_network(replace(self.shape, memory="carried")).to(self.device.place)
-        joined = Straightforward(window).eval()
+        window = random_network(self.shape).to(self.device.torch_device)
+        carried = random_network(replace(self.shape, memory="carried")).to(
+            self.device.torch_device
+        )
+        joined = ReferenceConvLSTM(window).eval()
         listed = [
             Variant("straightforward, float32", joined, False, "ours, float32"),
             Variant("straightforward, bfloat16", joined, True, "ours, float32"),
@@ -195,14 +197,14 @@ class Bench:
 
     def _other_layout(self) -> list[Variant]:
         """Put the channels of a pixel together, as processors do already where it pays."""
-        network = random_network(self.shape).to(self.device.place)
+        network = random_network(self.shape).to(self.device.torch_device)
         last = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return [
             Variant("ours channels last, float32", last, False, "ours, float32"),
             Variant("ours channels last, bfloat16", last, True, "ours, float32"),
         ]
 
-    def inputs(self, side: int) -> Inputs:
+    def inputs(self, side: int) -> RolloutInputs:
         """Draw what a rollout reads; a tenth of the pixels is invalid."""
         draw = torch.Generator().manual_seed(0)
 
@@ -211,19 +213,19 @@ class Bench:
 
         history = self.shape.history
         valid = torch.rand(1, history, side, side, generator=draw) >= 0.1
-        inputs = Inputs(
+        inputs = RolloutInputs(
             target=normal(history) * valid,
             valid=valid,
             forcings=normal(history + self.leads - 1, _N_FORCINGS),
             statics=normal(_N_STATICS),
             domain=torch.ones(1, side, side, dtype=torch.bool),
         )
-        return Inputs(*(part.to(self.device.place) for part in inputs))
+        return RolloutInputs(*(part.to(self.device.torch_device) for part in inputs))
 
-    def forecast(self, variant: Variant, inputs: Inputs) -> Tensor:
+    def forecast(self, variant: Variant, inputs: RolloutInputs) -> Tensor:
         """Roll one variant out (b, leads, y, x)."""
-        with self.device.arithmetic(half=variant.half):
-            return roll(variant.network, inputs, leads=self.leads).float()
+        with self.device.arithmetic(half=variant.is_bf16):
+            return rollout(variant.network, inputs, leads=self.leads).float()
 
     def flops(self, variant: Variant) -> float:
         """Count the operations of one lead at one pixel, on a small raster."""
@@ -234,7 +236,7 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Found:
+class VariantResult:
     """What one variant gave, and the seconds of its repeats."""
 
     variant: Variant
@@ -246,7 +248,7 @@ def report(bench: Bench, peak: float) -> None:
     """Roll all variants out in turns, and print their table."""
     inputs = bench.inputs(bench.side)
     found = {
-        variant.label: Found(variant, bench.forecast(variant, inputs), [])
+        variant.label: VariantResult(variant, bench.forecast(variant, inputs), [])
         for variant in bench.variants()
     }
     for _ in range(bench.repeats):
@@ -266,23 +268,23 @@ def report(bench: Bench, peak: float) -> None:
     print_table(_HEADER, rows)
 
 
-def _rates(bench: Bench, found: Found, first: Found) -> list[str]:
+def _rates(bench: Bench, found: VariantResult, first: VariantResult) -> list[str]:
     """Give milliseconds, their spread, and how much faster than the first variant."""
     rates = [1e9 * seconds / bench.px_leads for seconds in found.seconds]
     gain = median(first.seconds) / median(found.seconds)
     return [f"{median(rates):.0f}", f"{min(rates):.0f} to {max(rates):.0f}", f"{gain:.2f}"]
 
 
-def _flops_per_s(bench: Bench, found: Found) -> float:
+def _flops_per_s(bench: Bench, found: VariantResult) -> float:
     done: float = bench.flops(found.variant) * bench.px_leads
     return done / median(found.seconds)
 
 
-def _work(bench: Bench, variant: Variant, inputs: Inputs) -> Callable[[], Tensor]:
+def _work(bench: Bench, variant: Variant, inputs: RolloutInputs) -> Callable[[], Tensor]:
     return lambda: bench.forecast(variant, inputs)
 
 
-def _idle(bench: Bench, found: Found, inputs: Inputs) -> str:
+def _idle(bench: Bench, found: VariantResult, inputs: RolloutInputs) -> str:
     """Say for which share of a rollout the GPU waits for work."""
     if not bench.device.is_gpu:
         return "-"

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.common.case import Case, Size, make_case, read_frame
+from benchmarks.common.case import BenchmarkCase, Size, make_case, read_frame
 from benchmarks.common.rollout import plan_case
-from flows.runtime import spread_on
+from flows.runtime import open_executor
+from pipeline.executors import Executor
 from pipeline.recipes import ComputeRecipe
 from pipeline.rollout.engine import roll_out
-from pipeline.rollout.plan import RolloutPlan
-from pipeline.spread import Spread
+from pipeline.rollout.rollout_plan import RolloutPlan
 
 SIZE = Size(side=149, leads=6, history=4, hidden=(8, 8))
 
@@ -37,7 +37,7 @@ _HEADER = (
 
 
 @dataclass(frozen=True)
-class Cut:
+class Tiling:
     """One way to cut the same forecast."""
 
     tile_px: int
@@ -47,42 +47,42 @@ class Cut:
 
 
 CUTS = (
-    Cut(149, 6),
-    Cut(96, 6),
-    Cut(64, 6, batch=2),
-    Cut(48, 3),
-    Cut(48, 3, batch=4),
-    Cut(37, 2),
-    Cut(37, 2, workers=1),
-    Cut(37, 2, workers=2),
-    Cut(32, 1),
-    Cut(32, 1, batch=3, workers=2),
-    Cut(23, 4),
+    Tiling(149, 6),
+    Tiling(96, 6),
+    Tiling(64, 6, batch=2),
+    Tiling(48, 3),
+    Tiling(48, 3, batch=4),
+    Tiling(37, 2),
+    Tiling(37, 2, workers=1),
+    Tiling(37, 2, workers=2),
+    Tiling(32, 1),
+    Tiling(32, 1, batch=3, workers=2),
+    Tiling(23, 4),
 )
 
 
-def plan_of(case: Case, cut: Cut) -> RolloutPlan:
+def plan_of(case: BenchmarkCase, cut: Tiling) -> RolloutPlan:
     """Plan one way to cut."""
     return plan_case(case, 10**10, core_px=cut.tile_px, block_leads=cut.block_leads)
 
 
-def forecast(case: Case, cut: Cut, spread: Spread) -> npt.NDArray[np.float32]:
+def forecast(case: BenchmarkCase, cut: Tiling, executor: Executor) -> npt.NDArray[np.float32]:
     """Roll out through the stores (leads, y, x)."""
     plan = plan_of(case, cut)
     name = f"t{cut.tile_px}-b{cut.block_leads}-n{cut.batch}-w{cut.workers}"
     stage = case.stage(name, plan.layout)
-    for _ in roll_out(case.request, plan, stage, spread=spread, batch=cut.batch):
+    for _ in roll_out(case.request, plan, stage, executor=executor, batch=cut.batch):
         pass
     return np.stack([read_frame(stage, lead) for lead in range(1, case.leads + 1)])
 
 
-def rows(case: Case) -> Iterator[str]:
+def rows(case: BenchmarkCase) -> Iterator[str]:
     """Compute every cut and compare it with the first, which is not cut at all."""
     whole: npt.NDArray[np.float32] | None = None
     for cut in CUTS:
         compute = ComputeRecipe(workers=cut.workers, threads=1, device="cpu")
-        with spread_on(compute) as spread:
-            frames = forecast(case, cut, spread)
+        with open_executor(compute) as executor:
+            frames = forecast(case, cut, executor)
         whole = frames if whole is None else whole
         difference = float(np.nanmax(np.abs(frames - whole)))
         plan = plan_of(case, cut)

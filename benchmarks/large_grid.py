@@ -21,26 +21,26 @@ from rasterio.windows import Window as RasterWindow
 from torch.nn.functional import conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.common.case import VARIABLE, Case, Size, ingest, publish, write_tiff
+from benchmarks.common.case import VARIABLE, BenchmarkCase, Size, ingest, publish, write_tiff
 from benchmarks.common.measure import (
     MIB,
-    Clock,
+    Stopwatch,
     build_parser,
     held_bytes,
-    in_child,
     peak_bytes,
-    print_setting,
+    print_environment,
     print_table,
+    run_in_subprocess,
     scratch_folder,
     stopwatch,
 )
 from benchmarks.common.rollout import describe_plan, plan_case, run_plan
-from flows.runtime import fix_threads
+from flows.runtime import set_num_threads
+from pipeline.executors import SerialExecutor
 from pipeline.rollout import blocks
 from pipeline.rollout.forecaster import Forecaster
-from pipeline.rollout.plan import RolloutPlan
-from pipeline.spread import InPlace
-from pipeline.tiling.plan import Tile
+from pipeline.rollout.rollout_plan import RolloutPlan
+from pipeline.tiling.tiles import Tile
 from stores.archive import SourceVariable
 from stores.grid import read_grid
 from stores.times import Step
@@ -56,7 +56,7 @@ _PEAK_S = 1.0  # for each shape
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class RolloutTiming:
     """What one rollout took."""
 
     plan: RolloutPlan
@@ -74,10 +74,10 @@ def main() -> None:
         print(f"no radar archive: give --archive DIR or set {ARCHIVE}; nothing was measured")
         sys.exit(0)
     with scratch_folder(asked.scratch) as root:
-        case, ingest_s = in_child(make_radar, root / "case", asked)
-        peak = in_child(convolution_peak, asked.threads)
-        found = in_child(roll_radar, case, int(asked.worker_gb * 1e9), asked.threads)
-    print_setting(
+        case, ingest_s = run_in_subprocess(make_radar, root / "case", asked)
+        peak = run_in_subprocess(convolution_peak, asked.threads)
+        found = run_in_subprocess(roll_radar, case, int(asked.worker_gb * 1e9), asked.threads)
+    print_environment(
         raster=f"{found.plan.shape[0]} x {found.plan.shape[1]} px, {asked.leads} leads, "
         f"history {asked.history}, ingested in {ingest_s:.1f} s",
         network=f"ConvLSTM, hidden {asked.hidden}, random weights, {asked.threads} threads",
@@ -100,7 +100,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_radar(root: Path, asked: argparse.Namespace) -> tuple[Case, float]:
+def make_radar(root: Path, asked: argparse.Namespace) -> tuple[BenchmarkCase, float]:
     """Ingest the last frames of the radar, and publish a random network for its grid."""
     root.mkdir(parents=True)
     step = Step.parse("5 minutes")
@@ -117,7 +117,7 @@ def make_radar(root: Path, asked: argparse.Namespace) -> tuple[Case, float]:
         ingest(archive, source, step, root / "cube.zarr")
     size = Size(asked.side, asked.leads, asked.history, tuple(asked.hidden))
     publish(root, size, scale=_SCALE)
-    return Case(root, asked.leads), spent()
+    return BenchmarkCase(root, asked.leads), spent()
 
 
 def _crop(source: Path, target: Path, side: int) -> None:
@@ -130,11 +130,11 @@ def _crop(source: Path, target: Path, side: int) -> None:
     write_tiff(target, values, grid[y0 : y0 + height, x0 : x0 + width])
 
 
-def roll_radar(case: Case, worker_bytes: int, threads: int) -> Measured:
+def roll_radar(case: BenchmarkCase, worker_bytes: int, threads: int) -> RolloutTiming:
     """Roll out in this process, with clocks around reading, computing and writing."""
-    fix_threads(threads)
+    set_num_threads(threads)
     plan = plan_case(case, worker_bytes)
-    flops, before, clock = count_flops(case, plan.block_leads), held_bytes(), Clock()
+    flops, before, clock = count_flops(case, plan.block_leads), held_bytes(), Stopwatch()
     with ExitStack() as clocks:
         for label, owner, name in (
             ("reading", Forecaster, "read"),
@@ -143,22 +143,22 @@ def roll_radar(case: Case, worker_bytes: int, threads: int) -> Measured:
             ("writing", blocks, "write_owned"),
         ):
             clocks.enter_context(clock.around(label, owner, name))
-        _, seconds = run_plan(case, plan, "radar", InPlace())
-    return Measured(plan, seconds, clock.seconds, peak_bytes() - before, flops)
+        _, seconds = run_plan(case, plan, "radar", SerialExecutor())
+    return RolloutTiming(plan, seconds, clock.seconds, peak_bytes() - before, flops)
 
 
-def count_flops(case: Case, block_leads: int) -> float:
+def count_flops(case: BenchmarkCase, block_leads: int) -> float:
     """Count the operations of one lead at one pixel, by rolling out one small block."""
     window = Window(0, _PROBE_PX, 0, _PROBE_PX)
     request = replace(case.request, leads=block_leads)
     with FlopCounterMode(display=False) as counter:
-        case.forecaster().normalized([Tile(window, window)], request)
+        case.forecaster().forecast_normalized([Tile(window, window)], request)
     return float(counter.get_total_flops()) / (window.size * block_leads)
 
 
 def convolution_peak(threads: int) -> tuple[float, str]:
     """Find the most operations a second that plain convolutions reach here [FLOP/s]."""
-    fix_threads(threads)
+    set_num_threads(threads)
     rates = {}
     for wide, narrow, side in _PEAK_SHAPES:
         for layout in (torch.contiguous_format, torch.channels_last):
@@ -181,7 +181,7 @@ def _rate(wide: int, narrow: int, side: int, layout: torch.memory_format) -> flo
     return 2 * 9 * wide * narrow * side**2 * calls / spent()
 
 
-def _report(found: Measured, peak: tuple[float, str]) -> None:
+def _report(found: RolloutTiming, peak: tuple[float, str]) -> None:
     plan = found.plan
     useful = plan.shape[0] * plan.shape[1] * plan.leads
     rate, computed = useful / found.seconds, plan.redundancy * useful

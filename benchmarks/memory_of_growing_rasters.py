@@ -15,24 +15,24 @@ from benchmarks.common.growth import growth_parser, list_sides
 from benchmarks.common.measure import (
     MIB,
     held_bytes,
-    in_child,
     peak_bytes,
-    print_setting,
+    print_environment,
     print_table,
+    print_target,
+    run_in_subprocess,
     scratch_folder,
-    verdict,
 )
 from benchmarks.common.rollout import describe_plan, plan_case, run_plan
-from flows.runtime import spread_on
+from flows.runtime import open_executor
+from pipeline.executors import Executor
 from pipeline.recipes import ComputeRecipe
-from pipeline.rollout.plan import RolloutPlan
-from pipeline.spread import Spread
+from pipeline.rollout.rollout_plan import RolloutPlan
 
 _WORKER_GB = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Grown:
+class MemoryGrowth:
     """What one worker held for one raster."""
 
     plan: RolloutPlan
@@ -45,14 +45,14 @@ class Grown:
 def main() -> None:
     """Measure every raster in a cluster of its own and print the growth."""
     asked = _options()
-    print_setting(
+    print_environment(
         network=f"ConvLSTM, hidden {asked.hidden}, history {asked.history}",
         rollout=f"{asked.leads} leads, tiles of {asked.tile} px",
     )
     found = []
     for side in list_sides(asked):
         size = Size(side, asked.leads, asked.history, tuple(asked.hidden))
-        found.append(in_child(measure, size, asked.tile, asked.threads, asked.scratch))
+        found.append(run_in_subprocess(measure, size, asked.tile, asked.threads, asked.scratch))
         print(f"{size.side} px: {describe_plan(found[-1].plan)}", flush=True)
     print()
     _report(found)
@@ -67,24 +67,26 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(size: Size, tile_px: int, threads: int, scratch: Path | None) -> Grown:
+def measure(size: Size, tile_px: int, threads: int, scratch: Path | None) -> MemoryGrowth:
     """Roll one raster out on one worker."""
     compute = ComputeRecipe(workers=1, threads=threads, memory_gb=_WORKER_GB)
     with scratch_folder(scratch) as root:
-        case = in_child(make_case, root / "case", size)
+        case = run_in_subprocess(make_case, root / "case", size)
         # Equal blocks whatever the raster, else the plans would not be comparable.
         plan = plan_case(
             case, int(_WORKER_GB * 1e9), core_px=tile_px, block_leads=max(1, size.leads // 2)
         )
-        with spread_on(compute) as spread:
-            before = ask(spread, held=True)
-            _, seconds = run_plan(case, plan, "grown", spread)
-            return Grown(plan, seconds, before, ask(spread, held=False))
+        with open_executor(compute) as executor:
+            before = query_worker_memory(executor, held=True)
+            _, seconds = run_plan(case, plan, "grown", executor)
+            return MemoryGrowth(
+                plan, seconds, before, query_worker_memory(executor, held=False)
+            )
 
 
-def ask(spread: Spread, *, held: bool) -> int:
+def query_worker_memory(executor: Executor, *, held: bool) -> int:
     """Ask the worker how much memory it holds, or held at most [B]."""
-    ((_, n_bytes),) = spread.each(_tell, [held])
+    ((_, n_bytes),) = executor.map_unordered(_tell, [held])
     return n_bytes
 
 
@@ -92,19 +94,19 @@ def _tell(held: bool) -> int:
     return held_bytes() if held else peak_bytes()
 
 
-def _report(found: list[Grown]) -> None:
+def _report(found: list[MemoryGrowth]) -> None:
     first = found[0]
     header = ["raster", "tiles", "seconds", "before MiB", "peak MiB", "ratio", "of growth"]
     print_table(header, [_row(grown, first) for grown in found])
     print("of growth: ratio of what was added to the libraries, the stricter measure")
     ratio = max(grown.peak_bytes for grown in found) / first.peak_bytes
-    verdict("flat within 10 %", f"{100 * (ratio - 1):+.1f} %", met=ratio <= 1.1)
+    print_target("flat within 10 %", f"{100 * (ratio - 1):+.1f} %", met=ratio <= 1.1)
     strict = max(map(_grown, found)) / _grown(first)
     told = f"{100 * (strict - 1):+.1f} %"
-    verdict("flat within 10 %, libraries left out", told, met=strict <= 1.1)
+    print_target("flat within 10 %, libraries left out", told, met=strict <= 1.1)
 
 
-def _row(grown: Grown, first: Grown) -> list[object]:
+def _row(grown: MemoryGrowth, first: MemoryGrowth) -> list[object]:
     rows, cols = grown.plan.shape
     return [
         f"{rows} x {cols} px",
@@ -117,7 +119,7 @@ def _row(grown: Grown, first: Grown) -> list[object]:
     ]
 
 
-def _grown(grown: Grown) -> int:
+def _grown(grown: MemoryGrowth) -> int:
     return grown.peak_bytes - grown.before_bytes
 
 

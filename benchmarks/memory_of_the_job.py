@@ -19,22 +19,22 @@ from benchmarks.common.growth import growth_parser, list_sides
 from benchmarks.common.measure import (
     MIB,
     held_bytes,
-    in_child,
     peak_bytes,
-    print_setting,
+    print_environment,
     print_table,
+    print_target,
+    run_in_subprocess,
     scratch_folder,
     stopwatch,
-    verdict,
 )
 from stores.archive import SourceVariable
 from stores.cog import export_cogs
-from stores.contents import check_contents
-from stores.forecast import create_forecast, finish_forecast, write_domain, write_forecast
+from stores.contents import check_issue_contents
+from stores.forecast import commit_forecast, create_forecast, write_domain, write_forecast
 from stores.forecast_template import ForecastTemplate, ForecastVariable
 from stores.ingest import prepare_cube, write_frame
 from stores.ingest_plan import plan_ingest, task_bytes
-from stores.inventory import take_inventory
+from stores.inventory import scan_archive
 from stores.issue import IssueKey, open_stage
 from stores.layout import plan_layout
 from stores.times import Step, parse_time
@@ -46,7 +46,7 @@ _KEY = IssueKey("made", "recipe", ("bundle",), "cube", init="2000-01", leads=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class StepCost:
     """What one step took for one raster."""
 
     side: int
@@ -59,9 +59,9 @@ def main() -> None:
     asked = growth_parser(str(__doc__), side=2048, full=4096).parse_args()
     side, *_, largest = sides = list_sides(asked)
     planned = task_bytes(plan_layout((largest, largest)), largest**2)
-    print_setting(raster=f"int16, blocks of 512 px, {side} px a side and larger")
+    print_environment(raster=f"int16, blocks of 512 px, {side} px a side and larger")
     print(f"planned for one ingest task: {planned / MIB:.0f} MiB\n")
-    found: dict[str, list[Taken]] = {}
+    found: dict[str, list[StepCost]] = {}
     for side in sides:
         with scratch_folder(asked.scratch) as root:
             for name, taken in measure_all(root, side).items():
@@ -71,25 +71,25 @@ def main() -> None:
     _report(found)
 
 
-def measure_all(root: Path, side: int) -> dict[str, Taken]:
+def measure_all(root: Path, side: int) -> dict[str, StepCost]:
     """Run every step for a raster of one size."""
-    in_child(_make_archive, root, side)
-    taken = {"inventory": in_child(_measure, _scan, root, side)}
+    run_in_subprocess(_make_archive, root, side)
+    taken = {"inventory": run_in_subprocess(_measure, _scan, root, side)}
     for name, target in (("ingest, same grid", _grid(side)), ("ingest, warped", _warped(side))):
         folder = root / name.replace(", ", "-")
-        in_child(_prepare, root, folder, target)
-        taken[name] = in_child(_measure, _ingest, folder, side)
-    in_child(_make_forecast, root, side)
-    taken["COG"] = in_child(_measure, _export, root, side)
-    taken["verify"] = in_child(_measure, _verify, root, side)
+        run_in_subprocess(_prepare, root, folder, target)
+        taken[name] = run_in_subprocess(_measure, _ingest, folder, side)
+    run_in_subprocess(_make_forecast, root, side)
+    taken["COG"] = run_in_subprocess(_measure, _export, root, side)
+    taken["verify"] = run_in_subprocess(_measure, _verify, root, side)
     return taken
 
 
-def _measure(step: Callable[[Path], object], folder: Path, side: int) -> Taken:
+def _measure(step: Callable[[Path], object], folder: Path, side: int) -> StepCost:
     before = held_bytes()
     with stopwatch() as seconds:
         step(folder)
-    return Taken(side, seconds(), peak_bytes() - before)
+    return StepCost(side, seconds(), peak_bytes() - before)
 
 
 def _grid(side: int) -> GeoBox:
@@ -111,18 +111,18 @@ def _make_archive(root: Path, side: int) -> None:
     sides = {"height": side, "width": side, "count": 1, "dtype": "int16"}
     path = root / "archive" / "2000.01.tif"
     with rasterio.open(path, "w", driver="GTiff", **sides, **placed, **profile) as raster:
-        for piece in plan_layout((side, side)).blocks((side, side)):
+        for piece in plan_layout((side, side)).shard_windows((side, side)):
             for window in piece.blocks(_PIECE_PX, _PIECE_PX):
                 rows, cols = window.shape
                 raster.write(noise[:rows, :cols], 1, window=window.slices)
 
 
 def _scan(root: Path) -> None:
-    take_inventory(root / "archive", [_SOURCE], _MONTH)
+    scan_archive(root / "archive", [_SOURCE], _MONTH)
 
 
 def _prepare(root: Path, folder: Path, target: GeoBox) -> None:
-    inventory = take_inventory(root / "archive", [_SOURCE], _MONTH)
+    inventory = scan_archive(root / "archive", [_SOURCE], _MONTH)
     prepare_cube(plan_ingest(inventory, target, folder / "cube.zarr"))
 
 
@@ -136,11 +136,11 @@ def _make_forecast(root: Path, side: int) -> None:
     template = ForecastTemplate(_grid(side), variables, _MONTH, init, leads=1)
     stage, rng = open_stage(root, _KEY), np.random.default_rng(0)
     create_forecast(stage, template)
-    for window in template.planned.blocks(template.shape):
+    for window in template.resolved_layout.shard_windows(template.shape):
         write_domain(stage, window, np.ones(window.shape, dtype=bool))
         frame = rng.random(window.shape, dtype=np.float32)
         write_forecast(stage, "v", window, frame[None])
-    finish_forecast(stage)
+    commit_forecast(stage)
 
 
 def _export(root: Path) -> None:
@@ -148,26 +148,26 @@ def _export(root: Path) -> None:
 
 
 def _verify(root: Path) -> None:
-    findings = check_contents(open_stage(root, _KEY))
+    findings = check_issue_contents(open_stage(root, _KEY))
     if findings:
         raise ValueError(f"the forecast is not sound ({findings}), so nothing was measured")
 
 
-def _report(found: dict[str, list[Taken]]) -> None:
+def _report(found: dict[str, list[StepCost]]) -> None:
     sides = [taken.side for taken in next(iter(found.values()))]
     header = ["step", *(f"{side} px: MiB (s)" for side in sides), "last / middle"]
     rows = [[name, *map(_told, each), f"{_growth(each):.2f}"] for name, each in found.items()]
     print_table(header, rows)
     worst = max(map(_growth, found.values()))
     told = f"{100 * (worst - 1):+.0f} %"
-    verdict("flat within 15 % from 4 x to 16 x", told, met=worst <= 1.15)
+    print_target("flat within 15 % from 4 x to 16 x", told, met=worst <= 1.15)
 
 
-def _told(taken: Taken) -> str:
+def _told(taken: StepCost) -> str:
     return f"{taken.n_bytes / MIB:.0f} ({taken.seconds:.0f})"
 
 
-def _growth(each: list[Taken]) -> float:
+def _growth(each: list[StepCost]) -> float:
     """Compare the largest raster with the one before: the smallest fits into the caches."""
     return each[-1].n_bytes / each[-2].n_bytes
 

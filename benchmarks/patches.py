@@ -32,29 +32,29 @@ from benchmarks.common.measure import (
     MIB,
     build_parser,
     held_bytes,
-    in_child,
     median,
     peak_bytes,
-    print_setting,
+    print_environment,
     print_table,
+    print_target,
+    run_in_subprocess,
     scratch_folder,
     stopwatch,
-    verdict,
 )
 from benchmarks.common.peers import PEER, load_patches
 from benchmarks.large_grid import ARCHIVE, make_radar
-from flows.runtime import fix_threads, keep_memory, spread_on
+from flows.runtime import configure_malloc, open_executor, set_num_threads
+from pipeline.executors import Executor, SerialExecutor, ThreadExecutor
 from pipeline.recipes import ComputeRecipe
-from pipeline.spread import InPlace, OnThreads, Spread
-from pipeline.streams.dataset import StreamedBatches
+from pipeline.streams.dataset import BatchDataset
 from pipeline.streams.fields import FIELDS
-from pipeline.streams.loader import batch_loader, load_batch
-from pipeline.streams.patchplan import PatchPlan
-from pipeline.streams.read import Source
-from pipeline.streams.samples import Sample, Span
-from pipeline.streams.stack import Series, Stack
-from stores.arrays import array_of, commit_group, open_group
-from stores.bundle import current_bundle
+from pipeline.streams.input_stack import InputStack, VariableSpec
+from pipeline.streams.loader import make_loader, read_batch_directly
+from pipeline.streams.patch_plan import PatchPlan
+from pipeline.streams.samples import RolloutSpan, Sample
+from pipeline.streams.source import Source
+from stores.arrays import commit_group, get_array, open_group
+from stores.bundle import open_current_bundle
 from stores.windows import Window
 
 FRAMES, SIDE, BATCH = 6, 64, 32
@@ -80,13 +80,13 @@ def main() -> None:
         print(f"no radar archive: give --archive DIR or set {ARCHIVE}; nothing was measured")
         sys.exit(0)
     with scratch_folder(asked.scratch) as root:
-        n_patches = in_child(make_stores, root, asked)
+        n_patches = run_in_subprocess(make_stores, root, asked)
         found: dict[tuple[str, str], list[Rate]] = {}
         for _ in range(asked.repeats):
             for store, way in product(STORES, WAYS):
-                rate = in_child(measure, way, root / store, asked.workers)
+                rate = run_in_subprocess(measure, way, root / store, asked.workers)
                 found.setdefault((store, way), []).append(rate)
-    print_setting(
+    print_environment(
         raster=f"{asked.history} frames, crop of {asked.side} px (--full: all)",
         patches=f"{n_patches} of {FRAMES} x {SIDE} x {SIDE} px, batches of {BATCH}",
         workers=f"{asked.workers}, one thread of arithmetic each",
@@ -112,8 +112,8 @@ def _options() -> argparse.Namespace:
 
 def measure(way: str, case: Path, n_workers: int) -> Rate:
     """Measure one way in this process, which keeps its memory as flows and workers do."""
-    fix_threads(1)
-    keep_memory()
+    set_num_threads(1)
+    configure_malloc()
     return WAYS[way](case, n_workers)
 
 
@@ -122,7 +122,7 @@ def make_stores(root: Path, asked: argparse.Namespace) -> int:
     make_radar(root / "own", asked)
     shutil.copytree(root / "own", root / "stated")
     cube = root / "stated" / "cube.zarr"
-    held = array_of(open_group(cube), VARIABLE)
+    held = get_array(open_group(cube), VARIABLE)
     values, attributes = np.asarray(held[...]), dict(held.attrs)
     shutil.rmtree(cube / VARIABLE)
     array = zarr.create_array(
@@ -142,8 +142,8 @@ def make_stores(root: Path, asked: argparse.Namespace) -> int:
 
 def open_source(case: Path) -> Source:
     """Open a store as a network without covariates sees it."""
-    fields = current_bundle(case / "models", NAME).path / FIELDS
-    return Source(case / "cube.zarr", fields, Stack(Series(VARIABLE, (_CHAIN,))))
+    fields = open_current_bundle(case / "models", NAME).path / FIELDS
+    return Source(case / "cube.zarr", fields, InputStack(VariableSpec(VARIABLE, (_CHAIN,))))
 
 
 def plan_samples(source: Source) -> list[Sample]:
@@ -160,36 +160,36 @@ def plan_samples(source: Source) -> list[Sample]:
 
 def stream(case: Path, n_workers: int) -> Rate:
     """Stream from threads of this process."""
-    return _measure_stream(case, OnThreads(n_workers), memory_bytes=0)
+    return _measure_stream(case, ThreadExecutor(n_workers), memory_bytes=0)
 
 
 def stream_from_processes(case: Path, n_workers: int) -> Rate:
     """Stream from Dask workers."""
     compute = ComputeRecipe(workers=n_workers, threads=1, memory_gb=3, device="cpu")
-    with spread_on(compute) as spread:
-        return _measure_stream(case, spread, memory_bytes=0)
+    with open_executor(compute) as executor:
+        return _measure_stream(case, executor, memory_bytes=0)
 
 
 def cut_from_memory(case: Path, n_workers: int) -> Rate:
     """Cut a second epoch from what the first one kept."""
-    return _measure_stream(case, OnThreads(n_workers), memory_bytes=1 << 62)
+    return _measure_stream(case, ThreadExecutor(n_workers), memory_bytes=1 << 62)
 
 
 def cut_on_gpu(case: Path, _: int) -> Rate:
     """Gather a second epoch from what the first one brought to the GPU."""
-    return _measure_stream(case, InPlace(), memory_bytes=0, device="cuda")
+    return _measure_stream(case, SerialExecutor(), memory_bytes=0, device="cuda")
 
 
 def _measure_stream(
-    case: Path, spread: Spread, *, memory_bytes: int, device: str = "cpu"
+    case: Path, executor: Executor, *, memory_bytes: int, device: str = "cpu"
 ) -> Rate:
     """Time the second epoch: the first one touches memory that was never touched before."""
-    source, span = open_source(case), Span(FRAMES - 1, 1)
+    source, span = open_source(case), RolloutSpan(FRAMES - 1, 1)
     plan = PatchPlan(tuple(plan_samples(source)), seed=0, buffer=_BUFFER)
-    whole = batch_loader(source, span).whole_bytes(plan.samples)
-    load = batch_loader(source, span, worker_bytes=whole // _KEPT_SHARE)
+    whole = make_loader(source, span).decoded_bytes(plan.samples)
+    load = make_loader(source, span, worker_bytes=whole // _KEPT_SHARE)
     learns = torch.device(device)
-    batches = StreamedBatches(load, plan, batch=BATCH, spread=spread, device=learns)
+    batches = BatchDataset(load, plan, batch=BATCH, executor=executor, device=learns)
     batches.memory_bytes = memory_bytes
     for _ in batches:
         pass
@@ -203,9 +203,9 @@ def _measure_stream(
     return rate
 
 
-def check_batch(source: Source, span: Span, batches: StreamedBatches) -> None:
+def check_batch(source: Source, span: RolloutSpan, batches: BatchDataset) -> None:
     """Compare the first batch with what is read directly; speed without it is worth nothing."""
-    expected = load_batch(source, span, batches.plan()[0])
+    expected = read_batch_directly(source, span, batches.plan_batches()[0])
     for found, array in zip(next(iter(batches)), expected, strict=True):
         np.testing.assert_array_equal(found.cpu().numpy(), array)
 
@@ -275,9 +275,9 @@ def _report(found: dict[tuple[str, str], list[Rate]]) -> None:
         print(label)
         print_table(["", "patches/s", "of repeats", f"of {PEER}", "of raw", "grown MiB"], rows)
         best = max(rates[way] for way in WAYS if "streamed" in way)
-        verdict(f"at least 15 x {PEER}", f"{best / peer:.1f} x", met=best >= 15 * peer)
+        print_target(f"at least 15 x {PEER}", f"{best / peer:.1f} x", met=best >= 15 * peer)
         share = best / rates[RAW]
-        verdict("at least 60 % of raw", f"{100 * share:.0f} %", met=share >= 0.6)
+        print_target("at least 60 % of raw", f"{100 * share:.0f} %", met=share >= 0.6)
         print()
 
 

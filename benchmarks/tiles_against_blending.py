@@ -16,27 +16,27 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.common.case import VARIABLE, Case, Size, make_case, read_frame
+from benchmarks.common.case import VARIABLE, BenchmarkCase, Size, make_case, read_frame
 from benchmarks.common.measure import (
     MIB,
     build_parser,
+    format_range,
     held_bytes,
-    in_child,
     median,
     peak_bytes,
-    print_setting,
+    print_environment,
     print_table,
+    print_target,
+    run_in_subprocess,
     scratch_folder,
-    spread_of,
     stopwatch,
-    verdict,
 )
 from benchmarks.common.rollout import describe_plan, network_of, plan_case, run_plan
-from flows.runtime import fix_threads
+from flows.runtime import set_num_threads
+from pipeline.executors import SerialExecutor
 from pipeline.rollout.cost import rollout_bytes
-from pipeline.rollout.plan import RolloutPlan
-from pipeline.spread import InPlace
-from pipeline.tiling.plan import Tile
+from pipeline.rollout.rollout_plan import RolloutPlan
+from pipeline.tiling.tiles import Tile
 from stores.forecast import write_domain, write_forecast
 from stores.windows import Window
 
@@ -64,9 +64,9 @@ def main() -> None:
     side = asked.side or (2048 if asked.full else 512)
     size = Size(side, asked.leads, asked.history, tuple(asked.hidden))
     with scratch_folder(asked.scratch) as root:
-        case = in_child(make_case, root / "case", size)
-        plan = in_child(_plan, case, asked.memory)
-        print_setting(
+        case = run_in_subprocess(make_case, root / "case", size)
+        plan = run_in_subprocess(_plan, case, asked.memory)
+        print_environment(
             raster=f"{side} x {side} px, {asked.leads} leads, history {asked.history}",
             network=f"ConvLSTM, hidden {asked.hidden}, float32, {asked.threads} threads",
             plan=describe_plan(plan),
@@ -74,7 +74,7 @@ def main() -> None:
         runs: dict[str, list[Run]] = {variant: [] for variant in VARIANTS}
         for repeat, variant in product(range(asked.repeats), VARIANTS):
             name = f"{variant}{repeat}"
-            run = in_child(run_variant, variant, case, plan, name, asked.threads)
+            run = run_in_subprocess(run_variant, variant, case, plan, name, asked.threads)
             runs[variant].append(run)
         _report(case, plan, runs)
 
@@ -92,7 +92,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _plan(case: Case, memory: float) -> RolloutPlan:
+def _plan(case: BenchmarkCase, memory: float) -> RolloutPlan:
     """Plan for a worker that cannot hold the whole raster."""
     rows, cols = case.shape
     network = network_of(case)
@@ -100,44 +100,46 @@ def _plan(case: Case, memory: float) -> RolloutPlan:
     return plan_case(case, int(memory * whole))
 
 
-def run_variant(variant: str, case: Case, plan: RolloutPlan, name: str, threads: int) -> Run:
+def run_variant(
+    variant: str, case: BenchmarkCase, plan: RolloutPlan, name: str, threads: int
+) -> Run:
     """Run one variant in this process, which does nothing else."""
-    fix_threads(threads)
+    set_num_threads(threads)
     case.forecaster()
     before = held_bytes()
     if variant == "a":
-        stage, seconds = run_plan(case, plan, name, InPlace())
+        stage, seconds = run_plan(case, plan, name, SerialExecutor())
     else:
         stage = case.stage(name, plan.layout)
         with stopwatch() as spent:
             frames = _blended(case, plan) if variant == "b" else _untiled(case)
-            whole = Window.whole(case.shape)
+            whole = Window.from_shape(case.shape)
             write_domain(stage, whole, np.ones(whole.shape, dtype=np.bool_))
             write_forecast(stage, VARIABLE, whole, frames)
         seconds = spent()
     return Run(stage, seconds, peak_bytes(), before)
 
 
-def _untiled(case: Case) -> Frames:
-    whole = Window.whole(case.shape)
-    frames: Frames = case.forecaster().physical(Tile(whole, whole), case.request)[0]
+def _untiled(case: BenchmarkCase) -> Frames:
+    whole = Window.from_shape(case.shape)
+    frames: Frames = case.forecaster().forecast_physical(Tile(whole, whole), case.request)[0]
     return frames
 
 
-def _blended(case: Case, plan: RolloutPlan) -> Frames:
+def _blended(case: BenchmarkCase, plan: RolloutPlan) -> Frames:
     """Roll every tile out to the last lead, and average where tiles overlap."""
     forecaster = case.forecaster()
     summed = np.zeros((case.leads, *case.shape), dtype=np.float32)
     weights = np.zeros(case.shape, dtype=np.float32)
-    for tile in usual_tiles(plan):
-        (frames,) = forecaster.physical(tile, case.request)
+    for tile in overlapping_tiles(plan):
+        (frames,) = forecaster.forecast_physical(tile, case.request)
         weight = _cosine(tile.owns.shape)
         summed[:, *tile.owns.slices] += weight * frames
         weights[tile.owns.slices] += weight
     return summed / weights
 
 
-def usual_tiles(plan: RolloutPlan) -> list[Tile]:
+def overlapping_tiles(plan: RolloutPlan) -> list[Tile]:
     """Cut the grid into windows as large as ours read, half of each shared with the next."""
     size = plan.tiles[0].reads.shape
     rows, cols = (
@@ -156,10 +158,10 @@ def _cosine(shape: tuple[int, int]) -> Frames:
     return np.outer(rows, cols).astype(np.float32)
 
 
-def _report(case: Case, plan: RolloutPlan, runs: dict[str, list[Run]]) -> None:
+def _report(case: BenchmarkCase, plan: RolloutPlan, runs: dict[str, list[Run]]) -> None:
     work = {
         "a": plan.redundancy,
-        "b": sum(tile.reads.size for tile in usual_tiles(plan)) / np.prod(plan.shape),
+        "b": sum(tile.reads.size for tile in overlapping_tiles(plan)) / np.prod(plan.shape),
         "c": 1.0,
     }
     seconds = {
@@ -170,7 +172,7 @@ def _report(case: Case, plan: RolloutPlan, runs: dict[str, list[Run]]) -> None:
         [
             label,
             f"{seconds[variant]:.1f}",
-            spread_of([run.seconds for run in runs[variant]]),
+            format_range([run.seconds for run in runs[variant]]),
             f"{seconds[variant] / seconds['c']:.2f}",
             f"{work[variant]:.2f}",
             *_memory(runs[variant]),
@@ -183,10 +185,10 @@ def _report(case: Case, plan: RolloutPlan, runs: dict[str, list[Run]]) -> None:
     print(
         f"far: largest difference from (c), over the deviation of the last lead ({moving:.3g})"
     )
-    verdict("work <= 1.35 x of (c)", f"{work['a']:.2f} x", met=work["a"] <= 1.35)
+    print_target("work <= 1.35 x of (c)", f"{work['a']:.2f} x", met=work["a"] <= 1.35)
     gain = seconds["b"] / seconds["a"]
-    verdict("2.5 x faster than (b)", f"{gain:.2f} x", met=gain >= 2.5)
-    verdict("difference from (c) is rounding", f"{far['a']:.1e}", met=far["a"] < 1e-4)
+    print_target("2.5 x faster than (b)", f"{gain:.2f} x", met=gain >= 2.5)
+    print_target("difference from (c) is rounding", f"{far['a']:.1e}", met=far["a"] < 1e-4)
 
 
 def _memory(runs: list[Run]) -> list[str]:
@@ -198,7 +200,7 @@ def _memory(runs: list[Run]) -> list[str]:
     ]
 
 
-def _difference(case: Case, run: Run, whole: Run) -> float:
+def _difference(case: BenchmarkCase, run: Run, whole: Run) -> float:
     scale = _deviation(whole, case.leads)
     leads = range(1, case.leads + 1)
     far = (np.abs(read_frame(run.stage, n) - read_frame(whole.stage, n)).max() for n in leads)

@@ -17,11 +17,17 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common.case import random_network
-from benchmarks.common.measure import build_parser, median, print_setting, print_table, verdict
-from benchmarks.common.straightforward import Straightforward
+from benchmarks.common.measure import (
+    build_parser,
+    median,
+    print_environment,
+    print_table,
+    print_target,
+)
+from benchmarks.common.reference_convlstm import ReferenceConvLSTM
 from benchmarks.device import Device, matrix_peak
-from flows.runtime import fix_threads, keep_memory
-from pipeline.models import ConvLSTMShape
+from flows.runtime import configure_malloc, set_num_threads
+from pipeline.models import ConvLSTMSpec
 
 _CHANNELS, _HISTORY, _HIDDEN = 9, 6, (32, 64)
 _PROBE_PX = 16
@@ -29,7 +35,7 @@ _AIM = 3.0
 
 
 @dataclass(frozen=True)
-class Way:
+class TrainingVariant:
     """A network in training, and the arithmetic of its convolutions."""
 
     label: str
@@ -40,11 +46,11 @@ class Way:
 def main() -> None:
     """Time steps of all ways in turns."""
     asked = _options()
-    fix_threads(asked.threads)
-    keep_memory()  # as where networks are trained
+    set_num_threads(asked.threads)
+    configure_malloc()  # as where networks are trained
     device = Device(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     peak = matrix_peak(device)
-    print_setting(
+    print_environment(
         device=torch.cuda.get_device_name() if device.is_gpu else "no GPU at hand: a processor",
         batch=f"{asked.batch} x {_HISTORY} x {_CHANNELS} x {asked.side} x {asked.side}",
         threads=asked.threads,
@@ -52,7 +58,7 @@ def main() -> None:
     )
     ways = list_ways(device)
     frames = torch.randn(asked.batch, _HISTORY, _CHANNELS, asked.side, asked.side)
-    frames = frames.to(device.place)
+    frames = frames.to(device.torch_device)
     steps = {way.label: stepper(way, frames, device) for way in ways}
     seconds: dict[str, list[float]] = {label: [] for label in steps}
     for step in steps.values():
@@ -74,29 +80,29 @@ def _options() -> argparse.Namespace:
     return asked
 
 
-def list_ways(device: Device) -> list[Way]:
+def list_ways(device: Device) -> list[TrainingVariant]:
     """List the ways to train one network, in the order of the table."""
-    shape = ConvLSTMShape(_CHANNELS, _HISTORY, hidden=_HIDDEN, head=(32,), dropout=0.0)
-    ours = random_network(shape).to(device.place).train()
-    joined = Straightforward(copy.deepcopy(ours)).train()
+    shape = ConvLSTMSpec(_CHANNELS, _HISTORY, hidden=_HIDDEN, head=(32,), dropout=0.0)
+    ours = random_network(shape).to(device.torch_device).train()
+    joined = ReferenceConvLSTM(copy.deepcopy(ours)).train()
     ways = [
-        Way(f"{name}, {'bfloat16' if half else 'float32'}", network, half)
+        TrainingVariant(f"{name}, {'bfloat16' if half else 'float32'}", network, half)
         for half in (False, True)
         for name, network in (("straightforward", joined), ("ours", ours))
     ]
     if device.is_gpu:
         compiled = torch.compile(copy.deepcopy(ours))
-        ways.append(Way("ours compiled, bfloat16", compiled, True))  # type: ignore[arg-type]
+        ways.append(TrainingVariant("ours compiled, bfloat16", compiled, True))  # type: ignore[arg-type]
     return ways
 
 
-def stepper(way: Way, frames: Tensor, device: Device) -> Callable[[], None]:
+def stepper(way: TrainingVariant, frames: Tensor, device: Device) -> Callable[[], None]:
     """Give the function that makes one step."""
     optimizer = torch.optim.AdamW(way.network.parameters(), lr=1e-6)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.place.type, torch.bfloat16, enabled=way.half):
+        with torch.autocast(device.torch_device.type, torch.bfloat16, enabled=way.half):
             loss = way.network(frames).float().square().mean()
         loss.backward()
         optimizer.step()
@@ -104,7 +110,7 @@ def stepper(way: Way, frames: Tensor, device: Device) -> Callable[[], None]:
     return step
 
 
-def flops_per_px(way: Way, frames: Tensor) -> float:
+def flops_per_px(way: TrainingVariant, frames: Tensor) -> float:
     """Count the operations of a step at one pixel of one patch, on small ones."""
     small = frames[:1, ..., :_PROBE_PX, :_PROBE_PX]
     with FlopCounterMode(display=False) as counter:
@@ -113,7 +119,7 @@ def flops_per_px(way: Way, frames: Tensor) -> float:
 
 
 def report(
-    ways: list[Way], seconds: dict[str, list[float]], frames: Tensor, peak: float
+    ways: list[TrainingVariant], seconds: dict[str, list[float]], frames: Tensor, peak: float
 ) -> None:
     """Print the table, and the aim beside what was reached."""
     n_px = frames.shape[0] * frames.shape[-2] * frames.shape[-1]
@@ -136,7 +142,7 @@ def report(
     )
     best = max(base / median(seconds[way.label]) for way in ways if "ours" in way.label)
     if frames.is_cuda:
-        verdict("3 x on a GPU", f"{best:.2f} x", met=best >= _AIM)
+        print_target("3 x on a GPU", f"{best:.2f} x", met=best >= _AIM)
     else:
         print(f"best of ours: {best:.2f} x; the aim of {_AIM:.0f} x is for a GPU")
 

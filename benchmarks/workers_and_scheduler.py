@@ -15,28 +15,28 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common.case import Case, Size, make_case, read_frame
+from benchmarks.common.case import BenchmarkCase, Size, make_case, read_frame
 from benchmarks.common.measure import (
     MIB,
     build_parser,
+    format_range,
     held_bytes,
-    in_child,
     median,
     peak_bytes,
-    print_setting,
+    print_environment,
     print_table,
+    print_target,
+    run_in_subprocess,
     scratch_folder,
-    spread_of,
     stopwatch,
-    verdict,
 )
 from benchmarks.common.rollout import describe_plan, plan_case, run_plan
-from flows.runtime import spread_on
-from pipeline.budget import Workers
-from pipeline.models import ConvLSTM, ConvLSTMShape
+from flows.runtime import open_executor
+from pipeline.memory import WorkerPool
+from pipeline.models import ConvLSTM, ConvLSTMSpec
 from pipeline.recipes import ComputeRecipe
-from pipeline.rollout.plan import Rollout, RolloutPlan, plan_rollout
-from pipeline.tiling.plan import Tile
+from pipeline.rollout.rollout_plan import RolloutPlan, RolloutWorkload, plan_rollout
+from pipeline.tiling.tiles import Tile
 
 NATION = (17_111, 40_000)
 """Rows and columns of the largest grid that is asked for [px]."""
@@ -62,9 +62,9 @@ def main() -> None:
     asked = _options()
     size = Size(asked.side or (1024 if asked.full else 512), asked.leads, asked.history, (8, 8))
     with scratch_folder(asked.scratch) as root:
-        case = in_child(make_case, root / "case", size)
-        plan = in_child(plan_case, case, int(_WORKER_GB * 1e9), core_px=asked.tile)
-        print_setting(
+        case = run_in_subprocess(make_case, root / "case", size)
+        plan = run_in_subprocess(plan_case, case, int(_WORKER_GB * 1e9), core_px=asked.tile)
+        print_environment(
             raster=f"{size.side} x {size.side} px, {size.leads} leads, hidden {size.hidden}",
             plan=describe_plan(plan),
         )
@@ -86,35 +86,37 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _workers(case: Case, plan: RolloutPlan, repeats: int) -> float:
+def _workers(case: BenchmarkCase, plan: RolloutPlan, repeats: int) -> float:
     """Roll out on 1 and 2 workers in turns; give the seconds of one tile of one block."""
     seconds: dict[int, list[float]] = {n: [] for n in _WORKERS}
     stages: dict[int, Path] = {}
     for repeat in range(repeats):
         for n in _WORKERS:
-            stages[n], spent = in_child(run_on, case, plan, n, f"w{n}r{repeat}")
+            stages[n], spent = run_in_subprocess(run_on, case, plan, n, f"w{n}r{repeat}")
             seconds[n].append(spent)
     one = median(seconds[_WORKERS[0]])
     rows = [
-        [f"{n}", f"{median(found):.1f}", spread_of(found), f"{one / median(found):.2f}"]
+        [f"{n}", f"{median(found):.1f}", format_range(found), f"{one / median(found):.2f}"]
         for n, found in seconds.items()
     ]
     print_table(["workers", "seconds", "of repeats", "speed-up"], rows)
     frames = [[read_frame(stages[n], lead + 1) for lead in range(case.leads)] for n in _WORKERS]
     equal = np.array_equal(frames[0], frames[1])
-    verdict("equal bytes on 1 and 2 workers", "equal" if equal else "differ", met=equal)
+    print_target("equal bytes on 1 and 2 workers", "equal" if equal else "differ", met=equal)
     print()
     return one / plan.n_tasks
 
 
-def run_on(case: Case, plan: RolloutPlan, n_workers: int, name: str) -> tuple[Path, float]:
+def run_on(
+    case: BenchmarkCase, plan: RolloutPlan, n_workers: int, name: str
+) -> tuple[Path, float]:
     """Roll out on workers that have opened the bundle already."""
-    with spread_on(_compute(n_workers)) as spread:
-        list(spread.each(partial(_warm, case), range(2 * n_workers)))
-        return run_plan(case, plan, name, spread)
+    with open_executor(_compute(n_workers)) as executor:
+        list(executor.map_unordered(partial(_warm, case), range(2 * n_workers)))
+        return run_plan(case, plan, name, executor)
 
 
-def _warm(case: Case, _: int) -> int:
+def _warm(case: BenchmarkCase, _: int) -> int:
     return len(case.forecaster().networks)
 
 
@@ -123,10 +125,10 @@ def _compute(n_workers: int) -> ComputeRecipe:
 
 
 def _overhead(n_tasks: int, task_s: float) -> None:
-    tile = plan_nation(Workers(1, 8 * 10**9)).tiles[0]
+    tile = plan_nation(WorkerPool(1, 8 * 10**9)).tiles[0]
     rows = []
     for n in _WORKERS:
-        cost = in_child(schedule, [tile] * n_tasks, n)
+        cost = run_in_subprocess(schedule, [tile] * n_tasks, n)
         each = cost.seconds / cost.n_tasks
         rows.append([f"{n}", cost.n_tasks, f"{1e3 * each:.2f}", f"{100 * each / task_s:.2f} %"])
     print_table(["workers", "empty tasks", "ms a task", f"of a tile ({task_s:.2f} s)"], rows)
@@ -135,12 +137,12 @@ def _overhead(n_tasks: int, task_s: float) -> None:
 def _nation(worker_gb: float, n_workers: int) -> None:
     """Plan the largest grid and send its tasks, which do nothing, through the scheduler."""
     with stopwatch() as planning:
-        plan = plan_nation(Workers(n_workers, int(worker_gb * 1e9)))
+        plan = plan_nation(WorkerPool(n_workers, int(worker_gb * 1e9)))
     planned_s = planning()
     written = 4 * plan.leads * plan.shape[0] * plan.shape[1]
     print(f"plan of {NATION[0]} x {NATION[1]} px for {n_workers} workers of {worker_gb:g} GB:")
     print(f"  {describe_plan(plan)}, redundant work {plan.redundancy:.2f} x")
-    cost = in_child(schedule, plan.tiles * len(plan.blocks), max(_WORKERS))
+    cost = run_in_subprocess(schedule, plan.tiles * len(plan.blocks), max(_WORKERS))
     row = [
         f"{cost.n_tasks}",
         f"{plan.read_bytes / 1e9:.0f}",
@@ -165,20 +167,22 @@ def _nation(worker_gb: float, n_workers: int) -> None:
     print("grown: peak of the process that holds scheduler and client, over its start")
 
 
-def plan_nation(workers: Workers) -> RolloutPlan:
+def plan_nation(workers: WorkerPool) -> RolloutPlan:
     """Plan 12 leads of the recipe's default network over the largest grid."""
-    shape = ConvLSTMShape(_CHANNELS, history=12)
-    return plan_rollout(Rollout(NATION, ConvLSTM(shape).reach, shape, leads=12), workers)
+    shape = ConvLSTMSpec(_CHANNELS, history=12)
+    return plan_rollout(
+        RolloutWorkload(NATION, ConvLSTM(shape).reach, shape, leads=12), workers
+    )
 
 
 def schedule(tiles: Sequence[Tile], n_workers: int) -> Scheduled:
     """Send a task that does nothing for every tile, one tile a task."""
     tasks: list[Task] = [(tile,) for tile in tiles]
-    with spread_on(_compute(n_workers)) as spread:
-        list(spread.each(_nothing, tasks[: 4 * n_workers]))
+    with open_executor(_compute(n_workers)) as executor:
+        list(executor.map_unordered(_nothing, tasks[: 4 * n_workers]))
         before = held_bytes()
         with stopwatch() as spent:
-            n_done = sum(1 for _ in spread.each(_nothing, tasks))
+            n_done = sum(1 for _ in executor.map_unordered(_nothing, tasks))
         return Scheduled(n_done, spent(), max(0, peak_bytes() - before))
 
 

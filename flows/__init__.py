@@ -7,7 +7,7 @@ imports it. What the environment already says is left alone.
 import logging
 import os
 
-_ROOMS = ("stores", "pipeline", "flows")
+_PACKAGES = ("stores", "pipeline", "flows")
 
 _SETTINGS = {
     # Nobody is told what is run here.
@@ -20,7 +20,7 @@ _SETTINGS = {
     # The first start makes a database, which takes longer than the 20 s of the default.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
     # What the other rooms log belongs to the run, though they do not know Prefect.
-    "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(_ROOMS),
+    "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(_PACKAGES),
     # The same rooms also work outside a run, where there is no page to log to.
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
@@ -28,5 +28,5 @@ _SETTINGS = {
 for _name, _value in _SETTINGS.items():
     os.environ.setdefault(_name, _value)
 
-for _room in _ROOMS:
+for _room in _PACKAGES:
     logging.getLogger(_room).setLevel(logging.INFO)  # facts; the root logger drops them

@@ -42,7 +42,7 @@ def in_run() -> bool:
 
 
 @contextmanager
-def signed(recipe: str) -> Iterator[None]:
+def recipe_context(recipe: str) -> Iterator[None]:
     """Put the name of a recipe on what the body leaves, apart from that of other recipes."""
     token = _recipe.set(recipe)
     try:
@@ -52,7 +52,7 @@ def signed(recipe: str) -> Iterator[None]:
 
 
 @contextmanager
-def _pages_may_be_lost() -> Iterator[None]:
+def _tolerate_lost_server() -> Iterator[None]:
     """Go on where the server is gone: the work is worth more than the page that shows it."""
     try:
         yield
@@ -60,34 +60,34 @@ def _pages_may_be_lost() -> Iterator[None]:
         log.warning("the server is gone (%s), so a page of this run is missing there", error)
 
 
-def send_logs() -> None:
+def flush_logs() -> None:
     """Send what was logged to the server now: who watches a run stops listening as it ends."""
     if in_run():
         APILogHandler().flush()
 
 
-def leave_table(key: str, rows: Iterable[Mapping[str, Any]], *, description: str) -> None:
+def create_table(key: str, rows: Iterable[Mapping[str, Any]], *, description: str) -> None:
     """Leave a table; every row has the same keys."""
     if in_run():
-        table = [{name: _plain(value) for name, value in row.items()} for row in rows]
-        with _pages_may_be_lost():
+        table = [{name: _to_json_value(value) for name, value in row.items()} for row in rows]
+        with _tolerate_lost_server():
             create_table_artifact(table=table, key=_key(key), description=description)
 
 
-def leave_text(key: str, markdown: str, *, description: str) -> None:
+def create_markdown(key: str, markdown: str, *, description: str) -> None:
     """Leave a text in Markdown."""
     if in_run():
-        with _pages_may_be_lost():
+        with _tolerate_lost_server():
             create_markdown_artifact(markdown=markdown, key=_key(key), description=description)
 
 
-def leave_picture(key: str, png: bytes, *, description: str, text: str = "") -> None:
+def create_image(key: str, png: bytes, *, description: str, text: str = "") -> None:
     """Leave a picture, below a text in Markdown."""
     url = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    leave_text(key, f"{text}\n\n![{description}]({url})", description=description)
+    create_markdown(key, f"{text}\n\n![{description}]({url})", description=description)
 
 
-class ProgressPage:
+class ProgressArtifact:
     """Progress of a run, in percent: told to the server every few seconds at most.
 
     Where no bar is drawn, a line of the log says it now and then.
@@ -99,11 +99,11 @@ class ProgressPage:
         self._told = 0.0
         self._logged = time.monotonic()
         if in_run():
-            with _pages_may_be_lost():
+            with _tolerate_lost_server():
                 found = create_progress_artifact(0.0, key=_key(key), description=description)
                 self._id = found  # type: ignore[assignment]
 
-    def tell(self, done: float, total: float, note: str = "") -> None:
+    def update(self, done: float, total: float, note: str = "") -> None:
         """Say how much is done; the last word is always passed on to the server."""
         now = time.monotonic()
         if now - self._logged >= _LOGGED_S and (in_run() or not console.is_terminal):
@@ -113,7 +113,7 @@ class ProgressPage:
         if self._id is None or (done < total and now - self._told < _EVERY_S):
             return
         page, self._id = self._id, None  # asked no more once it is lost
-        with _pages_may_be_lost():
+        with _tolerate_lost_server():
             update_progress_artifact(page, progress=100.0 * min(1.0, done / max(total, 1e-9)))
             self._id = page
         self._told = time.monotonic()
@@ -125,5 +125,5 @@ def _key(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", words).strip("-")
 
 
-def _plain(value: Any) -> Any:
+def _to_json_value(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -7,45 +7,55 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flows.asked import cube_of, find_bundle, grid_of
-from flows.console import console, progress_bar, say, show_sheet, show_table, warn
-from flows.resolve import open_writable
-from flows.runtime import describe, own_threads
+from flows.asked import cube_path, find_bundle, resolve_grid
+from flows.console import (
+    console,
+    echo,
+    echo_warning,
+    progress_bar,
+    show_table,
+    show_transposed_table,
+)
+from flows.resolve import open_writable_recipe
+from flows.runtime import describe_compute, local_threads
 from flows.steps.cube import (
     build_sources,
     check_archive,
     check_sources,
     check_units,
     ingest_memory,
-    ingest_need,
+    ingest_space,
 )
-from flows.steps.room import list_needs
-from flows.workers import worker_share
-from pipeline.budget import Workers
-from pipeline.metrics import name_leads
-from pipeline.models import ConvLSTM, count_parameters, outline_network
-from pipeline.recipes import Recipe, date_recipe
-from pipeline.rollout.plan import Rollout, RolloutPlan, plan_rollout
+from flows.steps.disk_space import list_space_requirements
+from flows.workers import resolve_workers
+from pipeline.memory import WorkerPool
+from pipeline.metrics import format_leads
+from pipeline.models import ConvLSTM, build_meta_network, count_parameters
+from pipeline.recipes import Recipe, resolve_dates
 from pipeline.rollout.prepare import build_rollout
+from pipeline.rollout.rollout_plan import RolloutPlan, RolloutWorkload, plan_rollout
 from pipeline.specs import build_fit_spec, build_rollout_spec, build_training_spec
-from pipeline.split import LEARNED
+from pipeline.split import FITTED_PARTS
 from pipeline.streams.availability import Availability
-from pipeline.streams.samples import Span
-from pipeline.training.arithmetic import expect_arithmetic
-from pipeline.training.cost import plan_memory
-from pipeline.training.plan import describe_cut, describe_patches, plan_part
-from pipeline.training.track import check_track
-from stores.accept import accept
-from stores.counting import count, show_bytes
+from pipeline.streams.samples import RolloutSpan
+from pipeline.training.environment import expected_environment
+from pipeline.training.memory import plan_memory
+from pipeline.training.trackers import check_trackers
+from pipeline.training.training_plan import (
+    describe_clipped_patch,
+    describe_patches,
+    plan_part_inits,
+)
 from stores.cube import Cube
+from stores.formatting import format_bytes, pluralize
 from stores.ingest_plan import IngestPlan, plan_ingest
-from stores.inventory import take_inventory
+from stores.inventory import scan_archive
 from stores.times import Times, parse_end, parse_time
 from stores.verify import verify as find_damage
 
 Rows = list[dict[str, Any]]
 
-_WAY_OUT = (
+_HINT = (
     "what is missing or altered can be copied back from elsewhere; or move the folder of the "
     "issue away, and the same forecast makes it again"
 )
@@ -62,20 +72,20 @@ def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
     console.print(f"recipe {asked.name}: valid, fingerprint {asked.fingerprint()[:12]}")
     check_sources(asked)
     wanted = asked.archive
-    found = take_inventory(
+    found = scan_archive(
         wanted.root,
         build_sources(asked),
         asked.step,
         start=None if wanted.start is None else parse_time(wanted.start),
         end=None if wanted.end is None else parse_end(wanted.end),
     )
-    show_sheet(f"archive {wanted.root}", found.rows(), key="variable")
+    show_transposed_table(f"archive {wanted.root}", found.rows(), key="variable")
     check_archive(asked, found)
-    plan = plan_ingest(found, grid_of(asked), cube_of(asked))
+    plan = plan_ingest(found, resolve_grid(asked), cube_path(asked))
     newest = max(plan.inputs.variables[asked.target.variable].frames)
-    asked = date_recipe(asked, parse_time(newest))
-    show_sheet(f"cube {plan.path}", plan.rows(), key="variable")
-    workers = worker_share(asked.compute)
+    asked = resolve_dates(asked, parse_time(newest))
+    show_transposed_table(f"cube {plan.path}", plan.rows(), key="variable")
+    workers = resolve_workers(asked.compute)
     rows = [
         *_cube_rows(plan),
         *_training_rows(asked, plan),
@@ -89,15 +99,15 @@ def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
 
 def _open(recipe: str, overrides: Sequence[str], root: str | None) -> Recipe:
     """Open a recipe, and refuse what needs no archive to be known."""
-    asked = open_writable(recipe, overrides, root)
-    check_track(asked.training.track)
+    asked = open_writable_recipe(recipe, overrides, root)
+    check_trackers(asked.training.track)
     check_units(asked)
     for name in asked.rollout.bundles:
         find_bundle(asked, name)
     return asked
 
 
-def verify(paths: Sequence[Path], *, sample: float = 1, accepting: bool = False) -> bool:
+def verify(paths: Sequence[Path], *, sample: float = 1, accept: bool = False) -> bool:
     """Print what is missing or altered below each path; tell whether all is sound.
 
     Args:
@@ -118,28 +128,28 @@ def verify(paths: Sequence[Path], *, sample: float = 1, accepting: bool = False)
         )
     is_sound = True
     for path in paths:
-        for line in accept(path) if accepting else ():
-            say(line)
+        for line in accept(path) if accept else ():
+            echo(line)
         with progress_bar(f"reading {path.name}") as tell:
-            findings = find_damage(path, sample=sample, tell=tell)
+            findings = find_damage(path, sample=sample, on_progress=tell)
         is_sound &= not findings
-        said = count(len(findings), "finding") if findings else "sound"
+        said = pluralize(len(findings), "finding") if findings else "sound"
         share = "" if sample == 1 else f", {100 * sample:g} % of its files read"
         style = "red" if findings else "green"
         console.print(f"{path}: {said}{share}", style=style, markup=False)
         for finding in findings:
             console.print(f"  {finding}", markup=False, highlight=False, soft_wrap=True)
     if not is_sound:
-        say(_WAY_OUT)
+        echo(_HINT)
     return is_sound
 
 
 def _cube_rows(plan: IngestPlan) -> Rows:
-    frames = count(len(plan.frames), "frame")
+    frames = pluralize(len(plan.frames), "frame")
     n_bytes = len(plan.frames) * plan.frame_bytes
     return _rows(
-        ("ingest", f"{frames} new, {count(plan.n_shards, 'shard')} to write"),
-        ("ingest, bytes", f"{show_bytes(n_bytes)} before compression"),
+        ("ingest", f"{frames} new, {pluralize(plan.n_shards, 'shard')} to write"),
+        ("ingest, bytes", f"{format_bytes(n_bytes)} before compression"),
         ("ingest, tasks", len(plan.frames)),
     )
 
@@ -149,40 +159,44 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     training = build_training_spec(recipe)
     split = training.fit.split
     shape = plan.grid.height, plan.grid.width
-    if cut := describe_cut(recipe.training.patch_px, shape):
-        warn(cut)
-    arithmetic = expect_arithmetic(
+    if cut := describe_clipped_patch(recipe.training.patch_px, shape):
+        echo_warning(cut)
+    arithmetic = expected_environment(
         training.device,
         training.precision,
-        threads=own_threads(recipe.compute),
+        threads=local_threads(recipe.compute),
         ranks=training.ranks,
     )
     rows = _rows(
-        ("computing on", describe(recipe.compute)),
+        ("computing on", describe_compute(recipe.compute)),
         ("training on", arithmetic),
         ("network", f"{count_parameters(_network(recipe))} parameters"),
         ("channels", ", ".join(training.fit.stack.names)),
     )
     for part in split.parts:
-        if part in LEARNED:
-            found = plan_part(training, plan.dates, part)
+        if part in FITTED_PARTS:
+            found = plan_part_inits(training, plan.dates, part)
             if part == "train":
                 patches = describe_patches(training.patches, shape, len(found.inits))
                 rows += _rows(("patches", patches))
         else:  # what is scored may still be to come
-            stretches = split.stretches(part, available.step)
+            stretches = split.segments(part, available.step)
             found = available.plan_inits(stretches, _span(recipe))
             if not found.inits:
-                _tell_no_init(recipe, part, available)
+                _report_no_init(recipe, part, available)
         n_frames = len(split.frames(part, available.step))
-        counted = (count(n_frames, "frame"), count(len(found.inits), "init"), *found.notes)
-        dates = split.show(part, available.step)
+        counted = (
+            pluralize(n_frames, "frame"),
+            pluralize(len(found.inits), "init"),
+            *found.notes,
+        )
+        dates = split.format_part(part, available.step)
         rows += _rows((f"{part} part", f"{dates}: {', '.join(counted)}"))
-    said = split.words(recipe.step)
+    said = split.describe(recipe.step)
     return rows + (_rows(("split", said)) if said else [])
 
 
-def _tell_no_init(recipe: Recipe, part: str, available: Availability) -> None:
+def _report_no_init(recipe: Recipe, part: str, available: Availability) -> None:
     """Warn of a part whose frames may still come; refuse one that never holds an init.
 
     Raises:
@@ -191,20 +205,20 @@ def _tell_no_init(recipe: Recipe, part: str, available: Availability) -> None:
     target = available.target
     step = available.step
     split = recipe.split.to_split()
-    stretches = split.stretches(part, step)
-    ends = split.show(part, step) or "no frame of the series"
+    stretches = split.segments(part, step)
+    ends = split.format_part(part, step) or "no frame of the series"
     said = (
-        f"the {part} part ({ends}) has no init of {count(_span(recipe).history, 'frame')} of "
-        f"history and {count(recipe.rollout.leads, 'lead')}, so nothing can be scored on it; "
-        f"{recipe.target.variable} has {count(len(target), 'frame')} from "
-        f"{step.ends(target[0], target[-1])}: compare 'files' with the archive, or change the "
+        f"the {part} part ({ends}) has no init of {pluralize(_span(recipe).history, 'frame')} of "
+        f"history and {pluralize(recipe.rollout.leads, 'lead')}, so nothing can be scored on it; "
+        f"{recipe.target.variable} has {pluralize(len(target), 'frame')} from "
+        f"{step.label_range(target[0], target[-1])}: compare 'files' with the archive, or change the "
         "split"
     )
     needed = _span(recipe).history + recipe.rollout.leads
     may_come = any(len(s) >= needed and s[-1] > target[-1] for s in stretches)
     if not may_come:
         raise ValueError(said)
-    warn(said)
+    echo_warning(said)
 
 
 def init_rows(recipe: Recipe, dates: Mapping[str, Times]) -> list[tuple[str, str]]:
@@ -216,9 +230,9 @@ def init_rows(recipe: Recipe, dates: Mapping[str, Times]) -> list[tuple[str, str
     available = _availability(recipe, dates)
     init = available.target[-1]
     available.check(_span(recipe), init)
-    supplies = available.supplies(_span(recipe), init)
+    supplies = available.forcing_supplies(_span(recipe), init)
     told = [(supply.name, str(supply)) for supply in supplies]
-    return [("init", recipe.step.show(init)), *told]
+    return [("init", recipe.step.format(init)), *told]
 
 
 def _availability(recipe: Recipe, dates: Mapping[str, Times]) -> Availability:
@@ -226,11 +240,11 @@ def _availability(recipe: Recipe, dates: Mapping[str, Times]) -> Availability:
     return Availability(build_fit_spec(recipe).stack, dates, step)
 
 
-def _span(recipe: Recipe) -> Span:
-    return Span(recipe.rollout.history, recipe.rollout.leads)
+def _span(recipe: Recipe) -> RolloutSpan:
+    return RolloutSpan(recipe.rollout.history, recipe.rollout.leads)
 
 
-def _rollout_rows(recipe: Recipe, plan: IngestPlan, workers: Workers) -> Rows:
+def _rollout_rows(recipe: Recipe, plan: IngestPlan, workers: WorkerPool) -> Rows:
     leads, shape = recipe.rollout.leads, (plan.grid.height, plan.grid.width)
     tiles = _plan_tiles(recipe, shape, workers)
     n_bytes = leads * shape[0] * shape[1] * 4
@@ -240,10 +254,10 @@ def _rollout_rows(recipe: Recipe, plan: IngestPlan, workers: Workers) -> Rows:
         ("forecast, members", recipe.rollout.members),
         ("forecast, leads", _describe_leads(recipe)),
         *((f"forecast, {what}", value) for what, value in init_rows(recipe, plan.dates)),
-        *((f"forecast, {what}", value) for what, value in tiles.rows()),
+        *((f"forecast, {what}", value) for what, value in tiles.summary_rows()),
         (
             "forecast, bytes",
-            f"{show_bytes(n_bytes)} before compression, {count(leads, 'COG')}",
+            f"{format_bytes(n_bytes)} before compression, {pluralize(leads, 'COG')}",
         ),
     )
 
@@ -253,14 +267,14 @@ def _describe_leads(recipe: Recipe) -> str:
     leads, trained = recipe.rollout.leads, recipe.training.leads
     if leads <= trained:
         return str(leads)
-    beyond = name_leads(range(trained + 1, leads + 1))
+    beyond = format_leads(range(trained + 1, leads + 1))
     return (
         f"{leads}; {beyond}: beyond the training.leads={trained} that training rolls out, so "
         "as good as their scores say"
     )
 
 
-def _memory_rows(recipe: Recipe, plan: IngestPlan, workers: Workers) -> Rows:
+def _memory_rows(recipe: Recipe, plan: IngestPlan, workers: WorkerPool) -> Rows:
     """Say what the processes of every step need, and refuse what no worker has.
 
     Raises:
@@ -289,15 +303,15 @@ def _room_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
         FullError: says what it takes, and what the disk has left.
     """
     cube = Cube.open(plan.path) if plan.path.exists() else None
-    needs = {"ingest": ingest_need(plan)}
-    needs |= list_needs(recipe, (plan.grid.height, plan.grid.width), cube)
+    needs = {"ingest": ingest_space(plan)}
+    needs |= list_space_requirements(recipe, (plan.grid.height, plan.grid.width), cube)
     for need in needs.values():
         need.check()
     return _rows(*((f"disk, {what}", need) for what, need in needs.items()))
 
 
 def _plan_tiles(
-    recipe: Recipe, shape: tuple[int, int], workers: Workers, *, is_scored: bool = False
+    recipe: Recipe, shape: tuple[int, int], workers: WorkerPool, *, is_scored: bool = False
 ) -> RolloutPlan:
     rollout, stated = describe_rollout(recipe, shape), recipe.rollout
     return plan_rollout(
@@ -308,7 +322,7 @@ def _plan_tiles(
     )
 
 
-def describe_rollout(recipe: Recipe, shape: tuple[int, int]) -> Rollout:
+def describe_rollout(recipe: Recipe, shape: tuple[int, int]) -> RolloutWorkload:
     """Describe the recipe's rollout on a grid of ``shape`` (y, x); no model is needed."""
     network = _network(recipe)
     spec = build_rollout_spec(recipe)
@@ -316,7 +330,7 @@ def describe_rollout(recipe: Recipe, shape: tuple[int, int]) -> Rollout:
 
 
 def _network(recipe: Recipe) -> ConvLSTM:
-    return outline_network(build_training_spec(recipe).network)
+    return build_meta_network(build_training_spec(recipe).network)
 
 
 def _rows(*pairs: tuple[str, Any]) -> Rows:

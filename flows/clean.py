@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from flows.asked import keep_policy
+from flows.asked import retention_policy
 from flows.console import console, show_table
 from flows.resolve import open_recipe
 from stores.clean import clean as clean_store
-from stores.counting import show_bytes
-from stores.leftovers import DAY_S, KeepPolicy, Leftover
+from stores.formatting import format_bytes
+from stores.retention import DAY_S, CleanupCandidate, RetentionPolicy
 
 _AGE = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<unit>[hd])")
 _UNITS = {"h": 3600.0, "d": DAY_S}
@@ -39,7 +39,7 @@ def clean(
     root, policy = _find(what)
     policy = replace(
         policy,
-        older_than_s=policy.older_than_s if older_than is None else parse_age(older_than),
+        min_age_s=policy.min_age_s if older_than is None else parse_age(older_than),
         revisions=policy.revisions if keep_revisions is None else keep_revisions,
         bundles=policy.bundles if keep_bundles is None else keep_bundles,
     )
@@ -62,24 +62,24 @@ def parse_age(text: str) -> float:
     return float(match["number"]) * _UNITS[match["unit"]]
 
 
-def show_cleaning(root: Path, found: Iterable[Leftover], *, dry_run: bool) -> None:
+def show_cleaning(root: Path, found: Iterable[CleanupCandidate], *, dry_run: bool) -> None:
     """Print what went, one line each, and what stays, one line for each reason."""
-    gone = [one for one in found if one.goes]
+    gone = [one for one in found if one.is_removed]
     kept: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for one in found:
-        if not one.goes:
-            kept[one.what, one.why].append(one.n_bytes)
+        if not one.is_removed:
+            kept[one.kind, one.reason].append(one.n_bytes)
     if gone:
         title = f"{'would go from' if dry_run else 'removed from'} {root}"
         removed = [_row(root, one) for one in gone]
         show_table(title, removed, columns=list(removed[0]))
     if kept:
         rows = [
-            {"what": what, "count": len(sizes), "size": show_bytes(sum(sizes)), "why": why}
+            {"what": what, "count": len(sizes), "size": format_bytes(sum(sizes)), "why": why}
             for (what, why), sizes in sorted(kept.items())
         ]
         show_table(f"stays in {root}", rows, columns=list(rows[0]))
-    size = show_bytes(sum(one.n_bytes for one in gone))
+    size = format_bytes(sum(one.n_bytes for one in gone))
     console.print(
         f"{len(gone)} would go, {size}; nothing was removed"
         if dry_run
@@ -88,14 +88,19 @@ def show_cleaning(root: Path, found: Iterable[Leftover], *, dry_run: bool) -> No
     )
 
 
-def _row(root: Path, one: Leftover) -> dict[str, str]:
+def _row(root: Path, one: CleanupCandidate) -> dict[str, str]:
     path = str(one.path.relative_to(root))
-    return {"what": one.what, "path": path, "size": show_bytes(one.n_bytes), "why": one.why}
+    return {
+        "what": one.kind,
+        "path": path,
+        "size": format_bytes(one.n_bytes),
+        "why": one.reason,
+    }
 
 
-def _find(what: str) -> tuple[Path, KeepPolicy]:
+def _find(what: str) -> tuple[Path, RetentionPolicy]:
     """Find the store that is meant, and what stays of it."""
     if Path(what).is_dir():
-        return Path(what), KeepPolicy()
+        return Path(what), RetentionPolicy()
     recipe = open_recipe(what, None, None)
-    return recipe.root, keep_policy(recipe)
+    return recipe.root, retention_policy(recipe)

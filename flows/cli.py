@@ -14,9 +14,15 @@ import typer
 
 from flows.cli_server import deploy, deployments, down, up
 from flows.cli_store import clean, pictures, verify
-from flows.console import console, errors, show_logs
+from flows.console import configure_logging, console, stderr
 from flows.launch import launch
-from flows.options import DEFAULT, Init, Overrides, Recipe, Root
+from flows.options import (
+    DEFAULT_RECIPE,
+    InitOption,
+    OverridesOption,
+    RecipeArgument,
+    RootOption,
+)
 
 app = typer.Typer(
     name="cubecast",
@@ -31,7 +37,7 @@ app = typer.Typer(
 _REFUSED, _INTERRUPTED = 1, 130
 _DEBUG = "--debug"
 
-_STAGES_KEPT = "what the steps before have finished"
+_STEPS_NOTE = "what the steps before have finished"
 
 
 def main() -> None:
@@ -39,12 +45,12 @@ def main() -> None:
     try:
         app(_without_debug(sys.argv[1:]))
     except KeyboardInterrupt:
-        errors.print("stopped")
+        stderr.print("stopped")
         sys.exit(_INTERRUPTED)
     except Exception as error:
-        if _debugs():
+        if _is_debug():
             raise
-        from flows.refusal import refuse
+        from flows.error_messages import refuse
 
         refuse(error)
         sys.exit(_REFUSED)
@@ -72,17 +78,23 @@ def _options(
 @app.command()
 def demo(
     root: Annotated[Path, typer.Option(help="Folder that is written.")] = Path("demo"),
-    overrides: Overrides = None,
+    overrides: OverridesOption = None,
 ) -> None:
     """Run the whole job on the sample archive: ingest, train, evaluate, forecast.
 
     [dim]cubecast demo[/]
     [dim]cubecast demo --root /tmp/demo --set training.epochs=3[/]
     """
-    _prepare(DEFAULT, overrides, root)
+    _validate_request(DEFAULT_RECIPE, overrides, root)
     from flows.demo import demo as run
 
-    launch(run, kept=_STAGES_KEPT, recipe=DEFAULT, overrides=overrides or [], root=str(root))
+    launch(
+        run,
+        interrupt_note=_STEPS_NOTE,
+        recipe=DEFAULT_RECIPE,
+        overrides=overrides or [],
+        root=str(root),
+    )
 
 
 @app.command()
@@ -107,23 +119,27 @@ def init(
 
 
 @app.command()
-def check(recipe: Recipe = DEFAULT, overrides: Overrides = None, root: Root = None) -> None:
+def check(
+    recipe: RecipeArgument = DEFAULT_RECIPE,
+    overrides: OverridesOption = None,
+    root: RootOption = None,
+) -> None:
     """Check recipe and archive, and print the plan; nothing is written.
 
     [dim]cubecast check[/]
     [dim]cubecast check my.yaml --set archive.root=/data/chirps[/]
     """
-    _prepare(recipe, overrides, root)
+    _validate_request(recipe, overrides, root)
     from flows.check import check as run
 
-    run(recipe, overrides or [], _text(root))
+    run(recipe, overrides or [], _path_to_str(root))
 
 
 @app.command()
 def plan(
-    recipe: Recipe = DEFAULT,
-    overrides: Overrides = None,
-    root: Root = None,
+    recipe: RecipeArgument = DEFAULT_RECIPE,
+    overrides: OverridesOption = None,
+    root: RootOption = None,
     shape: Annotated[
         str | None, typer.Option(metavar="HEIGHTxWIDTH", help="Another grid than the recipe's.")
     ] = None,
@@ -134,37 +150,46 @@ def plan(
     [dim]cubecast plan my.yaml --set compute.memory_gb=4[/]
     [dim]cubecast plan --shape 17111x40000 --set rollout.leads=12[/]
     """
-    _prepare(recipe, overrides, root)
+    _validate_request(recipe, overrides, root)
     from flows.plan import parse_shape
     from flows.plan import plan as run
 
-    run(recipe, overrides or [], _text(root), None if shape is None else parse_shape(shape))
+    run(
+        recipe,
+        overrides or [],
+        _path_to_str(root),
+        None if shape is None else parse_shape(shape),
+    )
 
 
 @app.command()
-def ingest(recipe: Recipe = DEFAULT, overrides: Overrides = None, root: Root = None) -> None:
+def ingest(
+    recipe: RecipeArgument = DEFAULT_RECIPE,
+    overrides: OverridesOption = None,
+    root: RootOption = None,
+) -> None:
     """Bring the cube up to date with its archive.
 
     [dim]cubecast ingest[/]
     [dim]cubecast ingest my.yaml --set archive.gaps=accept[/]
     """
-    _prepare(recipe, overrides, root)
+    _validate_request(recipe, overrides, root)
     from flows.ingest import ingest as run
 
     launch(
         run,
-        kept="frames that are written stay, and readers of the cube see what they saw before",
+        interrupt_note="frames that are written stay, and readers of the cube see what they saw before",
         recipe=recipe,
         overrides=overrides or [],
-        root=_text(root),
+        root=_path_to_str(root),
     )
 
 
 @app.command()
 def train(
-    recipe: Recipe = DEFAULT,
-    overrides: Overrides = None,
-    root: Root = None,
+    recipe: RecipeArgument = DEFAULT_RECIPE,
+    overrides: OverridesOption = None,
+    root: RootOption = None,
     sweep: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE,VALUE", help="Compare values of a key; repeat it."),
@@ -183,45 +208,45 @@ def train(
 
     [dim]cubecast train my.yaml --sweep model.hidden=[8],[16] --sweep training.lr=1e-3,3e-4[/]
     """
-    _prepare(recipe, overrides, root)
+    _validate_request(recipe, overrides, root)
     kept = "the training is kept up to its last saved step"
     given: dict[str, Any] = {"recipe": recipe, "overrides": overrides or []}
     if sweep:
         from flows.sweep import sweep as compare
 
-        launch(compare, kept=kept, **given, root=_text(root), values=sweep)
+        launch(compare, interrupt_note=kept, **given, root=_path_to_str(root), values=sweep)
     else:
         from flows.train import train as run
 
-        launch(run, kept=kept, **given, root=_text(root))
+        launch(run, interrupt_note=kept, **given, root=_path_to_str(root))
 
 
 @app.command()
 def forecast(  # noqa: PLR0913  one parameter an option
-    recipe: Recipe = DEFAULT,
-    init: Init = None,
+    recipe: RecipeArgument = DEFAULT_RECIPE,
+    init: InitOption = None,
     leads: Annotated[int | None, typer.Option(min=1, help="Steps ahead.")] = None,
     bundle: Annotated[str | None, typer.Option(help="Name of a model, not the newest.")] = None,
     prepare: Annotated[
         bool, typer.Option("--prepare", help="Ingest and train first, where that is missing.")
     ] = False,
-    overrides: Overrides = None,
-    root: Root = None,
+    overrides: OverridesOption = None,
+    root: RootOption = None,
 ) -> None:
     """Publish a forecast; the same request twice publishes one issue.
 
     [dim]cubecast forecast --init 2018-06 --leads 12[/]
     [dim]cubecast forecast my.yaml --prepare --root /data/java[/]
     """
-    _prepare(recipe, overrides, root, init)
+    _validate_request(recipe, overrides, root, init)
     from flows.forecast import forecast as run
 
     launch(
         run,
-        kept="finished tiles stay in the staging folder, and nothing was published",
+        interrupt_note="finished tiles stay in the staging folder, and nothing was published",
         recipe=recipe,
         overrides=overrides or [],
-        root=_text(root),
+        root=_path_to_str(root),
         init=init,
         leads=leads,
         bundle=bundle,
@@ -231,52 +256,52 @@ def forecast(  # noqa: PLR0913  one parameter an option
 
 @app.command()
 def evaluate(
-    recipe: Recipe = DEFAULT,
+    recipe: RecipeArgument = DEFAULT_RECIPE,
     bundle: Annotated[str | None, typer.Option(help="Name of a model, not the newest.")] = None,
-    overrides: Overrides = None,
-    root: Root = None,
+    overrides: OverridesOption = None,
+    root: RootOption = None,
 ) -> None:
     """Score a model on the untouched test part, against simple forecasts.
 
     [dim]cubecast evaluate[/]
     [dim]cubecast evaluate my.yaml --root /data/java[/]
     """
-    _prepare(recipe, overrides, root)
+    _validate_request(recipe, overrides, root)
     from flows.evaluate import evaluate as run
 
     launch(
         run,
-        kept="the scores of before; what was scored now begins anew",
+        interrupt_note="the scores of before; what was scored now begins anew",
         recipe=recipe,
         overrides=overrides or [],
-        root=_text(root),
+        root=_path_to_str(root),
         bundle=bundle,
     )
 
 
 @app.command()
 def importance(
-    recipe: Recipe = DEFAULT,
+    recipe: RecipeArgument = DEFAULT_RECIPE,
     bundle: Annotated[str | None, typer.Option(help="Name of a model, not the newest.")] = None,
     repeats: Annotated[int, typer.Option(min=2, help="Permutations of each covariate.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Of the permutations.")] = 0,
-    overrides: Overrides = None,
-    root: Root = None,
+    overrides: OverridesOption = None,
+    root: RootOption = None,
 ) -> None:
     """Find out which covariates help a model: permute each on the validation part.
 
     [dim]cubecast importance[/]
     [dim]cubecast importance my.yaml --repeats 5 --root /data/java[/]
     """
-    _prepare(recipe, overrides, root)
+    _validate_request(recipe, overrides, root)
     from flows.importance import importance as run
 
     launch(
         run,
-        kept="the importances of before; what was measured now begins anew",
+        interrupt_note="the importances of before; what was measured now begins anew",
         recipe=recipe,
         overrides=overrides or [],
-        root=_text(root),
+        root=_path_to_str(root),
         bundle=bundle,
         repeats=repeats,
         seed=seed,
@@ -304,15 +329,15 @@ def schema(
     sys.stdout.write(recipe_reference() if markdown else recipe_schema())
 
 
-def _prepare(
+def _validate_request(
     recipe: str, overrides: list[str] | None, root: Path | None, init: str | None = None
 ) -> None:
     """Refuse a wrong recipe or init before heavy imports; then make ready for a flow."""
     from flows.resolve import check_init, open_recipe
 
-    open_recipe(recipe, overrides, _text(root))
+    open_recipe(recipe, overrides, _path_to_str(root))
     check_init(init)
-    show_logs(debug=_debugs())
+    configure_logging(debug=_is_debug())
 
 
 def _without_debug(words: list[str]) -> list[str]:
@@ -320,11 +345,11 @@ def _without_debug(words: list[str]) -> list[str]:
     return [word for word in words if word != _DEBUG]
 
 
-def _debugs() -> bool:
+def _is_debug() -> bool:
     return _DEBUG in sys.argv[1:]
 
 
-def _text(path: Path | None) -> str | None:
+def _path_to_str(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 

@@ -6,20 +6,26 @@ from typing import Annotated
 
 import typer
 
-from flows.console import say
-from flows.options import DEFAULT, Home, Overrides, Recipes, Root
+from flows.console import echo
+from flows.options import (
+    DEFAULT_RECIPE,
+    HomeOption,
+    OverridesOption,
+    RecipeArguments,
+    RootOption,
+)
 
 
 def up(
-    recipes: Recipes = [DEFAULT],  # noqa: B006  typer copies it
-    overrides: Overrides = None,
-    root: Root = None,
+    recipes: RecipeArguments = [DEFAULT_RECIPE],  # noqa: B006  typer copies it
+    overrides: OverridesOption = None,
+    root: RootOption = None,
     port: Annotated[
         int | None,
         typer.Option(min=0, max=65535, help="Port of the server; 0 takes a free one."),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background.")] = False,
-    home: Home = None,
+    home: HomeOption = None,
 ) -> None:
     """Start a local Prefect server with a worker and the scheduled deployments.
 
@@ -27,19 +33,19 @@ def up(
     [dim]cubecast up rain.yaml radar.yaml --detach[/]
     [dim]cubecast up my.yaml --root /data/java --port 0[/]
     """
-    from flows.schedule import Request
+    from flows.schedule import DeployRequest
     from flows.state import default_home
 
-    request = Request(tuple(recipes), tuple(overrides or ()), root)
+    request = DeployRequest(tuple(recipes), tuple(overrides or ()), root)
     request.products()  # refuses before a server is started
     from flows import server
 
     place = (home or default_home()).absolute()
     start = server.up_detached if detach else server.up
-    start(request, home=place, port=port, say=say)
+    start(request, home=place, port=port, say=echo)
 
 
-def down(home: Home = None) -> None:
+def down(home: HomeOption = None) -> None:
     """Stop what 'cubecast up' started, even after a crash of it.
 
     [dim]cubecast down[/]
@@ -48,32 +54,32 @@ def down(home: Home = None) -> None:
     from flows.state import default_home
 
     place = (home or default_home()).absolute()
-    say(f"stopped the server of {place}" if server.down(place) else "nothing was up")
+    echo(f"stopped the server of {place}" if server.down(place) else "nothing was up")
 
 
 def deploy(
-    recipes: Recipes = [DEFAULT],  # noqa: B006  typer copies it
-    overrides: Overrides = None,
-    root: Root = None,
-    home: Home = None,
+    recipes: RecipeArguments = [DEFAULT_RECIPE],  # noqa: B006  typer copies it
+    overrides: OverridesOption = None,
+    root: RootOption = None,
+    home: HomeOption = None,
 ) -> None:
     """Add recipes to a server: the one that PREFECT_API_URL names, or that of 'cubecast up'.
 
     [dim]cubecast deploy radar.yaml[/]
     [dim]PREFECT_API_URL=http://server:4200/api cubecast deploy --root /runs/java[/]
     """
-    from flows.schedule import Request
+    from flows.schedule import DeployRequest
     from flows.state import default_home
 
-    request = Request(tuple(recipes), tuple(overrides or ()), root)
+    request = DeployRequest(tuple(recipes), tuple(overrides or ()), root)
     request.products()  # refuses before heavy imports
-    from flows import deployed
+    from flows import deployment
     from flows.connection import find_server
 
     url = find_server((home or default_home()).absolute())
-    for name in deployed.deploy(request, url):
-        say(f"deployed {name}")
-    say(f"on {url}; a worker of the pool 'cubecast' runs them")
+    for name in deployment.deploy(request, url):
+        echo(f"deployed {name}")
+    echo(f"on {url}; a worker of the pool 'cubecast' runs them")
 
 
 def deployments(
@@ -81,7 +87,7 @@ def deployments(
         str | None,
         typer.Option(metavar="NAME", help="Take away a deployment, or all of a recipe."),
     ] = None,
-    home: Home = None,
+    home: HomeOption = None,
 ) -> None:
     """List what a server runs by itself: recipe, schedule, next runs; or take it away.
 
@@ -89,18 +95,18 @@ def deployments(
     [dim]cubecast deployments --remove radar[/]
     [dim]cubecast deployments --remove forecast/every-5-minutes-radar[/]
     """
-    from flows import deployed
-    from flows.connection import connected, find_server
+    from flows import deployment
+    from flows.connection import connect_to_server, find_server
     from flows.state import default_home
 
     url = find_server((home or default_home()).absolute())
-    with connected(url) as client:
+    with connect_to_server(url) as client:
         if remove is not None:
-            for name in deployed.remove(remove, client):
-                say(f"removed {name}")
+            for name in deployment.remove(remove, client):
+                echo(f"removed {name}")
             return
-        found = deployed.list_deployed(client)
+        found = deployment.list_deployed(client)
     some = "these" if found else "no"
-    say(f"{url} has {some} deployments; 'cubecast deploy RECIPE' adds some")
-    for line in deployed.describe_deployed(found):
-        say(line)
+    echo(f"{url} has {some} deployments; 'cubecast deploy RECIPE' adds some")
+    for line in deployment.describe_deployed(found):
+        echo(line)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.options import DEFAULT
+from flows.options import DEFAULT_RECIPE
 
 _DAMAGED = 1
 
@@ -41,7 +41,7 @@ def verify(
 
     recipes = {one: named_recipe(one) for one in stores}
     paths = [recipe.root if recipe else Path(one) for one, recipe in recipes.items()]
-    if not run(paths, sample=sample, accepting=accept):
+    if not run(paths, sample=sample, accept=accept):
         raise typer.Exit(_DAMAGED)
 
 
@@ -75,7 +75,7 @@ def clean(
         typer.Argument(
             metavar="RECIPE_OR_ROOT", help="A recipe, whose outputs.keep counts, or a folder."
         ),
-    ] = DEFAULT,
+    ] = DEFAULT_RECIPE,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would go; nothing is written.")
     ] = False,

@@ -16,14 +16,14 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from flows.state import State
+from flows.state import ServerState
 
 _RETRIES = 1  # somebody waits: by default, a server that stopped is asked for a minute
 _RETRIES_OF_A_RUN = 3  # 14 s: 'cubecast up' starts a server that died again in less
-_NO_ENTRY = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+_UNAUTHORIZED = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
 
-class LostServerError(ConnectionError):
+class ServerLostError(ConnectionError):
     """A Prefect server does not answer, or lets nobody in."""
 
 
@@ -35,7 +35,7 @@ def find_server(home: Path) -> str:
     """
     if url := PREFECT_API_URL.value():
         return str(url)
-    state = State.read(home)
+    state = ServerState.read(home)
     if state is not None and state.is_alive:
         return state.url
     raise ConnectionError(
@@ -45,7 +45,7 @@ def find_server(home: Path) -> str:
 
 
 @contextmanager
-def connected(url: str) -> Iterator[SyncPrefectClient]:
+def connect_to_server(url: str) -> Iterator[SyncPrefectClient]:
     """Connect to a server with the credentials that Prefect's settings hold.
 
     Raises:
@@ -56,7 +56,10 @@ def connected(url: str) -> Iterator[SyncPrefectClient]:
         "so what was asked of it is not done, or in part; start it, or correct "
         "PREFECT_API_URL, and run the same command again"
     )
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: _RETRIES}), _lost_told(url, unknown):
+    with (
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: _RETRIES}),
+        _reraise_lost_server(url, unknown),
+    ):
         client = SyncPrefectClient(
             url,
             auth_string=auth.get_secret_value() if auth else None,
@@ -66,13 +69,13 @@ def connected(url: str) -> Iterator[SyncPrefectClient]:
             yield client
 
 
-def check_answers(url: str) -> None:
+def check_server(url: str) -> None:
     """Refuse a server that is not there before any work begins.
 
     Raises:
         ConnectionError: it does not answer.
     """
-    with connected(url) as client:
+    with connect_to_server(url) as client:
         error = client.api_healthcheck()
     if isinstance(error, httpx.TransportError):
         raise ConnectionError(
@@ -83,7 +86,7 @@ def check_answers(url: str) -> None:
 
 
 @contextmanager
-def running_on(url: str) -> Iterator[None]:
+def reraise_lost_server(url: str) -> Iterator[None]:
     """Run the body on a server, and say in a sentence when that is lost meanwhile.
 
     Raises:
@@ -94,12 +97,12 @@ def running_on(url: str) -> Iterator[None]:
         "command again, or unset PREFECT_API_URL to run without a server"
     )
     retries = {PREFECT_CLIENT_MAX_RETRIES: _RETRIES_OF_A_RUN}
-    with temporary_settings(retries), _lost_told(url, unknown):
+    with temporary_settings(retries), _reraise_lost_server(url, unknown):
         yield
 
 
 @contextmanager
-def _lost_told(url: str, consequence: str) -> Iterator[None]:
+def _reraise_lost_server(url: str, consequence: str) -> Iterator[None]:
     """Say in a sentence that a server is gone or lets nobody in; say what follows from it.
 
     Raises:
@@ -111,12 +114,12 @@ def _lost_told(url: str, consequence: str) -> Iterator[None]:
         reason = _reason(error)
     except httpx.HTTPStatusError as error:
         status = error.response.status_code
-        if status < httpx.codes.INTERNAL_SERVER_ERROR and status not in _NO_ENTRY:
+        if status < httpx.codes.INTERNAL_SERVER_ERROR and status not in _UNAUTHORIZED:
             raise
         reason = f"{status} {error.response.reason_phrase}"
     else:
         return
-    raise LostServerError(f"the server {url} does not answer ({reason}), {consequence}")
+    raise ServerLostError(f"the server {url} does not answer ({reason}), {consequence}")
 
 
 def _reason(error: Exception) -> str:

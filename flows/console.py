@@ -29,14 +29,14 @@ from stores.progress import ProgressCallback
 _LOG_WIDTH = 110  # where output goes to a file, whose width nobody knows
 _EVERY_S = 30.0  # between two lines on progress, where no bar can be drawn
 _WORD_WIDTH = 20  # longer words, such as paths, may be cut to fit
-_ABOUT_SERVER = ("prefect.events.clients", "prefect._internal.concurrency")
+_SERVER_LOGGERS = ("prefect.events.clients", "prefect._internal.concurrency")
 _FILE = re.compile(r"\S+\.tiff?\b:? ?", re.IGNORECASE)
 _NUMBER = re.compile(r"[-+(]?\d[\d.,:eE+-]*\S{0,2}")
 
 log = logging.getLogger(__name__)
 
 console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
-errors = Console(stderr=True)
+stderr = Console(stderr=True)
 
 
 @contextmanager
@@ -53,9 +53,9 @@ def progress_bar(title: str) -> Iterator[ProgressCallback]:
     drawn = console.is_terminal
     options: dict[str, Any] = {"console": console, "disable": not drawn, "transient": True}
     # Warnings go where stderr goes, unless they would tear the bar.
-    with Progress(*columns, **options, redirect_stderr=errors.is_terminal) as progress:
+    with Progress(*columns, **options, redirect_stderr=stderr.is_terminal) as progress:
         bar = progress.add_task(title, total=None, note="")
-        lines = _Lines(title)
+        lines = _ProgressLog(title)
 
         def tell(done: float, total: float, note: str = "") -> None:
             progress.update(bar, completed=done, total=total, note=note)
@@ -65,7 +65,7 @@ def progress_bar(title: str) -> Iterator[ProgressCallback]:
         yield tell
 
 
-class _Lines:
+class _ProgressLog:
     """Progress in lines, for logs; work that is done sooner says nothing."""
 
     def __init__(self, title: str) -> None:
@@ -78,14 +78,14 @@ class _Lines:
             log.info("%s: %g of %g%s", self._title, done, total, f", {note}" if note else "")
 
 
-def say(text: str) -> None:
+def echo(text: str) -> None:
     """Print a line as it is, to be copied."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def warn(text: str) -> None:
+def echo_warning(text: str) -> None:
     """Print what a person should look at, apart from the facts: on stderr."""
-    errors.print(
+    stderr.print(
         f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True
     )
 
@@ -102,7 +102,7 @@ def show_table(
     console.print(title, style="italic", markup=False, highlight=False, soft_wrap=True)
     cells = {name: [_cell(row[name]) for row in rows] for name in columns}
     widths = [max(map(_least_width, [name, *cells[name]])) for name in columns]
-    for group in _fit(widths, console.width):
+    for group in _split_columns(widths, console.width):
         table = Table(header_style="bold")
         for name, width in ((columns[index], widths[index]) for index in group):
             numeric = all(isinstance(row[name], int | float) for row in rows)
@@ -117,7 +117,7 @@ def show_table(
         console.print(table)
 
 
-def _fit(widths: Sequence[int], room: int) -> list[list[int]]:
+def _split_columns(widths: Sequence[int], room: int) -> list[list[int]]:
     """Deal columns to tables that fit into ``room``; each begins with the first column."""
     groups, used = [[0]], widths[0] + 4  # a column has three characters around it, a table one
     for index, width in enumerate(widths[1:], start=1):
@@ -136,7 +136,7 @@ def _least_width(cell: str) -> int:
     return max([1, *whole, *(min(len(word), _WORD_WIDTH) for word in words)])
 
 
-def show_sheet(title: str, rows: Sequence[Mapping[str, Any]], *, key: str) -> None:
+def show_transposed_table(title: str, rows: Sequence[Mapping[str, Any]], *, key: str) -> None:
     """Print few rows with many columns the other way round, without columns that are empty."""
     names = [name for row in rows[:1] for name in row if name != key]
     lines = [{"": name} | {str(row[key]): row[name] for row in rows} for name in names]
@@ -144,7 +144,7 @@ def show_sheet(title: str, rows: Sequence[Mapping[str, Any]], *, key: str) -> No
     show_table(title, told, columns=["", *(str(row[key]) for row in rows)])
 
 
-def show_logs(*, debug: bool = False) -> None:
+def configure_logging(*, debug: bool = False) -> None:
     """Show what the rooms log, one fact a line; of Prefect only what is not ours to say."""
     if not debug:
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
@@ -153,27 +153,27 @@ def show_logs(*, debug: bool = False) -> None:
     setup_logging()  # now, so that no flow replaces these handlers when it starts
     for handler in logging.getLogger().handlers:
         if not debug:
-            handler.addFilter(_is_not_told_otherwise)
+            handler.addFilter(_is_not_run_summary)
     for noisy in ("lightning", "lightning.pytorch", "distributed"):
         logging.getLogger(noisy).setLevel(logging.INFO if debug else logging.WARNING)
-    for about_server in () if debug else _ABOUT_SERVER:  # its loss is told once, by us
+    for about_server in () if debug else _SERVER_LOGGERS:  # its loss is told once, by us
         logging.getLogger(about_server).addFilter(lambda record: False)
     if not debug:
-        logging.getLogger("rasterio._env").addFilter(OnceOfEach())
+        logging.getLogger("rasterio._env").addFilter(DuplicateFilter())
     logging.raiseExceptions = debug
-    shown = _Facts()
+    shown = _ConsoleHandler()
     for room in ("flows", "pipeline", "stores"):
         logger = logging.getLogger(room)
         logger.propagate = False
         logger.addHandler(shown)
 
 
-def _is_not_told_otherwise(record: logging.LogRecord) -> bool:
+def _is_not_run_summary(record: logging.LogRecord) -> bool:
     """Leave out how runs ended: the command line says it once, without the traceback."""
     return not record.name.startswith(("prefect.flow_runs", "prefect.task_runs"))
 
 
-class OnceOfEach(logging.Filter):
+class DuplicateFilter(logging.Filter):
     """Let GDAL say once what it says of every file of an archive."""
 
     def __init__(self) -> None:
@@ -188,12 +188,12 @@ class OnceOfEach(logging.Filter):
         return is_new
 
 
-class _Facts(logging.Handler):
+class _ConsoleHandler(logging.Handler):
     """Print facts on the console that draws the bars, so that they do not tear them."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
-            warn(record.getMessage())
+            echo_warning(record.getMessage())
         else:
             console.print(record.getMessage(), markup=False, highlight=False)
 

@@ -9,9 +9,9 @@ from flows.console import console
 from flows.evaluate import evaluate
 from flows.forecast import forecast
 from flows.ingest import ingest
+from flows.recipe_flow import recipe_flow
 from flows.resolve import open_recipe
-from flows.scheduled import recipe_flow
-from flows.steps.step import call
+from flows.steps.step import call_flow
 from flows.train import train
 
 
@@ -23,23 +23,23 @@ def demo(recipe: str, overrides: list[str] | None = None, root: str | None = Non
         The folder of the issue.
     """
     asked = (recipe, overrides, root)
-    call(ingest, *asked)
-    call(train, *asked)
-    scores = call(evaluate, *asked)
-    issue = call(forecast, *asked, init=_a_year_ago(*asked))
-    _say_where(Path(issue), Path(scores))
+    call_flow(ingest, *asked)
+    call_flow(train, *asked)
+    scores = call_flow(evaluate, *asked)
+    issue = call_flow(forecast, *asked, init=_last_verifiable_init(*asked))
+    _print_outputs(Path(issue), Path(scores))
     return issue
 
 
-def _a_year_ago(recipe: str, overrides: list[str] | None, root: str | None) -> str:
+def _last_verifiable_init(recipe: str, overrides: list[str] | None, root: str | None) -> str:
     """Choose the last init whose forecast can be compared with what happened."""
     asked = open_recipe(recipe, overrides, root)
     cube = open_cube(asked)
-    times = cube.times_of(asked.target.variable)
+    times = cube.step_times(asked.target.variable)
     return cube.step.label(cube.step.add(times[-1], -asked.rollout.leads))
 
 
-def _say_where(issue: Path, scores: Path) -> None:
+def _print_outputs(issue: Path, scores: Path) -> None:
     root = issue.parents[2]
     opened = f"import xarray as xr; print(xr.open_zarr('{issue / 'forecast.zarr'}'))"
     for what, where in (

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from flows.asked import find_bundle, open_cube, tell_unused
-from flows.resolve import open_writable
-from flows.runtime import spread_on
-from flows.scheduled import recipe_flow
+from flows.asked import find_bundle, open_cube, warn_unused_overrides
+from flows.recipe_flow import recipe_flow
+from flows.resolve import open_writable_recipe
+from flows.runtime import open_executor
 from flows.steps import scores
-from flows.steps.proof import check_series
-from pipeline.specs.trained import check_split, date_as_trained
+from flows.steps.verify_frames import check_all_frames
+from pipeline.specs.trained import check_split, with_trained_dates
 
 log = logging.getLogger(__name__)
 
@@ -27,17 +27,17 @@ def evaluate(
     Returns:
         The table of scores.
     """
-    asked = open_writable(recipe, overrides, root)
+    asked = open_writable_recipe(recipe, overrides, root)
     cube = open_cube(asked)
     model = find_bundle(asked, bundle)
-    asked = date_as_trained(asked, model, cube)
-    tell_unused(asked, model, overrides)
+    asked = with_trained_dates(asked, model, cube)
+    warn_unused_overrides(asked, model, overrides)
     check_split(asked, model, cube.step)
-    check_series(asked, cube)
-    with spread_on(asked.compute) as spread:
-        margins = scores.calibrate(asked, cube, model, spread)
-        found = scores.score(asked, cube, model, spread, margins)
-    table = scores.keep_scores(asked, model, found)
+    check_all_frames(asked, cube)
+    with open_executor(asked.compute) as executor:
+        margins = scores.calibrate(asked, cube, model, executor)
+        found = scores.score(asked, cube, model, executor, margins)
+    table = scores.save_scores(asked, model, found)
     scores.show_scores(found)
     log.info("scores of %s: %s", model.path.name, table)
     return table

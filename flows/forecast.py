@@ -5,21 +5,21 @@ from __future__ import annotations
 import logging
 
 from flows.artifacts import in_run
-from flows.asked import find_bundle, models_of, needs_ingest, open_cube, tell_unused
-from flows.resolve import open_writable
-from flows.runtime import spread_on
-from flows.scheduled import recipe_flow
+from flows.asked import find_bundle, models_path, needs_ingest, open_cube, warn_unused_overrides
+from flows.recipe_flow import recipe_flow
+from flows.resolve import open_writable_recipe
+from flows.runtime import open_executor
 from flows.steps import issue
-from flows.steps.proof import check_history
-from flows.steps.shown import show_issue
-from flows.steps.step import call
-from flows.workers import place_for
+from flows.steps.issue_summary import show_issue
+from flows.steps.step import call_flow
+from flows.steps.verify_frames import check_forecast_frames
+from flows.workers import pick_compute
 from pipeline.recipes import Recipe
-from pipeline.specs.trained import check_as_written, date_as_trained
+from pipeline.specs.trained import check_matches_recipe, with_trained_dates
 from stores.bundle import has_bundle
 from stores.lease import lease
-from stores.publish import already_published
-from stores.published import check_layout
+from stores.publish import find_published
+from stores.published import check_issue_folders
 
 log = logging.getLogger(__name__)
 
@@ -43,28 +43,28 @@ def forecast(  # noqa: PLR0913  one parameter an option
     Returns:
         The folder of the issue.
     """
-    asked = open_writable(recipe, overrides, root)
-    check_layout(asked.root)
+    asked = open_writable_recipe(recipe, overrides, root)
+    check_issue_folders(asked.root)
     if prepare:
         _prepare(asked, recipe, overrides, root)
     cube = open_cube(asked)
     model = find_bundle(asked, bundle)
-    asked = date_as_trained(asked, model, cube)
-    tell_unused(asked, model, overrides)
+    asked = with_trained_dates(asked, model, cube)
+    warn_unused_overrides(asked, model, overrides)
     if bundle is None:  # chosen by its name, it is what was asked for
-        check_as_written(asked, model)
+        check_matches_recipe(asked, model)
     job = issue.plan_forecast(asked, cube, model, init=init, leads=leads)
     with lease(asked.root, job.key.lease_name, wait_s=_WAIT_S) as held:
-        published = already_published(asked.root, job.key)
+        published = find_published(asked.root, job.key)
         if published is None:
-            check_history(job)
+            check_forecast_frames(job)
             stage = issue.stage_forecast(job)
-            with spread_on(place_for(asked.compute, job.plan.work_seconds)) as spread:
-                issue.roll_tiles(job, stage, spread)
-                issue.export_cogs(job, stage, spread)
+            with open_executor(pick_compute(asked.compute, job.plan.work_seconds)) as executor:
+                issue.roll_tiles(job, stage, executor)
+                issue.export_cogs(job, stage, executor)
             from flows.steps import page
 
-            page.write_page(job, stage)
+            page.write_report(job, stage)
             published = issue.publish(job, stage, held)
         elif in_run():  # who opens this run wants to see the forecast too
             from flows.steps import page
@@ -83,10 +83,10 @@ def _prepare(asked: Recipe, recipe: str, overrides: list[str] | None, root: str 
     if needs_ingest(asked):
         from flows.ingest import ingest
 
-        call(ingest, recipe, overrides, root)
-    if not has_bundle(models_of(asked), asked.name):
+        call_flow(ingest, recipe, overrides, root)
+    if not has_bundle(models_path(asked), asked.name):
         from flows.evaluate import evaluate
         from flows.train import train
 
-        call(train, recipe, overrides, root)
-        call(evaluate, recipe, overrides, root)
+        call_flow(train, recipe, overrides, root)
+        call_flow(evaluate, recipe, overrides, root)

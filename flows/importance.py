@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 
-from flows.asked import find_bundle, open_cube, tell_unused
-from flows.resolve import open_writable
-from flows.runtime import spread_on
-from flows.scheduled import recipe_flow
+from flows.asked import find_bundle, open_cube, warn_unused_overrides
+from flows.recipe_flow import recipe_flow
+from flows.resolve import open_writable_recipe
+from flows.runtime import open_executor
 from flows.steps import importance as steps
-from flows.steps.proof import check_series
-from flows.steps.scores import LEARNING_PART
-from pipeline.rollout.importance import Trial
-from pipeline.specs.trained import check_split, date_as_trained
+from flows.steps.scores import VALIDATION_PART
+from flows.steps.verify_frames import check_all_frames
+from pipeline.rollout.permutation_importance import ImportanceSpec
+from pipeline.specs.trained import check_split, with_trained_dates
 
 log = logging.getLogger(__name__)
 
@@ -33,17 +33,17 @@ def importance(
     Returns:
         The table of importances.
     """
-    asked = open_writable(recipe, overrides, root)
+    asked = open_writable_recipe(recipe, overrides, root)
     cube = open_cube(asked)
     model = find_bundle(asked, bundle)
-    asked = date_as_trained(asked, model, cube)
-    tell_unused(asked, model, overrides)
+    asked = with_trained_dates(asked, model, cube)
+    warn_unused_overrides(asked, model, overrides)
     check_split(asked, model, cube.step)
-    check_series(asked, cube)
-    trial = Trial(LEARNING_PART, repeats, seed)
-    with spread_on(asked.compute) as spread:
-        found = steps.permute(asked, cube, model, trial, spread)
-    table = steps.keep_importance(asked, model, found)
+    check_all_frames(asked, cube)
+    trial = ImportanceSpec(VALIDATION_PART, repeats, seed)
+    with open_executor(asked.compute) as executor:
+        found = steps.run_importance(asked, cube, model, trial, executor)
+    table = steps.save_importance(asked, model, found)
     steps.show_importance(found)
     log.info("importance of %s: %s", model.path.name, table)
     return table

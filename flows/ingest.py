@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from flows.resolve import open_writable
-from flows.runtime import spread_on
-from flows.scheduled import recipe_flow
+from flows.recipe_flow import recipe_flow
+from flows.resolve import open_writable_recipe
+from flows.runtime import open_executor
 from flows.steps import cube
-from flows.workers import place_for, worker_share
+from flows.workers import pick_compute, resolve_workers
 from stores.lease import lease
 
 log = logging.getLogger(__name__)
@@ -23,15 +23,17 @@ def ingest(recipe: str, overrides: list[str] | None = None, root: str | None = N
     Returns:
         The version of the cube.
     """
-    asked = open_writable(recipe, overrides, root)
+    asked = open_writable_recipe(recipe, overrides, root)
     cube.check_units(asked)
     cube.check_sources(asked)
     found = cube.take_inventory(asked)
     cube.check_archive(asked, found)
     with lease(asked.root, "cube", wait_s=_WAIT_S):
         plan = cube.plan_cube(asked, found)
-        with spread_on(place_for(asked.compute, cube.estimate_seconds(plan))) as spread:
-            receipts = cube.write_frames(plan, worker_share(asked.compute), spread)
+        with open_executor(
+            pick_compute(asked.compute, cube.estimate_seconds(plan))
+        ) as executor:
+            receipts = cube.write_frames(plan, resolve_workers(asked.compute), executor)
         version = cube.commit(plan, receipts)
     if plan.is_empty:
         log.info("nothing new: cube %s has version %s", plan.path, version)

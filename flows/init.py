@@ -12,15 +12,15 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from flows.console import say
+from flows.console import echo
 from pipeline.recipes import RecipeError, load_recipe
 from stores.archive import SourceVariable
 from stores.errors import ArchiveError
+from stores.file_patterns import FilePatternGroup, group_files
 from stores.geotiff import Header, read_header
 from stores.names import check_id
 from stores.seasons import frames_per_period
-from stores.survey import FoundSeries, survey
-from stores.times import YEAR, Step
+from stores.times import YEARLY, Step
 
 _SAMPLE = "samples/chirps_java"
 _MOST_LEADS = 12
@@ -28,7 +28,7 @@ _PATCH_PX = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Variable:
+class VariableStub:
     """One variable as the recipe is to write it."""
 
     name: str
@@ -37,7 +37,7 @@ class Variable:
     units_note: str
     nodata: float | None
     """What files of this type mark missing pixels with; None where they say it themselves."""
-    is_whole: bool
+    is_integer: bool
 
 
 def init(name: str, archive: Path | None, folder: Path, target: str | None) -> Path:
@@ -70,7 +70,7 @@ def init(name: str, archive: Path | None, folder: Path, target: str | None) -> P
     except RecipeError:
         path.unlink()
         raise
-    say(f"wrote {path}: read it once (units, nodata, split), then run: cubecast check {path}")
+    echo(f"wrote {path}: read it once (units, nodata, split), then run: cubecast check {path}")
     return path
 
 
@@ -81,7 +81,7 @@ def describe_archive(name: str, root: Path, folder: Path, target: str | None) ->
             f"{root} is no folder, so there are no rasters to describe; name the folder of the "
             "archive with --archive"
         )
-    found = survey(root)
+    found = group_files(root)
     chosen = _choose_target(found, root, target)
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined,
@@ -94,12 +94,14 @@ def describe_archive(name: str, root: Path, folder: Path, target: str | None) ->
     return environment.from_string(template).render(values)
 
 
-def _choose_target(found: Sequence[FoundSeries], root: Path, target: str | None) -> FoundSeries:
+def _choose_target(
+    found: Sequence[FilePatternGroup], root: Path, target: str | None
+) -> FilePatternGroup:
     series = [one for one in found if one.step is not None]
     if target is not None:
-        series = [one for one in series if one.variable == target]
+        series = [one for one in series if one.suggested_name == target]
     if not series:
-        names = ", ".join(dict.fromkeys(one.variable for one in found))
+        names = ", ".join(dict.fromkeys(one.suggested_name for one in found))
         wanted = "" if target is None else f" of {target!r}"
         raise ArchiveError(
             f"{root} holds no series{wanted} (found: {names[:300]}), so there is nothing to "
@@ -110,22 +112,26 @@ def _choose_target(found: Sequence[FoundSeries], root: Path, target: str | None)
 
 
 def _values(
-    name: str, root: Path, folder: Path, found: Sequence[FoundSeries], target: FoundSeries
+    name: str,
+    root: Path,
+    folder: Path,
+    found: Sequence[FilePatternGroup],
+    target: FilePatternGroup,
 ) -> dict[str, Any]:
     """Give what the template asks for."""
     assert target.step is not None
     header = _header(root, target)
     usable = [target, *(one for one in found if _is_covariate(one, target))]
-    named = _named(usable)
+    named = _unique_names(usable)
     due = target.step.range(target.times[0], target.times[-1])
-    split = _split(target.step, due)
+    split = _pick_split(target.step, due)
     return {
         "name": name,
         "title": name.replace("-", " ").replace("_", " ").capitalize(),
         "root": f"runs/{name}",
         "archive": json.dumps(_locate(root.resolve(), folder.resolve()), ensure_ascii=False),
         "step": str(target.step),
-        "gaps": _gaps(target, len(due)),
+        "gaps": _describe_gaps(target, len(due)),
         "variables": [_variable(root, one, called) for called, one in named.items()],
         "like": target.names[0],
         "target": next(iter(named)),
@@ -135,7 +141,7 @@ def _values(
         "has_season": 1 < frames_per_period(target.step) <= len(due),
         "n_frames": len(due),
         **split,
-        **_sides(min(header.grid.shape), by_place=split["by_place"]),
+        **_pick_patch_sizes(min(header.grid.shape), by_place=split["by_place"]),
     }
 
 
@@ -144,64 +150,64 @@ def _locate(root: Path, folder: Path) -> str:
     return str(root.relative_to(folder) if root.is_relative_to(folder) else root)
 
 
-def _is_covariate(one: FoundSeries, target: FoundSeries) -> bool:
+def _is_covariate(one: FilePatternGroup, target: FilePatternGroup) -> bool:
     """Tell whether a series can be read beside the target: a map, or one a year or a step."""
     same_step = one.step == target.step
     return one is not target and (not one.times or same_step or one.step == Step(1, "year"))
 
 
-def _named(series: Sequence[FoundSeries]) -> dict[str, FoundSeries]:
+def _unique_names(series: Sequence[FilePatternGroup]) -> dict[str, FilePatternGroup]:
     """Give every series a name of its own."""
-    named: dict[str, FoundSeries] = {}
+    named: dict[str, FilePatternGroup] = {}
     for one in series:
-        called, n = one.variable, 1
+        called, n = one.suggested_name, 1
         while called in named:
             n += 1
-            called = f"{one.variable}_{n}"
+            called = f"{one.suggested_name}_{n}"
         named[called] = one
     return named
 
 
-def _header(root: Path, one: FoundSeries) -> Header:
-    return read_header(root / one.names[0], SourceVariable(one.variable, one.files))
+def _header(root: Path, one: FilePatternGroup) -> Header:
+    return read_header(root / one.names[0], SourceVariable(one.suggested_name, one.files))
 
 
-def _variable(root: Path, one: FoundSeries, name: str) -> Variable:
+def _variable(root: Path, one: FilePatternGroup, name: str) -> VariableStub:
     header = _header(root, one)
-    return Variable(
+    return VariableStub(
         name=name,
         files=one.files,
         units="1",
         units_note="write the units of the values, such as mm month-1 or K",
-        nodata=None if header.nodata or header.has_mask else _usual_marker(header.dtype),
-        is_whole=not header.dtype.startswith("float"),
+        nodata=None if header.nodata or header.has_mask else _guess_nodata(header.dtype),
+        is_integer=not header.dtype.startswith("float"),
     )
 
 
-def _usual_marker(dtype: str) -> float:
+def _guess_nodata(dtype: str) -> float:
     """Guess the marker of missing pixels; a type without negative numbers uses its largest."""
     if dtype.startswith("uint"):
         return int(np.iinfo(dtype).max)
     return -9999 if dtype != "int8" else -128
 
 
-def _covariate(name: str, one: FoundSeries, target: FoundSeries) -> str:
+def _covariate(name: str, one: FilePatternGroup, target: FilePatternGroup) -> str:
     """Write a covariate; its delay is how far it ends before the target."""
     if not one.times:
         return f"{{kind: static, variable: {name}}}"
     is_annual = one.step == Step(1, "year") and "%m" not in one.files
-    every = YEAR if is_annual else target.step or YEAR
+    every = YEARLY if is_annual else target.step or YEARLY
     delay = max(0, every.units_between(one.times[-1], target.times[-1]) // every.count)
     kind = "annual" if is_annual else "step"
     return f"{{kind: {kind}, variable: {name}, future: persist, delay: {delay}}}"
 
 
-def _gaps(target: FoundSeries, n_due: int) -> str:
+def _describe_gaps(target: FilePatternGroup, n_due: int) -> str:
     n_missing = n_due - len(target.times)
     return f"{n_missing} of {n_due} steps have no file" if n_missing else ""
 
 
-def _sides(side: int, *, by_place: bool) -> dict[str, int]:
+def _pick_patch_sizes(side: int, *, by_place: bool) -> dict[str, int]:
     """Choose the side of patches, and of blocks in which a patch has room [px]."""
     block, correlation = max(6, side // 4), max(1, side // 40)
     room = block - 2 * correlation if by_place else side
@@ -209,14 +215,14 @@ def _sides(side: int, *, by_place: bool) -> dict[str, int]:
     return {"block_px": block, "correlation_px": correlation, "patch_px": patch}
 
 
-def _split(step: Step, due: Any) -> dict[str, Any]:
+def _pick_split(step: Step, due: Any) -> dict[str, Any]:
     """Choose history, leads and parts that fit the number of frames."""
     n = len(due)
     leads = max(1, min(_MOST_LEADS, n // 10))
     history = max(2, min(_MOST_LEADS, n // 8))
     need = history + leads
     n_part = max(need, n // 6)
-    date = [step.show(time) for time in due]
+    date = [step.format(time) for time in due]
     whole = (date[0], date[-1])
     if n - 2 * n_part - 2 < need:  # the parts are places then
         history = max(1, min(3, n - 1))

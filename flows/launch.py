@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from flows.console import console, errors
+from flows.console import console, stderr
 from flows.options import say_once
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Terminated(KeyboardInterrupt):
     """The process was asked to end: by SIGTERM, or because its terminal was closed."""
 
 
-def launch(flow: Flow[..., Any], *, kept: str, **parameters: Any) -> None:
+def launch(flow: Flow[..., Any], *, interrupt_note: str, **parameters: Any) -> None:
     """Run a flow on the Prefect server that is set, or without one as a plain function.
 
     A temporary server of its own would cost seconds and 200 MB, for pages that nobody opens.
@@ -40,29 +40,29 @@ def launch(flow: Flow[..., Any], *, kept: str, **parameters: Any) -> None:
     """
     from prefect.settings import PREFECT_API_URL
 
-    with stopped_in_a_sentence(kept):
+    with handle_interrupts(interrupt_note):
         if url := PREFECT_API_URL.value():
-            _run_on(str(url), flow, parameters)
+            _run_on_server(str(url), flow, parameters)
         else:
             flow.fn(**parameters)
 
 
-def _run_on(url: str, flow: Flow[..., Any], parameters: Mapping[str, Any]) -> None:
+def _run_on_server(url: str, flow: Flow[..., Any], parameters: Mapping[str, Any]) -> None:
     """Run a flow on a server; once that is lost, Prefect's good-byes would take minutes."""
-    from flows.connection import LostServerError, check_answers, running_on
-    from flows.refusal import refuse
+    from flows.connection import ServerLostError, check_server, reraise_lost_server
+    from flows.error_messages import refuse
 
-    check_answers(url)
+    check_server(url)
     try:
-        with running_on(url):
+        with reraise_lost_server(url):
             flow(**parameters)
-    except LostServerError as error:
+    except ServerLostError as error:
         refuse(error)
-        _leave(_REFUSED)
+        _exit_now(_REFUSED)
 
 
 @contextmanager
-def stopped_in_a_sentence(kept: str) -> Iterator[None]:
+def handle_interrupts(kept: str) -> Iterator[None]:
     """End the process and all it started when the body is interrupted; say what is kept."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
@@ -71,17 +71,17 @@ def stopped_in_a_sentence(kept: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt as stop:
         console.show_cursor()  # a progress bar hides it
-        errors.print(f"stopped: {kept}", markup=False, highlight=False, soft_wrap=True)
+        stderr.print(f"stopped: {kept}", markup=False, highlight=False, soft_wrap=True)
         again = shlex.join([Path(sys.argv[0]).name, *say_once(sys.argv[1:])])
-        errors.print(f"to go on: {again}", markup=False, highlight=False, soft_wrap=True)
-        _leave(_TERMINATED if isinstance(stop, Terminated) else _INTERRUPTED)
+        stderr.print(f"to go on: {again}", markup=False, highlight=False, soft_wrap=True)
+        _exit_now(_TERMINATED if isinstance(stop, Terminated) else _INTERRUPTED)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
-def _leave(code: int) -> None:
+def _exit_now(code: int) -> None:
     """End this process and all it started without waiting for any of them.
 
     What is written is whole at every moment, as the tests with ``kill -9`` prove.

@@ -11,20 +11,20 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from flows.asked import find_bundle, open_cube, scores_of
+from flows.asked import find_bundle, open_cube, scores_path
 from flows.evaluate import evaluate
 from flows.forecast import forecast
 from flows.ingest import ingest
 from flows.resolve import open_recipe
-from flows.steps.scores import PART
-from flows.steps.shown import REPORT
+from flows.steps.issue_summary import REPORT
+from flows.steps.scores import TEST_PART
 from flows.train import train
 from pipeline.recipes import Recipe
 from pipeline.rollout.evaluate import Evaluation
 from pipeline.rollout.prepare import build_request
 from pipeline.rollout.score_key import ScoreKey
 from pipeline.specs import build_hindcast_spec, build_rollout_spec
-from pipeline.specs.trained import date_as_trained, open_further
+from pipeline.specs.trained import open_further, with_trained_dates
 from stores.issue import FORECAST
 from stores.published import published_issues
 
@@ -57,19 +57,19 @@ class Product:
     @property
     def recipe(self) -> Recipe:
         """Read and check the recipe, which may have been edited meanwhile."""
-        return open_recipe(*self._asked)
+        return open_recipe(*self._flow_arguments)
 
     def ingest(self) -> str:
         """Bring the cube up to date with its archive; return its version."""
-        return ingest.fn(*self._asked)
+        return ingest.fn(*self._flow_arguments)
 
     def train(self) -> Path:
         """Train a model on the cube; return the folder of its bundle."""
-        return Path(train.fn(*self._asked))
+        return Path(train.fn(*self._flow_arguments))
 
     def evaluate(self, bundle: str | None = None) -> pd.DataFrame:
         """Score a model on the test part: one row for each method and lead."""
-        evaluate.fn(*self._asked, bundle=bundle)
+        evaluate.fn(*self._flow_arguments, bundle=bundle)
         return self.scores(bundle)
 
     def forecast(
@@ -82,7 +82,7 @@ class Product:
             leads: steps ahead; those of the recipe by default.
             bundle: name of a model; the current one by default.
         """
-        path = forecast.fn(*self._asked, init=init, leads=leads, bundle=bundle)
+        path = forecast.fn(*self._flow_arguments, init=init, leads=leads, bundle=bundle)
         return PublishedIssue(Path(path))
 
     def issues(self) -> list[PublishedIssue]:
@@ -99,11 +99,11 @@ class Product:
         """
         recipe, cube = self.recipe, open_cube(self.recipe)
         model = find_bundle(recipe, bundle)
-        recipe = date_as_trained(recipe, model, cube)
+        recipe = with_trained_dates(recipe, model, cube)
         models = [model, *open_further(recipe, model)]
         request = build_request(build_rollout_spec(recipe), models, cube, init=None, leads=None)
-        key = ScoreKey.of(build_hindcast_spec(recipe, PART), request)
-        found = Evaluation.load(scores_of(recipe, model.path), key, PART)
+        key = ScoreKey.of(build_hindcast_spec(recipe, TEST_PART), request)
+        found = Evaluation.load(scores_path(recipe, model.path), key, TEST_PART)
         if found is None:
             raise LookupError(
                 f"{model.path.name} was never scored with the settings of {recipe.name}, so "
@@ -112,7 +112,7 @@ class Product:
         return found.table
 
     @property
-    def _asked(self) -> tuple[str, list[str], str | None]:
+    def _flow_arguments(self) -> tuple[str, list[str], str | None]:
         """Give what every flow is asked with."""
         return self.name, list(self.overrides), self.root
 

@@ -11,7 +11,7 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 
-from flows.schedule import RECIPE_TAG, Product
+from flows.schedule import RECIPE_TAG, DeployedRecipe
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ _SUBJECT = "{{ flow_run.name }}: {{ flow_run.state.name }}"
 _BODY = "{{ flow_run.state.message }}\n{{ flow_run|ui_url }}"
 
 
-def find_block(client: SyncPrefectClient, product: Product) -> UUID | None:
+def find_block(client: SyncPrefectClient, product: DeployedRecipe) -> UUID | None:
     """Find the block through which a recipe's failures are told; None where there is none.
 
     A new server has no blocks yet, so a missing one is a warning.
@@ -41,9 +41,11 @@ def find_block(client: SyncPrefectClient, product: Product) -> UUID | None:
     return found.id
 
 
-def watch(client: SyncPrefectClient, recipe: str, block: UUID | None) -> None:
+def create_failure_automation(
+    client: SyncPrefectClient, recipe: str, block: UUID | None
+) -> None:
     """Let the server tell through a block when a run of a recipe fails, and no other way."""
-    forget(client, recipe)
+    delete_automation(client, recipe)
     if block is None:
         return
     trigger = EventTrigger(
@@ -69,7 +71,7 @@ def watch(client: SyncPrefectClient, recipe: str, block: UUID | None) -> None:
     client.create_automation(automation)
 
 
-def forget(client: SyncPrefectClient, recipe: str) -> None:
+def delete_automation(client: SyncPrefectClient, recipe: str) -> None:
     """Let the server tell nobody of a recipe."""
     for automation in client.read_automations_by_name(_name(recipe)):
         client.delete_automation(automation.id)

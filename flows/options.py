@@ -9,30 +9,30 @@ from typing import Annotated
 import typer
 
 SET = "--set"
-DEFAULT = "rainfall-java"
+DEFAULT_RECIPE = "rainfall-java"
 """The recipe of the sample."""
 
-Recipe = Annotated[
+RecipeArgument = Annotated[
     str, typer.Argument(help="A YAML file, or the name of one in deploy/recipes.")
 ]
-Recipes = Annotated[
+RecipeArguments = Annotated[
     list[str],
     typer.Argument(
         metavar="[RECIPE]...", help="YAML files, or names of some in deploy/recipes."
     ),
 ]
-Overrides = Annotated[
+OverridesOption = Annotated[
     list[str] | None,
     typer.Option(SET, metavar="KEY=VALUE", help="Change a value of the recipe; repeat it."),
 ]
-Root = Annotated[
+RootOption = Annotated[
     Path | None, typer.Option(help="Folder of cube, models and issues, not the recipe's.")
 ]
-Home = Annotated[
+HomeOption = Annotated[
     Path | None,
     typer.Option(help="Folder of the server's database and logs [default: ~/.cubecast]."),
 ]
-Init = Annotated[
+InitOption = Annotated[
     str | None,
     typer.Option(help="Last observed time that the forecast knows, as in 2017-12."),
 ]

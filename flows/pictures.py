@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.console import console, warn
+from flows.console import console, echo_warning
 from flows.resolve import named_recipe
 from pipeline.recipes import Recipe
 from pipeline.rollout.pictures import Pictures, write_pictures
-from stores.counting import listed
 from stores.cube import CUBE, Cube
 from stores.cube_digests import check_frames
 from stores.errors import CorruptError
 from stores.forecast import open_forecast
+from stores.formatting import abbreviate
 from stores.issue import FORECAST, MANIFEST
 from stores.manifest import compare_files, read_manifest
 from stores.published import published_issues
@@ -52,10 +52,10 @@ def draw(issues: Sequence[Path], out: Path | None, dpi: int) -> None:
         CorruptError: none is an issue, or one is damaged, or without its cube.
     """
     for path in _leave_out(issues):
-        _check_sound(path)
+        _check_unaltered(path)
         root = _root_of(path)
         pictures = Pictures(open_forecast(path / FORECAST), Cube.open(root / CUBE), dpi)
-        check_frames(root / CUBE, pictures.list_read(), why="a picture")
+        check_frames(root / CUBE, pictures.list_read(), purpose="a picture")
         folder = (out or root / "pictures" / path.parent.name) / path.name
         for path in write_pictures(pictures, folder):
             console.print(f"  {path}", markup=False, highlight=False, soft_wrap=True)
@@ -69,15 +69,15 @@ def _leave_out(named: Sequence[Path]) -> list[Path]:
     """
     issues = [path for path in named if any((path / mark).exists() for mark in _MARKS)]
     others = [str(path) for path in named if path not in issues]
-    said = f"{listed(others)} {'hold' if others[1:] else 'holds'} no issue"
+    said = f"{abbreviate(others)} {'hold' if others[1:] else 'holds'} no issue"
     if not issues:
         raise CorruptError(f"{said}, so there is nothing to draw; name a folder that does")
     if others:
-        warn(f"{said}: left out")
+        echo_warning(f"{said}: left out")
     return [path.resolve() for path in issues]
 
 
-def _check_sound(issue: Path) -> None:
+def _check_unaltered(issue: Path) -> None:
     """Refuse to draw what is not what was published.
 
     Raises:
@@ -88,7 +88,7 @@ def _check_sound(issue: Path) -> None:
     if found:
         said = [f"{name} {what}" for name, what in found.items()]
         raise CorruptError(
-            f"{issue} is damaged ({listed(said)}), so pictures of it would show what was never "
+            f"{issue} is damaged ({abbreviate(said)}), so pictures of it would show what was never "
             f"forecast; restore it from a copy; 'cubecast verify {issue}' names all of it"
         )
 

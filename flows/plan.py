@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from flows.asked import grid_of
+from flows.asked import resolve_grid
 from flows.check import describe_rollout, init_rows
-from flows.console import console, say, show_table
+from flows.console import console, echo, show_table
 from flows.resolve import open_recipe
-from flows.runtime import describe
+from flows.runtime import describe_compute
 from flows.steps.cube import find_dates
-from flows.steps.room import list_needs
-from flows.workers import worker_share
-from pipeline.limits import MOST_PX
-from pipeline.recipes import date_recipe
-from pipeline.rollout.plan import RolloutPlan, choose_plan, list_plans
-from stores.counting import count, show_bytes
+from flows.steps.disk_space import list_space_requirements
+from flows.workers import resolve_workers
+from pipeline.limits import MAX_SIDE_PX
+from pipeline.recipes import resolve_dates
+from pipeline.rollout.rollout_plan import RolloutPlan, choose_plan, list_plans
+from stores.formatting import format_bytes, pluralize
 
 _SHOWN = 16
 
@@ -37,26 +37,26 @@ def plan(
             a forecast from the last frame cannot be made.
     """
     asked = open_recipe(recipe, overrides, root)
-    dates = find_dates(asked) if shape is None or not asked.split.is_dated else {}
+    dates = find_dates(asked) if shape is None or not asked.split.is_resolved else {}
     if dates:
-        asked = date_recipe(asked, dates[asked.target.variable][-1])
+        asked = resolve_dates(asked, dates[asked.target.variable][-1])
     if shape is None:
-        grid = grid_of(asked)
+        grid = resolve_grid(asked)
         shape = grid.height, grid.width
         for what, value in init_rows(asked, dates):
             console.print(f"{what}: {value}", highlight=False)
     rollout = describe_rollout(asked, shape)
-    workers, stated = worker_share(asked.compute), asked.rollout
+    workers, stated = resolve_workers(asked.compute), asked.rollout
     plans = list_plans(rollout, workers, core_px=stated.tile_px, block_leads=stated.block_leads)
     fitting = [other for other in plans if other.fits(workers)]
-    console.print(f"computing on {describe(asked.compute)}", highlight=False)
+    console.print(f"computing on {describe_compute(asked.compute)}", highlight=False)
     console.print(f"planned for {workers}", highlight=False)
-    for what, need in list_needs(asked, shape, cube=None).items():
-        say(f"disk, {what}: {need}")
+    for what, need in list_space_requirements(asked, shape, cube=None).items():
+        echo(f"disk, {what}: {need}")
     shown = sorted(fitting, key=lambda other: other.seconds)[:_SHOWN]
     show_table(
-        f"plans for {rollout.shape[0]} x {rollout.shape[1]} px, {count(rollout.leads, 'lead')} "
-        f"and {count(rollout.members, 'member')}",
+        f"plans for {rollout.shape[0]} x {rollout.shape[1]} px, {pluralize(rollout.leads, 'lead')} "
+        f"and {pluralize(rollout.members, 'member')}",
         [_row(other, is_chosen=index == 0) for index, other in enumerate(shown)],
         columns=list(_row(plans[0], is_chosen=False)),
     )
@@ -64,8 +64,8 @@ def plan(
         most = max(other.tile_bytes for other in plans)
         console.print(
             f"{len(plans) - len(fitting)} of {len(plans)} plans need more than the "
-            f"{show_bytes(max(0, workers.room))} that a worker has beside itself (up to "
-            f"{show_bytes(most)})",
+            f"{format_bytes(max(0, workers.task_bytes_available))} that a worker has beside itself (up to "
+            f"{format_bytes(most)})",
             highlight=False,
         )
     choose_plan(plans, workers)  # the first one shown; refuses when none fits
@@ -79,9 +79,9 @@ def parse_shape(text: str) -> tuple[int, int]:
     """
     match = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", text)
     height, width = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not (1 <= height <= MOST_PX and 1 <= width <= MOST_PX):
+    if not (1 <= height <= MAX_SIDE_PX and 1 <= width <= MAX_SIDE_PX):
         raise ValueError(
-            f"shape={text!r} is not a height and a width of 1 to {MOST_PX} px, so nothing can "
+            f"shape={text!r} is not a height and a width of 1 to {MAX_SIDE_PX} px, so nothing can "
             "be planned; write e.g. 17111x40000"
         )
     return height, width
@@ -94,7 +94,7 @@ def _row(plan: RolloutPlan, *, is_chosen: bool) -> dict[str, str]:
         "halo [px]": str(plan.halo_px),
         "redundant work": f"{plan.redundancy:.2f} x",
         "reads [GB]": f"{plan.read_bytes / 1e9:.3g}",
-        "memory of a worker": show_bytes(plan.memory.n_bytes),
+        "memory of a worker": format_bytes(plan.memory.n_bytes),
         "tasks": str(plan.n_tasks),
         "estimate [s]": f"{plan.seconds:.3g}",
         "": "chosen: least estimated time" if is_chosen else "",

@@ -33,7 +33,9 @@ def default_root(path: Path) -> Path | None:
     return Path("runs", path.stem) if is_packaged else None
 
 
-def open_writable(recipe: str, overrides: Sequence[str] | None, root: str | None) -> Recipe:
+def open_writable_recipe(
+    recipe: str, overrides: Sequence[str] | None, root: str | None
+) -> Recipe:
     """Read a recipe for work that writes, which its root must allow.
 
     Raises:

@@ -17,13 +17,24 @@ from distributed import Client, LocalCluster, Worker, WorkerPlugin
 from distributed.comm.core import CommClosedError
 from distributed.security import Security
 
-from flows.supervise import ABSENT_S, STUCK_S, Reviver, Watch
-from flows.workers import ask_scheduler, connect, worker_bytes, worker_share, worker_threads
-from pipeline.on_dask import OnDask
+from flows.worker_supervision import (
+    LOCAL_STALL_S,
+    REMOTE_STALL_S,
+    StallWatchdog,
+    WorkerSupervisor,
+)
+from flows.workers import (
+    connect,
+    query_scheduler,
+    resolve_workers,
+    worker_bytes,
+    worker_threads,
+)
+from pipeline.dask_executor import DaskExecutor
+from pipeline.executors import Executor, SerialExecutor
+from pipeline.rank_group import GPU_RESOURCE
 from pipeline.recipes import ComputeRecipe
-from pipeline.spread import InPlace, Spread
-from pipeline.together import GPU
-from stores.counting import count, show_bytes
+from stores.formatting import format_bytes, pluralize
 
 log = logging.getLogger(__name__)
 
@@ -40,37 +51,37 @@ _ONE_ARENA = {"distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1}
 
 
 @contextmanager
-def spread_on(compute: ComputeRecipe) -> Iterator[Spread]:
+def open_executor(compute: ComputeRecipe) -> Iterator[Executor]:
     """Open the place where a recipe computes, and close it behind the flow."""
     threads = n_threads(compute)
     logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells of every connection
-    log.info("computing on %s", describe(compute))
-    keep_memory()
+    log.info("computing on %s", describe_compute(compute))
+    configure_malloc()
     if compute.scheduler is not None:
         with connect(compute.scheduler) as client:
-            log.info("planned for %s", ask_scheduler(client, compute))
-            fix_threads(own_threads(compute))
-            _prepare(client, FixedThreads(threads))
-            yield OnDask(client, Watch(client, ABSENT_S))
+            log.info("planned for %s", query_scheduler(client, compute))
+            set_num_threads(local_threads(compute))
+            _register_plugin(client, ThreadSettings(threads))
+            yield DaskExecutor(client, StallWatchdog(client, REMOTE_STALL_S))
     elif compute.workers == 0:
-        fix_threads(own_threads(compute))
-        yield InPlace()
+        set_num_threads(local_threads(compute))
+        yield SerialExecutor()
     else:
-        worker_share(compute)  # refuses before anything starts
+        resolve_workers(compute)  # refuses before anything starts
         # Else batches would pass through the scheduler: streams were up to half as fast.
         with (
             _local_cluster(compute, threads) as cluster,
             Client(cluster, direct_to_workers=True) as client,
         ):
-            fix_threads(own_threads(compute))  # starting workers has set them to one
-            _prepare(client, FixedThreads(threads))
+            set_num_threads(local_threads(compute))  # starting workers has set them to one
+            _register_plugin(client, ThreadSettings(threads))
             if compute.device != "cpu":
-                _prepare(client, OffersGpu(compute.workers))
-            watch = Watch(client, STUCK_S)
-            yield OnDask(client, Reviver(cluster, compute.workers, watch))
+                _register_plugin(client, GpuResource(compute.workers))
+            watch = StallWatchdog(client, LOCAL_STALL_S)
+            yield DaskExecutor(client, WorkerSupervisor(cluster, compute.workers, watch))
 
 
-def _prepare(client: Client, plugin: WorkerPlugin) -> None:
+def _register_plugin(client: Client, plugin: WorkerPlugin) -> None:
     """Let all workers start with a plugin.
 
     Raises:
@@ -86,16 +97,16 @@ def _prepare(client: Client, plugin: WorkerPlugin) -> None:
         ) from error
 
 
-def describe(compute: ComputeRecipe) -> str:
+def describe_compute(compute: ComputeRecipe) -> str:
     """Say in one line where the work runs; the thread count is part of what a number is."""
-    threads = count(n_threads(compute), "thread")
-    here = f"this process ({count(own_threads(compute), 'thread')})"
+    threads = pluralize(n_threads(compute), "thread")
+    here = f"this process ({pluralize(local_threads(compute), 'thread')})"
     if compute.scheduler is not None:
         return f"{here} and Dask scheduler {compute.scheduler} ({threads} a worker)"
     if compute.workers == 0:
         return here
-    each = f"{threads}, {show_bytes(worker_bytes(compute))}"
-    return f"{here} and {count(compute.workers, 'local worker')} ({each} each)"
+    each = f"{threads}, {format_bytes(worker_bytes(compute))}"
+    return f"{here} and {pluralize(compute.workers, 'local worker')} ({each} each)"
 
 
 def n_threads(compute: ComputeRecipe) -> int:
@@ -108,7 +119,7 @@ def n_threads(compute: ComputeRecipe) -> int:
     return worker_threads(compute)
 
 
-def own_threads(compute: ComputeRecipe) -> int:
+def local_threads(compute: ComputeRecipe) -> int:
     """Count the threads of this process's arithmetic.
 
     It trains while workers read. Threads that wait for a busy core slow all others down, so
@@ -117,14 +128,14 @@ def own_threads(compute: ComputeRecipe) -> int:
     return worker_threads(compute)
 
 
-def fix_threads(threads: int) -> None:
+def set_num_threads(threads: int) -> None:
     """Set the threads of this process's arithmetic, before or after torch was imported."""
     os.environ.update(_thread_settings(threads))
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(threads)
 
 
-def keep_memory() -> None:
+def configure_malloc() -> None:
     """Let this process keep the memory it freed; without glibc nothing happens.
 
     Streaming to a trainer took about 100 us of processor time a patch instead of 130 us.
@@ -135,7 +146,7 @@ def keep_memory() -> None:
             allocator.mallopt(setting, value)
 
 
-class FixedThreads(WorkerPlugin):
+class ThreadSettings(WorkerPlugin):
     """Give every worker the same number of arithmetic threads, and let it keep its memory.
 
     Sums depend on the threads in the last bit, so a worker that joins later must not differ.
@@ -148,13 +159,13 @@ class FixedThreads(WorkerPlugin):
 
     def setup(self, worker: Worker) -> None:
         """Run on a worker as it starts."""
-        fix_threads(self.threads)
-        keep_memory()
-        logging.getLogger("distributed.worker").addFilter(_is_no_goodbye)
+        set_num_threads(self.threads)
+        configure_malloc()
+        logging.getLogger("distributed.worker").addFilter(_is_not_heartbeat_error)
 
 
-class OffersGpu(WorkerPlugin):
-    """Let as many local workers as there are GPUs offer one each, as the resource ``GPU``.
+class GpuResource(WorkerPlugin):
+    """Let as many local workers as there are GPUs offer one each, as the resource ``GPU_RESOURCE``.
 
     Workers of a cluster of its own are started with ``--resources GPU=1`` instead.
 
@@ -177,10 +188,10 @@ class OffersGpu(WorkerPlugin):
         place = int(worker.name) % self.n_workers  # a revived worker has a higher name
         if place < gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = str(place)  # before CUDA starts here
-            await worker.set_resources(**{GPU: 1})
+            await worker.set_resources(**{GPU_RESOURCE: 1})
 
 
-def _is_no_goodbye(record: logging.LogRecord) -> bool:
+def _is_not_heartbeat_error(record: logging.LogRecord) -> bool:
     """Leave out the traceback of a worker whose scheduler has closed; the client ended both."""
     return "during heartbeat" not in record.getMessage()
 
@@ -188,7 +199,7 @@ def _is_no_goodbye(record: logging.LogRecord) -> bool:
 @contextmanager
 def _local_cluster(compute: ComputeRecipe, threads: int) -> Iterator[LocalCluster]:
     has_dashboard = importlib.util.find_spec("bokeh") is not None
-    with dask.config.set(_ONE_ARENA), _interrupts_blocked():
+    with dask.config.set(_ONE_ARENA), _block_signals():
         cluster = LocalCluster(
             n_workers=compute.workers,
             threads_per_worker=1,  # netCDF and GDAL handles are not made for more
@@ -210,7 +221,7 @@ def _local_cluster(compute: ComputeRecipe, threads: int) -> Iterator[LocalCluste
 
 
 @contextmanager
-def _interrupts_blocked() -> Iterator[None]:
+def _block_signals() -> Iterator[None]:
     """Hold back what terminals send; threads and processes begun meanwhile never get it.
 
     Ctrl-C and a closed terminal reach every process of the command, but it is for the flow

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from flows.options import DEFAULT, SET, last_changes
+from flows.options import DEFAULT_RECIPE, SET, last_changes
 from flows.resolve import default_root, find_recipe, open_recipe
 from pipeline.recipes import Recipe, RecipeError
 from pipeline.recipes.schedule import name_cadence
@@ -29,7 +29,7 @@ Paused = Collection[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class DeployedRecipe:
     """A recipe, and what every run of it is given."""
 
     recipe: Recipe
@@ -40,26 +40,26 @@ class Product:
         """Name that tells it from the others of a server."""
         return self.recipe.name
 
-    def deployment_name(self, flow: str, *, first: bool) -> str:
+    def deployment_name(self, flow: str, *, is_unsuffixed: bool) -> str:
         """Name a deployment by its cadence; of all but the first product by the recipe too."""
-        cadence = name_cadence(self.recipe.schedule.crons(self.recipe.step)[flow])
-        return cadence if first else f"{cadence}-{self.name}"
+        cadence = name_cadence(self.recipe.schedule.cron_by_flow(self.recipe.step)[flow])
+        return cadence if is_unsuffixed else f"{cadence}-{self.name}"
 
     def deployment_names(self, *, first: bool) -> list[str]:
         """List all deployments as ``prefect deployment run`` takes them."""
-        crons = self.recipe.schedule.crons(self.recipe.step)
-        return [f"{flow}/{self.deployment_name(flow, first=first)}" for flow in crons]
+        crons = self.recipe.schedule.cron_by_flow(self.recipe.step)
+        return [f"{flow}/{self.deployment_name(flow, is_unsuffixed=first)}" for flow in crons]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class DeployRequest:
     """Recipes to deploy, and what the caller changes in each of them."""
 
-    recipes: tuple[str, ...] = (DEFAULT,)
+    recipes: tuple[str, ...] = (DEFAULT_RECIPE,)
     overrides: tuple[str, ...] = ()
     root: Path | None = None
 
-    def products(self) -> list[Product]:
+    def products(self) -> list[DeployedRecipe]:
         """Read and check every recipe as its runs will; one that is named twice is one.
 
         Raises:
@@ -76,7 +76,7 @@ class Request:
             )
         return products
 
-    def _product(self, recipe: str) -> Product:
+    def _product(self, recipe: str) -> DeployedRecipe:
         """Runs start in another folder, so every path is absolute."""
         folder = self._root_of(recipe)
         root = None if folder is None else str(folder.absolute())
@@ -84,7 +84,7 @@ class Request:
         usual = open_recipe(recipe, overrides, root).schedule.overrides
         changes = [*usual, *overrides]
         parameters = {"recipe": recipe, "overrides": changes, "root": root}
-        return Product(open_recipe(recipe, changes, root), parameters)
+        return DeployedRecipe(open_recipe(recipe, changes, root), parameters)
 
     def _root_of(self, recipe: str) -> Path | None:
         """Choose the folder that runs write to; None where the recipe or an override says."""
@@ -100,7 +100,7 @@ class Request:
 
 
 def write_deployments(
-    products: Sequence[Product], target: Path, *, first: str, paused: Paused = ()
+    products: Sequence[DeployedRecipe], target: Path, *, first: str, paused: Paused = ()
 ) -> None:
     """Write deploy/prefect.yaml for several products.
 
@@ -112,30 +112,30 @@ def write_deployments(
     """
     written = yaml.safe_load(files("deploy").joinpath("prefect.yaml").read_text())
     written["deployments"] = [
-        _fill(stated, product, first=product.name == first, paused=paused)
+        _fill_deployment(stated, product, first=product.name == first, paused=paused)
         for product in products
         for stated in written["deployments"]
     ]
-    write_text(target, yaml.dump(written, Dumper=_WholeDumper, sort_keys=False))
+    write_text(target, yaml.dump(written, Dumper=_NoAliasDumper, sort_keys=False))
 
 
-class _WholeDumper(yaml.SafeDumper):
+class _NoAliasDumper(yaml.SafeDumper):
     """Write what stands twice twice, so that each deployment is read alone."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-def _fill(
-    stated: Mapping[str, Any], product: Product, *, first: bool, paused: Paused
+def _fill_deployment(
+    stated: Mapping[str, Any], product: DeployedRecipe, *, first: bool, paused: Paused
 ) -> dict[str, Any]:
     """Put a product into one deployment of the template, which is named by its flow."""
     flow, schedule = stated["name"], product.recipe.schedule
-    cron = schedule.crons(product.recipe.step)[flow]
+    cron = schedule.cron_by_flow(product.recipe.step)[flow]
     is_paused = (product.name, flow) in paused
     line = {"cron": cron, "timezone": schedule.timezone, "active": not is_paused}
     return dict(stated) | {
-        "name": product.deployment_name(flow, first=first),
+        "name": product.deployment_name(flow, is_unsuffixed=first),
         "description": f"{product.recipe.title or product.name}: {stated['description']}",
         "tags": [POOL, f"{RECIPE_TAG}{product.name}"],
         "parameters": {**product.parameters, **stated["parameters"]},

@@ -15,16 +15,16 @@ from typing import Any
 
 import psutil
 
-from flows import children
-from flows.children import Child, Mark
-from flows.crew import HOST, Crew, Say
-from flows.launch import stopped_in_a_sentence
-from flows.schedule import Request
-from flows.state import State, check_writable, forget
-from stores.counting import count
+from flows import processes
+from flows.launch import handle_interrupts
+from flows.local_server import HOST, Echo, LocalServer
+from flows.processes import ManagedProcess, ProcessId
+from flows.schedule import DeployRequest
+from flows.state import ServerState, check_state_path, remove_state
 from stores.crash import crash_point
-from stores.errors import BusyError, CorruptError
-from stores.lease import holder_of, lease
+from stores.errors import CorruptError, LeaseHeldError
+from stores.formatting import pluralize
+from stores.lease import current_holder, lease
 
 log = logging.getLogger(__name__)
 
@@ -32,31 +32,31 @@ _PORT = 4200
 _DETACHED_S = 240.0
 _DOWN_S = 60.0
 _UP, _DETACH = "up", "detach"  # leases of a home
-_KEPT = "no server runs; its database and logs are kept"
+_INTERRUPT_NOTE = "no server runs; its database and logs are kept"
 
 
-def up(request: Request, *, home: Path, port: int | None, say: Say) -> None:
+def up(request: DeployRequest, *, home: Path, port: int | None, echo: Echo) -> None:
     """Start server, worker and deployments; look after them until a signal comes.
 
     Raises:
         BusyError: a server of this home is up already.
         RuntimeError: a part did not start, or ended again and again.
     """
-    with stopped_in_a_sentence(_KEPT), _alone(home, _UP):
+    with handle_interrupts(_INTERRUPT_NOTE), _exclusive(home, _UP):
         crash_point("up.alone")
-        _tidy(home, say)
-        crew = Crew(home, _free_port(port))
+        _stop_leftover_processes(home, echo)
+        crew = LocalServer(home, _free_port(port))
         try:
-            crew.start(request, threading.Event(), say)  # a signal ends it at once
-            with _until_signal() as stopped:
-                crew.look_after(stopped)
+            crew.start(request, threading.Event(), echo)  # a signal ends it at once
+            with _signal_event() as stopped:
+                crew.supervise(stopped)
         finally:
-            with _until_signal():  # impatience must not leave half of it behind
-                say("stopping")
+            with _signal_event():  # impatience must not leave half of it behind
+                echo("stopping")
                 crew.stop()
 
 
-def up_detached(request: Request, *, home: Path, port: int | None, say: Say) -> None:
+def up_detached(request: DeployRequest, *, home: Path, port: int | None, say: Echo) -> None:
     """Start ``cubecast up`` in the background and wait until it is ready.
 
     Raises:
@@ -67,26 +67,31 @@ def up_detached(request: Request, *, home: Path, port: int | None, say: Say) -> 
     listen = [] if port is None else ["--port", str(port)]
     options = ["--home", str(home), *listen, *request.arguments()]
     command = [sys.executable, "-m", "flows.cli", "up", *options]
-    child = Child("cubecast up", command, {}, logfile, folder=Path.cwd())
-    with stopped_in_a_sentence(_KEPT), _alone(home, _DETACH):  # two would write to one log
-        with _alone(home, _UP):
-            check_writable(home)
+    child = ManagedProcess("cubecast up", command, {}, logfile, folder=Path.cwd())
+    with (
+        handle_interrupts(_INTERRUPT_NOTE),
+        _exclusive(home, _DETACH),
+    ):  # two would write to one log
+        with _exclusive(home, _UP):
+            check_state_path(home)
         logfile.unlink(missing_ok=True)
         child.start()
-        is_ready = _becomes_ready(child, home)
+        is_ready = _wait_until_ready(child, home)
     if not is_ready:
-        raise RuntimeError(f"the server did not start; {logfile} ends:\n{child.last_words()}")
+        raise RuntimeError(f"the server did not start; {logfile} ends:\n{child.log_tail()}")
     say(logfile.read_text().rstrip())
 
 
-def _becomes_ready(child: Child, home: Path) -> bool:
+def _wait_until_ready(child: ManagedProcess, home: Path) -> bool:
     """Wait for a detached server; one that is not waited for to the end is stopped."""
     deadline = time.monotonic() + _DETACHED_S
     ready = False
     try:
-        while not ready and (mark := child.mark) is not None and time.monotonic() < deadline:
+        while (
+            not ready and (mark := child.process_id) is not None and time.monotonic() < deadline
+        ):
             time.sleep(0.2)
-            state = State.read(home)
+            state = ServerState.read(home)
             ready = state is not None and state.ready and state.owner.pid == mark.pid
     finally:
         if not ready:
@@ -102,37 +107,37 @@ def down(home: Path) -> bool:
     Raises:
         BusyError: it was started on another machine.
     """
-    owner = _find_owner(home)
+    owner = _find_supervisor(home)
     if owner is not None and (process := owner.find()):
         process.terminate()
-        children.wait_until_gone(owner, _DOWN_S)
-        children.stop([owner])
-    n_left = children.stop_started(home)
-    forget(home)
+        processes.wait_for_exit(owner, _DOWN_S)
+        processes.terminate_trees([owner])
+    n_left = processes.stop_owned(home)
+    remove_state(home)
     return owner is not None or n_left > 0
 
 
-def _find_owner(home: Path) -> Mark | None:
+def _find_supervisor(home: Path) -> ProcessId | None:
     """Find the process that looks after the server, while it lives."""
-    holder = holder_of(home, _UP)
+    holder = current_holder(home, _UP)
     if holder is None:
         return None
     if holder.host != socket.gethostname():
-        raise BusyError(
+        raise LeaseHeldError(
             f"a server of {home} is up on {holder.host}, so it cannot be stopped from here; "
             "run 'cubecast down' there"
         )
     with suppress(psutil.NoSuchProcess):  # it has just ended
-        return Mark.of(holder.pid)
+        return ProcessId.from_pid(holder.pid)
     return None
 
 
-def _tidy(home: Path, say: Say) -> None:
+def _stop_leftover_processes(home: Path, say: Echo) -> None:
     """End what an earlier server left alive, so that nobody else writes to its database."""
-    check_writable(home)
-    if n_left := children.stop_started(home):
-        say(f"ended {count(n_left, 'process')} that an earlier 'cubecast up' left behind")
-    forget(home)
+    check_state_path(home)
+    if n_left := processes.stop_owned(home):
+        say(f"ended {pluralize(n_left, 'process')} that an earlier 'cubecast up' left behind")
+    remove_state(home)
 
 
 def _free_port(port: int | None) -> int:
@@ -146,20 +151,20 @@ def _free_port(port: int | None) -> int:
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise BusyError(
+    raise LeaseHeldError(
         f"port={port} is taken by another program, so no server can listen there; "
         "leave --port out, and a free one is chosen"
     )
 
 
 @contextmanager
-def _alone(home: Path, name: str) -> Iterator[None]:
+def _exclusive(home: Path, name: str) -> Iterator[None]:
     """Let nobody else do the same in this home; the kernel takes note of our death."""
     with ExitStack() as held:
         try:
             held.enter_context(lease(home, name, wait_s=0))
-        except BusyError:
-            raise BusyError(
+        except LeaseHeldError:
+            raise LeaseHeldError(
                 f"a server of {home} is up already{_address(home)}, so a second one would "
                 "share its database; add recipes to it with 'cubecast deploy', or stop it with "
                 "'cubecast down'"
@@ -170,13 +175,13 @@ def _alone(home: Path, name: str) -> Iterator[None]:
 def _address(home: Path) -> str:
     """Say where a server is, or that it is just starting."""
     with suppress(CorruptError):
-        if (state := State.read(home)) is not None and state.is_alive:
+        if (state := ServerState.read(home)) is not None and state.is_alive:
             return f" on {state.url}"
     return " or just starting"
 
 
 @contextmanager
-def _until_signal() -> Iterator[threading.Event]:
+def _signal_event() -> Iterator[threading.Event]:
     """Give an event that Ctrl-C, a closed terminal and a request to end set."""
     stopped = threading.Event()
     handlers: dict[signal.Signals, Any] = {}

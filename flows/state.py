@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flows.children import Mark
+from flows.processes import ProcessId
 from stores.errors import CorruptError
 from stores.files import read_json, write_json
 
@@ -19,17 +19,17 @@ _MAX_PID, _MAX_PORT = 2**31, 2**16
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ServerState:
     """What is running: written to ``server.json``, so that other commands find it."""
 
     url: str
-    owner: Mark
-    members: list[Mark] = field(default_factory=list)
+    owner: ProcessId
+    members: list[ProcessId] = field(default_factory=list)
     ready: bool = False
 
     @classmethod
-    def read(cls, home: Path) -> State | None:
-        """Read the state that a server of ``home`` left, if any.
+    def read(cls, home: Path) -> ServerState | None:
+        """Read the state that a server of ``offline_folder`` left, if any.
 
         Raises:
             CorruptError: the file holds something else.
@@ -62,7 +62,7 @@ def state_file(home: Path) -> Path:
     return home / "server.json"
 
 
-def check_writable(home: Path) -> None:
+def check_state_path(home: Path) -> None:
     """Refuse a folder in the place of the state, which nobody may replace.
 
     Raises:
@@ -75,7 +75,7 @@ def check_writable(home: Path) -> None:
         )
 
 
-def forget(home: Path) -> None:
+def remove_state(home: Path) -> None:
     """Remove the state, whatever it says; a folder in its place is not ours to remove."""
     if not state_file(home).is_dir():
         state_file(home).unlink(missing_ok=True)
@@ -95,21 +95,26 @@ def _check_kind(path: Path) -> None:
         raise ValueError(f"it has {found.st_size} bytes")
 
 
-def _parse(written: Any) -> State:
+def _parse(written: Any) -> ServerState:
     url, ready, members = written["url"], written["ready"], written["members"]
     address = _ADDRESS.fullmatch(str(url))
     if address is None or int(address[1]) >= _MAX_PORT:
         raise ValueError(f"url={str(url)[:40]!r} is no address of this machine")
     if not isinstance(ready, bool) or not isinstance(members, list):
         raise TypeError("'ready' or 'members' is of another type")
-    return State(address[0], _parse_mark(written["owner"]), [*map(_parse_mark, members)], ready)
+    return ServerState(
+        address[0],
+        _parse_process_id(written["owner"]),
+        [*map(_parse_process_id, members)],
+        ready,
+    )
 
 
-def _parse_mark(written: Any) -> Mark:
+def _parse_process_id(written: Any) -> ProcessId:
     pid, started = written["pid"], written["started"]
     if type(pid) is not int or not 0 < pid < _MAX_PID or type(started) is not float:
         raise ValueError("a process is not a number and a time")
-    return Mark(pid, started)
+    return ProcessId(pid, started)
 
 
 def _reason(error: BaseException) -> str:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
-from flows.asked import Training, open_cube
-from flows.scheduled import recipe_flow
-from flows.steps import ranking
-from flows.steps.outlook import Outlook
-from flows.steps.proof import check_learned
-from flows.steps.ranking import Ranked
-from flows.trainings import do_training, find_trained
-from pipeline.recipes import Recipe, date_recipe
+from flows.asked import TrainingRequest, open_cube
+from flows.recipe_flow import recipe_flow
+from flows.steps import sweep_results
+from flows.steps.eta import TrainingEta
+from flows.steps.sweep_results import SweepResult
+from flows.steps.verify_frames import check_training_frames
+from flows.train_one import find_finished_bundle, run_training
+from pipeline.recipes import Recipe, resolve_dates
 from pipeline.recipes.sweep import Combination, group_folds, plan_sweep
 from pipeline.specs import build_training_spec
-from pipeline.training.compare import check_comparable, find_other_samples
-from pipeline.training.track import check_track
-from stores.counting import count
+from pipeline.training.compare import check_comparable, find_sample_differences
+from pipeline.training.trackers import check_trackers
+from stores.formatting import pluralize
 
 log = logging.getLogger(__name__)
 
@@ -41,64 +41,67 @@ def sweep(
     Returns:
         The table of scores.
     """
-    asked = Training(recipe, tuple(overrides or ()), root, "")
+    asked = TrainingRequest(recipe, tuple(overrides or ()), root, "")
     combinations = plan_sweep(values or [], asked.overrides)
     recipes = _check(asked, combinations)
-    check_learned(recipes[0], open_cube(recipes[0]))
-    table = ranking.table_of(recipes[0])
-    trainings = [one for c in combinations for one in _of(asked, c).with_seeds()]
-    outlook = Outlook(_left(trainings))
+    check_training_frames(recipes[0], open_cube(recipes[0]))
+    table = sweep_results.sweep_table_path(recipes[0])
+    trainings = [one for c in combinations for one in _request_for(asked, c).per_seed()]
+    outlook = TrainingEta(_list_unfinished(trainings))
     log.info(
         "%s, %s, %d of them finished already",
-        count(len(combinations), "combination"),
-        count(len(trainings), "training"),
+        pluralize(len(combinations), "combination"),
+        pluralize(len(trainings), "training"),
         len(trainings) - outlook.n_left,
     )
-    ranked: list[Ranked] = []
+    ranked: list[SweepResult] = []
     for shared, folds in group_folds(combinations).items():
         ranked.append(_train(asked, shared, folds, outlook))
-        ranking.keep_ranking(table, ranked)
-    ranking.show_ranking(asked, ranked, table)
+        sweep_results.save_sweep(table, ranked)
+    sweep_results.show_sweep(asked, ranked, table)
     return str(table)
 
 
-def _check(asked: Training, combinations: Sequence[Combination]) -> list[Recipe]:
+def _check(asked: TrainingRequest, combinations: Sequence[Combination]) -> list[Recipe]:
     """Refuse what cannot be trained or compared, before anything is."""
-    recipes = {str(c): _of(asked, c).open() for c in combinations}
+    recipes = {str(c): _request_for(asked, c).open() for c in combinations}
     first, *_ = opened = list(recipes.values())
-    check_track(first.training.track)
+    check_trackers(first.training.track)
     trainings = {name: build_training_spec(one) for name, one in recipes.items()}
     check_comparable(trainings)
-    newest = open_cube(first).times_of(first.target.variable)[-1]
+    newest = open_cube(first).step_times(first.target.variable)[-1]
     for one in opened:
-        date_recipe(one, newest)  # refuses parts that leak
-    for key in find_other_samples(list(trainings.values())):
+        resolve_dates(one, newest)  # refuses parts that leak
+    for key in find_sample_differences(list(trainings.values())):
         log.warning("%s decides which samples validate: small differences mean little", key)
     return opened
 
 
-def _of(asked: Training, combination: Combination) -> Training:
+def _request_for(asked: TrainingRequest, combination: Combination) -> TrainingRequest:
     overrides = (*asked.overrides, *combination.overrides)
-    return Training(asked.recipe, overrides, asked.root, str(combination))
+    return TrainingRequest(asked.recipe, overrides, asked.root, str(combination))
 
 
-def _left(trainings: Iterable[Training]) -> set[str]:
+def _list_unfinished(trainings: Iterable[TrainingRequest]) -> set[str]:
     """Name the trainings that are not finished."""
-    return {one.label for one in trainings if find_trained(one.open()) is None}
+    return {one.label for one in trainings if find_finished_bundle(one.open()) is None}
 
 
 def _train(
-    asked: Training, shared: Combination, folds: Sequence[Combination], outlook: Outlook
-) -> Ranked:
+    asked: TrainingRequest,
+    shared: Combination,
+    folds: Sequence[Combination],
+    outlook: TrainingEta,
+) -> SweepResult:
     """Train one combination, with every fold and every seed that is asked for."""
-    trainings = [one for fold in folds for one in _of(asked, fold).with_seeds()]
+    trainings = [one for fold in folds for one in _request_for(asked, fold).per_seed()]
     bundles = []
     try:
         for one in trainings:
-            with outlook.timing(one.label):
-                bundles.append(do_training(one))
+            with outlook.time_training(one.label):
+                bundles.append(run_training(one))
     except _FAILED as error:
         log.warning("%s failed: %s", trainings[len(bundles)].label, error)
-        outlook.leave_out(one.label for one in trainings)
-        return Ranked(shared, (), str(error))
-    return Ranked(shared, tuple(bundles), n_folds=len(folds))
+        outlook.skip(one.label for one in trainings)
+        return SweepResult(shared, (), str(error))
+    return SweepResult(shared, tuple(bundles), n_folds=len(folds))

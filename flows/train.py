@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 
-from flows.asked import Training, open_cube
-from flows.resolve import open_writable
-from flows.runtime import spread_on
-from flows.scheduled import recipe_flow
-from flows.steps import model, runs
-from flows.steps.proof import check_learned
-from flows.trainings import do_training, find_trained
-from pipeline.recipes import Recipe, date_recipe
+from flows.asked import TrainingRequest, open_cube
+from flows.recipe_flow import recipe_flow
+from flows.resolve import open_writable_recipe
+from flows.runtime import open_executor
+from flows.steps import model, seeds
+from flows.steps.verify_frames import check_training_frames
+from flows.train_one import find_finished_bundle, run_training
+from pipeline.recipes import Recipe, resolve_dates
 from pipeline.training.compare import pick_best
-from pipeline.training.track import check_track
+from pipeline.training.trackers import check_trackers
 from stores.bundle import Bundle, make_current
-from stores.counting import count
+from stores.formatting import pluralize
 from stores.lease import lease
 
 log = logging.getLogger(__name__)
@@ -33,28 +33,30 @@ def train(recipe: str, overrides: list[str] | None = None, root: str | None = No
     Returns:
         The folder of the bundle.
     """
-    asked = open_writable(recipe, overrides, root)
-    check_track(asked.training.track)
+    asked = open_writable_recipe(recipe, overrides, root)
+    check_trackers(asked.training.track)
     cube = open_cube(asked)  # refuses before anything is written
-    check_learned(date_recipe(asked, cube.times_of(asked.target.variable)[-1]), cube)
+    check_training_frames(
+        resolve_dates(asked, cube.step_times(asked.target.variable)[-1]), cube
+    )
     with lease(asked.root, f"train-{asked.name}", wait_s=_WAIT_S):
         if asked.training.runs == 1:
             bundle = _train_alone(asked)
         else:
-            bundle = _train_several(Training(recipe, tuple(overrides or ()), root, ""))
+            bundle = _train_several(TrainingRequest(recipe, tuple(overrides or ()), root, ""))
     training = bundle.description["training"]
-    log.info("bundle %s: best of %s", bundle.path, count(training["epochs"], "epoch"))
+    log.info("bundle %s: best of %s", bundle.path, pluralize(training["epochs"], "epoch"))
     return str(bundle.path)
 
 
 def _train_alone(asked: Recipe) -> Bundle:
-    known = find_trained(asked)
+    known = find_finished_bundle(asked)
     if known is not None:
         log.info("trained already as one of several, as %s", known.path.name)
         _make_current(asked, known)
         return known
-    with spread_on(asked.compute) as spread:
-        bundle = model.train_model(asked, spread)
+    with open_executor(asked.compute) as executor:
+        bundle = model.train_model(asked, executor)
     model.show_model(bundle)
     _make_current(asked, bundle)
     return bundle
@@ -75,10 +77,10 @@ def _make_current(asked: Recipe, bundle: Bundle) -> None:
     )
 
 
-def _train_several(asked: Training) -> Bundle:
+def _train_several(asked: TrainingRequest) -> Bundle:
     """Train with every seed; the current bundle stays until all are done."""
-    bundles = [do_training(one) for one in asked.with_seeds()]
+    bundles = [run_training(one) for one in asked.per_seed()]
     best = pick_best(bundles)
     _make_current(asked.open(), best)
-    runs.show_runs(asked, bundles, best)
+    seeds.show_seeds(asked, bundles, best)
     return best

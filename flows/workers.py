@@ -12,23 +12,23 @@ from distributed import Client
 from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 
-from pipeline.budget import OWN_BYTES, USABLE, Workers, held_bytes
+from pipeline.memory import USABLE_FRACTION, WORKER_BASE_BYTES, WorkerPool, rss_bytes
+from pipeline.rank_group import GPU_RESOURCE
 from pipeline.recipes import ComputeRecipe
-from pipeline.together import GPU
-from stores.counting import count, show_bytes
+from stores.formatting import format_bytes, pluralize
 
 log = logging.getLogger(__name__)
 
-_WORKERS_SHARE = 0.8  # of the memory; the rest stays for the flow itself
+_WORKERS_FRACTION = 0.8  # of the memory; the rest stays for the flow itself
 _CONNECT_S = 30
 _JOIN_S = 30.0  # workers that are started with their scheduler join within seconds
-_PULSE_S = 0.2
+_POLL_S = 0.2
 
-START_S = 5.0
+WORKER_START_S = 5.0
 """What local workers cost before they compute: most of it is their imports [s]."""
 
 
-def place_for(compute: ComputeRecipe, seconds: float) -> ComputeRecipe:
+def pick_compute(compute: ComputeRecipe, seconds: float) -> ComputeRecipe:
     """Choose this process for work that takes less time than starting local workers.
 
     It keeps the threads of a worker, so the numbers are the same.
@@ -37,15 +37,15 @@ def place_for(compute: ComputeRecipe, seconds: float) -> ComputeRecipe:
         compute: what the recipe states.
         seconds: estimate of the work, by one worker [s].
     """
-    if compute.scheduler is not None or compute.workers == 0 or seconds >= START_S:
+    if compute.scheduler is not None or compute.workers == 0 or seconds >= WORKER_START_S:
         return compute
     log.info(
         "about %.1f s of work, and starting %s takes %g s: none is started",
         seconds,
-        count(compute.workers, "worker"),
-        START_S,
+        pluralize(compute.workers, "worker"),
+        WORKER_START_S,
     )
-    return compute.with_values(workers=0, threads=worker_threads(compute))
+    return compute.replace(workers=0, threads=worker_threads(compute))
 
 
 def worker_threads(compute: ComputeRecipe) -> int:
@@ -57,10 +57,10 @@ def worker_bytes(compute: ComputeRecipe) -> int:
     """Give the memory limit of one local worker [B]."""
     if compute.memory_gb is not None:
         return int(compute.memory_gb * 1e9)
-    return int(MEMORY_LIMIT * _WORKERS_SHARE / max(1, compute.workers))
+    return int(MEMORY_LIMIT * _WORKERS_FRACTION / max(1, compute.workers))
 
 
-def worker_share(compute: ComputeRecipe) -> Workers:
+def resolve_workers(compute: ComputeRecipe) -> WorkerPool:
     """Say who will compute, and with how much memory: what work is planned for.
 
     A scheduler is asked which workers it has.
@@ -71,12 +71,12 @@ def worker_share(compute: ComputeRecipe) -> Workers:
     """
     if compute.scheduler is not None:
         with connect(compute.scheduler) as client:
-            return ask_scheduler(client, compute)
+            return query_scheduler(client, compute)
     if compute.workers == 0:  # nobody watches this process, which holds what it holds
-        own = max(OWN_BYTES, held_bytes())
-        workers = Workers(1, worker_bytes(compute), own, source="this process")
+        own = max(WORKER_BASE_BYTES, rss_bytes())
+        workers = WorkerPool(1, worker_bytes(compute), own, source="this process")
     else:
-        workers = Workers(compute.workers, worker_bytes(compute), OWN_BYTES)
+        workers = WorkerPool(compute.workers, worker_bytes(compute), WORKER_BASE_BYTES)
     workers.check()
     return workers
 
@@ -88,7 +88,7 @@ def connect(address: str) -> Client:
         ConnectionError: it does not answer, or not to us.
     """
     security = Security()
-    if why := _why_not(address, security):
+    if why := _find_tls_problem(address, security):
         raise ConnectionError(
             f"compute.scheduler={address!r} cannot be reached with Dask's settings for TLS: "
             f"{why}; docs/operations.md says which there are, and what each side needs"
@@ -108,7 +108,7 @@ def connect(address: str) -> Client:
         ) from None
 
 
-def _why_not(address: str, security: Security) -> str:
+def _find_tls_problem(address: str, security: Security) -> str:
     """Say why a connection would be refused on this side; "" where it would not."""
     is_tls = address.startswith("tls://")
     if security.require_encryption and not is_tls:
@@ -120,7 +120,7 @@ def _why_not(address: str, security: Security) -> str:
     return ""
 
 
-def ask_scheduler(client: Client, compute: ComputeRecipe) -> Workers:
+def query_scheduler(client: Client, compute: ComputeRecipe) -> WorkerPool:
     """Ask a scheduler for its workers: the weakest of them says what each may take.
 
     Raises:
@@ -129,13 +129,13 @@ def ask_scheduler(client: Client, compute: ComputeRecipe) -> Workers:
     """
     found = _wait_for_workers(client, str(compute.scheduler))
     limits = [_limit_of(address, worker, compute) for address, worker in found.items()]
-    workers = Workers(
-        n=len(found),
+    workers = WorkerPool(
+        n_workers=len(found),
         n_bytes=min(limits),
-        own_bytes=OWN_BYTES,
+        base_bytes=WORKER_BASE_BYTES,
         threads=max(int(worker["nthreads"]) for worker in found.values()),
         source=str(compute.scheduler),
-        gpus=sum(bool(worker["resources"].get(GPU)) for worker in found.values()),
+        gpus=sum(bool(worker["resources"].get(GPU_RESOURCE)) for worker in found.values()),
     )
     workers.check()
     return workers
@@ -149,7 +149,7 @@ def _wait_for_workers(client: Client, address: str) -> Mapping[str, Any]:
         workers: Mapping[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
         if workers:
             return workers
-        time.sleep(_PULSE_S)
+        time.sleep(_POLL_S)
     raise ConnectionError(
         f"compute.scheduler={address!r} has no worker after {_JOIN_S:g} s, so "
         "nothing would ever be computed; start some with 'dask worker ADDRESS --nthreads 1 "
@@ -169,7 +169,7 @@ def _limit_of(address: str, worker: Mapping[str, Any], compute: ComputeRecipe) -
     return min(filter(None, (limit, stated)))
 
 
-def find_stuck(workers: Mapping[str, Any]) -> str:
+def find_stalled(workers: Mapping[str, Any]) -> str:
     """Say why workers will never do another task; empty where one may.
 
     A worker that holds too much of its limit takes no task until it holds less. When it
@@ -187,6 +187,6 @@ def find_stuck(workers: Mapping[str, Any]) -> str:
     held = max(int(worker["metrics"]["memory"]) for worker in waiting)
     limit = min(int(worker["memory_limit"]) for worker in waiting)
     return (
-        f"all {len(workers)} workers hold up to {show_bytes(held)}, more than the {USABLE:.0%} "
-        f"of their limit of {show_bytes(limit)} up to which Dask hands out tasks"
+        f"all {len(workers)} workers hold up to {format_bytes(held)}, more than the {USABLE_FRACTION:.0%} "
+        f"of their limit of {format_bytes(limit)} up to which Dask hands out tasks"
     )

@@ -1,8 +1,8 @@
 """The largest numbers that anybody may ask for; what is beyond is a slip of the pen."""
 
-MOST = 1_000_000
+MAX_COUNT = 1_000_000
 """Largest count of anything; more costs hours."""
-MOST_STEPS = 10_000
+MAX_STEPS = 10_000
 """Most frames that a forecast reads or gives."""
-MOST_PX = 200_000
+MAX_SIDE_PX = 200_000
 """Longest side of a grid [px]."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.plots import for_phones, to_png
+from pipeline.plots import narrow_figures, to_png
 
 _MOST_DECIMALS = 6
 _SAME = 2e-4  # of the largest number: what differs by less may be written alike
@@ -65,36 +65,40 @@ def render_report(report: Report) -> str:
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     page = environment.get_template("report.html.j2")
-    sections = [_fill(section, number) for number, section in enumerate(report.sections, 1)]
+    sections = [
+        _render_section(section, number) for number, section in enumerate(report.sections, 1)
+    ]
     return page.render(report=report, sections=sections) + "\n"
 
 
-def _fill(section: Section, number: int) -> dict[str, Any]:
+def _render_section(section: Section, number: int) -> dict[str, Any]:
     return {
         "id": f"section-{number}",
         "title": section.title,
         "paragraphs": [part.strip() for part in section.text.split("\n\n") if part.strip()],
-        "picture": None if section.plot is None else _draw(section.plot, section.title),
-        "table": None if section.table is None else _cells(section.table),
+        "picture": None
+        if section.plot is None
+        else _render_figure(section.plot, section.title),
+        "table": None if section.table is None else _render_table(section.table),
     }
 
 
-def _draw(plot: Callable[[], Figure], title: str) -> dict[str, str]:
+def _render_figure(plot: Callable[[], Figure], title: str) -> dict[str, str]:
     """Draw a figure wide and narrow, and take what it says of itself."""
     wide = plot()
-    with for_phones():
+    with narrow_figures():
         narrow = plot()
     wide_png, narrow_png = (base64.b64encode(to_png(one)).decode() for one in (wide, narrow))
     return {"wide": wide_png, "narrow": narrow_png, "alt": str(wide.get_label()) or title}
 
 
-def _cells(table: pd.DataFrame) -> dict[str, Any]:
+def _render_table(table: pd.DataFrame) -> dict[str, Any]:
     """Turn a table into a header and rows of text; numbers are marked to stand right."""
     named = not isinstance(table.index, pd.RangeIndex)
     whole = table.reset_index() if named else table
-    decimals = _decimals_of(whole)
+    decimals = _decimals_by_column(whole)
     columns = [
-        _write_column(whole.iloc[:, place], decimals.get(place, 0))
+        _format_column(whole.iloc[:, place], decimals.get(place, 0))
         for place in range(whole.shape[1])
     ]
     return {
@@ -106,16 +110,16 @@ def _cells(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _write_column(column: pd.Series[Any], decimals: int) -> list[str]:
+def _format_column(column: pd.Series[Any], decimals: int) -> list[str]:
     """Write what one column holds; floats with so many decimals."""
     if pd.api.types.is_float_dtype(column):
-        return [_write_number(value, decimals) for value in column.to_numpy(dtype=float)]
+        return [_format_number(value, decimals) for value in column.to_numpy(dtype=float)]
     if pd.api.types.is_integer_dtype(column):
         return [f"{value:,}".replace(",", "\u202f") for value in column]
     return [_NO_VALUE if pd.isna(value) else str(value) for value in column]
 
 
-def _decimals_of(table: pd.DataFrame) -> dict[int, int]:
+def _decimals_by_column(table: pd.DataFrame) -> dict[int, int]:
     """Choose the decimals of each column of floats; columns of one unit are written alike."""
     alike: dict[str, list[int]] = {}
     for place, name in enumerate(table.columns):
@@ -123,13 +127,13 @@ def _decimals_of(table: pd.DataFrame) -> dict[int, int]:
             unit = re.search(r"\[[^\]]*\]$", str(name))
             alike.setdefault(unit[0] if unit else f"column {place}", []).append(place)
     return {
-        place: _decimals(table.iloc[:, places].to_numpy(dtype=float))
+        place: _count_decimals(table.iloc[:, places].to_numpy(dtype=float))
         for places in alike.values()
         for place in places
     }
 
 
-def _decimals(values: npt.NDArray[np.float64]) -> int:
+def _count_decimals(values: npt.NDArray[np.float64]) -> int:
     """Keep three digits of the largest number (row, column), and one of what tells two apart.
 
     Numbers of one column differ by its range, those of one row by their least difference.
@@ -146,7 +150,7 @@ def _decimals(values: npt.NDArray[np.float64]) -> int:
     return min(max(*wanted, 0), _MOST_DECIMALS)
 
 
-def _write_number(value: float, decimals: int) -> str:
+def _format_number(value: float, decimals: int) -> str:
     if not math.isfinite(value):
         return _NO_VALUE
     return f"{value:z.{decimals}f}"  # z: no minus before zero

@@ -32,11 +32,11 @@ Field = npt.NDArray[np.float64]
 
 WEST, NORTH, PIXEL, SHAPE = 73.501142, 53.560901, 0.05, (709, 1232)
 FIRST_YEAR, LAST_YEAR = 2015, 2021
-LEVEL, TREND = 399.0, 2.4
+MEAN_PPM, TREND = 399.0, 2.4
 """Domain mean of January 2015 without season [ppm], and its rise [ppm year-1]."""
 PATTERN_SD, WEATHER_SD = 1.2, 0.8
 """Standard deviation in space of the pattern, and in time of the weather [ppm]."""
-MEMORY = 0.7
+AR1_COEFFICIENT = 0.7
 """Correlation of the weather with that of the month before."""
 N_MODES = 6
 NODATA = -9999.0
@@ -45,7 +45,7 @@ CROPLAND, CITIES, FOREST, GRASS, BARREN = 12, 13, 5, 10, 16  # codes of MCD12Q1,
 
 
 @dataclass(frozen=True)
-class Shapes:
+class FieldModel:
     """What the fields are made of, all on one grid (y, x)."""
 
     grid: GeoBox
@@ -55,7 +55,7 @@ class Shapes:
     """Shapes of the weather (mode, y, x)."""
 
     @property
-    def places(self) -> tuple[Field, Field]:
+    def lat_lon(self) -> tuple[Field, Field]:
         """Latitude and longitude of every pixel [degree]."""
         ys, xs = self.grid.coordinates["latitude"], self.grid.coordinates["longitude"]
         lat, lon = np.meshgrid(ys.values, xs.values, indexing="ij")
@@ -104,7 +104,7 @@ def write_archive(
 ) -> int:
     """Write 2015 to 2021, and to ``truth`` the XCO2 of 2022; count the files."""
     grid = build_grid(scale)
-    shapes = analytic_shapes(grid) if source is None else shapes_of(source, grid)
+    shapes = analytic_shapes(grid) if source is None else fit_field_model(source, grid)
     written = [*_write_static(out, shapes)]
     for year in range(FIRST_YEAR - 2, LAST_YEAR + 1):  # known two years after
         written += _write_year(out, shapes, year)
@@ -130,21 +130,23 @@ def months(seed: int) -> Iterator[Month]:
     for year in range(FIRST_YEAR, LAST_YEAR + 2):
         for month in range(1, 13):
             yield Month(year, month, weather)
-            fresh = np.sqrt(1 - MEMORY**2) * rng.normal(size=N_MODES)
-            weather = MEMORY * weather + fresh
+            fresh = np.sqrt(1 - AR1_COEFFICIENT**2) * rng.normal(size=N_MODES)
+            weather = AR1_COEFFICIENT * weather + fresh
 
 
-def xco2(shapes: Shapes, month: Month) -> Field:
+def xco2(shapes: FieldModel, month: Month) -> Field:
     """Compute the maps of one month everywhere (y, x) [ppm]."""
-    amplitude = 1.5 + 2.5 * (shapes.places[0] - 18) / 36  # 1.5 ppm in the south, 4 in the north
+    amplitude = (
+        1.5 + 2.5 * (shapes.lat_lon[0] - 18) / 36
+    )  # 1.5 ppm in the south, 4 in the north
     angle = 2 * np.pi * (month.month - 4.5) / 12  # highest in spring, lowest in late summer
     season = amplitude * (np.cos(angle) + 0.3 * np.cos(2 * angle))
     weather = np.einsum("m,myx->yx", month.weather, shapes.modes)
-    made: Field = LEVEL + TREND * month.age + shapes.pattern + season + weather
+    made: Field = MEAN_PPM + TREND * month.age + shapes.pattern + season + weather
     return made
 
 
-def analytic_shapes(grid: GeoBox) -> Shapes:
+def analytic_shapes(grid: GeoBox) -> FieldModel:
     """Make pattern and weather of waves, and the outline of an ellipse."""
     rng = np.random.default_rng(2015)
     ys, xs = np.meshgrid(*(np.linspace(-1, 1, n) for n in grid.shape), indexing="ij")
@@ -155,10 +157,12 @@ def analytic_shapes(grid: GeoBox) -> Shapes:
         return np.asarray(np.sin(np.pi * (a * ys + b * xs) + rng.uniform(0, 2 * np.pi)))
 
     pattern = sum((wave(6) for _ in range(4)), start=wave(1.5) * 3)
-    return _shapes(grid, inside, pattern, np.stack([wave(2.5) for _ in range(N_MODES)]))
+    return _build_field_model(
+        grid, inside, pattern, np.stack([wave(2.5) for _ in range(N_MODES)])
+    )
 
 
-def shapes_of(source: Path, grid: GeoBox) -> Shapes:
+def fit_field_model(source: Path, grid: GeoBox) -> FieldModel:
     """Take the outline, the pattern and the weather from real maps.
 
     The weather's shapes are the leading modes in which the 6-hourly columns of one week differ
@@ -182,18 +186,18 @@ def shapes_of(source: Path, grid: GeoBox) -> Shapes:
     modes = np.einsum("mt,tyx->myx", weights, np.stack(local) - usual)
     detail = np.where(inside, mean - mean[inside].mean(), 0) / mean[inside].std()
     pattern = detail + 2 * (usual - usual[inside].mean()) / usual[inside].std()
-    return _shapes(grid, inside, pattern, modes)
+    return _build_field_model(grid, inside, pattern, modes)
 
 
-def _shapes(
+def _build_field_model(
     grid: GeoBox, inside: npt.NDArray[np.bool_], pattern: Field, modes: Field
-) -> Shapes:
+) -> FieldModel:
     """Bring pattern and modes to their standard deviations inside."""
     modes = modes / np.sqrt((modes[:, inside] ** 2).mean(axis=1))[:, None, None]
     modes *= WEATHER_SD * 0.8 ** np.arange(len(modes))[:, None, None]
     modes *= WEATHER_SD / np.sqrt((modes[:, inside] ** 2).sum(axis=0).mean())
     pattern = PATTERN_SD * (pattern - pattern[inside].mean()) / pattern[inside].std()
-    return Shapes(grid, inside, pattern, modes)
+    return FieldModel(grid, inside, pattern, modes)
 
 
 def _outline(files: list[Path], grid: GeoBox) -> tuple[Field, npt.NDArray[np.bool_]]:
@@ -216,40 +220,40 @@ def _warp(values: Field, source: GeoBox, target: GeoBox, method: Resampling) -> 
     return warped
 
 
-def _write_xco2(folder: Path, shapes: Shapes, month: Month) -> Path:
+def _write_xco2(folder: Path, shapes: FieldModel, month: Month) -> Path:
     values = np.where(shapes.inside, xco2(shapes, month), np.nan)
     return _write(folder / f"{month.label}_XGBOOST_XCO2.tif", values, shapes.grid, units="ppm")
 
 
-def _write_static(out: Path, shapes: Shapes) -> Iterator[Path]:
+def _write_static(out: Path, shapes: FieldModel) -> Iterator[Path]:
     """Write the region mask and the two maps of place."""
     mask = out / "standard_grid_WGS84.tif"
     yield _write(mask, shapes.inside.astype(np.uint8), shapes.grid, units="1")
-    for name, values in zip(("Lantitude", "Longtitude"), shapes.places, strict=True):
+    for name, values in zip(("Lantitude", "Longtitude"), shapes.lat_lon, strict=True):
         path = out / name / f"{name}_{FIRST_YEAR}.tif"
         yield _write(path, values, shapes.grid, units="degree")
 
 
-def _write_year(out: Path, shapes: Shapes, year: int) -> Iterator[Path]:
+def _write_year(out: Path, shapes: FieldModel, year: int) -> Iterator[Path]:
     """Write people per pixel on 0.1 degree, and classes of land cover."""
     people = 40 * np.exp(1.2 * shapes.pattern) * 1.004 ** (year - FIRST_YEAR)
     coarse = _covering(shapes.grid, 0.1)
     warped = _warp(people, shapes.grid, coarse, Resampling.average)
     yield _write(out / "landscan" / f"landscan_{year}.tif", warped, coarse, units="1")
     towns = shapes.pattern > 2.2 - 0.02 * (year - FIRST_YEAR)
-    crops, (lat, lon) = shapes.pattern > 0.4, shapes.places
+    crops, (lat, lon) = shapes.pattern > 0.4, shapes.lat_lon
     kinds = {CITIES: towns, CROPLAND: crops, FOREST: lon > 105, BARREN: lat > 36}
     cover = np.select(list(kinds.values()), list(kinds), GRASS)
     path = out / "MODISLANDCOVER" / f"MODISLANDCOVER_{year}.tif"
     yield _write(path, cover.astype(np.uint8), shapes.grid, units="1")
 
 
-def _write_covariates(out: Path, shapes: Shapes, month: Month, seed: int) -> Iterator[Path]:
+def _write_covariates(out: Path, shapes: FieldModel, month: Month, seed: int) -> Iterator[Path]:
     """Write what other models say of the month, each on its own grid, with its own error."""
     truth = xco2(shapes, month)
     rng = np.random.default_rng([seed, month.year, month.month])
     wave = np.cos(2 * np.pi * (month.month - 7) / 12)
-    lat = shapes.places[0]
+    lat = shapes.lat_lon[0]
     warm = 311 - 0.7 * lat + (4 + 0.35 * (lat - 18)) * wave
     warm += 1.5 * np.einsum("m,myx->yx", month.weather, shapes.modes)
     maps = {  # name: values, pixel [degree], error [ppm or K], units

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from stores.accounts import settle
-from stores.arrays import METADATA, open_group, write_root
+from stores.arrays import METADATA_FILE, open_group, write_root_metadata
 from stores.catalog import write_catalogs
 from stores.cube import CUBE, Cube
 from stores.cube_digests import (
     DIGESTS_KEY,
-    adopt_frames,
     digest_cube,
+    digest_existing_frames,
     load_digests,
     write_digests,
 )
@@ -21,10 +20,11 @@ from stores.errors import CorruptError
 from stores.files import read_json
 from stores.issue import ISSUES
 from stores.lease import lease
-from stores.manifest import check_place, digest_manifest, key_of, read_manifest
-from stores.publish import publishing
-from stores.published import issue_folders
-from stores.register import REGISTER, Entry, enter, is_missing, read_register
+from stores.manifest import check_location, digest_manifest, issue_key, read_manifest
+from stores.publish import publish_lease
+from stores.published import list_issue_folders
+from stores.reconcile import reconcile_register
+from stores.register import REGISTER, RegisterEntry, append_entries, is_missing, read_register
 from stores.scrub import Scrub
 from stores.verify import verify_issue
 
@@ -47,7 +47,7 @@ def accept(root: Path) -> list[str]:
         )
     said: list[str] = []
     if (root / ISSUES).is_dir():
-        with publishing(root):
+        with publish_lease(root):
             said += _accept_issues(root)
             write_catalogs(root)
     if (root / CUBE).is_dir() and load_digests(root / CUBE) is None:
@@ -63,35 +63,37 @@ def _accept_issues(root: Path) -> Iterator[str]:
         (root / REGISTER).rename(aside)
         yield f"{REGISTER} was damaged; it is {aside.name} now, and a new one is begun"
     elif read_register(root).is_there:
-        settle(root)
+        reconcile_register(root)
     register = read_register(root)
-    gone = [entry for entry in register.last.values() if is_missing(root, entry)]
-    come = list(_find_come(root))
-    enter(root, [*(entry.then("removed") for entry in gone), *come])
-    yield from (f"{ISSUES}/{entry.place}: is gone, and counts as removed" for entry in gone)
-    yield from (f"{ISSUES}/{entry.place}: is sound, and counts as published" for entry in come)
+    gone = [entry for entry in register.latest.values() if is_missing(root, entry)]
+    come = list(_find_unregistered(root))
+    append_entries(root, [*(entry.with_act("removed") for entry in gone), *come])
+    yield from (f"{ISSUES}/{entry.path}: is gone, and counts as removed" for entry in gone)
+    yield from (f"{ISSUES}/{entry.path}: is sound, and counts as published" for entry in come)
 
 
-def _find_come(root: Path) -> Iterator[Entry]:
+def _find_unregistered(root: Path) -> Iterator[RegisterEntry]:
     """Find sound issues that the register does not know as they are."""
     register = read_register(root)
-    for path in issue_folders(root):
+    for path in list_issue_folders(root):
         try:
             manifest = read_manifest(path)
-            check_place(path, manifest)
+            check_location(path, manifest)
         except CorruptError:
             continue
         digest = digest_manifest(manifest)
-        if digest in register.manifests.get(f"{path.parent.name}/{path.name}", ()):
+        if digest in register.manifest_digests.get(f"{path.parent.name}/{path.name}", ()):
             continue
         if not verify_issue(path, Scrub()):
-            yield Entry.of("published", key_of(manifest), manifest["revision"], digest)
+            yield RegisterEntry.of(
+                "published", issue_key(manifest), manifest["revision"], digest
+            )
 
 
 def _accept_cube(path: Path) -> str:
     cube = Cube.open(path)
-    root = read_json(path / METADATA)  # not composed anew: a growth may be under way
-    digests = digest_cube(open_group(path), root, adopt_frames(cube))
+    root = read_json(path / METADATA_FILE)  # not composed anew: a growth may be under way
+    digests = digest_cube(open_group(path), root, digest_existing_frames(cube))
     root["attributes"][DIGESTS_KEY] = write_digests(path, cube.version, digests)
-    write_root(path, root)
+    write_root_metadata(path, root)
     return f"{path.name}: all that it holds can be read, and its digests are kept from now on"

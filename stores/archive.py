@@ -84,13 +84,13 @@ class Pattern:
                 f"files={self.text!r} leads out of the archive, so it is refused; "
                 "write a path below archive.root with '/' and without '..'"
             )
-        for code in self.codes:
+        for code in self.date_codes:
             if code not in _CODES:
                 raise ArchiveError(
                     f"files={self.text!r} dates files by %{code}, which is not understood; "
                     f"use {', '.join('%' + known for known in _CODES)}"
                 )
-        told, missing = self._told
+        told, missing = self._finest_unit
         if missing:
             raise ArchiveError(
                 f"files={self.text!r} dates files by {told} but not by {missing[0]}, so their "
@@ -98,20 +98,20 @@ class Pattern:
             )
 
     @property
-    def codes(self) -> list[str]:
+    def date_codes(self) -> list[str]:
         """List the date codes in order, such as Y and m."""
         spans = _SPAN.findall(self.text)
         return [code for span in spans for code in re.findall(r"%(.?)", span)]
 
     @property
-    def has_time(self) -> bool:
+    def has_date(self) -> bool:
         """Tell whether there is a file per date."""
-        return bool(self.codes)
+        return bool(self.date_codes)
 
     @property
-    def _told(self) -> tuple[str, list[str]]:
+    def _finest_unit(self) -> tuple[str, list[str]]:
         """Give the finest unit that dates hold, and the coarser ones that they lack."""
-        told = {unit for code in self.codes for unit in _CODES[code][1].split()}
+        told = {unit for code in self.date_codes for unit in _CODES[code][1].split()}
         finest = max(map(_UNITS.index, told), default=0)
         return _UNITS[finest], [unit for unit in _UNITS[:finest] if unit not in told]
 
@@ -121,9 +121,9 @@ class Pattern:
         Raises:
             ArchiveError: the dates are coarser than the step, and not years.
         """
-        if not self.has_time:
+        if not self.has_date:
             return "static"
-        told, _ = self._told
+        told, _ = self._finest_unit
         if _UNITS.index(told) >= _UNITS.index(step.unit):
             return "step"
         if told == "year":
@@ -133,14 +133,14 @@ class Pattern:
             f"of step {step} cannot be told apart; date them more finely, or by year"
         )
 
-    def date(self, name: str) -> tuple[Time | None, str | None]:
+    def parse_date(self, name: str) -> tuple[Time | None, str | None]:
         """Read the date [s] of a path below the root, or say why it has none."""
         match = re.fullmatch(_regex(self.text), name)
         if match is None:
             return None, f"{name} does not fit {self.text!r}"
-        return _date_of(match.groupdict())
+        return _parse_date_groups(match.groupdict())
 
-    def find(self, root: Path) -> Iterator[tuple[str, Time | None, str | None]]:
+    def glob(self, root: Path) -> Iterator[tuple[str, Time | None, str | None]]:
         """List path below ``root``, date [s] and error of every file that fits, by path."""
         text = _SPAN.sub(lambda span: span[0].replace("/", "}/{time:"), self.text)
         whole = re.compile(_regex(text))
@@ -152,7 +152,7 @@ class Pattern:
             if not (root / name).is_file():
                 yield name, None, f"{name} is a folder, a pipe or a link to nothing"
             else:
-                yield name, *_date_of(match.groupdict())
+                yield name, *_parse_date_groups(match.groupdict())
 
 
 def find_files(root: Path, variable: SourceVariable, step: Step) -> list[FoundFile]:
@@ -161,12 +161,12 @@ def find_files(root: Path, variable: SourceVariable, step: Step) -> list[FoundFi
     floor = Step(1, "year") if pattern.cadence(step) == "annual" else step
     found = [
         FoundFile(name, None if time is None else floor.floor(time), error)
-        for name, time, error in pattern.find(root)
+        for name, time, error in pattern.glob(root)
     ]
-    return sorted(found, key=_order)
+    return sorted(found, key=_sort_key)
 
 
-def _order(file: FoundFile) -> tuple[bool, Time, str]:
+def _sort_key(file: FoundFile) -> tuple[bool, Time, str]:
     """Sort by date and path, behind files without a date; 1970 begins at 0, which is false."""
     return file.time is not None, _NEVER if file.time is None else file.time, file.name
 
@@ -198,7 +198,7 @@ def _group(code: str, seen: set[str]) -> str:
     return f"(?P<{code}>{_CODES[code][0]})"
 
 
-def _date_of(groups: dict[str, str]) -> tuple[Time | None, str | None]:
+def _parse_date_groups(groups: dict[str, str]) -> tuple[Time | None, str | None]:
     if not groups:
         return None, None
     written = " ".join(groups.values())

@@ -22,16 +22,16 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import LocalStore
 
 from stores import grid as grids
+from stores.disk_space import reraise_disk_full
 from stores.errors import CorruptError
 from stores.files import write_text
-from stores.layout import check_owned
+from stores.layout import check_shard_aligned
 from stores.names import SPATIAL_REF
-from stores.room import naming_full_disk
 
 Attributes = Mapping[str, Any]
-Values = npt.NDArray[Any]
+AnyArray = npt.NDArray[Any]
 
-METADATA = "zarr.json"
+METADATA_FILE = "zarr.json"
 _CODECS = (ZstdCodec(level=3), Crc32cCodec())
 
 
@@ -46,7 +46,7 @@ class ArrayTemplate:
     shard: tuple[int, ...] | None = None
     dtype: str = "float32"
     attributes: Attributes = field(default_factory=dict)
-    mapped: bool = True
+    has_grid_mapping: bool = True
     """Whether the array lies on the grid and points to ``spatial_ref``."""
 
 
@@ -56,9 +56,9 @@ class Coordinate:
 
     name: str
     dims: tuple[str, ...]
-    values: Values
+    values: AnyArray
     attributes: Attributes = field(default_factory=dict)
-    room: int = 0
+    chunk_length: int = 0
     """Length of its one chunk along the first axis, where the coordinate will grow."""
 
 
@@ -78,7 +78,7 @@ def create_group(
     beside = [SPATIAL_REF, *(c.name for c in coordinates if c.dims != (c.name,))]
     placed = grids.geozarr_attributes(grid) | {"coordinates": " ".join(beside)}
     written = dict(attributes or {}) | placed
-    with naming_full_disk(path):
+    with reraise_disk_full(path):
         group = zarr.create_group(path, attributes=written, overwrite=False)
         _fill_group(group, grid, arrays, coordinates)
 
@@ -102,7 +102,9 @@ def _fill_group(
 def add_coordinate(group: zarr.Group, coordinate: Coordinate) -> None:
     """Create one coordinate and write it whole."""
     values = np.asarray(coordinate.values)
-    lengths = (coordinate.room or values.shape[0], *values.shape[1:]) if values.shape else ()
+    lengths = (
+        (coordinate.chunk_length or values.shape[0], *values.shape[1:]) if values.shape else ()
+    )
     with zarr.config.set({"array.write_empty_chunks": True}):
         array = group.create_array(
             coordinate.name,
@@ -122,7 +124,7 @@ def add_array(group: zarr.Group, template: ArrayTemplate) -> None:
     attributes = dict(template.attributes)
     if is_float:
         attributes["_FillValue"] = FillValueCoder.encode(np.nan, np.dtype(template.dtype))
-    if template.mapped:
+    if template.has_grid_mapping:
         attributes["grid_mapping"] = SPATIAL_REF
     group.create_array(
         template.name,
@@ -160,7 +162,7 @@ def open_group(path: Path, *, mode: str = "r") -> zarr.Group:
         ) from None
 
 
-def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
+def get_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     """Take one array of a group.
 
     Raises:
@@ -173,7 +175,7 @@ def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
     return array
 
 
-def write_block(array: zarr.Array[Any], start: Sequence[int], values: Values) -> None:
+def write_block(array: zarr.Array[Any], start: Sequence[int], values: AnyArray) -> None:
     """Write ``values`` at ``start``, owning every shard that is touched.
 
     Raises:
@@ -182,13 +184,15 @@ def write_block(array: zarr.Array[Any], start: Sequence[int], values: Values) ->
     stop = [begin + length for begin, length in zip(start, values.shape, strict=True)]
     names = array.metadata.dimension_names or [str(axis) for axis in range(array.ndim)]  # type: ignore[union-attr]
     dims = [str(name) for name in names]
-    check_owned(start, stop, shape=array.shape, shard=array.shards or array.chunks, dims=dims)
+    check_shard_aligned(
+        start, stop, shape=array.shape, shard=array.shards or array.chunks, dims=dims
+    )
     index = tuple(slice(begin, end) for begin, end in zip(start, stop, strict=True))
-    with naming_full_disk(path_of(array)):
+    with reraise_disk_full(array_path(array)):
         array.with_config({"write_empty_chunks": True})[index] = values
 
 
-def path_of(array: zarr.Array[Any]) -> Path:
+def array_path(array: zarr.Array[Any]) -> Path:
     """Name the folder of an array."""
     store = array.store
     assert isinstance(store, LocalStore)  # ours are opened by their paths
@@ -197,16 +201,16 @@ def path_of(array: zarr.Array[Any]) -> Path:
 
 def commit_group(path: Path, attributes: Attributes | None = None) -> None:
     """Make everything written so far visible in one small write of the root metadata."""
-    write_root(path, compose_root(path, attributes or {}))
+    write_root_metadata(path, consolidate_metadata(path, attributes or {}))
 
 
-def compose_root(path: Path, attributes: Attributes) -> dict[str, Any]:
+def consolidate_metadata(path: Path, attributes: Attributes) -> dict[str, Any]:
     """Put the root metadata together that will show everything written so far."""
-    root: dict[str, Any] = json.loads((path / METADATA).read_text())
+    root: dict[str, Any] = json.loads((path / METADATA_FILE).read_text())
     root["attributes"] |= dict(attributes)
     members = {
         file.parent.name: json.loads(file.read_text())
-        for file in sorted(path.glob(f"*/{METADATA}"))
+        for file in sorted(path.glob(f"*/{METADATA_FILE}"))
     }
     root["consolidated_metadata"] = {
         "kind": "inline",
@@ -216,6 +220,6 @@ def compose_root(path: Path, attributes: Attributes) -> dict[str, Any]:
     return root
 
 
-def write_root(path: Path, root: Mapping[str, Any]) -> None:
+def write_root_metadata(path: Path, root: Mapping[str, Any]) -> None:
     """Replace the root metadata at once, laid out as Zarr wrote it: its keys are not sorted."""
-    write_text(path / METADATA, json.dumps(root, indent=1))
+    write_text(path / METADATA_FILE, json.dumps(root, indent=1))

@@ -11,12 +11,12 @@ from stores.names import BNDS, FORECAST_PERIOD, INIT_TIME, LEAD, TIME, TIME_BNDS
 from stores.times import Step, Time, Times
 
 
-def time_coordinates(step: Step, times: Times, *, room: int = 0) -> list[Coordinate]:
+def time_coordinates(step: Step, times: Times, *, chunk_length: int = 0) -> list[Coordinate]:
     """Build the time axis and the period [start, next start) of each frame.
 
     ``room`` is the length of their one chunk, where they will grow.
     """
-    valid = _dated(step) | {
+    valid = _time_attributes(step) | {
         "standard_name": "time",
         "long_name": "valid time: start of the frame's period",
         "axis": "T",
@@ -24,8 +24,10 @@ def time_coordinates(step: Step, times: Times, *, room: int = 0) -> list[Coordin
     }
     # Bounds have no attributes of their own: theirs are those of the axis (CF 1.11, 7.1).
     return [
-        Coordinate(TIME, (TIME,), step.encode(times), valid, room=room),
-        Coordinate(TIME_BNDS, (TIME, BNDS), step.encode(step.bounds(times)), room=room),
+        Coordinate(TIME, (TIME,), step.encode(times), valid, chunk_length=chunk_length),
+        Coordinate(
+            TIME_BNDS, (TIME, BNDS), step.encode(step.bounds(times)), chunk_length=chunk_length
+        ),
     ]
 
 
@@ -33,11 +35,11 @@ def forecast_coordinates(
     step: Step, init: Time, times: Times, leads: Sequence[int]
 ) -> list[Coordinate]:
     """Build the time axis of a forecast, and how far ahead of its init each frame lies."""
-    start = _dated(step) | {
+    start = _time_attributes(step) | {
         "standard_name": "forecast_reference_time",
         "long_name": "last observed time that the forecast knows",
     }
-    steps = {"long_name": f"steps after init_time, one step is {step.counted}", "units": "1"}
+    steps = {"long_name": f"steps after init_time, one step is {step.phrase}", "units": "1"}
     ahead = {
         "standard_name": "forecast_period",
         "long_name": "time after init_time",
@@ -53,7 +55,7 @@ def forecast_coordinates(
     ]
 
 
-def _dated(step: Step) -> dict[str, str]:
+def _time_attributes(step: Step) -> dict[str, str]:
     return {
         "units": step.cf_units,
         "units_metadata": "leap_seconds: none",  # days have 86400 s, as in NumPy

@@ -18,21 +18,21 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
 from stores import grid as grids
-from stores.counting import listed
 from stores.crash import crash_point
 from stores.digests import digest_files, digest_json
+from stores.disk_space import reraise_disk_full
 from stores.errors import CorruptError, GridError
-from stores.files import read_json, sync_file, write_json, write_text
+from stores.files import fsync_path, read_json, write_json, write_text
+from stores.formatting import abbreviate
 from stores.issue import STAGING
 from stores.manifest import list_files
 from stores.names import check_id, resolve_under
-from stores.room import naming_full_disk
-from stores.weights import WEIGHTS, Weights, damaged, read_weights, write_weights
+from stores.weights import WEIGHTS, WeightArrays, describe_damage, read_weights, write_weights
 
 MODELS = "models"
 BUNDLE = "bundle.json"
 _KEYS = {"name": str, "description": dict, "files": dict}
-_MOST_NAME = 200  # characters of a folder's name, which file systems allow
+_MAX_NAME_LENGTH = 200  # characters of a folder's name, which file systems allow
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,14 @@ class Bundle:
 def stage_bundle(models: Path, name: str) -> Iterator[Path]:
     """Give a folder out of sight for the files of a bundle; it goes when the body ends."""
     staging = models / STAGING
-    with naming_full_disk(staging):
+    with reraise_disk_full(staging):
         staging.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f"{check_id(name, 'bundle')}-", dir=staging))
     folder.chmod(0o755)  # mkdtemp's 0700 would hide the bundle from other readers
     handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)  # tells 'clean' that somebody lives here
-        with naming_full_disk(folder):
+        with reraise_disk_full(folder):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -71,7 +71,7 @@ def publish_bundle(
     folder: Path,
     models: Path,
     name: str,
-    weights: Weights,
+    weights: WeightArrays,
     description: Mapping[str, Any],
     *,
     aside: bool = False,
@@ -92,12 +92,12 @@ def publish_bundle(
     write_weights(folder, weights)
     files = digest_files(folder, [file for file in list_files(folder) if file != BUNDLE])
     content = {"name": check_id(name, "bundle"), "files": files}
-    content |= {"description": _plain(description)}
+    content |= {"description": _to_plain_json(description)}
     digest = digest_json(content)
     write_json(folder / BUNDLE, content | {"digest": digest})
     (folder / WEIGHTS).chmod(0o644)
     for path in (folder, *folder.rglob("*")):
-        sync_file(path)
+        fsync_path(path)
     target = models / f"{name}-{digest[:12]}"
     crash_point("bundle.rename")
     if not target.exists():
@@ -122,10 +122,10 @@ def open_bundle(path: Path) -> Bundle:
         CorruptError: a file is missing or was altered; names it.
     """
     if not path.exists():
-        raise ValueError(_absent(path.parent, path.name))
+        raise ValueError(_describe_unknown_bundle(path.parent, path.name))
     findings = check_bundle(path)
     if findings:
-        raise CorruptError(damaged(path, "; ".join(findings)))
+        raise CorruptError(describe_damage(path, "; ".join(findings)))
     return read_bundle(path)
 
 
@@ -135,11 +135,11 @@ def bundle_folder(models: Path, name: str) -> Path:
     Raises:
         ValueError: the name is that of no folder there.
     """
-    if "\0" in name or len(name) > _MOST_NAME:
-        raise ValueError(_absent(models, f"{name[:_MOST_NAME]}..."))
+    if "\0" in name or len(name) > _MAX_NAME_LENGTH:
+        raise ValueError(_describe_unknown_bundle(models, f"{name[:_MAX_NAME_LENGTH]}..."))
     path = resolve_under(models, name)
     if path.parent != models.resolve():
-        raise ValueError(_absent(models, name))
+        raise ValueError(_describe_unknown_bundle(models, name))
     return path
 
 
@@ -175,17 +175,17 @@ def check_bundle(path: Path) -> list[str]:
     ]
 
 
-def check_pointers(models: Path) -> list[str]:
+def check_current_pointers(models: Path) -> list[str]:
     """List names whose current bundle is not there."""
     pointers = {path: _read_pointer(path) for path in sorted(models.glob("*.current"))}
     return [
-        _astray(path, name)
+        _describe_dangling_pointer(path, name)
         for path, name in pointers.items()
         if not name or not (models / name / BUNDLE).exists()
     ]
 
 
-def current_bundle(models: Path, name: str) -> Bundle:
+def open_current_bundle(models: Path, name: str) -> Bundle:
     """Open the bundle that was published last under a name.
 
     Raises:
@@ -200,7 +200,7 @@ def current_bundle(models: Path, name: str) -> Bundle:
         )
     folder = _read_pointer(pointer)
     if not folder or not bundle_folder(models, folder).exists():
-        raise CorruptError(_astray(pointer, folder))
+        raise CorruptError(_describe_dangling_pointer(pointer, folder))
     return open_bundle(models / folder)
 
 
@@ -217,7 +217,7 @@ def check_bundle_fits(bundle_grid: GeoBox, cube_grid: GeoBox) -> None:
     """
     if bundle_grid != cube_grid:
         trained, found = (
-            f"{grids.fingerprint(grid)} ({grids.describe(grid)})"
+            f"{grids.grid_fingerprint(grid)} ({grids.describe_grid(grid)})"
             for grid in (bundle_grid, cube_grid)
         )
         raise GridError(
@@ -226,12 +226,12 @@ def check_bundle_fits(bundle_grid: GeoBox, cube_grid: GeoBox) -> None:
         )
 
 
-def current_names(models: Path) -> set[str]:
+def list_current_folders(models: Path) -> set[str]:
     """List the folders of all bundles that are current under some name."""
     return {_read_pointer(path) for path in models.glob("*.current")}
 
 
-def abandoned_bundles(models: Path) -> Iterator[Path]:
+def list_abandoned_stages(models: Path) -> Iterator[Path]:
     """List staged bundles whose makers have died; each is locked while it is looked at."""
     for folder in sorted((models / STAGING).glob("*/")):
         handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
@@ -245,7 +245,7 @@ def abandoned_bundles(models: Path) -> Iterator[Path]:
             os.close(handle)
 
 
-def _plain(description: Mapping[str, Any]) -> dict[str, Any]:
+def _to_plain_json(description: Mapping[str, Any]) -> dict[str, Any]:
     """Turn a description into what JSON gives back, so that its digest is stable."""
     try:
         return dict(json.loads(json.dumps(dict(description), allow_nan=False)))
@@ -262,7 +262,7 @@ def _move(folder: Path, target: Path) -> None:
     except OSError:
         if not target.exists():  # else another run published the same bundle first
             raise
-    sync_file(target.parent)
+    fsync_path(target.parent)
 
 
 def _pointer(models: Path, name: str) -> Path:
@@ -272,10 +272,10 @@ def _pointer(models: Path, name: str) -> Path:
 def _read_pointer(pointer: Path) -> str:
     """Read the name of a folder; nothing where none is written."""
     name = pointer.read_bytes().decode("utf-8", errors="replace").strip()
-    return name if name.isprintable() and len(name) <= _MOST_NAME else ""
+    return name if name.isprintable() and len(name) <= _MAX_NAME_LENGTH else ""
 
 
-def _astray(pointer: Path, name: str) -> str:
+def _describe_dangling_pointer(pointer: Path, name: str) -> str:
     return (
         f"{pointer.parent.name}/{pointer.name} names {name or 'nothing'}, which is no bundle "
         "that is there, so there is no model to forecast with; restore it from a copy, or "
@@ -283,10 +283,10 @@ def _astray(pointer: Path, name: str) -> str:
     )
 
 
-def _absent(models: Path, name: str) -> str:
+def _describe_unknown_bundle(models: Path, name: str) -> str:
     known = sorted(folder.parent.name for folder in models.glob(f"[!.]*/{BUNDLE}"))
     near = difflib.get_close_matches(name, known, n=1)
-    advice = f"known are {listed(known)}" if known else "train first: cubecast train RECIPE"
+    advice = f"known are {abbreviate(known)}" if known else "train first: cubecast train RECIPE"
     if near:
         advice = f"did you mean {near[0]!r}? {advice[0].upper()}{advice[1:]}"
     return f"no bundle {name!r} in {models}, so there is no model to use; {advice}"

@@ -23,8 +23,10 @@ def build_catalogs(root: Path) -> dict[str, Catalog]:
     The same issues give the same catalogs.
     """
     shelves = published_issues(root)
-    found = {f"{ISSUES}/{name}/{CATALOG}": _of_recipe(name, shelves[name]) for name in shelves}
-    return found | {CATALOG: _of_root(shelves)}
+    found = {
+        f"{ISSUES}/{name}/{CATALOG}": _recipe_catalog(name, shelves[name]) for name in shelves
+    }
+    return found | {CATALOG: _root_catalog(shelves)}
 
 
 def write_catalogs(root: Path) -> Path:
@@ -58,7 +60,7 @@ def check_catalog(root: Path, name: str, wanted: Catalog) -> str:
     return ""
 
 
-def _of_root(shelves: Mapping[str, Sequence[Issue]]) -> Catalog:
+def _root_catalog(shelves: Mapping[str, Sequence[Issue]]) -> Catalog:
     """Lead to the catalog of each recipe, and to its latest issue."""
     catalog = _catalog("forecasts", "Forecasts", "Published forecasts, by recipe.")
     links = [_link("root", f"./{CATALOG}")]
@@ -72,11 +74,11 @@ def _of_root(shelves: Mapping[str, Sequence[Issue]]) -> Catalog:
     return catalog | {"links": links, "cubecast:latest": newest}
 
 
-def _of_recipe(name: str, issues: Sequence[Issue]) -> Catalog:
+def _recipe_catalog(name: str, issues: Sequence[Issue]) -> Catalog:
     """List the issues of one recipe.
 
     Every issue has one ``item`` link. Of the revisions of one init_time the last is current and
-    the others are marked deprecated. The link ``latest`` leads to the current revision of the
+    the others are marked deprecated. The link ``last_available`` leads to the current revision of the
     newest init_time, whose name is also in ``cubecast:latest``.
     """
     current = {issue.key.init: issue for issue in issues}  # revisions are sorted: the last wins

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import zarr
 
-from stores.arrays import array_of
+from stores.arrays import get_array
 from stores.cube import STEP_KEY
 from stores.names import TIME
 from stores.times import Step
 
-Index = tuple[int, ...]
+ChunkIndex = tuple[int, ...]
 
-_MOST_FILES = 10_000_000  # of one array; none of ours has a tenth
+_MAX_FILES = 10_000_000  # of one array; none of ours has a tenth
 
-READ_ERRORS = (
+DECODE_ERRORS = (
     ValueError,
     RuntimeError,
     OSError,
@@ -39,9 +39,9 @@ class ChunkFile:
 
     array: str
     key: str
-    index: Index
-    start: Index
-    stop: Index
+    index: ChunkIndex
+    start: ChunkIndex
+    stop: ChunkIndex
 
 
 def list_chunk_files(group: zarr.Group) -> dict[str, ChunkFile]:
@@ -55,34 +55,34 @@ def list_chunk_files(group: zarr.Group) -> dict[str, ChunkFile]:
 
 def describe_chunk_file(group: zarr.Group, file: ChunkFile) -> str:
     """Say which chunk a file is and which times and pixels it covers."""
-    array = array_of(group, file.array)
+    array = get_array(group, file.array)
     kind = "shard" if array.shards else "chunk"
     where = _describe_box(group, array, file.start, file.stop)
-    return f"{kind} {_numbers(file.index)} of {file.array!r} ({where})"
+    return f"{kind} {_format_index(file.index)} of {file.array!r} ({where})"
 
 
 def find_broken_chunks(group: zarr.Group, file: ChunkFile) -> list[str]:
     """Name the chunks inside a shard that can no longer be read; none when it is no shard."""
-    array = array_of(group, file.array)
+    array = get_array(group, file.array)
     if array.shards is None:
         return []
     broken = []
-    for start, stop in _boxes(file.start, file.stop, array.chunks):
-        if not _can_read(array, start, stop):
+    for start, stop in _chunk_bounds(file.start, file.stop, array.chunks):
+        if not _is_decodable(array, start, stop):
             index = tuple(
                 begin // size for begin, size in zip(start, array.chunks, strict=True)
             )
             where = _describe_box(group, array, start, stop)
-            broken.append(f"chunk {_numbers(index)} ({where})")
+            broken.append(f"chunk {_format_index(index)} ({where})")
     return broken
 
 
 def is_readable(group: zarr.Group, file: ChunkFile) -> bool:
     """Decode one file, which proves its checksums."""
-    return _can_read(array_of(group, file.array), file.start, file.stop)
+    return _is_decodable(get_array(group, file.array), file.start, file.stop)
 
 
-def guess_chunk(path: str) -> str:
+def describe_chunk_path(path: str) -> str:
     """Say what the path of a chunk file tells, where the store itself cannot be opened."""
     parts = PurePosixPath(path).parts
     if "c" not in parts:
@@ -94,7 +94,7 @@ def guess_chunk(path: str) -> str:
 def _files_of(name: str, array: zarr.Array[Any]) -> Iterator[ChunkFile]:
     size = array.shards or array.chunks
     counts = [math.ceil(length / edge) for length, edge in zip(array.shape, size, strict=True)]
-    if math.prod(counts) > _MOST_FILES:
+    if math.prod(counts) > _MAX_FILES:
         raise ValueError(
             f"{name!r} of shape {array.shape} would be {math.prod(counts)} files, so its "
             "metadata is not what any of us writes; restore it from a copy"
@@ -108,21 +108,25 @@ def _files_of(name: str, array: zarr.Array[Any]) -> Iterator[ChunkFile]:
         yield ChunkFile(name, array.metadata.encode_chunk_key(index), index, start, stop)
 
 
-def _boxes(start: Index, stop: Index, size: Index) -> Iterator[tuple[Index, Index]]:
+def _chunk_bounds(
+    start: ChunkIndex, stop: ChunkIndex, size: ChunkIndex
+) -> Iterator[tuple[ChunkIndex, ChunkIndex]]:
     edges = [range(b, e, edge) for b, e, edge in zip(start, stop, size, strict=True)]
     for corner in product(*edges):
         yield corner, tuple(min(b + s, e) for b, s, e in zip(corner, size, stop, strict=True))
 
 
-def _can_read(array: zarr.Array[Any], start: Index, stop: Index) -> bool:
+def _is_decodable(array: zarr.Array[Any], start: ChunkIndex, stop: ChunkIndex) -> bool:
     try:
         array[tuple(slice(begin, end) for begin, end in zip(start, stop, strict=True))]
-    except READ_ERRORS:
+    except DECODE_ERRORS:
         return False
     return True
 
 
-def _describe_box(group: zarr.Group, array: zarr.Array[Any], start: Index, stop: Index) -> str:
+def _describe_box(
+    group: zarr.Group, array: zarr.Array[Any], start: ChunkIndex, stop: ChunkIndex
+) -> str:
     names = array.metadata.dimension_names or ()  # type: ignore[union-attr]
     sides = zip(names, start, stop, strict=True)
     return (
@@ -138,14 +142,14 @@ def _describe_side(group: zarr.Group, name: str, start: int, stop: int) -> str:
 
 
 def _label_times(group: zarr.Group, start: int, stop: int) -> str:
-    times = array_of(group, TIME)
+    times = get_array(group, TIME)
     stated = group.attrs.get("step", group.attrs.get(STEP_KEY))  # of a forecast, of a cube
-    if not _can_read(times, (start,), (stop,)) or stated is None:
+    if not _is_decodable(times, (start,), (stop,)) or stated is None:
         return ""
     step = Step.parse(str(stated))
     first, last = step.decode(np.asarray(times[start:stop]))[[0, -1]]
-    return step.ends(first, last)
+    return step.label_range(first, last)
 
 
-def _numbers(index: Index) -> str:
+def _format_index(index: ChunkIndex) -> str:
     return f"({', '.join(map(str, index))})"

@@ -11,26 +11,34 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from stores.accounts import is_settled, settle
-from stores.bundle import MODELS, abandoned_bundles
+from stores.bundle import MODELS, list_abandoned_stages
 from stores.catalog import write_catalogs
 from stores.crash import crash_point
-from stores.discard import discard, find_discarded
-from stores.errors import BusyError
-from stores.issue import ISSUES, STAGING, stage_lease, stages_of
+from stores.errors import LeaseHeldError
+from stores.issue import ISSUES, STAGING, list_stages, stage_lease_name
 from stores.lease import is_free, lease
-from stores.leftovers import KeepPolicy, Leftover, judge_age, measure, remove_files
-from stores.prune import judge_bundles, judge_revisions
-from stores.publish import publishing
+from stores.prune import assess_bundles, assess_revisions
+from stores.publish import publish_lease
 from stores.published import published_issues
-from stores.register import enter
+from stores.reconcile import is_reconciled, reconcile_register
+from stores.register import append_entries
+from stores.removal import find_partial_removals, remove_tree
+from stores.retention import (
+    CleanupCandidate,
+    RetentionPolicy,
+    assess_age,
+    remove_files,
+    tree_usage,
+)
 
-_MARKS = ("cube.zarr", MODELS, ISSUES, STAGING)
+_STORE_ENTRIES = ("cube.zarr", MODELS, ISSUES, STAGING)
 _TEMPORARY = ("", ".leases", MODELS, f"{ISSUES}/*", "scores/*", "training/*")
 """Folders in which small files are replaced, each through a temporary one."""
 
 
-def clean(root: Path, policy: KeepPolicy, *, dry_run: bool = False) -> list[Leftover]:
+def clean(
+    root: Path, policy: RetentionPolicy, *, dry_run: bool = False
+) -> list[CleanupCandidate]:
     """Remove what a policy does not keep, and list all that was looked at.
 
     Args:
@@ -43,15 +51,15 @@ def clean(root: Path, policy: KeepPolicy, *, dry_run: bool = False) -> list[Left
         CorruptError: the store is of an earlier version.
         BusyError: another run publishes for minutes.
     """
-    if not any((root / mark).exists() for mark in _MARKS):
+    if not any((root / mark).exists() for mark in _STORE_ENTRIES):
         raise ValueError(
-            f"{root} holds none of {', '.join(_MARKS)}, so it is no store and its files are "
+            f"{root} holds none of {', '.join(_STORE_ENTRIES)}, so it is no store and its files are "
             "left alone; name the root of a recipe"
         )
     found = clean_stages(root, policy, dry_run=dry_run)
     found += _clean_bundle_stages(root, policy, dry_run=dry_run)
     temporary = [
-        judge_age("temporary file", path, policy, young="may be in use")
+        assess_age("temporary file", path, policy, keep_reason="may be in use")
         for folder in _TEMPORARY
         for path in sorted(root.glob(f"{folder}/.*.tmp".lstrip("/")))
         if path.is_file()
@@ -61,85 +69,98 @@ def clean(root: Path, policy: KeepPolicy, *, dry_run: bool = False) -> list[Left
     return [*found, *temporary, *_prune(root, policy, dry_run=dry_run)]
 
 
-def clean_stages(root: Path, policy: KeepPolicy, *, dry_run: bool = False) -> list[Leftover]:
+def clean_stages(
+    root: Path, policy: RetentionPolicy, *, dry_run: bool = False
+) -> list[CleanupCandidate]:
     """Remove stages whose issue is published, or that nobody came back to.
 
     A stage that a live run holds is left alone; one of a dead run stays for its rerun, until it
     is older than the policy says.
     """
-    if not dry_run and not is_settled(root):
-        with publishing(root):  # what a stage tells of its issue goes with it
-            settle(root)
+    if not dry_run and not is_reconciled(root):
+        with publish_lease(root):  # what a stage tells of its issue goes with it
+            reconcile_register(root)
     shelves = published_issues(root).values()
     done = {issue.key.stage_name for issues in shelves for issue in issues}
-    found = _finish_discards(root, dry_run=dry_run)
-    for stage in stages_of(root):
-        with _holding(root, stage_lease(stage), dry_run=dry_run) as is_ours:
+    found = _finish_removals(root, dry_run=dry_run)
+    for stage in list_stages(root):
+        with _try_lease(root, stage_lease_name(stage), dry_run=dry_run) as is_ours:
             if not is_ours:
-                found.append(Leftover("stage", stage, measure(stage)[0], False, "in use"))
+                found.append(
+                    CleanupCandidate("stage", stage, tree_usage(stage)[0], False, "in use")
+                )
                 continue
-            judged = _judge_stage(stage, policy, is_done=stage.name in done)
-            if judged.goes and not dry_run:
-                discard(stage)
+            judged = _assess_stage(stage, policy, is_done=stage.name in done)
+            if judged.is_removed and not dry_run:
+                remove_tree(stage)
             found.append(judged)
     return found
 
 
-def _judge_stage(stage: Path, policy: KeepPolicy, *, is_done: bool) -> Leftover:
+def _assess_stage(stage: Path, policy: RetentionPolicy, *, is_done: bool) -> CleanupCandidate:
     if is_done:
-        return Leftover("stage", stage, measure(stage)[0], True, "its issue is published")
-    return judge_age("stage", stage, policy, young="a rerun would go on with it")
+        return CleanupCandidate(
+            "stage", stage, tree_usage(stage)[0], True, "its issue is published"
+        )
+    return assess_age("stage", stage, policy, keep_reason="a rerun would go on with it")
 
 
-def _finish_discards(root: Path, *, dry_run: bool) -> list[Leftover]:
+def _finish_removals(root: Path, *, dry_run: bool) -> list[CleanupCandidate]:
     """Finish removals that a crash cut short."""
     folders = (root / STAGING, root / MODELS, *sorted((root / ISSUES).glob("[!.]*/")))
-    gone = [path for folder in folders for path in find_discarded(folder)]
+    gone = [path for folder in folders for path in find_partial_removals(folder)]
     why = "its removal was cut short"
-    found = [Leftover("removed folder", path, measure(path)[0], True, why) for path in gone]
+    found = [
+        CleanupCandidate("removed folder", path, tree_usage(path)[0], True, why)
+        for path in gone
+    ]
     if not dry_run:
         for path in gone:
             shutil.rmtree(path, ignore_errors=True)
     return found
 
 
-def _clean_bundle_stages(root: Path, policy: KeepPolicy, *, dry_run: bool) -> list[Leftover]:
+def _clean_bundle_stages(
+    root: Path, policy: RetentionPolicy, *, dry_run: bool
+) -> list[CleanupCandidate]:
     """Remove bundles that never were published, and whose makers are dead."""
     found = []
-    for folder in abandoned_bundles(root / MODELS):
-        judged = judge_age("staged bundle", folder, policy, young="its maker may have begun")
-        if judged.goes and not dry_run:
+    for folder in list_abandoned_stages(root / MODELS):
+        judged = assess_age(
+            "staged bundle", folder, policy, keep_reason="its maker may have begun"
+        )
+        if judged.is_removed and not dry_run:
             shutil.rmtree(folder, ignore_errors=True)
         found.append(judged)
     return found
 
 
-def _prune(root: Path, policy: KeepPolicy, *, dry_run: bool) -> list[Leftover]:
+def _prune(root: Path, policy: RetentionPolicy, *, dry_run: bool) -> list[CleanupCandidate]:
     """Remove revisions and bundles that the policy does not keep, while nobody publishes."""
     with ExitStack() as stack:
         if not dry_run and (root / ISSUES).is_dir():
-            stack.enter_context(publishing(root))
-            settle(root)
-        revisions = judge_revisions(root, policy)
-        gone = frozenset(one.path for one in revisions if one.goes)
-        found = [*revisions, *judge_bundles(root, policy, without=gone)]
+            stack.enter_context(publish_lease(root))
+            reconcile_register(root)
+        revisions = assess_revisions(root, policy)
+        gone = frozenset(one.path for one in revisions if one.is_removed)
+        found = [*revisions, *assess_bundles(root, policy, excluding=gone)]
         if dry_run:
             return found
         issues = {issue.path: issue for one in published_issues(root).values() for issue in one}
-        removed = [issues[path].entry("removed") for path in sorted(gone)]
+        removed = [issues[path].register_entry("removed") for path in sorted(gone)]
         if removed:
-            enter(root, removed)  # first: who meant it to go must never be in doubt
+            append_entries(root, removed)  # first: who meant it to go must never be in doubt
         crash_point("clean.remove")
         for one in found:
-            if one.goes:
-                discard(one.path)
+            if one.is_removed:
+                remove_tree(one.path)
         if (root / ISSUES).is_dir():
             write_catalogs(root)
     return found
 
 
 @contextmanager
-def _holding(root: Path, name: str, *, dry_run: bool) -> Iterator[bool]:
+def _try_lease(root: Path, name: str, *, dry_run: bool) -> Iterator[bool]:
     """Hold a lease, or for a dry run merely look; tell whether nobody else holds it."""
     if dry_run:
         yield is_free(root, name)
@@ -147,7 +168,7 @@ def _holding(root: Path, name: str, *, dry_run: bool) -> Iterator[bool]:
     with ExitStack() as stack:
         try:
             stack.enter_context(lease(root, name, wait_s=0))
-        except BusyError:
+        except LeaseHeldError:
             yield False
             return
         yield True

@@ -18,23 +18,28 @@ from rasterio.errors import RasterioError
 from rio_cogeo.cogeo import cog_validate
 
 from stores import grid as grids
-from stores.arrays import array_of
+from stores.arrays import get_array
 from stores.crash import crash_point
+from stores.disk_space import reraise_disk_full
 from stores.errors import CorruptError
-from stores.files import replacing
-from stores.forecast import Block, Float32, Forecast, open_forecast
+from stores.files import atomic_write
+from stores.forecast import Float32Array, Forecast, WindowValues, open_forecast
 from stores.issue import COGS, FORECAST
-from stores.room import naming_full_disk
 from stores.statistics import Statistics
 from stores.times import Time
 from stores.windows import Window
 
 _BLOCK = 512
-_FAILURES = (
+_GDAL_ERRORS = (
     RasterioError,
     CPLE_BaseError,
 )  # a full disk raises the second, no child of the first
-_RIGHTS = ("institution", "license", "references", "acknowledgement")  # where they are stated
+_LICENSE_ATTRIBUTES = (
+    "institution",
+    "license",
+    "references",
+    "acknowledgement",
+)  # where they are stated
 _ENV = {"GDAL_PAM_ENABLED": "NO"}  # no .aux.xml beside
 _OPTIONS = {
     "COMPRESS": "DEFLATE",  # every GDAL reads it
@@ -48,7 +53,7 @@ _OPTIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class CogLabel:
+class CogMetadata:
     """What a COG says about its one band."""
 
     description: str
@@ -57,7 +62,9 @@ class CogLabel:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_cog(path: Path, blocks: Iterable[Block], grid: GeoBox, label: CogLabel) -> None:
+def write_cog(
+    path: Path, blocks: Iterable[WindowValues], grid: GeoBox, label: CogMetadata
+) -> None:
     """Write one frame with NaN as nodata, overviews and statistics, in one rename.
 
     Overviews are averages of the valid pixels, through GDAL's COG driver.
@@ -71,11 +78,11 @@ def write_cog(path: Path, blocks: Iterable[Block], grid: GeoBox, label: CogLabel
     Raises:
         OSError: it could not be written; nothing is left under ``path``.
     """
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         plain = temporary.with_suffix(".plain.tmp")
         try:
-            with naming_full_disk(path), _explained(path), rasterio.Env(**_ENV):
-                _write_plain(plain, blocks, grid, label)
+            with reraise_disk_full(path), _reraise_gdal_errors(path), rasterio.Env(**_ENV):
+                _write_source_tiff(plain, blocks, grid, label)
                 rasterio.shutil.copy(plain, temporary, driver="COG", **_OPTIONS)
         finally:
             plain.unlink(missing_ok=True)
@@ -93,7 +100,7 @@ def check_cog(path: Path) -> tuple[int, int]:
         with rasterio.Env(**_ENV):
             is_valid, errors, warnings = cog_validate(path, strict=True, quiet=True)
             shape = _read_all(path)
-    except _FAILURES as error:
+    except _GDAL_ERRORS as error:
         is_valid, errors, warnings = False, [f"unreadable: {error}"], []
     if not is_valid:
         raise CorruptError(
@@ -103,7 +110,7 @@ def check_cog(path: Path) -> tuple[int, int]:
     return shape
 
 
-def read_cog(path: Path, window: Window) -> Float32:
+def read_cog(path: Path, window: Window) -> Float32Array:
     """Read pixels of a COG (y, x).
 
     Raises:
@@ -113,7 +120,7 @@ def read_cog(path: Path, window: Window) -> Float32:
         with rasterio.Env(**_ENV), rasterio.open(path, driver="GTiff") as raster:
             pixels = raster.read(1, window=window.slices)
             return np.asarray(pixels, dtype=np.float32)
-    except _FAILURES as error:
+    except _GDAL_ERRORS as error:
         raise CorruptError(f"{path} cannot be read ({error}); export it again") from None
 
 
@@ -129,9 +136,13 @@ def list_cogs(forecast: Forecast) -> dict[str, tuple[str, int]]:
 def export_cog(forecast: Forecast, name: str) -> Path:
     """Write one of ``list_cogs`` beside the forecast; it replaces an earlier one."""
     variable, lead = list_cogs(forecast)[name]
-    attributes = array_of(forecast.group, variable).attrs
+    attributes = get_array(forecast.group, variable).attrs
     said: dict[str, Any] = dict(forecast.group.attrs)
-    own = {key: str(said[key]) for key in ("issue", "recipe", "title", *_RIGHTS) if key in said}
+    own = {
+        key: str(said[key])
+        for key in ("issue", "recipe", "title", *_LICENSE_ATTRIBUTES)
+        if key in said
+    }
     if "cell_methods" in attributes:
         own["cell_methods"] = str(attributes["cell_methods"])
     tags = own | {
@@ -141,7 +152,7 @@ def export_cog(forecast: Forecast, name: str) -> Path:
         "time": forecast.label(lead),
         "lead": str(lead),
     }
-    label = CogLabel(
+    label = CogMetadata(
         description=str(attributes.get("long_name", variable)),
         units=str(attributes["units"]),
         time=forecast.times[lead - 1],
@@ -158,7 +169,9 @@ def export_cogs(stage: Path) -> list[Path]:
     return [export_cog(forecast, name) for name in list_cogs(forecast)]
 
 
-def _write_plain(path: Path, blocks: Iterable[Block], grid: GeoBox, label: CogLabel) -> None:
+def _write_source_tiff(
+    path: Path, blocks: Iterable[WindowValues], grid: GeoBox, label: CogMetadata
+) -> None:
     """Write the tiled GeoTIFF that the COG driver copies."""
     rows, cols = grid.shape
     profile = {
@@ -191,7 +204,7 @@ def _write_plain(path: Path, blocks: Iterable[Block], grid: GeoBox, label: CogLa
         raster.update_tags(1, **_statistics_tags(statistics))
 
 
-def _file_tags(label: CogLabel) -> dict[str, str]:
+def _file_tags(label: CogMetadata) -> dict[str, str]:
     tags = dict(label.tags) | {
         "AREA_OR_POINT": "Area",
         "TIFFTAG_SOFTWARE": f"cubecast {version('cubecast')}",
@@ -203,7 +216,7 @@ def _file_tags(label: CogLabel) -> dict[str, str]:
     return tags
 
 
-def _check_block(window: Window, values: Float32) -> None:
+def _check_block(window: Window, values: Float32Array) -> None:
     if values.dtype != np.float32 or values.shape != window.shape:
         raise ValueError(
             f"values are {values.dtype} of shape {values.shape}, but {window} of a frame is "
@@ -214,7 +227,8 @@ def _check_block(window: Window, values: Float32) -> None:
 def _statistics_tags(statistics: Statistics) -> dict[str, str]:
     """Name the statistics as GDAL does, so that ``gdalinfo -stats`` need not compute them."""
     return {
-        f"STATISTICS_{name.upper()}": repr(value) for name, value in statistics.stac().items()
+        f"STATISTICS_{name.upper()}": repr(value)
+        for name, value in statistics.to_stac().items()
     }
 
 
@@ -232,10 +246,10 @@ def _read_all(path: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _reraise_gdal_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except _FAILURES as error:
+    except _GDAL_ERRORS as error:
         raise OSError(
             f"{path} could not be written ({error}), so nothing is left there; "
             "free disk space or check the folder's permissions, and run again"

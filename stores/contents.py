@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stores.chunks import (
-    READ_ERRORS,
+    DECODE_ERRORS,
     ChunkFile,
     describe_chunk_file,
     is_readable,
@@ -21,13 +21,13 @@ from stores.errors import CorruptError
 from stores.forecast import Forecast, open_forecast
 from stores.issue import COGS, FORECAST
 from stores.names import DOMAIN
-from stores.reading import as_damage
+from stores.retry import reraise_as_corrupt
 from stores.windows import Window
 
-Bools = npt.NDArray[np.bool_]
+BoolArray = npt.NDArray[np.bool_]
 
 
-def check_contents(folder: Path, *, damaged: Collection[str] = ()) -> list[str]:
+def check_issue_contents(folder: Path, *, damaged: Collection[str] = ()) -> list[str]:
     """Read all of a forecast and list what is wrong with it.
 
     Every chunk file is there and readable, values are finite in the domain and NaN outside,
@@ -39,10 +39,10 @@ def check_contents(folder: Path, *, damaged: Collection[str] = ()) -> list[str]:
     """
     try:
         forecast = open_forecast(folder / FORECAST)
-    except READ_ERRORS as error:
+    except DECODE_ERRORS as error:
         return [f"{FORECAST} cannot be opened: {error!s:.1000}"]
     try:
-        with as_damage(folder / FORECAST, "forecast it again"):
+        with reraise_as_corrupt(folder / FORECAST, "forecast it again"):
             return _check(forecast, damaged)
     except CorruptError as error:
         return [str(error)]
@@ -60,7 +60,7 @@ def _check_frames(
     forecast: Forecast, *, damaged: Collection[str], bad: Collection[str]
 ) -> Iterator[str]:
     """Check values and COG of every frame that reads from no file known to be bad."""
-    if not any(forecast.read_domain(window).any() for window in forecast.windows(DOMAIN)):
+    if not any(forecast.read_domain(window).any() for window in forecast.chunk_windows(DOMAIN)):
         yield f"{DOMAIN!r} holds no pixel, so nothing is forecast; write it with write_domain"
         return
     folder, chunks = forecast.path.parent, list_chunk_files(forecast.group).values()
@@ -74,7 +74,7 @@ def _check_frames(
             findings = list(_check_frame(forecast, variable, lead))
             if is_served:
                 findings += _check_cog(folder / COGS / name, forecast, variable, lead)
-        except READ_ERRORS as error:
+        except DECODE_ERRORS as error:
             findings = list(_name_unreadable(forecast, files)) or [str(error)]
         yield from findings
 
@@ -100,19 +100,19 @@ def _name_unreadable(forecast: Forecast, files: Iterable[ChunkFile]) -> Iterator
 
 def _check_frame(forecast: Forecast, variable: str, lead: int) -> Iterator[str]:
     """Check that values are finite in the domain, and NaN outside."""
-    what = f"{variable!r} at {forecast.show(lead)}"
-    holes, strays = _Pixels(), _Pixels()
+    what = f"{variable!r} at {forecast.format_time(lead)}"
+    holes, strays = _PixelFindings(), _PixelFindings()
     for window, frame in forecast.read_blocks(variable, lead):
         inside = forecast.read_domain(window)
-        holes += _Pixels.of(inside & ~np.isfinite(frame), window)
-        strays += _Pixels.of(~inside & ~np.isnan(frame), window)
+        holes += _PixelFindings.of(inside & ~np.isfinite(frame), window)
+        strays += _PixelFindings.of(~inside & ~np.isnan(frame), window)
     yield from holes.report(f"{what} has no finite value in the domain")
     yield from strays.report(f"{what} has values outside the domain")
 
 
 def _check_cog(path: Path, forecast: Forecast, variable: str, lead: int) -> Iterator[str]:
     """Check that a COG is valid and holds what the store holds."""
-    name, others = f"{COGS}/{path.name}", _Pixels()
+    name, others = f"{COGS}/{path.name}", _PixelFindings()
     try:
         shape = check_cog(path)
         if shape != forecast.shape:
@@ -121,7 +121,7 @@ def _check_cog(path: Path, forecast: Forecast, variable: str, lead: int) -> Iter
         for window, frame in forecast.read_blocks(variable, lead):
             pixels = read_cog(path, window)
             same = (pixels == frame) | (np.isnan(pixels) & np.isnan(frame))
-            others += _Pixels.of(~same, window)
+            others += _PixelFindings.of(~same, window)
     except CorruptError as error:
         yield str(error)
         return
@@ -129,7 +129,7 @@ def _check_cog(path: Path, forecast: Forecast, variable: str, lead: int) -> Iter
 
 
 @dataclass(frozen=True, slots=True)
-class _Pixels:
+class _PixelFindings:
     """Pixels that are wrong; a sum over windows."""
 
     count: int = 0
@@ -137,16 +137,16 @@ class _Pixels:
     """Row and column of the uppermost, and of these the leftmost."""
 
     @classmethod
-    def of(cls, wrong: Bools, window: Window) -> _Pixels:
+    def of(cls, wrong: BoolArray, window: Window) -> _PixelFindings:
         """Count those of one window."""
         if not wrong.any():
             return cls()
         y, x = np.argwhere(wrong)[0].tolist()
         return cls(int(np.count_nonzero(wrong)), (window.y0 + y, window.x0 + x))
 
-    def __add__(self, other: _Pixels) -> _Pixels:
+    def __add__(self, other: _PixelFindings) -> _PixelFindings:
         firsts = [first for first in (self.first, other.first) if first is not None]
-        return _Pixels(self.count + other.count, min(firsts, default=None))
+        return _PixelFindings(self.count + other.count, min(firsts, default=None))
 
     def report(self, what: str) -> Iterator[str]:
         """Say what is wrong with them, if there are any."""

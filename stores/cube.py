@@ -16,18 +16,18 @@ from odc.geo.geobox import GeoBox
 
 from stores import grid as grids
 from stores.archive import Cadence
-from stores.arrays import array_of, open_group
+from stores.arrays import get_array, open_group
 from stores.errors import CorruptError
 from stores.names import TIME, YEAR
-from stores.reading import as_damage, is_there, read_again
+from stores.retry import file_exists, read_with_retry, reraise_as_corrupt
 from stores.times import Step, Time, Times, parse_time, to_times
 from stores.windows import Window
 
-Values = npt.NDArray[np.float32]
+Float32Array = npt.NDArray[np.float32]
 
 CUBE = "cube.zarr"
 """Name of the cube in a store's root."""
-_WAY_OUT = "ingest into a new root"
+_HINT = "ingest into a new root"
 
 # Attributes of the root group; what stands there changes with the commit and not before.
 STEP_KEY, GRID_KEY = "cubecast_step", "cubecast_grid"
@@ -64,7 +64,7 @@ class Cube:
     variables: Mapping[str, CubeVariable]
     dates: Mapping[str, Times] = field(repr=False, compare=False)
     """Of each variable, the dates it has: of its frames, or the first days of its years [s]."""
-    _covered: Mapping[str, Mapping[Any, int]] = field(repr=False, compare=False)
+    _index_by_date: Mapping[str, Mapping[Any, int]] = field(repr=False, compare=False)
     """Of each variable, the dates (years) it has and their place in the array."""
     _arrays: Mapping[str, zarr.Array[Any]] = field(repr=False, compare=False)
 
@@ -75,7 +75,9 @@ class Cube:
         Raises:
             CorruptError: there is no committed cube at ``path``.
         """
-        with as_damage(path, "restore zarr.json from a copy, or ingest into a new root"):
+        with reraise_as_corrupt(
+            path, "restore zarr.json from a copy, or ingest into a new root"
+        ):
             return cls._open(path)
 
     @classmethod
@@ -88,10 +90,10 @@ class Cube:
                 "and dates are unknown; ingest an archive with 'cubecast ingest'"
             )
         step = Step.parse(str(written[STEP_KEY]))
-        times = step.decode(np.asarray(array_of(group, TIME)[...]))
+        times = step.decode(np.asarray(get_array(group, TIME)[...]))
         step = step.of_series(times[0]) if len(times) else step
-        arrays = {name: array_of(group, name) for name in written[COVERAGE_KEY]}
-        covered = _covered(group, step, times, written[COVERAGE_KEY])
+        arrays = {name: get_array(group, name) for name in written[COVERAGE_KEY]}
+        covered = _index_dates(group, step, times, written[COVERAGE_KEY])
         return cls(
             path=path,
             grid=grids.from_json(written[GRID_KEY]),
@@ -110,9 +112,9 @@ class Cube:
             raise ValueError(
                 f"variable {name!r} is not annual, so it has no years; ask times_of"
             )
-        return list(self._covered[name])
+        return list(self._index_by_date[name])
 
-    def times_of(self, name: str) -> Times:
+    def step_times(self, name: str) -> Times:
         """List the dates of a variable with a frame per step; not all have every date."""
         if self.variable(name).cadence != "step":
             raise ValueError(f"variable {name!r} has no frame per step, so it has no dates")
@@ -129,7 +131,7 @@ class Cube:
             raise KeyError(f"cube {self.path} has no variable {name!r}; it has {known}")
         return self.variables[name]
 
-    def read(self, name: str, window: Window, times: Times | None = None) -> Values:
+    def read(self, name: str, window: Window, times: Times | None = None) -> Float32Array:
         """Read frames of a window (t, y, x), or a static map (y, x); NaN is invalid.
 
         Args:
@@ -145,36 +147,36 @@ class Cube:
         """
         cadence = self.variable(name).cadence
         shape = (self.grid.height, self.grid.width)
-        if not Window.whole(shape).contains(window):
+        if not Window.from_shape(shape).contains(window):
             raise ValueError(f"window {window} leaves the cube's grid {shape}; clip it first")
         array = self._arrays[name]
         if cadence == "static":
             return self._load(array, (), window)
-        indices = self.places(name, times)
+        indices = self.frame_indices(name, times)
         if indices and indices == list(range(indices[0], indices[0] + len(indices))):
             return self._load(array, (slice(indices[0], indices[-1] + 1),), window)
         frames = {i: self._load(array, (slice(i, i + 1),), window)[0] for i in set(indices)}
         empty = np.empty((0, *window.shape), dtype=np.float32)
         return np.stack([frames[index] for index in indices]) if indices else empty
 
-    def read_places(self, name: str, window: Window, start: int, stop: int) -> Values:
-        """Read frames by their ``places`` (t, y, x), ``stop`` excluded; static: ``[0:1]``."""
+    def read_indices(self, name: str, window: Window, start: int, stop: int) -> Float32Array:
+        """Read frames by their ``places`` (t, y, x), ``terminate_trees`` excluded; static: ``[0:1]``."""
         if self.variable(name).cadence == "static":
             return self._load(self._arrays[name], (), window)[None]
         return self._load(self._arrays[name], (slice(start, stop),), window)
 
-    def chunk_of(self, name: str) -> tuple[int, int, int]:
+    def chunk_shape(self, name: str) -> tuple[int, int, int]:
         """Give what is decoded together: frames, rows and columns [px]."""
         *frames, rows, cols = self._arrays[name].chunks
         return (frames[0] if frames else 1), rows, cols
 
-    def places(self, name: str, times: Times | None = None) -> list[int]:
+    def frame_indices(self, name: str, times: Times | None = None) -> list[int]:
         """Find the places of dates in the array of a variable; all it has by default.
 
         Raises:
             ValueError: the cube has no frame of a date.
         """
-        covered = self._covered[name]
+        covered = self._index_by_date[name]
         if times is None:
             return list(covered.values())
         annual = self.variable(name).cadence == "annual"
@@ -182,23 +184,25 @@ class Cube:
         for time in times.astype("datetime64[s]"):
             index = covered.get(_year(time) if annual else time)
             if index is None:
-                raise ValueError(self._no_frame(name, time))
+                raise ValueError(self._describe_missing_frame(name, time))
             indices.append(index)
         return indices
 
-    def files_of(self, name: str, times: Times | None = None) -> list[str]:
+    def frame_files(self, name: str, times: Times | None = None) -> list[str]:
         """Name the files that hold frames of a variable, by their paths in the cube."""
         array = self._arrays[name]
         *frames, rows, cols = array.shards or array.chunks
-        grid = Window.whole((self.grid.height, self.grid.width))
+        grid = Window.from_shape((self.grid.height, self.grid.width))
         spots = [(w.y0 // rows, w.x0 // cols) for w in grid.blocks(rows, cols)]
         places: list[tuple[int, ...]] = [()]
         if frames:
-            places = [(i,) for i in sorted({p // frames[0] for p in self.places(name, times)})]
+            places = [
+                (i,) for i in sorted({p // frames[0] for p in self.frame_indices(name, times)})
+            ]
         files = (chunk_file(self.path, array, (*p, *s)) for p in places for s in spots)
         return [file.relative_to(self.path).as_posix() for file in files]
 
-    def read_all(self, name: str) -> None:
+    def decode_all(self, name: str) -> None:
         """Decode all frames of a variable, shard by shard, which proves their checksums.
 
         Raises:
@@ -207,32 +211,32 @@ class Cube:
         array = self._arrays[name]
         rows, cols = (array.shards or array.chunks)[-2:]
         is_static = self.variable(name).cadence == "static"
-        for window in Window.whole((self.grid.height, self.grid.width)).blocks(rows, cols):
-            for place in [0] if is_static else self.places(name):
-                self.read_places(name, window, place, place + 1)
+        for window in Window.from_shape((self.grid.height, self.grid.width)).blocks(rows, cols):
+            for place in [0] if is_static else self.frame_indices(name):
+                self.read_indices(name, window, place, place + 1)
 
-    def _no_frame(self, name: str, time: Time) -> str:
-        dates = [str(date) for date in self._covered[name]]
+    def _describe_missing_frame(self, name: str, time: Time) -> str:
+        dates = [str(date) for date in self._index_by_date[name]]
         return (
-            f"cube {self.path} has no frame of {name!r} for {self.step.show(time)}; it has "
+            f"cube {self.path} has no frame of {name!r} for {self.step.format(time)}; it has "
             f"{dates[0]} to {dates[-1]}; ingest that date or ask for others"
         )
 
     def _load(
         self, array: zarr.Array[Any], frames: tuple[slice, ...], window: Window
-    ) -> Values:
+    ) -> Float32Array:
         index = (*frames, *window.slices)
 
-        def read() -> Values:
-            check_present(self.path, array, index, _WAY_OUT)
+        def read() -> Float32Array:
+            check_files_exist(self.path, array, index, _HINT)
             return np.asarray(array[index], dtype=np.float32)
 
         what = f"{array.basename} of cube {self.path} at {window}"
-        return read_again(read, what=what, way_out=_WAY_OUT)
+        return read_with_retry(read, what=what, hint=_HINT)
 
 
-def check_present(
-    path: Path, array: zarr.Array[Any], index: Sequence[Any], way_out: str
+def check_files_exist(
+    path: Path, array: zarr.Array[Any], index: Sequence[Any], hint: str
 ) -> None:
     """Refuse to read where files are missing: Zarr would take them for NaN.
 
@@ -248,17 +252,17 @@ def check_present(
     )
     for place in itertools.product(*touched):
         file = chunk_file(path, array, place)
-        if not is_there(file):
+        if not file_exists(file):
             raise CorruptError(
                 f"{path} lacks {file.relative_to(path)}, so what it held would read as invalid "
-                f"pixels; {way_out}"
+                f"pixels; {hint}"
             )
 
 
-def chunk_file(path: Path, array: zarr.Array[Any], place: Sequence[int]) -> Path:
+def chunk_file(path: Path, array: zarr.Array[Any], chunk_index: Sequence[int]) -> Path:
     """Name the file that holds one shard (chunk, where there are none) of an array."""
     encoding = array.metadata.chunk_key_encoding  # type: ignore[union-attr]
-    return path / array.basename / str(encoding.encode_chunk_key(tuple(place)))
+    return path / array.basename / str(encoding.encode_chunk_key(tuple(chunk_index)))
 
 
 def _variable(name: str, array: zarr.Array[Any]) -> CubeVariable:
@@ -275,11 +279,11 @@ def _variable(name: str, array: zarr.Array[Any]) -> CubeVariable:
     )
 
 
-def _covered(
+def _index_dates(
     group: zarr.Group, step: Step, times: Times, coverage: Any
 ) -> dict[str, dict[Any, int]]:
     """Give each variable its dates, as the root's attributes state them."""
-    years = np.asarray(array_of(group, YEAR)[...]).tolist() if YEAR in group else []
+    years = np.asarray(get_array(group, YEAR)[...]).tolist() if YEAR in group else []
     place = {time: index for index, time in enumerate(times)}
     covered: dict[str, dict[Any, int]] = {}
     for name, stated in coverage.items():

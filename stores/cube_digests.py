@@ -20,15 +20,21 @@ from typing import Any
 import numpy as np
 import zarr
 
-from stores.arrays import METADATA, array_of, open_group
-from stores.chunks import READ_ERRORS
+from stores.arrays import METADATA_FILE, get_array, open_group
+from stores.chunks import DECODE_ERRORS
 from stores.cube import VERSION_KEY, Cube
-from stores.digests import FileDigest, check_digests, compare_file, digest_files, digest_json
+from stores.cube_inputs import inputs_folder
+from stores.digests import (
+    FileDigest,
+    check_digest_record,
+    compare_file,
+    digest_files,
+    digest_json,
+)
 from stores.errors import CorruptError
 from stores.files import read_json, write_json
-from stores.inputs import inputs_folder
 from stores.names import X, Y, check_id
-from stores.progress import ProgressCallback, tell_nobody
+from stores.progress import ProgressCallback, no_progress
 
 DIGESTS_KEY = "cubecast_digests"
 """Attribute of the root that names the record of digests; cubes of earlier versions lack it."""
@@ -36,7 +42,10 @@ DIGESTS_KEY = "cubecast_digests"
 log = logging.getLogger(__name__)
 
 _THREADS = 4  # hashing lets go of the interpreter
-_GROWS = ("shape", "attributes")  # of an array's own metadata, before the commit that shows it
+_MUTABLE_KEYS = (
+    "shape",
+    "attributes",
+)  # of an array's own metadata, before the commit that shows it
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +60,7 @@ class CubeDigests:
     """Of the files of all frames, by their paths in the cube."""
 
     @property
-    def name(self) -> str:
+    def digest(self) -> str:
         """Name the content."""
         return digest_json(self.to_json())
 
@@ -68,14 +77,14 @@ def digest_cube(
     group: zarr.Group, root: Mapping[str, Any], frames: Mapping[str, FileDigest]
 ) -> CubeDigests:
     """Digest what a commit will show: its metadata, coordinates and frames."""
-    coordinates = {name: _digest_values(group, name) for name in _coordinates(root)}
-    return CubeDigests(digest_json(_unnamed(root)), coordinates, frames)
+    coordinates = {name: _digest_values(group, name) for name in _coordinate_names(root)}
+    return CubeDigests(digest_json(_without_digest_name(root)), coordinates, frames)
 
 
 def write_digests(cube: Path, version: str, digests: CubeDigests) -> str:
     """Write the record of a coming version; return what its root metadata has to name."""
-    write_json(_record(cube, version), digests.to_json())
-    return digests.name
+    write_json(_digests_path(cube, version), digests.to_json())
+    return digests.digest
 
 
 def load_digests(cube: Path) -> CubeDigests | None:
@@ -88,12 +97,12 @@ def load_digests(cube: Path) -> CubeDigests | None:
     named = root["attributes"].get(DIGESTS_KEY)
     if named is None:
         return None
-    path = _record(cube, str(root["attributes"].get(VERSION_KEY)))
+    path = _digests_path(cube, str(root["attributes"].get(VERSION_KEY)))
     try:
         written = read_json(path)
-        check_digests(written["frames"])
+        check_digest_record(written["frames"])
         found = CubeDigests(**written)
-        if found.name != named:
+        if found.digest != named:
             raise ValueError("its content is not what the cube names")
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         if _read_root(cube) != root:  # committed meanwhile
@@ -102,21 +111,25 @@ def load_digests(cube: Path) -> CubeDigests | None:
             f"{path} does not hold the digests of {cube.name} ({error!r:.300}), so nothing "
             "proves its frames; restore it from a copy, or ingest into a new root"
         ) from error
-    if found.root != digest_json(_unnamed(root)):
+    if found.root != digest_json(_without_digest_name(root)):
         raise CorruptError(
-            f"{cube / METADATA} was altered since the cube was committed, so its dates and its "
+            f"{cube / METADATA_FILE} was altered since the cube was committed, so its dates and its "
             "grid may be wrong; restore it from a copy, or ingest into a new root"
         )
     return found
 
 
-def frame_digests(work: Path, files: Iterable[Path]) -> dict[str, FileDigest]:
+def digest_frame(work: Path, files: Iterable[Path]) -> dict[str, FileDigest]:
     """Digest the files of one frame, by their paths in the cube."""
     return digest_files(work, [file.relative_to(work).as_posix() for file in files])
 
 
 def check_frames(
-    path: Path, names: Iterable[str], *, why: str, tell: ProgressCallback = tell_nobody
+    path: Path,
+    names: Iterable[str],
+    *,
+    purpose: str,
+    on_progress: ProgressCallback = no_progress,
 ) -> None:
     """Refuse to read files of frames that are not what was ingested at their place.
 
@@ -132,32 +145,32 @@ def check_frames(
     digests = load_digests(path)
     if digests is None:
         return
-    found = _compare_frames(path, list(names), digests, tell)
+    found = _compare_frames(path, list(names), digests, on_progress)
     if found:
         name, what = next(iter(found.items()))
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         raise CorruptError(
-            f"cube {path} is damaged where {why} would read it: {name} {what}{more}; restore "
+            f"cube {path} is damaged where {purpose} would read it: {name} {what}{more}; restore "
             "it from a copy, or ingest into a new root; 'cubecast verify "
             f"{path.parent}' names all of it"
         )
 
 
 def _compare_frames(
-    path: Path, names: Sequence[str], digests: CubeDigests, tell: ProgressCallback
+    path: Path, names: Sequence[str], digests: CubeDigests, on_progress: ProgressCallback
 ) -> dict[str, str]:
     """Say of each file of a frame that is not what was ingested there what it is."""
     found = {}
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="digest") as pool:
         told = pool.map(partial(_compare, path, digests), names)
         for done, (name, what) in enumerate(zip(names, told, strict=True), start=1):
-            tell(done, len(names))
+            on_progress(done, len(names))
             if what:
                 found[name] = what
     return found
 
 
-def adopt_frames(cube: Cube) -> dict[str, FileDigest]:
+def digest_existing_frames(cube: Cube) -> dict[str, FileDigest]:
     """Digest the frames of a cube that was made without a record, each after it was decoded.
 
     Raises:
@@ -170,12 +183,12 @@ def adopt_frames(cube: Cube) -> dict[str, FileDigest]:
         cube.path,
     )
     for name in cube.variables:
-        cube.read_all(name)
-    names = [file for name in cube.variables for file in cube.files_of(name)]
+        cube.decode_all(name)
+    names = [file for name in cube.variables for file in cube.frame_files(name)]
     return digest_files(cube.path, names)
 
 
-def check_rest(path: Path) -> None:
+def repair_metadata(path: Path) -> None:
     """Refuse to grow a cube whose coordinates were altered; put its metadata right.
 
     The metadata of single arrays may be that of a growth which nobody finished: readers see
@@ -191,29 +204,30 @@ def check_rest(path: Path) -> None:
             f"cube {path} cannot grow: {'; '.join(findings)}; restore it from a copy, or "
             "ingest into a new root"
         )
-    for name, array in _members(path).items():
-        if _own_metadata(path / name / METADATA) != array:
-            write_json(path / name / METADATA, array)
+    for name, array in _consolidated_metadata(path).items():
+        if _array_metadata(path / name / METADATA_FILE) != array:
+            write_json(path / name / METADATA_FILE, array)
 
 
-def compare_rest(path: Path, digests: CubeDigests) -> list[str]:
+def compare_metadata(path: Path, digests: CubeDigests) -> list[str]:
     """List coordinates and metadata of arrays that are not what was committed."""
     return [
         *_compare_coordinates(path, digests),
         *(
-            f"{name}/{METADATA} was altered; readers see what the root says of it"
-            for name, array in sorted(_members(path).items())
-            if _fixed(_own_metadata(path / name / METADATA)) != _fixed(array)
+            f"{name}/{METADATA_FILE} was altered; readers see what the root says of it"
+            for name, array in sorted(_consolidated_metadata(path).items())
+            if _immutable_part(_array_metadata(path / name / METADATA_FILE))
+            != _immutable_part(array)
         ),
     ]
 
 
 def _compare_coordinates(path: Path, digests: CubeDigests) -> Iterator[str]:
     group = open_group(path)
-    for name in _coordinates(_read_root(path)):
+    for name in _coordinate_names(_read_root(path)):
         try:
             is_same = _digest_values(group, name) == digests.coordinates.get(name)
-        except READ_ERRORS:
+        except DECODE_ERRORS:
             is_same = False
         if not is_same:
             yield f"{name} was altered or is missing; it says where or when frames are"
@@ -226,7 +240,7 @@ def _compare(path: Path, digests: CubeDigests, name: str) -> str:
     return compare_file(path / name, expected)
 
 
-def _coordinates(root: Mapping[str, Any]) -> list[str]:
+def _coordinate_names(root: Mapping[str, Any]) -> list[str]:
     """List the arrays that are no maps."""
     members = root["consolidated_metadata"]["metadata"]
     dims = {name: set(array.get("dimension_names") or ()) for name, array in members.items()}
@@ -234,13 +248,13 @@ def _coordinates(root: Mapping[str, Any]) -> list[str]:
 
 
 def _digest_values(group: zarr.Group, name: str) -> str:
-    values = np.asarray(array_of(group, name)[...])
+    values = np.asarray(get_array(group, name)[...])
     told = f"{values.dtype.str} {values.shape} ".encode()
     return hashlib.sha256(told + np.ascontiguousarray(values).tobytes()).hexdigest()
 
 
 def _read_root(cube: Path) -> dict[str, Any]:
-    path = cube / METADATA
+    path = cube / METADATA_FILE
     try:
         root = dict(read_json(path))
         root["attributes"] = dict(root["attributes"])
@@ -252,25 +266,25 @@ def _read_root(cube: Path) -> dict[str, Any]:
     return root
 
 
-def _unnamed(root: Mapping[str, Any]) -> dict[str, Any]:
+def _without_digest_name(root: Mapping[str, Any]) -> dict[str, Any]:
     attributes = {key: v for key, v in root["attributes"].items() if key != DIGESTS_KEY}
     return {**root, "attributes": attributes}
 
 
-def _members(cube: Path) -> dict[str, Any]:
+def _consolidated_metadata(cube: Path) -> dict[str, Any]:
     return dict(_read_root(cube)["consolidated_metadata"]["metadata"])
 
 
-def _own_metadata(path: Path) -> dict[str, Any]:
+def _array_metadata(path: Path) -> dict[str, Any]:
     try:
         return dict(read_json(path))
     except (OSError, ValueError, TypeError):
         return {}
 
 
-def _fixed(array: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in array.items() if key not in _GROWS}
+def _immutable_part(array: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in array.items() if key not in _MUTABLE_KEYS}
 
 
-def _record(cube: Path, version: str) -> Path:
+def _digests_path(cube: Path, version: str) -> Path:
     return inputs_folder(cube) / f"{check_id(version, 'version')}.digests.json"

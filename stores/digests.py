@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from stores.files import sha256_of
+from stores.files import sha256_file
 
 FileDigest = dict[str, Any]
 """``size`` [bytes] and ``sha256`` of one file."""
@@ -37,7 +37,7 @@ def digest_json(content: Any, *, after: str = "") -> str:
 def digest_files(folder: Path, names: Iterable[str]) -> dict[str, FileDigest]:
     """Take size and digest of files below a folder."""
     return {
-        name: {"size": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)}
+        name: {"size": (folder / name).stat().st_size, "sha256": sha256_file(folder / name)}
         for name in names
     }
 
@@ -50,12 +50,12 @@ def compare_file(path: Path, expected: FileDigest, *, sizes_only: bool = False) 
         return "is missing"
     if size != expected["size"]:
         return f"has {size} bytes instead of {expected['size']}"
-    if sizes_only or (path.is_file() and sha256_of(path) == expected["sha256"]):
+    if sizes_only or (path.is_file() and sha256_file(path) == expected["sha256"]):
         return ""
     return "was altered"
 
 
-def check_digests(written: Any) -> None:
+def check_digest_record(written: Any) -> None:
     """Refuse what ``digest_files`` never gives, such as names that leave their folder.
 
     Raises:

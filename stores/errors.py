@@ -17,11 +17,11 @@ class CorruptError(StoreError, ValueError):
     """Bytes at rest are missing, altered or cut short."""
 
 
-class FullError(StoreError, OSError):
+class DiskFullError(StoreError, OSError):
     """A disk has no room for what is to be written."""
 
 
-class BusyError(StoreError, RuntimeError):
+class LeaseHeldError(StoreError, RuntimeError):
     """Somebody else holds the lease that is needed."""
 
 

@@ -11,41 +11,41 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stores.room import naming_full_disk
+from stores.disk_space import reraise_disk_full
 
-MOST_JSON_BYTES = 1 << 27  # digests of a million files take as much
-_LITTER = (".*.tmp", "*.partial")  # of ours, and of Zarr
+MAX_JSON_BYTES = 1 << 27  # digests of a million files take as much
+_TEMP_PATTERNS = (".*.tmp", "*.partial")  # of ours, and of Zarr
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``, which takes its place when the body succeeds."""
-    with naming_full_disk(path):
+    with reraise_disk_full(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
-        with naming_full_disk(path):  # while what was written still fills the disk
+        with reraise_disk_full(path):  # while what was written still fills the disk
             yield temporary
             temporary.chmod(0o644)  # mkstemp's 0600 would hide the file from other readers
-            sync_file(temporary)
+            fsync_path(temporary)
             temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_file(path.parent)
+    fsync_path(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file in one rename."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a small file in one rename."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
 
@@ -66,9 +66,9 @@ def read_json(path: Path) -> Any:
         ValueError: it is none, is nested beyond reason, or is larger than anything of ours.
     """
     n_bytes = path.stat().st_size
-    if n_bytes > MOST_JSON_BYTES:
+    if n_bytes > MAX_JSON_BYTES:
         raise ValueError(
-            f"{path} has {n_bytes} bytes and files like it at most {MOST_JSON_BYTES}, so it is "
+            f"{path} has {n_bytes} bytes and files like it at most {MAX_JSON_BYTES}, so it is "
             "not read; restore it from a copy"
         )
     try:
@@ -77,7 +77,7 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is nested too deeply to be read") from None
 
 
-def sync_file(path: Path) -> None:
+def fsync_path(path: Path) -> None:
     """Force a file's bytes, or a folder's entries, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -86,14 +86,14 @@ def sync_file(path: Path) -> None:
         os.close(handle)
 
 
-def sha256_of(path: Path) -> str:
+def sha256_file(path: Path) -> str:
     """Digest a file's bytes, in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sweep_litter(folder: Path) -> None:
+def remove_temp_files(folder: Path) -> None:
     """Remove what writers that were killed have left below a folder."""
-    for pattern in _LITTER:
+    for pattern in _TEMP_PATTERNS:
         for path in folder.rglob(pattern):
             path.unlink(missing_ok=True)

@@ -12,13 +12,13 @@ from pyproj import Transformer
 
 from stores import grid as grids
 
-Float64 = npt.NDArray[np.float64]
+Float64Array = npt.NDArray[np.float64]
 
 _POINTS_PER_SIDE = 24
 _DIGITS = 7  # about a centimeter
 
 
-def outline(grid: GeoBox) -> tuple[dict[str, Any], list[float]]:
+def footprint(grid: GeoBox) -> tuple[dict[str, Any], list[float]]:
     """Give the outline of a grid in longitude and latitude, and its bounding box.
 
     Sides are densified, since straight lines of a projection are curves on the globe. An
@@ -37,14 +37,17 @@ def outline(grid: GeoBox) -> tuple[dict[str, Any], list[float]]:
         ring = ring[::-1]
     south, north = lat.min(), lat.max()
     if lon.max() <= 180:
-        return _geojson([ring]), _rounded([lon.min(), south, lon.max(), north])
-    parts = [_cut(ring, side=-1), _cut(ring, side=1) - [360, 0]]
+        return _geojson([ring]), _round_all([lon.min(), south, lon.max(), north])
+    parts = [
+        _clip_at_antimeridian(ring, side=-1),
+        _clip_at_antimeridian(ring, side=1) - [360, 0],
+    ]
     is_belt = lon.max() - lon.min() >= 360
     west, east = (-180, 180) if is_belt else (lon.min(), lon.max() - 360)
-    return _geojson(parts), _rounded([west, south, east, north])
+    return _geojson(parts), _round_all([west, south, east, north])
 
 
-def _ring(grid: GeoBox) -> tuple[Float64, Float64]:
+def _ring(grid: GeoBox) -> tuple[Float64Array, Float64Array]:
     """Walk along the edge of a grid, counterclockwise from its top left corner."""
     rows, cols = grid.shape
     n = 5 if grids.crs_of(grid).geographic else _POINTS_PER_SIDE  # 5: no leap of 180 degrees
@@ -58,16 +61,16 @@ def _ring(grid: GeoBox) -> tuple[Float64, Float64]:
 
 
 def _polar_belt(
-    lat: Float64,
-) -> tuple[Float64, Float64]:
+    lat: Float64Array,
+) -> tuple[Float64Array, Float64Array]:
     south, north = (float(lat.min()), 90.0) if lat.mean() > 0 else (-90.0, float(lat.max()))
     box = np.array([[-180, north], [-180, south], [180, south], [180, north], [-180, north]])
     return box[:, 0], box[:, 1]
 
 
-def _cut(ring: Float64, *, side: int) -> Float64:
+def _clip_at_antimeridian(ring: Float64Array, *, side: int) -> Float64Array:
     """Keep what lies west (-1) or east (1) of the antimeridian, closed along it."""
-    kept: list[Float64] = []
+    kept: list[Float64Array] = []
     for before, after in pairwise(ring):
         ahead, behind = side * (after[0] - 180), side * (before[0] - 180)
         if ahead * behind < 0:
@@ -77,12 +80,12 @@ def _cut(ring: Float64, *, side: int) -> Float64:
     return np.array([*kept, kept[0]])
 
 
-def _geojson(rings: list[Float64]) -> dict[str, Any]:
-    polygons = [[[_rounded(point) for point in ring]] for ring in rings]
+def _geojson(rings: list[Float64Array]) -> dict[str, Any]:
+    polygons = [[[_round_all(point) for point in ring]] for ring in rings]
     if len(polygons) == 1:
         return {"type": "Polygon", "coordinates": polygons[0]}
     return {"type": "MultiPolygon", "coordinates": polygons}
 
 
-def _rounded(numbers: Any) -> list[float]:
+def _round_all(numbers: Any) -> list[float]:
     return [round(float(number), _DIGITS) for number in numbers]

@@ -15,27 +15,27 @@ import zarr
 from odc.geo.geobox import GeoBox
 
 from stores import grid as grids
+from stores.acdd import CONVENTIONS, extent_attributes, time_coverage_attributes
 from stores.arrays import (
     ArrayTemplate,
-    array_of,
     commit_group,
     create_group,
+    get_array,
     open_group,
     write_block,
 )
 from stores.axes import forecast_coordinates
 from stores.crash import crash_point
-from stores.cube import check_present
-from stores.discovery import CONVENTIONS, describe_coverage, describe_extent
+from stores.cube import check_files_exist
 from stores.forecast_template import ForecastTemplate
 from stores.issue import FORECAST, IssueKey, read_key
 from stores.names import DOMAIN, INIT_TIME, SPATIAL_REF, TIME, X, Y
-from stores.reading import as_damage, read_again
+from stores.retry import read_with_retry, reraise_as_corrupt
 from stores.times import Step, Time, Times
 from stores.windows import Window
 
-Float32 = npt.NDArray[np.float32]
-Block = tuple[Window, Float32]
+Float32Array = npt.NDArray[np.float32]
+WindowValues = tuple[Window, Float32Array]
 """A window of the grid and its values (y, x)."""
 
 BUNDLE_ATTRIBUTES = {
@@ -84,31 +84,31 @@ def has_forecast(stage: Path, template: ForecastTemplate) -> bool:
     )
 
 
-def write_domain(stage: Path, window: Window, inside: npt.NDArray[np.bool_]) -> None:
-    """Say where in ``window`` a forecast is made: values there are finite, and NaN outside.
+def write_domain(stage: Path, window: Window, in_domain: npt.NDArray[np.bool_]) -> None:
+    """Say where in ``n_frames`` a forecast is made: values there are finite, and NaN outside.
 
     Raises:
         ValueError: the window shares a shard with another.
     """
-    _check_shape(DOMAIN, window, inside.shape, window.shape)
-    array = array_of(zarr.open_group(stage / FORECAST, mode="r+"), DOMAIN)
-    write_block(array, (window.y0, window.x0), inside.astype(np.uint8))
+    _check_shape(DOMAIN, window, in_domain.shape, window.shape)
+    array = get_array(zarr.open_group(stage / FORECAST, mode="r+"), DOMAIN)
+    write_block(array, (window.y0, window.x0), in_domain.astype(np.uint8))
 
 
 def write_forecast(
-    stage: Path, variable: str, window: Window, values: Float32, *, lead: int = 1
+    stage: Path, variable: str, window: Window, values: Float32Array, *, lead: int = 1
 ) -> None:
     """Write frames (leads, y, x) of one window; ``lead`` counts frames from 1.
 
     Raises:
         ValueError: the window shares a shard with another, or the values do not fit it.
     """
-    array = array_of(zarr.open_group(stage / FORECAST, mode="r+"), variable)
+    array = get_array(zarr.open_group(stage / FORECAST, mode="r+"), variable)
     _check_shape(variable, window, values.shape, (len(values), *window.shape))
     write_block(array, (lead - 1, window.y0, window.x0), values.astype(np.float32, copy=False))
 
 
-def finish_forecast(stage: Path, attributes: Mapping[str, Any] | None = None) -> None:
+def commit_forecast(stage: Path, attributes: Mapping[str, Any] | None = None) -> None:
     """Commit the store, so that ``xr.open_zarr`` opens it, with more to say of it."""
     crash_point("forecast.commit")
     commit_group(stage / FORECAST, attributes)
@@ -143,7 +143,7 @@ class Forecast:
         """Forecasts that were joined; 1 is a forecast alone."""
         return int(str(self.group.attrs.get(MEMBERS, 1)))
 
-    def read(self, variable: str, lead: int, window: Window | None = None) -> Float32:
+    def read(self, variable: str, lead: int, window: Window | None = None) -> Float32Array:
         """Read one frame (y, x), NaN outside the domain."""
         frame = self._read(variable, (lead - 1,), window)
         return np.asarray(frame, dtype=np.float32)
@@ -159,39 +159,39 @@ class Forecast:
             CorruptError: its bytes were altered.
             OSError: the system cannot read them, also when asked again.
         """
-        array, part = array_of(self.group, name), window or Window.whole(self.shape)
+        array, part = get_array(self.group, name), window or Window.from_shape(self.shape)
         what = f"{name} of {self.path} at {part}"
         way_out = "forecast it again"
         index: tuple[int | slice, ...] = (*lead, *part.slices)
 
         def read() -> Any:
-            check_present(self.path, array, index, way_out)
+            check_files_exist(self.path, array, index, way_out)
             return array[index]
 
-        return read_again(read, what=what, way_out=way_out)
+        return read_with_retry(read, what=what, hint=way_out)
 
-    def windows(self, name: str) -> Iterator[Window]:
+    def chunk_windows(self, name: str) -> Iterator[Window]:
         """Cut the grid into windows of whole chunks of an array, each decoded once."""
-        sides = array_of(self.group, name).chunks[-2:]
+        sides = get_array(self.group, name).chunks[-2:]
         rows, cols = (side * max(1, _WINDOW_PX // side) for side in sides)
-        return Window.whole(self.shape).blocks(rows, cols)
+        return Window.from_shape(self.shape).blocks(rows, cols)
 
-    def read_blocks(self, variable: str, lead: int) -> Iterator[Block]:
+    def read_blocks(self, variable: str, lead: int) -> Iterator[WindowValues]:
         """Read one frame window by window."""
-        for window in self.windows(variable):
+        for window in self.chunk_windows(variable):
             yield window, self.read(variable, lead, window)
 
-    def attributes_of(self, variable: str) -> dict[str, Any]:
+    def attributes(self, variable: str) -> dict[str, Any]:
         """Give what is said of a variable."""
-        return dict(array_of(self.group, variable).attrs)
+        return dict(get_array(self.group, variable).attrs)
 
     def label(self, lead: int) -> str:
         """Name the valid time of a lead, as files do."""
         return self.step.label(self.times[lead - 1])
 
-    def show(self, lead: int) -> str:
+    def format_time(self, lead: int) -> str:
         """Write the valid time of a lead for people."""
-        return self.step.show(self.times[lead - 1])
+        return self.step.format(self.times[lead - 1])
 
 
 def open_forecast(path: Path) -> Forecast:
@@ -200,21 +200,21 @@ def open_forecast(path: Path) -> Forecast:
     Raises:
         CorruptError: there is none at ``path``.
     """
-    with as_damage(path, "restore it from a copy, or forecast it again"):
+    with reraise_as_corrupt(path, "restore it from a copy, or forecast it again"):
         return _open(path, open_group(path))
 
 
 def _open(path: Path, group: zarr.Group) -> Forecast:
     step = Step.parse(str(group.attrs["step"]))
     names = [name for name, array in group.arrays() if array.ndim == 3]
-    shape = array_of(group, DOMAIN).shape
+    shape = get_array(group, DOMAIN).shape
     return Forecast(
         path=path,
         group=group,
-        grid=grids.from_cf(dict(array_of(group, SPATIAL_REF).attrs), (shape[0], shape[1])),
+        grid=grids.from_cf(dict(get_array(group, SPATIAL_REF).attrs), (shape[0], shape[1])),
         step=step,
-        init=step.decode(np.atleast_1d(np.asarray(array_of(group, INIT_TIME)[...])))[0],
-        times=step.decode(np.asarray(array_of(group, TIME)[...])),
+        init=step.decode(np.atleast_1d(np.asarray(get_array(group, INIT_TIME)[...])))[0],
+        times=step.decode(np.asarray(get_array(group, TIME)[...])),
         variables=tuple(sorted(names)),
     )
 
@@ -240,7 +240,7 @@ def _check_shape(
 
 
 def _arrays(template: ForecastTemplate) -> list[ArrayTemplate]:
-    layout, shape = template.planned, template.shape
+    layout, shape = template.resolved_layout, template.shape
     frames = [
         ArrayTemplate(
             variable.name,
@@ -248,7 +248,7 @@ def _arrays(template: ForecastTemplate) -> list[ArrayTemplate]:
             (template.leads, *shape),
             layout.chunk,
             layout.shard,
-            attributes=variable.cf(),
+            attributes=variable.cf_attributes(),
         )
         for variable in template.variables
     ]
@@ -269,8 +269,8 @@ def _attributes(template: ForecastTemplate, key: IssueKey) -> dict[str, Any]:
     made_of = f"with bundle {' and '.join(key.bundles)} on cube {key.cube}"
     return {
         **template.attributes,
-        **describe_extent(template.grid),
-        **describe_coverage(template.step, template.times),
+        **extent_attributes(template.grid),
+        **time_coverage_attributes(template.step, template.times),
         "Conventions": CONVENTIONS,
         "id": key.stage_name,
         "title": template.title

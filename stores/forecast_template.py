@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from stores import grid as grids
 from stores.digests import digest_json
 from stores.layout import Layout, plan_layout
-from stores.names import RESERVED, check_id
+from stores.names import RESERVED_NAMES, check_id
 from stores.times import Step, Time, Times
 
 
@@ -28,7 +28,7 @@ class ForecastVariable:
     cell_methods: str = ""
     """What a value is of its cell, such as ``time: mean``; what was done later follows."""
 
-    def cf(self) -> dict[str, Any]:
+    def cf_attributes(self) -> dict[str, Any]:
         """Give the CF attributes; those that are empty are left out."""
         methods = (self.cell_methods, self.attributes.get("cell_methods", ""))
         named = {
@@ -58,11 +58,11 @@ class ForecastTemplate:
 
     def __post_init__(self) -> None:
         names = [check_id(variable.name, "variable") for variable in self.variables]
-        taken = sorted(RESERVED & set(names))
+        taken = sorted(RESERVED_NAMES & set(names))
         if taken or not names or len(set(names)) < len(names):
             raise ValueError(
                 f"variables {names} are none, named twice or take a reserved name ({taken}), "
-                f"so arrays would replace each other; use other names than {sorted(RESERVED)}"
+                f"so arrays would replace each other; use other names than {sorted(RESERVED_NAMES)}"
             )
 
     @property
@@ -81,7 +81,7 @@ class ForecastTemplate:
         return self.grid.shape[0], self.grid.shape[1]
 
     @property
-    def planned(self) -> Layout:
+    def resolved_layout(self) -> Layout:
         """Chunks and shards: those asked for, or planned from the grid."""
         return self.layout or plan_layout(self.shape)
 
@@ -92,6 +92,6 @@ class ForecastTemplate:
         written |= {
             "grid": grids.to_json(self.grid),
             "init": self.step.label(self.init),
-            "layout": asdict(self.planned),
+            "layout": asdict(self.resolved_layout),
         }
         return digest_json(written)

@@ -18,20 +18,20 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from stores.archive import SourceVariable
-from stores.declared import check_declared
 from stores.errors import ArchiveError, GridError
-from stores.files import sha256_of
-from stores.grid import grid_of
-from stores.nodata import find_markers, find_missing
-from stores.unapplied import find_unapplied
+from stores.files import sha256_file
+from stores.grid import raster_grid
+from stores.header_checks import check_header
+from stores.nodata import find_missing, find_nodata_values
+from stores.scale_tags import find_unapplied
 from stores.windows import Window
 
-Values = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
+Float32Array = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
 
 SUFFIXES = (".tif", ".tiff", ".gtiff")
 
-PIECE_PX = 1 << 21
+READ_PX = 1 << 21
 """Pixels that are decoded and judged at a time."""
 _SIDECARS = (".msk", ".aux.xml")  # GDAL reads masks, nodata and scales from them
 _UNREADABLE = (RasterioError, OSError, ValueError, GridError, NotGeoreferencedWarning)
@@ -59,7 +59,7 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class PixelCounts:
     """How many pixels are what; a sum over blocks, files and months."""
 
     valid: int = 0
@@ -72,13 +72,13 @@ class Counts:
     maximum: float = -np.inf
     zeros: int = 0
     """Of the valid ones."""
-    magnitude: float = 0.0
+    sum_abs: float = 0.0
     """Sum of the valid values without their sign [units]."""
-    least: float = np.inf
+    min_nonzero: float = np.inf
     """Smallest of them that is not 0 [units]."""
 
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(
+    def __add__(self, other: PixelCounts) -> PixelCounts:
+        return PixelCounts(
             self.valid + other.valid,
             self.nodata + other.nodata,
             self.infinite + other.infinite,
@@ -86,8 +86,8 @@ class Counts:
             min(self.minimum, other.minimum),
             max(self.maximum, other.maximum),
             self.zeros + other.zeros,
-            self.magnitude + other.magnitude,
-            min(self.least, other.least),
+            self.sum_abs + other.sum_abs,
+            min(self.min_nonzero, other.min_nonzero),
         )
 
     @property
@@ -97,11 +97,11 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
+class FileScan:
     """What reading every block of a file found."""
 
     header: Header
-    counts: Counts
+    counts: PixelCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,34 +117,36 @@ class Band:
         """Rows and columns [px]."""
         return self._raster.height, self._raster.width
 
-    def read(self, window: Window) -> Values:
+    def read(self, window: Window) -> Float32Array:
         """Read a window (y, x), NaN where invalid.
 
         Raises:
             ArchiveError: something cannot be read.
         """
         values = np.empty(window.shape, dtype=np.float32)
-        for piece in plan_pieces(window, self.header.block):
-            values[piece.within(window).slices] = self._judge(piece)[0]
+        for piece in plan_read_windows(window, self.header.block):
+            values[piece.relative_to(window).slices] = self._read_classified(piece)[0]
         return values
 
-    def count(self) -> Counts:
+    def count(self) -> PixelCounts:
         """Read every block once and count its pixels.
 
         Raises:
             ArchiveError: something cannot be read.
         """
-        counts = Counts()
-        for piece in plan_pieces(Window.whole(self.shape), self.header.block):
-            counts += _count(*self._judge(piece))
+        counts = PixelCounts()
+        for piece in plan_read_windows(Window.from_shape(self.shape), self.header.block):
+            counts += _count(*self._read_classified(piece))
         return counts
 
-    def _judge(self, piece: Window) -> tuple[Values, Bools, Bools, Bools]:
+    def _read_classified(
+        self, piece: Window
+    ) -> tuple[Float32Array, BoolArray, BoolArray, BoolArray]:
         """Read a piece: values, and which of them are missing, infinite, or out of range."""
         header, band, limits = self.header, self._variable.band, self._variable.valid_range
         (y0, x0), (rows, cols) = (piece.y0, piece.x0), piece.shape
         window = RasterWindow(x0, y0, cols, rows)
-        with _explained(Path(self._raster.name)):
+        with _reraise_gdal_errors(Path(self._raster.name)):
             stored = self._raster.read(band, window=window)
             missing = find_missing(stored, header.nodata)
             if header.has_mask:
@@ -172,14 +174,14 @@ def read_header(path: Path, variable: SourceVariable) -> Header:
         return band.header
 
 
-def scan(path: Path, variable: SourceVariable) -> Scan:
+def scan(path: Path, variable: SourceVariable) -> FileScan:
     """Read every block, which is what shows a file that was cut short, and count its pixels.
 
     Raises:
         ArchiveError: something cannot be read.
     """
     with open_band(path, variable) as band:
-        return Scan(band.header, band.count())
+        return FileScan(band.header, band.count())
 
 
 @contextmanager
@@ -190,38 +192,40 @@ def open_band(path: Path, variable: SourceVariable) -> Iterator[Band]:
         ArchiveError: the file is no GeoTIFF, lies nowhere, or has no such band.
     """
     with ExitStack() as stack:
-        with _explained(path):  # the driver is named, because a VRT may call itself .tif
+        with _reraise_gdal_errors(
+            path
+        ):  # the driver is named, because a VRT may call itself .tif
             raster = stack.enter_context(rasterio.open(path, driver="GTiff"))
             header = _header(raster, variable)
         yield Band(header, raster, variable)
 
 
-def plan_pieces(window: Window, block: tuple[int, int]) -> Iterator[Window]:
+def plan_read_windows(window: Window, block: tuple[int, int]) -> Iterator[Window]:
     """Cut a window along the blocks of its file, so that each is decoded once.
 
-    A piece holds ``PIECE_PX`` pixels at most; blocks that are larger are cut by rows.
+    A piece holds ``READ_PX`` pixels at most; blocks that are larger are cut by rows.
     """
     rows, cols = block
-    width = cols * max(1, PIECE_PX // (rows * cols))
-    whole = max(1, PIECE_PX // (min(width, window.x1) * rows))
-    height = rows * whole if rows * cols <= PIECE_PX else max(1, PIECE_PX // cols)
+    width = cols * max(1, READ_PX // (rows * cols))
+    whole = max(1, READ_PX // (min(width, window.x1) * rows))
+    height = rows * whole if rows * cols <= READ_PX else max(1, READ_PX // cols)
     first = Window(
         window.y0 // height * height, window.y1, window.x0 // width * width, window.x1
     )
     return (piece.clip(window) for piece in first.blocks(height, width))
 
 
-def digest_of(path: Path) -> str:
+def digest_raster(path: Path) -> str:
     """Digest a file with the sidecars from which GDAL takes values and masks."""
     sidecars = [path.with_name(path.name + suffix) for suffix in _SIDECARS]
-    digests = [sha256_of(file) for file in (path, *sidecars) if file.exists()]
+    digests = [sha256_file(file) for file in (path, *sidecars) if file.exists()]
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _reraise_gdal_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except ArchiveError:
@@ -238,14 +242,14 @@ def _header(raster: Any, variable: SourceVariable) -> Header:
             f"{Path(raster.name).name} has {raster.count} bands and no band {variable.band}; "
             f"correct 'band' of the variable {variable.name!r}"
         )
-    check_declared(raster, variable.band)
+    check_header(raster, variable.band)
     index = variable.band - 1
     flags = raster.mask_flag_enums[index]
     has_mask = MaskFlags.per_dataset in flags or MaskFlags.alpha in flags
-    markers = find_markers(raster, variable)
+    markers = find_nodata_values(raster, variable)
     sources = [name for name, found in markers.items() if found]
     header = Header(
-        grid=grid_of(raster),
+        grid=raster_grid(raster),
         dtype=raster.dtypes[index],
         nodata=tuple(dict.fromkeys(value for found in markers.values() for value in found)),
         nodata_from=", ".join([*sources, *(["mask"] if has_mask else [])]),
@@ -259,10 +263,12 @@ def _header(raster: Any, variable: SourceVariable) -> Header:
     return header if header.scale else replace(header, scale=1.0)
 
 
-def _count(values: Values, missing: Bools, infinite: Bools, outside: Bools) -> Counts:
+def _count(
+    values: Float32Array, missing: BoolArray, infinite: BoolArray, outside: BoolArray
+) -> PixelCounts:
     valid = values[np.isfinite(values)]
     sizes = np.abs(valid[valid != 0])
-    return Counts(
+    return PixelCounts(
         valid=valid.size,
         nodata=int(missing.sum()),
         infinite=int(infinite.sum()),
@@ -270,6 +276,6 @@ def _count(values: Values, missing: Bools, infinite: Bools, outside: Bools) -> C
         minimum=float(valid.min()) if valid.size else np.inf,
         maximum=float(valid.max()) if valid.size else -np.inf,
         zeros=valid.size - sizes.size,
-        magnitude=float(sizes.sum(dtype=np.float64)),
-        least=float(sizes.min()) if sizes.size else np.inf,
+        sum_abs=float(sizes.sum(dtype=np.float64)),
+        min_nonzero=float(sizes.min()) if sizes.size else np.inf,
     )

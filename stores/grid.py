@@ -45,7 +45,7 @@ def read_grid(path: Path, *, named: str | None = None) -> GeoBox:
         raise GridError(f"{what}, so no grid can be taken from it; name a GeoTIFF in grid.like")
     try:
         with rasterio.open(path, driver="GTiff") as raster:
-            return check_grid(grid_of(raster), what=f"the grid of {path}")
+            return check_grid(raster_grid(raster), what=f"the grid of {path}")
     except RasterioError as error:
         cause = error.__cause__ or error
         raise GridError(
@@ -53,7 +53,7 @@ def read_grid(path: Path, *, named: str | None = None) -> GeoBox:
         ) from error
 
 
-def grid_of(raster: rasterio.DatasetReader) -> GeoBox:
+def raster_grid(raster: rasterio.DatasetReader) -> GeoBox:
     """Take the grid of an open raster.
 
     Raises:
@@ -149,7 +149,7 @@ def from_json(written: Attributes) -> GeoBox:
     return build_grid(written["crs"], written["transform"], tuple(written["shape"]))
 
 
-def fingerprint(grid: GeoBox) -> str:
+def grid_fingerprint(grid: GeoBox) -> str:
     """Name a grid in 12 hexadecimal digits: equal names mean equal grids."""
     return digest_json([crs_name(grid), list(grid.affine)[:6], list(grid.shape)])[:12]
 
@@ -173,7 +173,7 @@ def crs_name(grid: GeoBox) -> str:
     return f"EPSG:{epsg}" if epsg else str(crs_of(grid).to_wkt())
 
 
-def describe(grid: GeoBox) -> str:
+def describe_grid(grid: GeoBox) -> str:
     """Say what a grid is in one line."""
     a, _, c, _, e, f = list(grid.affine)[:6]
     rows, cols = grid.shape
@@ -184,7 +184,7 @@ def describe(grid: GeoBox) -> str:
     return f"{rows} x {cols} px of {size}, {crs}, corner {corner}"
 
 
-def check_same_grid(got: GeoBox, expected: GeoBox, *, what: str, way_out: str) -> None:
+def check_same_grid(got: GeoBox, expected: GeoBox, *, what: str, hint: str) -> None:
     """Refuse a grid that is not exactly the expected one.
 
     Raises:
@@ -192,12 +192,12 @@ def check_same_grid(got: GeoBox, expected: GeoBox, *, what: str, way_out: str) -
     """
     if got != expected:
         raise GridError(
-            f"{what} lies on another grid ({describe(got)}) than expected "
-            f"({describe(expected)}), so its pixels would be misplaced; {way_out}"
+            f"{what} lies on another grid ({describe_grid(got)}) than expected "
+            f"({describe_grid(expected)}), so its pixels would be misplaced; {hint}"
         )
 
 
-def centers(grid: GeoBox) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def pixel_centers(grid: GeoBox) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Give the pixel centers along y and along x in the grid's CRS.
 
     Raises:
@@ -210,7 +210,7 @@ def centers(grid: GeoBox) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float
 
 def cf_coordinates(grid: GeoBox) -> dict[str, tuple[npt.NDArray[np.float64], Attributes]]:
     """Give the values and CF attributes of ``y`` and ``x``."""
-    ys, xs = centers(grid)
+    ys, xs = pixel_centers(grid)
     if crs_of(grid).geographic:
         north = {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north"}
         east = {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east"}

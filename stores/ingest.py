@@ -23,32 +23,32 @@ import numpy.typing as npt
 import zarr
 
 from stores import grid as grids
+from stores.acdd import time_coverage_attributes
+from stores.append import PlannedFrame
 from stores.archive import SourceVariable
-from stores.arrays import array_of, compose_root, open_group, write_root
-from stores.counting import count, listed
+from stores.arrays import consolidate_metadata, get_array, open_group, write_root_metadata
 from stores.cube import COVERAGE_KEY, VERSION_KEY, Cube, chunk_file
 from stores.cube_digests import (
     DIGESTS_KEY,
-    adopt_frames,
-    check_rest,
     digest_cube,
-    frame_digests,
+    digest_existing_frames,
+    digest_frame,
     load_digests,
+    repair_metadata,
     write_digests,
 )
+from stores.cube_inputs import remove_old_inputs, write_inputs
 from stores.digests import FileDigest
-from stores.discovery import describe_coverage
-from stores.files import read_json, sweep_litter, sync_file, write_json
-from stores.growth import PlannedFrame
-from stores.ingest_frame import Job, blocks_of, copy_frame, naming
+from stores.disk_space import reraise_disk_full
+from stores.files import fsync_path, read_json, remove_temp_files, write_json
+from stores.formatting import abbreviate, pluralize
+from stores.ingest_frame import FrameWriteJob, copy_frame, reraise_with_frame, shard_windows
 from stores.ingest_plan import IngestPlan
-from stores.inputs import sweep_inputs, write_inputs
 from stores.ledger import Ledger
-from stores.leftovers import measure
-from stores.room import naming_full_disk
-from stores.template import coverage_of, create_cube, grow_cube
+from stores.retention import tree_usage
+from stores.template import build_coverage, create_cube, grow_cube
 
-Values = npt.NDArray[np.float32]
+Float32Array = npt.NDArray[np.float32]
 
 _SYNC_THREADS = 16  # a journal takes many together in the time of one
 
@@ -81,29 +81,29 @@ def prepare_cube(plan: IngestPlan) -> None:
     """
     plan.check()
     if plan.is_empty:
-        shutil.rmtree(_pending(plan.path), ignore_errors=True)
+        shutil.rmtree(_staging_folder(plan.path), ignore_errors=True)
         return
-    with naming_full_disk(plan.path):
+    with reraise_disk_full(plan.path):
         _prepare(plan)
 
 
 def _prepare(plan: IngestPlan) -> None:
-    pending = _pending(plan.path)
+    pending = _staging_folder(plan.path)
     request = pending / "plan.json"
-    if _version_of(request) != plan.version:
+    if _pending_version(request) != plan.version:
         shutil.rmtree(pending, ignore_errors=True)
-        if plan.base is not None:
-            check_rest(plan.path)
-        write_json(request, _request(plan))
+        if plan.base_version is not None:
+            repair_metadata(plan.path)
+        write_json(request, _plan_to_json(plan))
     else:
-        sweep_litter(_work(plan.path))  # of the run that is gone on with
-    if plan.base is not None:
+        remove_temp_files(_write_target(plan.path))  # of the run that is gone on with
+    if plan.base_version is not None:
         grow_cube(plan)
         return
     made = Ledger(pending / "made")
     if made.receipt("template") is None:
-        shutil.rmtree(_unborn(plan.path), ignore_errors=True)
-        create_cube(plan, _unborn(plan.path))
+        shutil.rmtree(_staged_cube_path(plan.path), ignore_errors=True)
+        create_cube(plan, _staged_cube_path(plan.path))
         made.mark("template", {})
 
 
@@ -121,18 +121,18 @@ def write_frame(plan_or_path: IngestPlan | Path, variable: str, key: str) -> Fra
         ArchiveError: the file has changed since the inventory, or cannot be read.
     """
     path = plan_or_path if isinstance(plan_or_path, Path) else plan_or_path.path
-    ledger, entry = Ledger(_pending(path) / "frames"), f"{variable}/{key}"
+    ledger, entry = Ledger(_staging_folder(path) / "frames"), f"{variable}/{key}"
     job = _load_job(path, variable)
     frame = job.frames[key]
-    array = array_of(open_group(_work(path), mode="r+"), variable)
+    array = get_array(open_group(_write_target(path), mode="r+"), variable)
     done = ledger.receipt(entry)
-    shards = _shards(_work(path), array, frame)
-    if done and _is_of(done, frame) and all(file.exists() for file in shards):
+    shards = _shards(_write_target(path), array, frame)
+    if done and _is_receipt_of(done, frame) and all(file.exists() for file in shards):
         return FrameReceipt(**done)
-    with naming(frame):
+    with reraise_with_frame(frame):
         valid = copy_frame(job, frame, array)
         for file in shards:
-            sync_file(file)  # before the ledger says so; the folders follow at the commit
+            fsync_path(file)  # before the ledger says so; the folders follow at the commit
     receipt = FrameReceipt(
         variable,
         key,
@@ -141,7 +141,7 @@ def write_frame(plan_or_path: IngestPlan | Path, variable: str, key: str) -> Fra
         outside=frame.outside,
         infinite=frame.infinite,
         digest=frame.digest,
-        files=frame_digests(_work(path), shards),
+        files=digest_frame(_write_target(path), shards),
     )
     ledger.mark(entry, asdict(receipt))
     return receipt
@@ -162,41 +162,41 @@ def commit_cube(plan: IngestPlan, receipts: Iterable[FrameReceipt]) -> str:
     ]
     if absent:
         raise ValueError(
-            f"{len(absent)} frames of the plan were not written ({listed(absent)}), so "
+            f"{len(absent)} frames of the plan were not written ({abbreviate(absent)}), so "
             "the cube would have holes; write them and commit again"
         )
-    work = _work(plan.path)
-    _sync_rest(plan, work)
+    work = _write_target(plan.path)
+    _fsync_metadata(plan, work)
     write_inputs(plan.path, plan.inputs)
     added = {name: digest for one in receipts for name, digest in one.files.items()}
-    _show(plan, work, {**_known_frames(plan), **added})
+    _write_commit(plan, work, {**_existing_digests(plan), **added})
     if work != plan.path:
         work.rename(plan.path)
-        sync_file(plan.path.parent)
-    shutil.rmtree(_pending(plan.path), ignore_errors=True)
-    sweep_inputs(plan.path, plan.version)
-    new = count(len(plan.frames), "frame")
+        fsync_path(plan.path.parent)
+    shutil.rmtree(_staging_folder(plan.path), ignore_errors=True)
+    remove_old_inputs(plan.path, plan.version)
+    new = pluralize(len(plan.frames), "frame")
     log.info("cube %s has version %s: %s new", plan.path, plan.version, new)
     return plan.version
 
 
-def _show(plan: IngestPlan, work: Path, frames: Mapping[str, FileDigest]) -> None:
+def _write_commit(plan: IngestPlan, work: Path, frames: Mapping[str, FileDigest]) -> None:
     """Write the digests of the coming version, then the root metadata that names them."""
-    root = compose_root(work, _commit_attributes(plan, work))
+    root = consolidate_metadata(work, _commit_attributes(plan, work))
     digests = digest_cube(open_group(work, mode="r+"), root, frames)
     root["attributes"][DIGESTS_KEY] = write_digests(plan.path, plan.version, digests)
-    write_root(work, root)
+    write_root_metadata(work, root)
 
 
-def _known_frames(plan: IngestPlan) -> Mapping[str, FileDigest]:
+def _existing_digests(plan: IngestPlan) -> Mapping[str, FileDigest]:
     """Take the digests of what the cube holds, or adopt it where none were kept."""
-    if plan.base is None:
+    if plan.base_version is None:
         return {}
     known = load_digests(plan.path)
-    return adopt_frames(Cube.open(plan.path)) if known is None else known.frames
+    return digest_existing_frames(Cube.open(plan.path)) if known is None else known.frames
 
 
-def _version_of(request: Path) -> str | None:
+def _pending_version(request: Path) -> str | None:
     """Tell which version an unfinished ingest makes; None where there is none to go on with."""
     try:
         return str(read_json(request)["version"])
@@ -207,19 +207,19 @@ def _version_of(request: Path) -> str | None:
         return None
 
 
-def _is_of(done: Mapping[str, Any], frame: PlannedFrame) -> bool:
+def _is_receipt_of(done: Mapping[str, Any], frame: PlannedFrame) -> bool:
     """Tell whether a receipt is that of a frame; earlier versions wrote less."""
     names = {field.name for field in fields(FrameReceipt)}
     return set(done) == names and done["digest"] == frame.digest
 
 
-def unfinished_bytes(path: Path) -> int:
+def pending_bytes(path: Path) -> int:
     """Count what an ingest that was cut short has left: a rerun takes it up, or removes it."""
-    pending = _pending(path)
-    return measure(pending)[0] if pending.exists() else 0
+    pending = _staging_folder(path)
+    return tree_usage(pending)[0] if pending.exists() else 0
 
 
-def _request(plan: IngestPlan) -> dict[str, Any]:
+def _plan_to_json(plan: IngestPlan) -> dict[str, Any]:
     """Write down a plan for writers that only know the cube's path."""
     frames: dict[str, list[dict[str, Any]]] = {v.source.name: [] for v in plan.variables}
     for frame in plan.frames:
@@ -233,19 +233,19 @@ def _request(plan: IngestPlan) -> dict[str, Any]:
     }
 
 
-def _load_job(path: Path, variable: str) -> Job:
-    request = _pending(path) / "plan.json"
+def _load_job(path: Path, variable: str) -> FrameWriteJob:
+    request = _staging_folder(path) / "plan.json"
     if not request.exists():
         raise ValueError(f"cube {path} expects no frames; call prepare_cube before write_frame")
     return _parse_job(request, request.stat().st_mtime_ns, variable)
 
 
 @lru_cache(maxsize=64)
-def _parse_job(request: Path, _changed_ns: int, variable: str) -> Job:
+def _parse_job(request: Path, _changed_ns: int, variable: str) -> FrameWriteJob:
     written = read_json(request)
     source = written["variables"][variable]
     limits, codes = source.pop("valid_range"), tuple(source.pop("share_of"))
-    return Job(
+    return FrameWriteJob(
         root=Path(written["root"]),
         grid=grids.from_json(written["grid"]),
         source=SourceVariable(
@@ -259,14 +259,16 @@ def _shards(work: Path, array: zarr.Array[Any], frame: PlannedFrame) -> list[Pat
     """Name the files of a frame."""
     rows, cols = (array.shards or array.chunks)[-2:]
     leading = () if frame.index is None else (frame.index,)
-    places = [(*leading, window.y0 // rows, window.x0 // cols) for window in blocks_of(array)]
+    places = [
+        (*leading, window.y0 // rows, window.x0 // cols) for window in shard_windows(array)
+    ]
     return [chunk_file(work, array, place) for place in places]
 
 
-def _sync_rest(plan: IngestPlan, work: Path) -> None:
+def _fsync_metadata(plan: IngestPlan, work: Path) -> None:
     """Force to the disk what no frame's writer did: folders, metadata, coordinates."""
     group = open_group(work, mode="r+")
-    arrays = {v.source.name: array_of(group, v.source.name) for v in plan.variables}
+    arrays = {v.source.name: get_array(group, v.source.name) for v in plan.variables}
     changed = {work}
     for frame in plan.frames:
         for file in _shards(work, arrays[frame.variable], frame):
@@ -276,32 +278,32 @@ def _sync_rest(plan: IngestPlan, work: Path) -> None:
             changed |= {folder, folder / "zarr.json"}
             changed.update(() if folder.name in arrays else (folder / "c").rglob("*"))
     with ThreadPoolExecutor(_SYNC_THREADS) as pool:
-        list(pool.map(sync_file, changed))
+        list(pool.map(fsync_path, changed))
 
 
 def _commit_attributes(plan: IngestPlan, work: Path) -> dict[str, Any]:
     before = open_group(work, mode="r+").attrs.get("history", "")
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    frames = count(len(plan.frames), "frame")
+    frames = pluralize(len(plan.frames), "frame")
     line = f"{now} cubecast ingested {frames}: version {plan.version}"
-    coverage = describe_coverage(plan.step, plan.times) if len(plan.times) else {}
+    coverage = time_coverage_attributes(plan.step, plan.times) if len(plan.times) else {}
     return coverage | {
         "title": plan.title,
         "history": f"{before}\n{line}".strip(),
         VERSION_KEY: plan.version,
-        COVERAGE_KEY: coverage_of(plan.inputs),
+        COVERAGE_KEY: build_coverage(plan.inputs),
     }
 
 
-def _work(path: Path) -> Path:
+def _write_target(path: Path) -> Path:
     """Name the group that is written to: the cube, or the one that will become it."""
-    return path if path.exists() else _unborn(path)
+    return path if path.exists() else _staged_cube_path(path)
 
 
-def _pending(path: Path) -> Path:
+def _staging_folder(path: Path) -> Path:
     """Name the hidden folder in which an unfinished ingest stands."""
     return path.with_name(f".{path.name}.pending")
 
 
-def _unborn(path: Path) -> Path:
-    return _pending(path) / path.name
+def _staged_cube_path(path: Path) -> Path:
+    return _staging_folder(path) / path.name

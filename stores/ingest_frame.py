@@ -14,20 +14,20 @@ import zarr
 from odc.geo.geobox import GeoBox
 
 from stores import geotiff
+from stores.append import PlannedFrame
 from stores.archive import SourceVariable
 from stores.arrays import write_block
-from stores.errors import ArchiveError, FullError
-from stores.growth import PlannedFrame
+from stores.errors import ArchiveError, DiskFullError
 from stores.names import resolve_under
-from stores.regrid import Regrid
+from stores.regrid import Regridder
 from stores.warp import pick_resampling
 from stores.windows import Window
 
-Values = npt.NDArray[np.float32]
+Float32Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class FrameWriteJob:
     """What a writer needs to know of a plan: one variable and its frames."""
 
     root: Path
@@ -37,12 +37,12 @@ class Job:
 
 
 @contextmanager
-def naming(frame: PlannedFrame) -> Iterator[None]:
+def reraise_with_frame(frame: PlannedFrame) -> Iterator[None]:
     """Say of what goes wrong, on whatever worker, which frame and file it was."""
     what = f"{frame.variable} {frame.key} of {frame.file or 'a gap'}"
     try:
         yield
-    except (ArchiveError, FullError) as error:
+    except (ArchiveError, DiskFullError) as error:
         raise type(error)(f"{what}: {error}") from error
     except OSError as error:
         raise OSError(
@@ -50,21 +50,21 @@ def naming(frame: PlannedFrame) -> Iterator[None]:
         ) from error
 
 
-def copy_frame(job: Job, frame: PlannedFrame, array: zarr.Array[Any]) -> int:
+def copy_frame(job: FrameWriteJob, frame: PlannedFrame, array: zarr.Array[Any]) -> int:
     """Bring a file onto the cube's grid, shard by shard, and count the valid pixels.
 
     A gap is a frame without a valid pixel.
     """
     if frame.file is None:
-        return sum(_write(array, frame.index, w, _empty(w)) for w in blocks_of(array))
+        return sum(_write(array, frame.index, w, _empty(w)) for w in shard_windows(array))
     path, source = resolve_under(job.root, frame.file), job.source
     with geotiff.open_band(path, source) as band:
         grid = band.header.grid
         method = pick_resampling(
             source.resampling, grid, job.grid, is_classes=source.is_classes
         )
-        regrid, valid = Regrid(grid, job.grid, method), 0
-        for window in blocks_of(array):
+        regrid, valid = Regridder(grid, job.grid, method), 0
+        for window in shard_windows(array):
             values = regrid.read(band.read, window)
             if source.valid_range:  # cubic overshoots
                 np.clip(values, *source.valid_range, out=values)
@@ -73,25 +73,27 @@ def copy_frame(job: Job, frame: PlannedFrame, array: zarr.Array[Any]) -> int:
     return valid
 
 
-def blocks_of(array: zarr.Array[Any]) -> Iterator[Window]:
+def shard_windows(array: zarr.Array[Any]) -> Iterator[Window]:
     """Cut a frame into the windows of its shards."""
     rows, cols = (array.shards or array.chunks)[-2:]
-    return Window.whole((array.shape[-2], array.shape[-1])).blocks(rows, cols)
+    return Window.from_shape((array.shape[-2], array.shape[-1])).blocks(rows, cols)
 
 
 def _check_unchanged(path: Path, frame: PlannedFrame) -> None:
-    if geotiff.digest_of(path) != frame.digest:
+    if geotiff.digest_raster(path) != frame.digest:
         raise ArchiveError(
             f"{frame.file} has changed since the inventory, so what was checked is not what "
             "was read; run the ingest again"
         )
 
 
-def _empty(window: Window) -> Values:
+def _empty(window: Window) -> Float32Array:
     return np.full(window.shape, np.nan, dtype=np.float32)
 
 
-def _write(array: zarr.Array[Any], index: int | None, window: Window, values: Values) -> int:
+def _write(
+    array: zarr.Array[Any], index: int | None, window: Window, values: Float32Array
+) -> int:
     """Write one shard of a frame; give the number of its valid pixels."""
     leading = () if index is None else (index,)
     block = values if index is None else values[None]

@@ -11,19 +11,19 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from stores import grid as grids
+from stores.append import ExistingCube, PlannedFrame, find_conflicts
 from stores.archive import Cadence, SourceVariable
 from stores.cube import Cube
-from stores.declared import check_source
+from stores.cube_inputs import GAP, CubeInputs, describe_variable, load_inputs, variable_dates
 from stores.errors import ArchiveError
 from stores.gdal import CACHE_BYTES
-from stores.growth import Known, PlannedFrame, find_refusals
-from stores.inputs import GAP, Inputs, dates_of, describe_variable, load_inputs
+from stores.header_checks import check_source_grid
 from stores.inventory import Inventory
 from stores.layout import Layout, plan_layout
 from stores.regrid import BLOCK_PX
-from stores.series import ScannedFile, Series
-from stores.times import YEAR, Step, Times
-from stores.warp import is_same, pick_resampling
+from stores.series import FileSeries, ScannedFile
+from stores.times import YEARLY, Step, Times
+from stores.warp import is_same_grid, pick_resampling
 
 _ITEM_BYTES = 4  # float32
 _STORED_BYTES = 8  # the largest number of a file
@@ -62,10 +62,10 @@ class IngestPlan:
     variables: tuple[PlannedVariable, ...]
     frames: tuple[PlannedFrame, ...]
     """What is to be written."""
-    refused: tuple[str, ...]
-    inputs: Inputs
+    conflicts: tuple[str, ...]
+    inputs: CubeInputs
     """What the cube is made of after the commit."""
-    base: str | None
+    base_version: str | None
     """Version that is there now."""
 
     @property
@@ -76,12 +76,12 @@ class IngestPlan:
     @property
     def dates(self) -> dict[str, Times]:
         """Of each variable, the dates that it will have [s]."""
-        return dates_of(self.inputs)
+        return variable_dates(self.inputs)
 
     @property
     def is_empty(self) -> bool:
         """Tell whether the cube is as it should be already."""
-        return self.version == self.base
+        return self.version == self.base_version
 
     @property
     def frame_bytes(self) -> int:
@@ -97,7 +97,9 @@ class IngestPlan:
     @property
     def n_shards(self) -> int:
         """Files that will be written."""
-        return len(self.frames) * len(self.layout.blocks((self.grid.height, self.grid.width)))
+        return len(self.frames) * len(
+            self.layout.shard_windows((self.grid.height, self.grid.width))
+        )
 
     def check(self) -> None:
         """Refuse what would change frames that forecasts may have used already.
@@ -105,8 +107,8 @@ class IngestPlan:
         Raises:
             ArchiveError: names the dates and a way out.
         """
-        if self.refused:
-            lines = "\n".join(f"  {line}" for line in self.refused)
+        if self.conflicts:
+            lines = "\n".join(f"  {line}" for line in self.conflicts)
             raise ArchiveError(f"cube {self.path} cannot take this archive:\n{lines}")
 
     def rows(self) -> list[dict[str, str]]:
@@ -137,7 +139,7 @@ def task_bytes(layout: Layout, source_px: int) -> int:
 
     It holds one shard as values, and as chunks that are being compressed, pieces of the source
     and what GDAL has decoded; none of it grows with the raster. A file whose own blocks are
-    larger than ``PIECE_PX`` (one block for all rows, say) takes what GDAL needs for one more.
+    larger than ``READ_PX`` (one block for all rows, say) takes what GDAL needs for one more.
     """
     shard = math.prod(layout.shard) * _ITEM_BYTES
     cache = min(CACHE_BYTES, source_px * _STORED_BYTES)
@@ -150,18 +152,18 @@ def plan_ingest(
     """Compare an archive with the cube at ``path`` and list the frames that are new.
 
     Gaps of the inventory become invalid frames; ``inventory.check`` says whether they may.
-    Changed frames are listed in ``refused`` and stop ``prepare_cube``.
+    Changed frames are listed in ``conflicts`` and stop ``prepare_cube``.
 
     Raises:
         ArchiveError: the archive holds what no recipe can accept.
         GridError: a raster lies off the grid, or the cube there lies on another one.
     """
     inventory.check(accept_gaps=True)
-    known = _load_known(path, grid, inventory.step)
+    known = _load_existing(path, grid, inventory.step)
     series = tuple(inventory.series.values())
     times, years = _axes(series, known, inventory.step)
-    due = [frame for one in series for frame in _due_frames(one, times, years)]
-    inputs = _made_of(series, due, known)
+    due = [frame for one in series for frame in _expected_frames(one, times, years)]
+    inputs = _plan_inputs(series, due, known)
     new = tuple(frame for frame in due if frame.key not in known.frames(frame.variable))
     return IngestPlan(
         path=path,
@@ -174,22 +176,22 @@ def plan_ingest(
         layout=plan_layout((grid.height, grid.width)),
         variables=tuple(_plan_variable(one, grid) for one in series),
         frames=new,
-        refused=tuple(find_refusals(due, inputs, known)),
+        conflicts=tuple(find_conflicts(due, inputs, known)),
         inputs=inputs,
-        base=known.version,
+        base_version=known.version,
     )
 
 
-def _load_known(path: Path, grid: GeoBox, step: Step) -> Known:
+def _load_existing(path: Path, grid: GeoBox, step: Step) -> ExistingCube:
     if not path.exists():
-        empty = Inputs(grids.fingerprint(grid), str(step), {})
-        return Known(None, empty, np.array([], dtype="datetime64[s]"), ())
+        empty = CubeInputs(grids.grid_fingerprint(grid), str(step), {})
+        return ExistingCube(None, empty, np.array([], dtype="datetime64[s]"), ())
     cube = Cube.open(path)
     way_out = (
         f"cube {path} serves all recipes of its root, so state its grid in the recipe, or "
         "ingest into a new root with --root"
     )
-    grids.check_same_grid(grid, cube.grid, what="the recipe's grid", way_out=way_out)
+    grids.check_same_grid(grid, cube.grid, what="the recipe's grid", hint=way_out)
     if cube.step != step:
         raise ArchiveError(
             f"archive.step={step} is not the step of cube {path} ({cube.step}), so its frames "
@@ -197,11 +199,11 @@ def _load_known(path: Path, grid: GeoBox, step: Step) -> Known:
         )
     annual = (name for name, one in cube.variables.items() if one.cadence == "annual")
     years = tuple(sorted({year for name in annual for year in cube.years(name)}))
-    return Known(cube.version, load_inputs(path, cube.version), cube.times, years)
+    return ExistingCube(cube.version, load_inputs(path, cube.version), cube.times, years)
 
 
 def _axes(
-    series: tuple[Series, ...], known: Known, step: Step
+    series: tuple[FileSeries, ...], known: ExistingCube, step: Step
 ) -> tuple[Times, tuple[int, ...]]:
     """Lay out time and year: what is known keeps its place, later dates follow."""
     dated = [one.times for one in series if one.cadence == "step"]
@@ -217,22 +219,24 @@ def _axes(
     return step.range(first, ends.max()), (*known.years, *later)
 
 
-def _due_frames(series: Series, times: Times, years: tuple[int, ...]) -> Iterator[PlannedFrame]:
+def _expected_frames(
+    series: FileSeries, times: Times, years: tuple[int, ...]
+) -> Iterator[PlannedFrame]:
     """List the frames that a variable should have, in order; place -1 is off the axis."""
     name = series.variable.name
     if series.cadence == "static":
         yield _frame(name, STATIC, None, series.files[0])
     elif series.cadence == "annual":
         for file in series.files:
-            if file.is_usable:
+            if file.has_valid_pixels:
                 year = _year_of(file)
                 index = years.index(year) if year in years else -1
                 yield _frame(name, str(year), index, file)
     else:
         place = {time: index for index, time in enumerate(times)}
         for time in series.times:
-            key = str(time.astype(f"datetime64[{series.step.code}]"))
-            usable = [file for file in series.by_time.get(time, []) if file.is_usable]
+            key = str(time.astype(f"datetime64[{series.step.numpy_unit}]"))
+            usable = [file for file in series.by_time.get(time, []) if file.has_valid_pixels]
             yield _frame(name, key, place.get(time, -1), *usable[:1])
 
 
@@ -248,7 +252,9 @@ def _frame(
     )
 
 
-def _made_of(series: tuple[Series, ...], due: list[PlannedFrame], known: Known) -> Inputs:
+def _plan_inputs(
+    series: tuple[FileSeries, ...], due: list[PlannedFrame], known: ExistingCube
+) -> CubeInputs:
     """Say what the cube will be made of; variables that are no longer asked for stay."""
     variables = dict(known.inputs.variables)
     for one in series:
@@ -259,7 +265,7 @@ def _made_of(series: tuple[Series, ...], due: list[PlannedFrame], known: Known) 
     return replace(known.inputs, variables=variables)
 
 
-def _plan_variable(series: Series, grid: GeoBox) -> PlannedVariable:
+def _plan_variable(series: FileSeries, grid: GeoBox) -> PlannedVariable:
     """Choose how a variable comes onto the grid, and see that it meets it."""
     variable, source = series.variable, series.grid
     assert source is not None  # the inventory was checked: some file is usable
@@ -267,12 +273,12 @@ def _plan_variable(series: Series, grid: GeoBox) -> PlannedVariable:
         variable.resampling, source, grid, is_classes=variable.is_classes
     )
     n_px = source.height * source.width
-    if is_same(source, grid):
+    if is_same_grid(source, grid):
         return PlannedVariable(variable, series.cadence, "as is", n_px)
-    check_source(source, grid, what=f"variable {variable.name!r}")
+    check_source_grid(source, grid, what=f"variable {variable.name!r}")
     return PlannedVariable(variable, series.cadence, resampling, n_px)
 
 
 def _year_of(file: ScannedFile) -> int:
     assert file.time is not None  # annual files are dated
-    return int(YEAR.label(file.time))
+    return int(YEARLY.label(file.time))

@@ -6,23 +6,25 @@ import zlib
 
 import numpy as np
 
+from stores.append import PlannedFrame
 from stores.geotiff import open_band
-from stores.growth import PlannedFrame
 from stores.ingest_plan import IngestPlan, PlannedVariable
 from stores.names import resolve_under
-from stores.regrid import Regrid
+from stores.regrid import Regridder
 from stores.warp import pick_resampling
 from stores.windows import Window
 
 _PIECES, _PIECE_PX = 4, 256  # along each side of the grid
-_FAST = 1  # a level of zlib that packs about as the cube's own codec does
-_CERTAIN = 0.7
+_ZLIB_LEVEL = 1  # a level of zlib that packs about as the cube's own codec does
+_LOWER_BOUND_FACTOR = 0.7
 """Share of an estimate that is needed whatever the rest of the files hold."""
 
 
 def estimate_bytes(plan: IngestPlan) -> int:
     """Estimate the bytes of all new frames from pieces of one frame of each variable."""
-    return int(_CERTAIN * sum(_estimate(plan, variable) for variable in plan.variables))
+    return int(
+        _LOWER_BOUND_FACTOR * sum(_estimate(plan, variable) for variable in plan.variables)
+    )
 
 
 def _estimate(plan: IngestPlan, variable: PlannedVariable) -> float:
@@ -30,10 +32,16 @@ def _estimate(plan: IngestPlan, variable: PlannedVariable) -> float:
     frames = [frame for frame in plan.frames if frame.variable == name and frame.file]
     if not frames:
         return 0.0
-    return len(frames) * plan.frame_bytes * _packed(plan, variable, frames[len(frames) // 2])
+    return (
+        len(frames)
+        * plan.frame_bytes
+        * _compression_ratio(plan, variable, frames[len(frames) // 2])
+    )
 
 
-def _packed(plan: IngestPlan, variable: PlannedVariable, frame: PlannedFrame) -> float:
+def _compression_ratio(
+    plan: IngestPlan, variable: PlannedVariable, frame: PlannedFrame
+) -> float:
     """Compress pieces of a frame, and give what is left of a byte."""
     assert frame.file is not None
     source, sizes = variable.source, [0, 0]
@@ -42,18 +50,18 @@ def _packed(plan: IngestPlan, variable: PlannedVariable, frame: PlannedFrame) ->
         method = pick_resampling(
             source.resampling, grid, plan.grid, is_classes=source.is_classes
         )
-        regrid = Regrid(grid, plan.grid, method)
-        for window in _pieces((plan.grid.height, plan.grid.width)):
+        regrid = Regridder(grid, plan.grid, method)
+        for window in _sample_windows((plan.grid.height, plan.grid.width)):
             values = regrid.read(band.read, window)
-            sizes[0] += len(zlib.compress(values.tobytes(), _FAST))
+            sizes[0] += len(zlib.compress(values.tobytes(), _ZLIB_LEVEL))
             sizes[1] += values.nbytes
     return sizes[0] / sizes[1]
 
 
-def _pieces(shape: tuple[int, int]) -> list[Window]:
+def _sample_windows(shape: tuple[int, int]) -> list[Window]:
     """Spread pieces evenly over a grid; a small one is covered whole."""
     rows, cols = (_starts(length) for length in shape)
-    whole = Window.whole(shape)
+    whole = Window.from_shape(shape)
     return [Window(y, y + _PIECE_PX, x, x + _PIECE_PX).clip(whole) for y in rows for x in cols]
 
 

@@ -12,29 +12,29 @@ from pathlib import Path
 from odc.geo.geobox import GeoBox
 
 from stores.archive import FoundFile, SourceVariable
-from stores.counting import count, listed
-from stores.declared import check_source
 from stores.errors import ArchiveError
+from stores.formatting import abbreviate, pluralize
 from stores.geotiff import SUFFIXES, read_header
-from stores.grid import describe
+from stores.grid import describe_grid
+from stores.header_checks import check_source_grid
 from stores.names import resolve_under
-from stores.plausible import Finding, find_odd
+from stores.outliers import OutlierReport, find_outliers
 from stores.problems import Problem, find_problems
 from stores.progress import ProgressCallback
-from stores.series import Dates, ScannedFile, Series, date_files, scan_file
+from stores.series import FileListing, FileSeries, ScannedFile, list_series_files, scan_file
 from stores.times import Step, Time
 
-_LOOKED_AT = 3  # files of a variable, until a header can be read
+_MAX_HEADERS_TRIED = 3  # files of a variable, until a header can be read
 _THREADS = 4  # GDAL and hashlib let go of the interpreter while they work
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """Everything that is known about an archive; nothing is refused before ``check``."""
+    """Everything that is known about an archive; nothing is refused before ``check_leaks``."""
 
     root: Path
     step: Step
-    series: Mapping[str, Series]
+    series: Mapping[str, FileSeries]
 
     def problems(self) -> list[Problem]:
         """List what is wrong, variable by variable."""
@@ -53,23 +53,23 @@ class Inventory:
         refused = [p for p in self.problems() if not (p.is_gap and accept_gaps)]
         if refused:
             lines = "\n".join(f"  {problem}" for problem in refused)
-            said = count(len(refused), "problem")
+            said = pluralize(len(refused), "problem")
             raise ArchiveError(f"archive {self.root} cannot be ingested, {said}:\n{lines}")
 
-    def odd(self) -> list[Finding]:
+    def find_outliers(self) -> list[OutlierReport]:
         """List frames that are unlike the others of their season: no reason to refuse them."""
-        return [finding for series in self.series.values() for finding in find_odd(series)]
+        return [finding for series in self.series.values() for finding in find_outliers(series)]
 
     def unapplied(self) -> list[str]:
         """List what files say of a scale or an offset that is not applied."""
-        return [text for series in self.series.values() for text in _tell_unapplied(series)]
+        return [text for series in self.series.values() for text in _describe_unapplied(series)]
 
     def rows(self) -> list[dict[str, str]]:
         """Give one line per variable for a printed table."""
         return [_row(series) for series in self.series.values()]
 
 
-def take_inventory(
+def scan_archive(
     root: Path,
     variables: Iterable[SourceVariable],
     step: Step,
@@ -91,26 +91,26 @@ def take_inventory(
     Raises:
         ArchiveError: there is no archive, or a pattern cannot be understood.
     """
-    found = list_dates(root, variables, step, start=start, end=end)
+    found = list_archive(root, variables, step, start=start, end=end)
     for dates in found:
         _check_readers(dates)
     jobs = [(root, dates.variable, file) for dates in found for file in dates.files]
     scanned = iter(_scan_all(jobs, progress))
     series = {
-        dates.variable.name: dates.series([next(scanned) for _ in dates.files])
+        dates.variable.name: dates.with_scans([next(scanned) for _ in dates.files])
         for dates in found
     }
     return Inventory(root, step, series)
 
 
-def list_dates(
+def list_archive(
     root: Path,
     variables: Iterable[SourceVariable],
     step: Step,
     *,
     start: Time | None = None,
     end: Time | None = None,
-) -> list[Dates]:
+) -> list[FileListing]:
     """List the files of every variable and when one is due; none is opened.
 
     Raises:
@@ -121,7 +121,7 @@ def list_dates(
             f"archive.root {root} is no folder, so it holds no files; correct it"
         )
     bounds = tuple(None if time is None else step.floor(time) for time in (start, end))
-    return [date_files(root, variable, step, bounds) for variable in variables]  # type: ignore[arg-type]
+    return [list_series_files(root, variable, step, bounds) for variable in variables]  # type: ignore[arg-type]
 
 
 def check_sources(
@@ -134,21 +134,21 @@ def check_sources(
     Raises:
         GridError: a variable lies beside the grid, or is too fine for it.
     """
-    for dates in list_dates(root, variables, step):
+    for dates in list_archive(root, variables, step):
         name = dates.variable.name
-        for file in dates.files[:_LOOKED_AT]:
+        for file in dates.files[:_MAX_HEADERS_TRIED]:
             with suppress(ArchiveError, OSError):
                 header = read_header(resolve_under(root, file.name), dates.variable)
-                check_source(header.grid, grid, what=f"variable {name!r}")
+                check_source_grid(header.grid, grid, what=f"variable {name!r}")
                 break
 
 
-def _check_readers(dates: Dates) -> None:
+def _check_readers(dates: FileListing) -> None:
     """Refuse by name what no reader understands; a reader is chosen by the file's suffix."""
     foreign = [f.name for f in dates.files if not f.name.lower().endswith(SUFFIXES)]
     if foreign:
         raise ArchiveError(
-            f"{dates.variable.name}: {len(foreign)} files are no GeoTIFFs ({listed(foreign)}), "
+            f"{dates.variable.name}: {len(foreign)} files are no GeoTIFFs ({abbreviate(foreign)}), "
             f"so they cannot be read; name files that end in {', '.join(SUFFIXES)}"
         )
 
@@ -165,13 +165,13 @@ def _scan_all(
     return scanned
 
 
-def _tell_unapplied(series: Series) -> Iterator[str]:
+def _describe_unapplied(series: FileSeries) -> Iterator[str]:
     """Say once of a series that its values stay as they are in spite of such tags."""
     told = [file for file in series.files if file.scan and file.scan.header.unapplied]
     if not told or told[0].scan is None:
         return
     yield (
-        f"{series.variable.name}: the tags {listed(list(told[0].scan.header.unapplied))} of "
+        f"{series.variable.name}: the tags {abbreviate(list(told[0].scan.header.unapplied))} of "
         f"{told[0].name} are not applied, since only GDAL's own scale and offset are, so "
         f"values are the numbers of the file, whatever units={series.variable.units!r} says; "
         "if the tags are right, write them where GDAL looks: "
@@ -179,9 +179,9 @@ def _tell_unapplied(series: Series) -> Iterator[str]:
     )
 
 
-def _row(series: Series) -> dict[str, str]:
+def _row(series: FileSeries) -> dict[str, str]:
     """Describe a series in words and numbers, each short enough for a column."""
-    counts, dates = series.counts, [file.time for file in series.files]
+    counts, dates = series.pixel_counts, [file.time for file in series.files]
     share = 100 * counts.valid / counts.size if counts.size else 0.0
     is_valid = counts.valid > 0
     return {
@@ -191,17 +191,17 @@ def _row(series: Series) -> dict[str, str]:
         "first": series.label(dates[0]) if dates else "",
         "last": series.label(dates[-1]) if dates else "",
         "gaps": str(len(series.missing)),
-        "doubles": str(len(series.doubled)),
+        "doubles": str(len(series.duplicates)),
         "unreadable": str(sum(file.error is not None for file in series.files)),
         "empty": str(sum(file.is_empty for file in series.files)),
-        "misplaced": str(len(series.misplaced)),
+        "misplaced": str(len(series.off_grid)),
         "undated": str(len(series.undated)),
-        "grid": describe(series.grid) if series.grid else "",
+        "grid": describe_grid(series.grid) if series.grid else "",
         **_declared(series),
         "valid %": f"{share:.2f}",
         "outside": str(counts.outside),
         "infinite": str(counts.infinite),
-        "odd": str(sum(len(finding.found) for finding in find_odd(series))),
+        "odd": str(sum(len(finding.outliers) for finding in find_outliers(series))),
         "minimum": f"{counts.minimum:.6g}" if is_valid else "",
         "maximum": f"{counts.maximum:.6g}" if is_valid else "",
         "digest": hashlib.sha256("".join(f.digest for f in series.files).encode()).hexdigest()[
@@ -210,7 +210,7 @@ def _row(series: Series) -> dict[str, str]:
     }
 
 
-def _declared(series: Series) -> dict[str, str]:
+def _declared(series: FileSeries) -> dict[str, str]:
     """Say which number types and markers the files declare, each that occurs."""
     headers = [file.scan.header for file in series.files if file.scan]
     markers = [

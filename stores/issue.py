@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from stores.digests import digest_json
+from stores.disk_space import reraise_disk_full
 from stores.errors import CorruptError
 from stores.files import read_json, write_json
 from stores.names import check_id
-from stores.room import naming_full_disk
 
 STAGING, ISSUES = ".staging", "issues"
 FORECAST, COGS = "forecast.zarr", "cog"
@@ -24,7 +24,7 @@ CATALOG, ITEM, MANIFEST = "catalog.json", "item.json", "manifest.json"
 SCRATCH, LEDGER = "scratch.zarr", "ledger"
 
 _KEY, _ISSUE = "key.json", "issue"
-_DIGITS = 12
+_DIGEST_LENGTH = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class IssueKey:
     @property
     def lease_name(self) -> str:
         """Name of the lease under which this issue is made."""
-        return f"issue-{self.digest[:_DIGITS]}"
+        return f"issue-{self.digest[:_DIGEST_LENGTH]}"
 
     def to_json(self) -> dict[str, Any]:
         """Write the key as plain JSON; without intervals it says nothing of them."""
@@ -81,7 +81,7 @@ class IssueKey:
         return cls(**{**written, "bundles": tuple(written["bundles"])})
 
 
-def stage_of(root: Path, key: IssueKey) -> Path:
+def stage_path(root: Path, key: IssueKey) -> Path:
     """Name the folder of a stage, whether it is there or not."""
     return root / STAGING / key.stage_name
 
@@ -91,8 +91,8 @@ def open_stage(root: Path, key: IssueKey) -> Path:
 
     Whoever writes into it, or beside it, holds the lease ``key.lease_name``.
     """
-    issue = stage_of(root, key) / _ISSUE
-    with naming_full_disk(issue):
+    issue = stage_path(root, key) / _ISSUE
+    with reraise_disk_full(issue):
         issue.mkdir(parents=True, exist_ok=True)
     if not (issue.parent / _KEY).exists():
         write_json(issue.parent / _KEY, key.to_json())
@@ -105,26 +105,26 @@ def open_stage(root: Path, key: IssueKey) -> Path:
     return issue
 
 
-def stage_issue(staging: Path, name: str, init: str, digest: str) -> Path:
+def staged_issue_path(staging: Path, name: str, init: str, digest: str) -> Path:
     """Name the folder in which an issue grew or grows, by its recipe, init and key's digest."""
     return staging / _stage_name(name, init, digest) / _ISSUE
 
 
-def stages_of(root: Path) -> list[Path]:
+def list_stages(root: Path) -> list[Path]:
     """List the folders of all stages, whoever left them there."""
     return sorted((root / STAGING).glob("[!.]*/"))
 
 
-def staged_keys(root: Path) -> Iterator[IssueKey]:
+def list_staged_keys(root: Path) -> Iterator[IssueKey]:
     """List the requests for which forecasts are being made, or were begun."""
-    for stage in stages_of(root):
+    for stage in list_stages(root):
         with suppress(CorruptError):  # born a moment ago, or dead since its birth
             yield read_key(stage / _ISSUE)
 
 
-def stage_lease(stage: Path) -> str:
+def stage_lease_name(stage: Path) -> str:
     """Name the lease under which the folder of a stage is written."""
-    return f"issue-{stage.name[-_DIGITS:]}"
+    return f"issue-{stage.name[-_DIGEST_LENGTH:]}"
 
 
 def read_key(issue: Path) -> IssueKey:
@@ -144,4 +144,4 @@ def read_key(issue: Path) -> IssueKey:
 
 
 def _stage_name(name: str, init: str, digest: str) -> str:
-    return f"{name}-{init}-{digest[:_DIGITS]}"
+    return f"{name}-{init}-{digest[:_DIGEST_LENGTH]}"

@@ -12,14 +12,14 @@ import rasterio
 from odc.geo.geobox import GeoBox
 
 from stores import grid as grids
-from stores.arrays import array_of
+from stores.arrays import get_array
 from stores.cog import list_cogs
 from stores.digests import FileDigest
-from stores.footprint import outline
+from stores.footprint import footprint
 from stores.forecast import Forecast
 from stores.issue import CATALOG, COGS, FORECAST, ITEM, MANIFEST, IssueKey
-from stores.renders import build_render, pick_colors
-from stores.times import rfc3339
+from stores.renders import build_render, pick_colormap
+from stores.times import to_rfc3339
 
 STAC_VERSION = "1.1.0"
 JSON, GEOJSON = "application/json", "application/geo+json"
@@ -68,7 +68,7 @@ def build_item(
         previous: folder of the revision before this one.
         files: digests of all other files of the issue.
     """
-    geometry, bbox = outline(forecast.grid)
+    geometry, bbox = footprint(forecast.grid)
     links = [_link("root", f"../../../{CATALOG}"), _link("parent", f"../{CATALOG}")]
     if previous:
         links.append(_link("predecessor-version", f"../{previous}/{ITEM}", GEOJSON))
@@ -94,7 +94,7 @@ def resolution_m(grid: GeoBox) -> float:
     crs = grids.crs_of(grid)
     if not crs.geographic:
         return float(round((abs(a) + abs(e)) / 2 * grids.meters_per_unit(crs), 3))
-    ys, _ = grids.centers(grid)
+    ys, _ = grids.pixel_centers(grid)
     width = abs(a) * math.cos(math.radians(float(ys.mean())))
     return float(round((width + abs(e)) / 2 * _DEGREE_M, 3))
 
@@ -102,12 +102,12 @@ def resolution_m(grid: GeoBox) -> float:
 def _properties(forecast: Forecast, key: IssueKey) -> dict[str, Any]:
     crs = grids.crs_of(forecast.grid)
     epsg = crs.to_epsg()
-    return _rights(forecast) | {
+    return _license_properties(forecast) | {
         "title": str(forecast.group.attrs["title"]),
-        "datetime": rfc3339(forecast.init),
-        "start_datetime": rfc3339(forecast.times[0]),
-        "end_datetime": rfc3339(forecast.step.add(forecast.times[-1], 1)),
-        "forecast:reference_datetime": rfc3339(forecast.init),
+        "datetime": to_rfc3339(forecast.init),
+        "start_datetime": to_rfc3339(forecast.times[0]),
+        "end_datetime": to_rfc3339(forecast.step.add(forecast.times[-1], 1)),
+        "forecast:reference_datetime": to_rfc3339(forecast.init),
         "forecast:horizon": forecast.step.duration(len(forecast.times)),
         "proj:code": f"EPSG:{epsg}" if epsg else None,
         "proj:wkt2": str(crs.to_wkt()),
@@ -122,7 +122,7 @@ def _properties(forecast: Forecast, key: IssueKey) -> dict[str, Any]:
     }
 
 
-def _rights(forecast: Forecast) -> dict[str, Any]:
+def _license_properties(forecast: Forecast) -> dict[str, Any]:
     """Say who made it and how it may be used, where the recipe says so.
 
     A licence that is a sentence and no SPDX expression is ``other``.
@@ -151,9 +151,9 @@ def _renders(forecast: Forecast, assets: Mapping[str, Any]) -> dict[str, Any]:
             if band["name"] == variable
         }
         if frames:
-            said = forecast.attributes_of(variable)
+            said = forecast.attributes(variable)
             title = f"{said.get('long_name', variable)} [{said['units']}]"
-            renders[variable] = build_render(title, pick_colors(said), frames)
+            renders[variable] = build_render(title, pick_colormap(said), frames)
     return {"renders": renders} if renders else {}
 
 
@@ -190,7 +190,7 @@ def _file(path: str, digest: FileDigest, roles: list[str]) -> dict[str, Any]:
 
 
 def _frame(forecast: Forecast, variable: str, lead: int, path: str) -> dict[str, Any]:
-    attributes = dict(array_of(forecast.group, variable).attrs)
+    attributes = dict(get_array(forecast.group, variable).attrs)
     band = {
         "name": variable,
         "description": str(attributes.get("long_name", variable)),
@@ -202,7 +202,7 @@ def _frame(forecast: Forecast, variable: str, lead: int, path: str) -> dict[str,
     }
     return {
         "title": f"{band['description']}, {forecast.label(lead)}",
-        "datetime": rfc3339(forecast.times[lead - 1]),
+        "datetime": to_rfc3339(forecast.times[lead - 1]),
         "forecast:horizon": forecast.step.duration(lead),
         "forecast:variable": str(attributes.get("standard_name", variable)),
         "bands": [band],

@@ -19,9 +19,9 @@ class Layout:
     chunk: tuple[int, int, int]
     shard: tuple[int, int, int]
 
-    def blocks(self, shape: tuple[int, int]) -> list[Window]:
+    def shard_windows(self, shape: tuple[int, int]) -> list[Window]:
         """Cut a grid into the windows that one writer owns."""
-        return list(Window.whole(shape).blocks(*self.shard[1:]))
+        return list(Window.from_shape(shape).blocks(*self.shard[1:]))
 
 
 def plan_layout(
@@ -46,7 +46,7 @@ def plan_layout(
     return Layout((1, *chunk), (1, *shard))  # type: ignore[arg-type]
 
 
-def check_owned(
+def check_shard_aligned(
     start: Sequence[int],
     stop: Sequence[int],
     *,

@@ -19,16 +19,16 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from stores.errors import BusyError, FencedError
+from stores.disk_space import reraise_disk_full
+from stores.errors import FencedError, LeaseHeldError
 from stores.files import read_json, write_json
 from stores.names import check_id
-from stores.room import naming_full_disk
 
 logger = logging.getLogger(__name__)
 
 _FOLDER = ".leases"
 _POLL_S = 0.05
-_HELD: set[int] = set()
+_HELD_FDS: set[int] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Lease:
     name: str
     token: int
     path: Path
-    handle: int
+    fd: int
 
     def check(self) -> None:
         """Refuse to go on when this lease is no longer the latest.
@@ -60,7 +60,7 @@ class Lease:
             FencedError: the block has ended, or somebody took the lease since.
         """
         latest = _read_holder(self.path)
-        is_held = self.handle in _HELD and _is_same_file(self.handle, self.path)
+        is_held = self.fd in _HELD_FDS and _is_same_file(self.fd, self.path)
         if is_held and latest is not None and latest.token == self.token:
             return
         now = f"token {latest.token} ({latest})" if latest else "no token"
@@ -76,7 +76,7 @@ def lease(
     name: str,
     *,
     wait_s: float,
-    waiting: Callable[[Holder | None], None] | None = None,
+    on_wait: Callable[[Holder | None], None] | None = None,
 ) -> Iterator[Lease]:
     """Hold the lease ``name`` of a store while the body runs.
 
@@ -89,22 +89,22 @@ def lease(
     Raises:
         BusyError: the holder did not finish within ``wait_s``.
     """
-    path = _lock_of(root, name)
-    with naming_full_disk(path):
+    path = _lock_path(root, name)
+    with reraise_disk_full(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = _acquire(path, name, wait_s, waiting)
-    _HELD.add(handle)
+        handle = _acquire(path, name, wait_s, on_wait)
+    _HELD_FDS.add(handle)
     try:
         yield Lease(name, _take_token(path), path, handle)
     finally:
-        _HELD.discard(handle)
+        _HELD_FDS.discard(handle)
         os.close(handle)
 
 
 def is_free(root: Path, name: str) -> bool:
     """Tell whether nobody holds a lease at this moment; nothing is written."""
     try:
-        handle = os.open(_lock_of(root, name), os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(_lock_path(root, name), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return True
     try:
@@ -116,7 +116,7 @@ def is_free(root: Path, name: str) -> bool:
     return True
 
 
-def holder_of(root: Path, name: str) -> Holder | None:
+def current_holder(root: Path, name: str) -> Holder | None:
     """Say who holds a lease at this moment; None while it is free.
 
     Raises:
@@ -124,15 +124,15 @@ def holder_of(root: Path, name: str) -> Holder | None:
     """
     if is_free(root, name):
         return None
-    if (holder := _read_holder(_lock_of(root, name))) is None:
-        raise BusyError(
-            f"{_lock_of(root, name)} is locked by a process that gave no name, so it cannot be "
+    if (holder := _read_holder(_lock_path(root, name))) is None:
+        raise LeaseHeldError(
+            f"{_lock_path(root, name)} is locked by a process that gave no name, so it cannot be "
             "ended from here; find it, as with 'fuser', and end it"
         )
     return holder
 
 
-def _lock_of(root: Path, name: str) -> Path:
+def _lock_path(root: Path, name: str) -> Path:
     return root / _FOLDER / f"{check_id(name, 'lease')}.lock"
 
 
@@ -147,7 +147,7 @@ def _acquire(
             waiting(holder)
             waiting = None
         if time.monotonic() >= deadline:
-            raise BusyError(
+            raise LeaseHeldError(
                 f"lease {name!r} is held by {holder or 'a process that gave no name'} and was "
                 f"not free within {wait_s:g} s, so nothing was written; wait for that run, or "
                 "end that process and run again"
@@ -202,12 +202,12 @@ def _read_holder(path: Path) -> Holder | None:
     return holder
 
 
-def _forget_in_child() -> None:
+def _close_after_fork() -> None:
     """Close what a forked child inherited: its copy would keep the lock after we die."""
-    for handle in list(_HELD):
+    for handle in list(_HELD_FDS):
         with suppress(OSError):
             os.close(handle)
-    _HELD.clear()
+    _HELD_FDS.clear()
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+os.register_at_fork(after_in_child=_close_after_fork)

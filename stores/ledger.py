@@ -12,7 +12,7 @@ from stores.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
-_LONGEST = 200  # file systems take names of 255 bytes, and the temporary name needs some
+_MAX_NAME_BYTES = 200  # file systems take names of 255 bytes, and the temporary name needs some
 
 
 class Ledger:
@@ -21,7 +21,7 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def done(self) -> set[str]:
+    def done_keys(self) -> set[str]:
         """List the keys that are marked."""
         return set(self.receipts())
 
@@ -42,10 +42,10 @@ class Ledger:
     def _path(self, key: str) -> Path:
         # A dot is quoted too: '..' and names that hide must not come out of a key.
         name = quote(key, safe="").replace(".", "%2E")
-        if not key or len(name) > _LONGEST:
+        if not key or len(name) > _MAX_NAME_BYTES:
             raise ValueError(
                 f"ledger key {key!r} takes {len(name)} bytes as a file name, so it cannot be "
-                f"written down; keep keys between 1 and {_LONGEST} bytes"
+                f"written down; keep keys between 1 and {_MAX_NAME_BYTES} bytes"
             )
         return self.folder / f"{name}.json"
 

@@ -12,17 +12,17 @@ from typing import Any
 import rasterio
 
 from stores.chunks import list_chunk_files
-from stores.digests import FileDigest, check_digests, compare_file, digest_json
+from stores.digests import FileDigest, check_digest_record, compare_file, digest_json
 from stores.errors import CorruptError
 from stores.files import read_json, write_json
 from stores.forecast import Forecast
 from stores.issue import FORECAST, MANIFEST, IssueKey
-from stores.register import place_of
+from stores.register import issue_path
 from stores.scrub import Scrub
 
 REGISTERED = "registered"
 """Stands in ``made`` of issues that were entered in the register of their store."""
-_KINDS = {
+_FIELD_TYPES = {
     "issue": str,
     "key": dict,
     "revision": int,
@@ -51,7 +51,7 @@ def write_manifest(
 ) -> str:
     """Write ``manifest.json`` and return its digest.
 
-    Only ``made`` and ``digest`` differ between equal issues.
+    Only ``made`` and ``digest_recipe`` differ between equal issues.
     """
     chunks: dict[str, list[str]] = {}
     for file in list_chunk_files(forecast.group).values():
@@ -65,7 +65,7 @@ def write_manifest(
         "members": forecast.members,
         "files": dict(files),
         "chunks": chunks,
-        "made": {"created": _now(), REGISTERED: True} | _software(),
+        "made": {"created": utc_now(), REGISTERED: True} | _software(),
     }
     digest = digest_manifest(content)
     write_json(stage / MANIFEST, content | {"digest": digest})
@@ -92,19 +92,19 @@ def read_manifest(issue: Path) -> dict[str, Any]:
     )
 
 
-def key_of(manifest: Mapping[str, Any]) -> IssueKey:
+def issue_key(manifest: Mapping[str, Any]) -> IssueKey:
     """Tell what an issue follows from."""
     return IssueKey.from_json(manifest["key"])
 
 
-def check_place(path: Path, manifest: Mapping[str, Any]) -> None:
+def check_location(path: Path, manifest: Mapping[str, Any]) -> None:
     """Refuse an issue that lies in another folder than it was published in.
 
     Raises:
         CorruptError: says where it belongs.
     """
-    path, key = path.absolute(), key_of(manifest)
-    own = place_of(key.name, key.init, manifest["revision"])
+    path, key = path.absolute(), issue_key(manifest)
+    own = issue_path(key.name, key.init, manifest["revision"])
     found = f"{path.parent.name}/{path.name}"
     if own != found:
         raise CorruptError(
@@ -119,9 +119,9 @@ def compare_files(issue: Path, manifest: Mapping[str, Any], scrub: Scrub) -> dic
     on_disk = set(list_files(issue)) - {MANIFEST}
     listed = {f"{array}/{key}" for array, keys in manifest["chunks"].items() for key in keys}
     found = dict.fromkeys(sorted((set(expected) | listed) - on_disk), "is missing")
-    read = scrub.pick(expected)
+    read = scrub.sample_files(expected)
     for name in sorted(set(expected) & on_disk):
-        scrub.count()
+        scrub.advance()
         what = compare_file(issue / name, expected[name], sizes_only=name not in read)
         if what:
             found[name] = what
@@ -129,7 +129,7 @@ def compare_files(issue: Path, manifest: Mapping[str, Any], scrub: Scrub) -> dic
 
 
 def digest_manifest(content: Mapping[str, Any]) -> str:
-    """Name all that a manifest says, but its own ``digest``."""
+    """Name all that a manifest says, but its own ``digest_recipe``."""
     return digest_json(content)
 
 
@@ -139,21 +139,21 @@ def _check_shape(content: Mapping[str, Any]) -> None:
     Raises:
         KeyError, TypeError, ValueError: says what is amiss.
     """
-    for name, kind in _KINDS.items():
+    for name, kind in _FIELD_TYPES.items():
         if type(content[name]) is not kind:
             raise TypeError(f"{name!r} is {content[name]!r:.60}")
-    if key_of(content).digest != content["issue"]:
+    if issue_key(content).digest != content["issue"]:
         raise ValueError("its 'issue' is not that of its 'key'")
     if content["revision"] < 1:
         raise ValueError(f"its 'revision' is {content['revision']}")
-    check_digests(content["files"])
+    check_digest_record(content["files"])
     for array, keys in content["chunks"].items():
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             raise TypeError(f"the chunks of {array!r} are {keys!r:.60}")
     datetime.fromisoformat(content["made"]["created"])
 
 
-def _now() -> str:
+def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

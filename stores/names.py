@@ -12,7 +12,7 @@ YEAR = "year"
 DOMAIN = "domain"
 """Name of the map that says where a forecast is made (1) and where not (0)."""
 
-RESERVED = frozenset(
+RESERVED_NAMES = frozenset(
     {TIME, TIME_BNDS, BNDS, YEAR, Y, X, SPATIAL_REF, INIT_TIME, LEAD, FORECAST_PERIOD, DOMAIN}
 )
 """Names of coordinates and maps of our own, which no variable may take."""

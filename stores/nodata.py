@@ -15,7 +15,7 @@ _SENTINEL = 1e30  # larger than any quantity, smaller than the -3.4e38 and 9.97e
 _MARKER = re.compile(r"(band(\d+))?(gdal|netcdf)?(nodata|nodatavalue|fillvalue|missingvalue)")
 
 
-def find_markers(raster: Any, variable: SourceVariable) -> dict[str, list[float]]:
+def find_nodata_values(raster: Any, variable: SourceVariable) -> dict[str, list[float]]:
     """Collect the markers of missing pixels by where they stand."""
     declared = raster.nodatavals[variable.band - 1]
     found = {"profile": [] if declared is None else [float(declared)]}

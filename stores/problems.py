@@ -10,13 +10,13 @@ from pathlib import Path, PurePosixPath
 
 from odc.geo.geobox import GeoBox
 
-from stores.counting import listed
+from stores.formatting import abbreviate
 from stores.grid import crs_of
-from stores.series import ScannedFile, Series
-from stores.warp import place, shift_px
+from stores.series import FileSeries, ScannedFile
+from stores.warp import apply_affine, shift_px
 
-_NEAR = 3
-_SEARCHED = 10_000
+_MAX_SUGGESTIONS = 3
+_MAX_SEARCHED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Problem:
         return f"{self.variable}: {self.text}"
 
 
-def find_problems(series: Series, root: Path) -> list[Problem]:
+def find_problems(series: FileSeries, root: Path) -> list[Problem]:
     """List what is wrong with one series; an empty list means that it can be ingested."""
     name, may_gap = series.variable.name, series.cadence != "static"
     if not series.files and not series.undated:
@@ -46,29 +46,29 @@ def _no_file(pattern: str, root: Path) -> str:
     folder = PurePosixPath(pattern).parent
     plain = [part for part in folder.parts if not set(part) & set("*?{")]
     place = root.joinpath(*plain) if len(plain) == len(folder.parts) else root
-    known = [path for path, _ in zip(root.rglob("*"), range(_SEARCHED), strict=False)]
+    known = [path for path, _ in zip(root.rglob("*"), range(_MAX_SEARCHED), strict=False)]
     names = [path.relative_to(root).as_posix() for path in known if path.is_file()]
-    near = difflib.get_close_matches(pattern, names, n=_NEAR, cutoff=0.4)
+    near = difflib.get_close_matches(pattern, names, n=_MAX_SUGGESTIONS, cutoff=0.4)
     if not place.is_dir():
         there = f"folder {place} does not exist"
     else:
         there = f"{place} holds {sum(1 for _ in place.iterdir())} entries and none fits"
-    hint = f"near are {listed(near)}" if near else "no file there has a name that is near"
+    hint = f"near are {abbreviate(near)}" if near else "no file there has a name that is near"
     return f"no file fits {pattern!r}: {there}; {hint}; correct 'files' or archive.root"
 
 
-def _undated(series: Series) -> Iterator[str]:
+def _undated(series: FileSeries) -> Iterator[str]:
     if series.undated:
-        files = listed([f"{file.name}: {file.error}" for file in series.undated])
+        files = abbreviate([f"{file.name}: {file.error}" for file in series.undated])
         yield (
             f"{len(series.undated)} files stand for no frame of the series ({files}), "
             "so they would be left out; rename or remove them, or narrow 'files'"
         )
 
 
-def _doubled(series: Series) -> Iterator[str]:
-    for files in series.doubled:
-        names = listed([file.name for file in files])
+def _doubled(series: FileSeries) -> Iterator[str]:
+    for files in series.duplicates:
+        names = abbreviate([file.name for file in files])
         if series.cadence == "static":
             yield (
                 f"{len(files)} files fit {series.variable.files!r} ({names}), but a static map "
@@ -81,9 +81,9 @@ def _doubled(series: Series) -> Iterator[str]:
             )
 
 
-def _unusable(series: Series) -> Iterator[str]:
-    if not any(file.is_usable for file in series.files):
-        counts = series.counts
+def _unusable(series: FileSeries) -> Iterator[str]:
+    if not any(file.has_valid_pixels for file in series.files):
+        counts = series.pixel_counts
         yield (
             f"none of {len(series.files)} files holds a valid pixel ({counts.nodata} nodata, "
             f"{counts.outside} outside valid_range, {counts.infinite} infinite), so there is "
@@ -91,56 +91,56 @@ def _unusable(series: Series) -> Iterator[str]:
         )
 
 
-def _missing(series: Series) -> Iterator[str]:
+def _missing(series: FileSeries) -> Iterator[str]:
     if series.missing:
-        dates = listed([series.label(time) for time in series.missing])
+        dates = abbreviate([series.label(time) for time in series.missing])
         yield (
             f"{len(series.missing)} of {len(series.times)} dates have no file ({dates}), so "
-            f"their frames would be invalid; add the files{_or_accept(series)}"
+            f"their frames would be invalid; add the files{_accept_hint(series)}"
         )
 
 
-def _unreadable(series: Series) -> Iterator[str]:
+def _unreadable(series: FileSeries) -> Iterator[str]:
     for file in series.files:
         if file.error:
             yield (
                 f"{series.label(file.time)} ({file.name}) is unreadable: {file.error}; "
-                f"fetch the file again{_or_accept(series)}"
+                f"fetch the file again{_accept_hint(series)}"
             )
 
 
-def _empty(series: Series) -> Iterator[str]:
+def _empty(series: FileSeries) -> Iterator[str]:
     for file in series.files:
         if file.is_empty:
             yield (
                 f"{series.label(file.time)} ({file.name}) has no valid pixel: all are nodata "
-                f"or outside valid_range; fetch the file again{_or_accept(series)}"
+                f"or outside valid_range; fetch the file again{_accept_hint(series)}"
             )
 
 
-def _or_accept(series: Series) -> str:
+def _accept_hint(series: FileSeries) -> str:
     return "" if series.cadence == "static" else ", or accept the gap with archive.gaps: accept"
 
 
-def _misplaced(series: Series) -> Iterator[str]:
+def _misplaced(series: FileSeries) -> Iterator[str]:
     expected = series.grid
-    for file in series.misplaced:
+    for file in series.off_grid:
         assert expected is not None  # else nothing is misplaced
         yield (
             f"{series.label(file.time)} ({file.name}) lies elsewhere than most of the series: "
-            f"{_difference(file, expected)}, so its pixels would be misplaced; "
+            f"{_describe_grid_difference(file, expected)}, so its pixels would be misplaced; "
             "warp it onto the grid of the others with gdalwarp, or leave it out"
         )
 
 
-def _difference(file: ScannedFile, expected: GeoBox) -> str:
+def _describe_grid_difference(file: ScannedFile, expected: GeoBox) -> str:
     assert file.scan is not None  # only scanned files have a grid
     got = file.scan.header.grid
     if crs_of(got) != crs_of(expected):
         return f"its CRS is {_crs_label(got)} and theirs {_crs_label(expected)}"
     if got.shape != expected.shape:
         return f"its shape is {_shape_label(got)} and theirs {_shape_label(expected)}"
-    corner = place(~expected.affine, place(got.affine, (0, 0)))
+    corner = apply_affine(~expected.affine, apply_affine(got.affine, (0, 0)))
     if math.isclose(shift_px(got, expected), math.hypot(*corner), abs_tol=1e-6):
         return f"it is shifted by {corner[0]:+.6g} px in x and {corner[1]:+.6g} px in y"
     return (
@@ -158,6 +158,6 @@ def _shape_label(grid: GeoBox) -> str:
     return f"{grid.height} x {grid.width} px"
 
 
-_Finder = Callable[[Series], Iterator[str]]
+_Finder = Callable[[FileSeries], Iterator[str]]
 _FINDERS: tuple[_Finder, ...] = (_undated, _doubled, _unusable, _misplaced)
 _GAP_FINDERS: tuple[_Finder, ...] = (_missing, _unreadable, _empty)

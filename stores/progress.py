@@ -12,5 +12,5 @@ class ProgressCallback(Protocol):
         """Show it."""
 
 
-def tell_nobody(done: float, total: float, note: str = "") -> None:
+def no_progress(done: float, total: float, note: str = "") -> None:
     """Show nothing."""

@@ -10,31 +10,31 @@ from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 
-from stores.bundle import BUNDLE, MODELS, current_names
-from stores.issue import staged_keys
-from stores.leftovers import KeepPolicy, Leftover, measure, show_age
+from stores.bundle import BUNDLE, MODELS, list_current_folders
+from stores.issue import list_staged_keys
 from stores.published import Issue, published_issues
+from stores.retention import CleanupCandidate, RetentionPolicy, format_age, tree_usage
 
-SCORES = "scores"
+SCORES_FOLDER = "scores"
 
 
-def judge_revisions(root: Path, policy: KeepPolicy) -> list[Leftover]:
+def assess_revisions(root: Path, policy: RetentionPolicy) -> list[CleanupCandidate]:
     """Judge every sound issue: the newest revision of an init_time always stays."""
-    found: list[Leftover] = []
+    found: list[CleanupCandidate] = []
     for name, issues in published_issues(root).items():
         for _, same in groupby(issues, key=lambda issue: issue.key.init):
             newest = [*same][::-1]
             for rank, issue in enumerate(newest):
-                stays = _why_revision_stays(issue, rank, name, policy)
+                stays = _revision_keep_reason(issue, rank, name, policy)
                 why = stays or f"{newest[0].path.name} is current"
-                n_bytes = measure(issue.path)[0]
-                found.append(Leftover("issue", issue.path, n_bytes, not stays, why))
+                n_bytes = tree_usage(issue.path)[0]
+                found.append(CleanupCandidate("issue", issue.path, n_bytes, not stays, why))
     return found
 
 
-def judge_bundles(
-    root: Path, policy: KeepPolicy, *, without: AbstractSet[Path] = frozenset()
-) -> list[Leftover]:
+def assess_bundles(
+    root: Path, policy: RetentionPolicy, *, excluding: AbstractSet[Path] = frozenset()
+) -> list[CleanupCandidate]:
     """Judge every bundle: one that is current or that somebody refers to always stays.
 
     Args:
@@ -44,29 +44,31 @@ def judge_bundles(
     """
     folders = [path for path in (root / MODELS).glob("[!.]*/") if (path / BUNDLE).exists()]
     newest = sorted(folders, key=lambda path: (path / BUNDLE).stat().st_mtime, reverse=True)
-    referred = _References(root, policy, without)
-    found: list[Leftover] = []
+    referred = _BundleReferences(root, policy, excluding)
+    found: list[CleanupCandidate] = []
     n_free: Counter[str] = Counter()
     for folder in newest:
         name = folder.name.rpartition("-")[0]
         stays = referred.why(folder)
         if not stays:
-            stays = _why_bundle_stays(folder, n_free[name], name, policy)
+            stays = _bundle_keep_reason(folder, n_free[name], name, policy)
             n_free[name] += 1
         why = stays or "nobody refers to it"
-        found.append(Leftover("bundle", folder, measure(folder)[0], not stays, why))
+        found.append(CleanupCandidate("bundle", folder, tree_usage(folder)[0], not stays, why))
     return found
 
 
-class _References:
+class _BundleReferences:
     """Who refers to bundles: pointers, issues, stages, scores and recipes."""
 
-    def __init__(self, root: Path, policy: KeepPolicy, without: AbstractSet[Path]) -> None:
-        self.scores, self.named = root / SCORES, policy.named
-        self.current = current_names(root / MODELS)
+    def __init__(self, root: Path, policy: RetentionPolicy, without: AbstractSet[Path]) -> None:
+        self.scores, self.named = root / SCORES_FOLDER, policy.pinned_bundles
+        self.current = list_current_folders(root / MODELS)
         issues = [i for shelf in published_issues(root).values() for i in shelf]
-        self.published = _digits(i.key.bundles for i in issues if i.path not in without)
-        self.staged = _digits(key.bundles for key in staged_keys(root))
+        self.published = _digest_prefixes(
+            i.key.bundles for i in issues if i.path not in without
+        )
+        self.staged = _digest_prefixes(key.bundles for key in list_staged_keys(root))
 
     def why(self, folder: Path) -> str:
         """Say who refers to a bundle; nothing when nobody does."""
@@ -81,29 +83,29 @@ class _References:
         return next((why for why, is_so in reasons.items() if is_so), "")
 
 
-def _digits(bundles: Iterable[Sequence[str]]) -> set[str]:
+def _digest_prefixes(bundles: Iterable[Sequence[str]]) -> set[str]:
     """Take from digests what stands in the names of folders."""
     return {digest[:12] for digests in bundles for digest in digests}
 
 
-def _why_revision_stays(issue: Issue, rank: int, name: str, policy: KeepPolicy) -> str:
+def _revision_keep_reason(issue: Issue, rank: int, name: str, policy: RetentionPolicy) -> str:
     if rank == 0:
         return "current"
-    if policy.revisions is None or not policy.concerns(name):
+    if policy.revisions is None or not policy.applies_to(name):
         return "no policy for revisions"
     if rank < policy.revisions:
         return f"one of the {policy.revisions} newest revisions"
-    return _why_young(datetime.fromisoformat(issue.created).timestamp(), policy)
+    return _young_keep_reason(datetime.fromisoformat(issue.created).timestamp(), policy)
 
 
-def _why_bundle_stays(folder: Path, rank: int, name: str, policy: KeepPolicy) -> str:
-    if policy.bundles is None or not policy.concerns(name):
+def _bundle_keep_reason(folder: Path, rank: int, name: str, policy: RetentionPolicy) -> str:
+    if policy.bundles is None or not policy.applies_to(name):
         return "no policy for bundles"
     if rank < policy.bundles:
         return f"one of the {policy.bundles} newest that nobody refers to"
-    return _why_young((folder / BUNDLE).stat().st_mtime, policy)
+    return _young_keep_reason((folder / BUNDLE).stat().st_mtime, policy)
 
 
-def _why_young(made: float, policy: KeepPolicy) -> str:
-    is_young = time.time() - made < policy.older_than_s
-    return f"younger than {show_age(policy.older_than_s)}" if is_young else ""
+def _young_keep_reason(made: float, policy: RetentionPolicy) -> str:
+    is_young = time.time() - made < policy.min_age_s
+    return f"younger than {format_age(policy.min_age_s)}" if is_young else ""

@@ -13,16 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stores.accounts import next_revision, settle
 from stores.catalog import write_catalogs
-from stores.contents import check_contents
-from stores.counting import listed
+from stores.contents import check_issue_contents
 from stores.crash import crash_point
 from stores.digests import FileDigest, compare_file, digest_files
-from stores.discard import discard
 from stores.errors import CorruptError
-from stores.files import sweep_litter, sync_file, write_json
+from stores.files import fsync_path, remove_temp_files, write_json
 from stores.forecast import open_forecast
+from stores.formatting import abbreviate
 from stores.issue import (
     FORECAST,
     ISSUES,
@@ -34,9 +32,11 @@ from stores.issue import (
 from stores.item import build_item
 from stores.lease import Lease, lease
 from stores.manifest import list_files, read_manifest, write_manifest
-from stores.published import Issue, find_issue, revisions_of
-from stores.register import Entry, enter, place_of, revision_name
-from stores.times import spell_dates
+from stores.published import Issue, find_issue, find_revisions
+from stores.reconcile import next_revision, reconcile_register
+from stores.register import RegisterEntry, append_entries, issue_path, revision_name
+from stores.removal import remove_tree
+from stores.times import format_dates
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ _WAIT_S = 120.0  # the lease of publications is held for seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishResult:
     """Where an issue is, and whether this run put it there."""
 
     path: Path
@@ -52,7 +52,7 @@ class Published:
     is_new: bool
 
 
-def publish_issue(root: Path, stage: Path, key: IssueKey, held: Lease) -> Published:
+def publish_issue(root: Path, stage: Path, key: IssueKey, issue_lease: Lease) -> PublishResult:
     """Verify a staged issue and make it visible; the rest of its stage is removed.
 
     An issue of the same key is kept and returned; of another key, it stays beside the new one,
@@ -68,38 +68,38 @@ def publish_issue(root: Path, stage: Path, key: IssueKey, held: Lease) -> Publis
         FencedError: somebody took the lease since.
         CorruptError: the stage is incomplete or damaged; says where. Nothing is published.
     """
-    _check_lease(key, held)
-    known = already_published(root, key)
+    _check_lease(key, issue_lease)
+    known = find_published(root, key)
     if known is not None:
-        discard(stage.parent)
+        remove_tree(stage.parent)
         return known
-    sweep_litter(stage)
+    remove_temp_files(stage)
     _check_stage(stage, key)
-    files = digest_files(stage, _own_files(stage))
-    with publishing(root):
-        settle(root)
+    files = digest_files(stage, _publishable_files(stage))
+    with publish_lease(root):
+        reconcile_register(root)
         revision = next_revision(root, key)
-        target = root / ISSUES / place_of(key.name, key.init, revision)
-        manifest = _seal(root, stage, key, revision, files)
-        held.check()
-        entry = Entry.of("begun", key, revision, manifest)
-        enter(root, [entry])
+        target = root / ISSUES / issue_path(key.name, key.init, revision)
+        manifest = _write_metadata(root, stage, key, revision, files)
+        issue_lease.check()
+        entry = RegisterEntry.of("begun", key, revision, manifest)
+        append_entries(root, [entry])
         crash_point("publish.rename")
         target.parent.mkdir(parents=True, exist_ok=True)
         stage.rename(target)
         for folder in (target.parent, target.parent.parent, stage.parent):
-            sync_file(folder)
+            fsync_path(folder)
         crash_point("publish.enter")
-        enter(root, [entry.then("published")])
+        append_entries(root, [entry.with_act("published")])
         crash_point("publish.catalog")
         write_catalogs(root)
     crash_point("publish.rest")
-    discard(stage.parent)
-    logger.info("published %s as revision %d of %s", target, revision, spell_dates(key.init))
-    return Published(target, revision, is_new=True)
+    remove_tree(stage.parent)
+    logger.info("published %s as revision %d of %s", target, revision, format_dates(key.init))
+    return PublishResult(target, revision, is_new=True)
 
 
-def already_published(root: Path, key: IssueKey) -> Published | None:
+def find_published(root: Path, key: IssueKey) -> PublishResult | None:
     """Find the issue of an earlier run, and put it into the catalog if that run died before.
 
     Raises:
@@ -108,26 +108,26 @@ def already_published(root: Path, key: IssueKey) -> Published | None:
     issue = find_issue(root, key)
     if issue is None:
         return None
-    _check_whole(issue)
+    _check_complete(issue)
     refresh_catalog(root)
-    return Published(issue.path, issue.revision, is_new=False)
+    return PublishResult(issue.path, issue.revision, is_new=False)
 
 
 def refresh_catalog(root: Path) -> Path:
     """Bring register and catalogs up to date with what is published."""
-    with publishing(root):
-        settle(root)
+    with publish_lease(root):
+        reconcile_register(root)
         return write_catalogs(root)
 
 
 @contextmanager
-def publishing(root: Path) -> Iterator[None]:
+def publish_lease(root: Path) -> Iterator[None]:
     """Be the only one who names and removes issues, and writes the catalogs."""
     with lease(root, "publish", wait_s=_WAIT_S):
         yield
 
 
-def _check_whole(issue: Issue) -> None:
+def _check_complete(issue: Issue) -> None:
     """Refuse to call an issue published whose files are missing or cut; reads no file."""
     manifest = read_manifest(issue.path)
     sizes = {
@@ -138,7 +138,7 @@ def _check_whole(issue: Issue) -> None:
     if found:
         said = [f"{name} {what}" for name, what in found.items()]
         raise CorruptError(
-            f"{issue.path} was published before and is damaged ({listed(said)}), so it is not "
+            f"{issue.path} was published before and is damaged ({abbreviate(said)}), so it is not "
             f"what readers should have; restore it from a copy, or move it away (mv "
             f"{issue.path} {issue.path.name}-damaged) and forecast again; 'cubecast verify "
             f"{issue.path}' names all of it"
@@ -160,7 +160,7 @@ def _check_stage(stage: Path, key: IssueKey) -> None:
             f"{stage} was opened for {read_key(stage)}, not for {key}, so it would be "
             "published under a wrong name; open the stage of this request"
         )
-    findings = check_contents(stage)
+    findings = check_issue_contents(stage)
     if findings:
         more = f"\n  ... and {len(findings) - 20} more" if len(findings) > 20 else ""
         raise CorruptError(
@@ -169,12 +169,12 @@ def _check_stage(stage: Path, key: IssueKey) -> None:
         )
 
 
-def _seal(
+def _write_metadata(
     root: Path, stage: Path, key: IssueKey, revision: int, files: Mapping[str, FileDigest]
 ) -> str:
     """Write item and manifest and force the stage to the disk; return the manifest's digest."""
     forecast = open_forecast(stage / FORECAST)
-    before = revisions_of(root, key.name, key.init).get(revision - 1)
+    before = find_revisions(root, key.name, key.init).get(revision - 1)
     crash_point("publish.item")
     item = build_item(
         forecast,
@@ -189,18 +189,18 @@ def _seal(
     sealed = dict(files) | digest_files(stage, [ITEM])
     digest = write_manifest(stage, key, revision=revision, forecast=forecast, files=sealed)
     crash_point("publish.sync")
-    _drop_work_files(stage)
+    _remove_hidden_files(stage)
     for path in (stage, *stage.rglob("*")):
-        sync_file(path)
+        fsync_path(path)
     return digest
 
 
-def _own_files(stage: Path) -> list[str]:
+def _publishable_files(stage: Path) -> list[str]:
     """List what will be published: hidden files at the top are notes of the run."""
     sealed = {ITEM, MANIFEST}
     return [name for name in list_files(stage) if name not in sealed and name[0] != "."]
 
 
-def _drop_work_files(stage: Path) -> None:
+def _remove_hidden_files(stage: Path) -> None:
     for path in stage.glob(".*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from stores.errors import CorruptError
 from stores.issue import FORECAST, ISSUES, MANIFEST, IssueKey
-from stores.manifest import check_place, digest_manifest, key_of, read_manifest
-from stores.register import Act, Entry, Register, read_register
+from stores.manifest import check_location, digest_manifest, issue_key, read_manifest
+from stores.register import Action, Register, RegisterEntry, read_register
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +30,9 @@ class Issue:
     manifest: str
     """Digest of its manifest, which holds those of all its files."""
 
-    def entry(self, act: Act) -> Entry:
+    def register_entry(self, act: Action) -> RegisterEntry:
         """Say what happened to it, for the register."""
-        return Entry.of(act, self.key, self.revision, self.manifest)
+        return RegisterEntry.of(act, self.key, self.revision, self.manifest)
 
 
 def published_issues(root: Path) -> dict[str, list[Issue]]:
@@ -43,10 +43,11 @@ def published_issues(root: Path) -> dict[str, list[Issue]]:
     Raises:
         CorruptError: issues lie in the folders of an earlier version.
     """
-    check_layout(root)
+    check_issue_folders(root)
     register = read_register(root)
     found = {
-        folder.name: list(_read_shelf(folder, register)) for folder in _folders(root / ISSUES)
+        folder.name: list(_read_recipe_issues(folder, register))
+        for folder in _folders(root / ISSUES)
     }
     return {
         recipe: sorted(issues, key=lambda issue: (issue.key.init, issue.revision))
@@ -61,7 +62,7 @@ def find_issue(root: Path, key: IssueKey) -> Issue | None:
     return next((issue for issue in issues if issue.key == key), None)
 
 
-def revisions_of(root: Path, recipe: str, init: str) -> dict[int, Path]:
+def find_revisions(root: Path, recipe: str, init: str) -> dict[int, Path]:
     """Find all revisions of one init_time, damaged ones too, by their number."""
     found = {}
     for path in _folders(root / ISSUES / recipe):
@@ -71,7 +72,7 @@ def revisions_of(root: Path, recipe: str, init: str) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def check_layout(root: Path) -> None:
+def check_issue_folders(root: Path) -> None:
     """Refuse a store whose issues lie directly below ``issues/``, as they once did.
 
     Raises:
@@ -93,24 +94,24 @@ def find_stray_issues(root: Path) -> list[Path]:
     return [f for f in _folders(root / ISSUES) if any((f / mark).exists() for mark in marks)]
 
 
-def issue_folders(root: Path) -> list[Path]:
+def list_issue_folders(root: Path) -> list[Path]:
     """List the folders of all issues, whatever they hold."""
     return [path for shelf in _folders(root / ISSUES) for path in _folders(shelf)]
 
 
-def _read_shelf(shelf: Path, register: Register) -> Iterator[Issue]:
+def _read_recipe_issues(shelf: Path, register: Register) -> Iterator[Issue]:
     """Read the issues of one recipe; what is not as it was published is warned of."""
     for path in _folders(shelf):
         try:
             manifest = read_manifest(path)
-            check_place(path, manifest)
-            register.check_known(f"{shelf.name}/{path.name}", digest_manifest(manifest))
+            check_location(path, manifest)
+            register.check_manifest(f"{shelf.name}/{path.name}", digest_manifest(manifest))
         except CorruptError as error:
             logger.warning("%s", error)
             continue
         yield Issue(
             path=path,
-            key=key_of(manifest),
+            key=issue_key(manifest),
             revision=manifest["revision"],
             title=manifest["title"],
             created=manifest["made"]["created"],

@@ -18,13 +18,13 @@ from typing import Any, Literal
 
 from stores.digests import canonical_json, digest_json
 from stores.errors import CorruptError
-from stores.files import MOST_JSON_BYTES, write_bytes
-from stores.issue import ISSUES, STAGING, IssueKey, stage_issue
+from stores.files import MAX_JSON_BYTES, write_bytes
+from stores.issue import ISSUES, STAGING, IssueKey, staged_issue_path
 
 REGISTER = ".register.jsonl"
 
-Act = Literal["begun", "published", "removed"]
-_ACTS = ("begun", "published", "removed")
+Action = Literal["begun", "published", "removed"]
+_ACTIONS = ("begun", "published", "removed")
 _SEAL, _SEAL_DIGITS = "seal", 16
 
 
@@ -33,7 +33,7 @@ def _now() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RegisterEntry:
     """What happened to one issue."""
 
     act: str
@@ -47,16 +47,16 @@ class Entry:
     when: str = field(default_factory=_now)
 
     @classmethod
-    def of(cls, act: Act, key: IssueKey, revision: int, manifest: str) -> Entry:
+    def of(cls, act: Action, key: IssueKey, revision: int, manifest: str) -> RegisterEntry:
         """Say what happened to the issue of a request."""
         return cls(act, key.name, key.init, revision, key.digest, manifest)
 
     @property
-    def place(self) -> str:
+    def path(self) -> str:
         """Folder of the issue below those of all issues."""
-        return place_of(self.recipe, self.init, self.revision)
+        return issue_path(self.recipe, self.init, self.revision)
 
-    def then(self, act: Act) -> Entry:
+    def with_act(self, act: Action) -> RegisterEntry:
         """Say what happened next to the same issue."""
         return replace(self, act=act, when=_now())
 
@@ -66,33 +66,33 @@ class Register:
     """All entries that can be proven, the latest of each place, and what cannot be."""
 
     is_there: bool
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[RegisterEntry, ...] = ()
     findings: tuple[str, ...] = ()
 
     @cached_property
-    def last(self) -> dict[str, Entry]:
+    def latest(self) -> dict[str, RegisterEntry]:
         """Give the latest entry of every place."""
-        return {entry.place: entry for entry in self.entries}
+        return {entry.path: entry for entry in self.entries}
 
     @cached_property
-    def manifests(self) -> dict[str, set[str]]:
+    def manifest_digests(self) -> dict[str, set[str]]:
         """Give the digests of manifests that were ever published at every place."""
         found: dict[str, set[str]] = {}
         for entry in self.entries:
-            found.setdefault(entry.place, set()).add(entry.manifest)
+            found.setdefault(entry.path, set()).add(entry.manifest)
         return found
 
-    def check_known(self, place: str, manifest: str) -> None:
+    def check_manifest(self, path: str, manifest: str) -> None:
         """Refuse what was never published at a place where something else was.
 
         Raises:
             CorruptError: says what was.
         """
-        known = self.manifests.get(place)
+        known = self.manifest_digests.get(path)
         if known and manifest not in known:
             raise CorruptError(
-                f"{ISSUES}/{place} is not what was published there: its manifest has digest "
-                f"{manifest[:12]} and the register says {self.last[place].manifest[:12]}; "
+                f"{ISSUES}/{path} is not what was published there: its manifest has digest "
+                f"{manifest[:12]} and the register says {self.latest[path].manifest[:12]}; "
                 "restore it from a copy, or move it away and forecast again"
             )
 
@@ -102,24 +102,26 @@ def revision_name(init: str, revision: int) -> str:
     return init if revision == 1 else f"{init}.r{revision}"
 
 
-def place_of(recipe: str, init: str, revision: int) -> str:
+def issue_path(recipe: str, init: str, revision: int) -> str:
     """Name the folder of an issue, with that of its recipe."""
     return f"{recipe}/{revision_name(init, revision)}"
 
 
-def is_missing(root: Path, entry: Entry) -> bool:
+def is_missing(root: Path, entry: RegisterEntry) -> bool:
     """Tell whether an issue was published, not removed by us, and is not there.
 
     One whose publication was begun and that still lies in its stage was never published.
     """
-    if (root / ISSUES / entry.place).exists():
+    if (root / ISSUES / entry.path).exists():
         return False
-    return entry.act == "published" or (entry.act == "begun" and has_left_stage(root, entry))
+    return entry.act == "published" or (
+        entry.act == "begun" and was_moved_from_stage(root, entry)
+    )
 
 
-def has_left_stage(root: Path, entry: Entry) -> bool:
+def was_moved_from_stage(root: Path, entry: RegisterEntry) -> bool:
     """Tell whether only the rest of a stage is there, as after the rename that publishes."""
-    issue = stage_issue(root / STAGING, entry.recipe, entry.init, entry.issue)
+    issue = staged_issue_path(root / STAGING, entry.recipe, entry.init, entry.issue)
     return issue.parent.exists() and not issue.exists()
 
 
@@ -128,7 +130,7 @@ def read_register(root: Path) -> Register:
     path = root / REGISTER
     if not path.exists():
         return Register(is_there=False)
-    if path.stat().st_size > MOST_JSON_BYTES:
+    if path.stat().st_size > MAX_JSON_BYTES:
         return Register(True, (), (_damaged(path, "is larger than any register"),))
     entries, wrong = [], 0
     for number, (entry, is_sealed) in enumerate(_parse(path.read_bytes()), start=1):
@@ -140,7 +142,7 @@ def read_register(root: Path) -> Register:
     return Register(True, tuple(entries), found)
 
 
-def enter(root: Path, entries: Iterable[Entry]) -> None:
+def append_entries(root: Path, entries: Iterable[RegisterEntry]) -> None:
     """Add lines, which are on the disk when this returns.
 
     Whoever calls this holds the lease of publications.
@@ -164,15 +166,15 @@ def enter(root: Path, entries: Iterable[Entry]) -> None:
         os.fsync(file.fileno())
 
 
-def _parse(content: bytes) -> Iterator[tuple[Entry | None, bool]]:
+def _parse(content: bytes) -> Iterator[tuple[RegisterEntry | None, bool]]:
     """Read all whole lines, and tell of each whether its seal holds."""
     before = ""
     for line in content.split(b"\n")[:-1]:
         written = _read_line(line)
         own = str(written.pop(_SEAL, ""))
         try:
-            entry = Entry(**written)
-            is_sealed = own == _seal(before, written) and _is_plain(entry)
+            entry = RegisterEntry(**written)
+            is_sealed = own == _seal(before, written) and _has_valid_types(entry)
         except TypeError:
             entry, is_sealed = None, False
         yield entry, is_sealed
@@ -186,12 +188,12 @@ def _read_line(line: bytes) -> dict[str, Any]:
         return {}
 
 
-def _is_plain(entry: Entry) -> bool:
+def _has_valid_types(entry: RegisterEntry) -> bool:
     kinds = {"revision": int}
     is_typed = all(
         type(getattr(entry, f.name)) is kinds.get(f.name, str) for f in fields(entry)
     )
-    return is_typed and entry.act in _ACTS
+    return is_typed and entry.act in _ACTIONS
 
 
 def _last_seal(content: bytes) -> str:

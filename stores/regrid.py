@@ -18,12 +18,12 @@ from odc.geo.geobox import GeoBox
 from rasterio.warp import transform
 
 from stores.grid import crs_of
-from stores.warp import is_same, place, transforming, warp_onto
+from stores.warp import apply_affine, is_same_grid, reraise_transform_errors, warp_onto
 from stores.windows import Window
 
-Values = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
-ReadWindow = Callable[[Window], Values]
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+ReadWindow = Callable[[Window], Float32Array]
 
 BLOCK_PX = 1 << 21
 """Pixels of a block of the lattice, and about as many of the source as one is warped from."""
@@ -36,31 +36,31 @@ _ROUNDING_PX = 2
 
 
 @dataclass(frozen=True)
-class Regrid:
+class Regridder:
     """How values come from one grid onto another."""
 
     source: GeoBox
     target: GeoBox
     resampling: str
 
-    def read(self, read: ReadWindow, window: Window) -> Values:
+    def read(self, read: ReadWindow, window: Window) -> Float32Array:
         """Read a window of the target (y, x); pixels outside the source are NaN.
 
         Args:
             read: gives a window of the source, NaN where invalid.
             window: pixels of the target.
         """
-        if is_same(self.source, self.target):
+        if is_same_grid(self.source, self.target):
             return read(window)
         values = np.empty(window.shape, dtype=np.float32)
-        for block in self._lattice(window):
+        for block in self._blocks(window):
             part = block.clip(window)
-            values[part.within(window).slices] = self._warp(read, block)[
-                part.within(block).slices
+            values[part.relative_to(window).slices] = self._warp(read, block)[
+                part.relative_to(block).slices
             ]
         return values
 
-    def reads(self, block: Window) -> Window:
+    def source_window(self, block: Window) -> Window:
         """Find the source pixels on which a block depends, with the halo of the kernel.
 
         The mapping is probed on the block's border and inside; what lies between two probes
@@ -68,11 +68,13 @@ class Regrid:
         """
         rows, cols = (_probes(*side) for side in ((block.y0, block.y1), (block.x0, block.x1)))
         y, x = self._map(rows, cols)
-        whole = Window.whole((self.source.height, self.source.width))
+        whole = Window.from_shape((self.source.height, self.source.width))
         if not np.isfinite(y).any():
             return Window(0, 0, 0, 0)
         halo = [_RADIUS[self.resampling] * max(1.0, ratio) for ratio in self.ratio]
-        (y0, y1), (x0, x1) = (_span(axis, px) for axis, px in zip((y, x), halo, strict=True))
+        (y0, y1), (x0, x1) = (
+            _source_range(axis, px) for axis, px in zip((y, x), halo, strict=True)
+        )
         return Window(y0, y1, x0, x1).clip(whole)
 
     @cached_property
@@ -82,26 +84,28 @@ class Regrid:
         y, x = self._map(np.array([row, row + 1.0]), np.array([col, col + 1.0]))
         if not (np.isfinite(y).all() and np.isfinite(x).all()):  # has no image there
             return 1.0, 1.0
-        return float(np.abs(_steps(y)).max()), float(np.abs(_steps(x)).max())
+        return float(np.abs(_probe_distances(y)).max()), float(
+            np.abs(_probe_distances(x)).max()
+        )
 
     @cached_property
-    def side(self) -> int:
+    def block_side(self) -> int:
         """Choose the side of a block, so that what it is warped from stays small [px]."""
         finest = max(1.0, math.prod(self.ratio))
         side = 1 << int(math.log2(math.sqrt(BLOCK_PX / finest)))
         return max(_SMALLEST_SIDE, min(side, _LARGEST_SIDE))
 
-    def _lattice(self, window: Window) -> list[Window]:
+    def _blocks(self, window: Window) -> list[Window]:
         """List the blocks that meet a window; the last of a row or column is smaller."""
-        side = self.side
+        side = self.block_side
         y0, x0 = (first // side * side for first in (window.y0, window.x0))
         y1, x1 = (math.ceil(last / side) * side for last in (window.y1, window.x1))
-        whole = Window.whole((self.target.height, self.target.width))
+        whole = Window.from_shape((self.target.height, self.target.width))
         return [block.clip(whole) for block in Window(y0, y1, x0, x1).blocks(side, side)]
 
-    def _warp(self, read: ReadWindow, block: Window) -> Values:
+    def _warp(self, read: ReadWindow, block: Window) -> Float32Array:
         """Warp one block from the part of the source that it depends on."""
-        part = self.reads(block)
+        part = self.source_window(block)
         if not part.size:
             return np.full(block.shape, np.nan, dtype=np.float32)
         return warp_onto(
@@ -120,19 +124,19 @@ class Regrid:
         rows, cols = (1 / max(1.0, ratio) for ratio in self.ratio)
         return rows, cols
 
-    def _map(self, rows: Float64, cols: Float64) -> tuple[Float64, Float64]:
+    def _map(self, rows: Float64Array, cols: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Map pixel places of the target to those of the source, (rows, cols) each."""
         col, row = np.meshgrid(cols, rows)
-        x, y = place(self.target.affine, (col, row))
+        x, y = apply_affine(self.target.affine, (col, row))
         there, here = crs_of(self.source), crs_of(self.target)
         if there != here:
-            with transforming(self.source, self.target):
+            with reraise_transform_errors(self.source, self.target):
                 x, y = transform(str(here), str(there), x.ravel(), y.ravel())
             x, y = (np.asarray(axis).reshape(row.shape) for axis in (x, y))
             x, y = (np.where(np.isfinite(x) & np.isfinite(y), axis, np.nan) for axis in (x, y))
         if there.geographic:
-            x = _turned(x, self.source)
-        px, py = place(~self.source.affine, (x, y))
+            x = _wrap_longitudes(x, self.source)
+        px, py = apply_affine(~self.source.affine, (x, y))
         return py, px
 
 
@@ -141,26 +145,26 @@ def crop(grid: GeoBox, window: Window) -> GeoBox:
     return grid[window.slices]
 
 
-def _turned(longitudes: Float64, grid: GeoBox) -> Float64:
+def _wrap_longitudes(longitudes: Float64Array, grid: GeoBox) -> Float64Array:
     """Turn longitudes by whole circles to where a grid lies, as GDAL does."""
     box = grid.boundingbox
     middle = (box.left + box.right) / 2
-    turned: Float64 = middle + (longitudes - middle + 180) % 360 - 180
+    turned: Float64Array = middle + (longitudes - middle + 180) % 360 - 180
     return turned
 
 
-def _probes(first: int, last: int) -> Float64:
+def _probes(first: int, last: int) -> Float64Array:
     return np.linspace(first, last, min(_PROBES, last - first) + 1)
 
 
-def _steps(axis: Float64) -> Float64:
+def _probe_distances(axis: Float64Array) -> Float64Array:
     """Give the distances between neighboring probes, along both sides."""
     return np.concatenate([np.diff(axis, axis=0).ravel(), np.diff(axis, axis=1).ravel()])
 
 
-def _span(axis: Float64, halo: float) -> tuple[int, int]:
+def _source_range(axis: Float64Array, halo: float) -> tuple[int, int]:
     """Cover all probes and what may lie between them, and the halo [px]."""
-    steps = np.abs(_steps(axis))
+    steps = np.abs(_probe_distances(axis))
     between = float(np.nanmax(steps)) if np.isfinite(steps).any() else 0.0
     reach = between + halo + _ROUNDING_PX
     return math.floor(np.nanmin(axis) - reach), math.ceil(np.nanmax(axis) + reach)

@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from stores.colors import WIDTH, find_colors
+from stores.colors import INTERVAL_WIDTH_COLORMAP, find_colormaps
 
-_SPAN = 2.5  # standard deviations about the mean; a single wild pixel spoils no map
+_N_SIGMA = 2.5  # standard deviations about the mean; a single wild pixel spoils no map
 _DIGITS = 3
 
 
-def pick_colors(attributes: Mapping[str, Any]) -> str:
+def pick_colormap(attributes: Mapping[str, Any]) -> str:
     """Name the color map of a variable as tile servers do; its page has the same."""
     if "standard_deviation" in attributes.get("cell_methods", ""):
-        return WIDTH.lower()
-    found = find_colors(attributes.get("units", ""), attributes.get("standard_name", ""))
-    return found.value.lower()
+        return INTERVAL_WIDTH_COLORMAP.lower()
+    found = find_colormaps(attributes.get("units", ""), attributes.get("standard_name", ""))
+    return found.sequential.lower()
 
 
 def build_render(
@@ -48,6 +48,6 @@ def _limits(statistics: Iterable[Mapping[str, float]]) -> list[float]:
     valid = [one for one in statistics if "mean" in one]
     if not valid:
         return []
-    lows = (max(one["minimum"], one["mean"] - _SPAN * one["stddev"]) for one in valid)
-    highs = (min(one["maximum"], one["mean"] + _SPAN * one["stddev"]) for one in valid)
+    lows = (max(one["minimum"], one["mean"] - _N_SIGMA * one["stddev"]) for one in valid)
+    highs = (min(one["maximum"], one["mean"] + _N_SIGMA * one["stddev"]) for one in valid)
     return [float(f"{limit:.{_DIGITS}g}") for limit in (min(lows), max(highs))]

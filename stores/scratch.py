@@ -15,9 +15,9 @@ from odc.geo.geobox import GeoBox
 
 from stores.arrays import (
     ArrayTemplate,
-    array_of,
     commit_group,
     create_group,
+    get_array,
     open_group,
     write_block,
 )
@@ -26,20 +26,20 @@ from stores.layout import Layout
 from stores.names import LEAD, X, Y
 from stores.windows import Window
 
-Float32 = npt.NDArray[np.float32]
+Float32Array = npt.NDArray[np.float32]
 
 _FRAMES, _PARTS = "frames", "parts"
 _MEMORY = ("memory_of_even_blocks", "memory_of_odd_blocks")
 _MEMBER, _CHANNEL, _TILE = "member", "channel", "tile"
 
 
-def scratch_of(stage: Path) -> Path:
+def scratch_path(stage: Path) -> Path:
     """Name the scratch store beside a staged issue; it is not published."""
     return stage.with_name(SCRATCH)
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class ScratchSpec:
     """What a scratch store has to hold, for every pixel of the grid."""
 
     layout: Layout
@@ -49,77 +49,83 @@ class Room:
     """Channels of the memory that networks carry from block to block."""
 
     @property
-    def templates(self) -> tuple[tuple[str, str, int], ...]:
+    def array_specs(self) -> tuple[tuple[str, str, int], ...]:
         """Name, second axis and its length of every array (member, ..., y, x)."""
         memory = [(name, _CHANNEL, self.channels) for name in _MEMORY if self.channels]
         return ((_FRAMES, LEAD, self.leads), *memory)
 
 
-def create_scratch(stage: Path, grid: GeoBox, room: Room) -> None:
+def create_scratch(stage: Path, grid: GeoBox, spec: ScratchSpec) -> None:
     """Make room for frames and memories, or keep the room that was made before."""
-    chunk, shard = ((1, *sides) for sides in (room.layout.chunk, room.layout.shard))
+    chunk, shard = ((1, *sides) for sides in (spec.layout.chunk, spec.layout.shard))
     arrays = [
         ArrayTemplate(
             name,
             (_MEMBER, axis, Y, X),
-            (room.members, length, grid.height, grid.width),
+            (spec.members, length, grid.height, grid.width),
             chunk,
             shard,
         )
-        for name, axis, length in room.templates
+        for name, axis, length in spec.array_specs
     ]
     _create(stage, grid, arrays)
 
 
-def write_scratch(stage: Path, window: Window, values: Float32, *, first: int) -> None:
+def write_scratch(stage: Path, window: Window, values: Float32Array, *, first: int) -> None:
     """Write frames (member, leads, y, x) of one window; the first is lead ``first``, from 0."""
-    array = array_of(open_group(scratch_of(stage), mode="r+"), _FRAMES)
+    array = get_array(open_group(scratch_path(stage), mode="r+"), _FRAMES)
     write_block(array, (0, first, window.y0, window.x0), values)
 
 
-def read_scratch(stage: Path, window: Window, first: int, stop: int) -> Float32:
-    """Read the leads ``first`` to ``stop`` (from 0, half open): (member, leads, y, x)."""
-    array = array_of(open_group(scratch_of(stage)), _FRAMES)
+def read_scratch(stage: Path, window: Window, first: int, stop: int) -> Float32Array:
+    """Read the leads ``first`` to ``terminate_trees`` (from 0, half open): (member, leads, y, x)."""
+    array = get_array(open_group(scratch_path(stage)), _FRAMES)
     return np.asarray(array[:, first:stop, *window.slices], dtype=np.float32)
 
 
-def write_memory(stage: Path, window: Window, values: Float32, *, block: int) -> None:
+def write_state(stage: Path, window: Window, values: Float32Array, *, block: int) -> None:
     """Write what networks remember after a block (member, channel, y, x).
 
     The memory of the block before stays, since neighbors still read it.
     """
-    array = array_of(open_group(scratch_of(stage), mode="r+"), _MEMORY[block % 2])
+    array = get_array(open_group(scratch_path(stage), mode="r+"), _MEMORY[block % 2])
     write_block(array, (0, 0, window.y0, window.x0), values)
 
 
-def read_memory(stage: Path, window: Window, *, block: int) -> Float32:
+def read_state(stage: Path, window: Window, *, block: int) -> Float32Array:
     """Read what networks remembered after a block (member, channel, y, x)."""
-    array = array_of(open_group(scratch_of(stage)), _MEMORY[block % 2])
+    array = get_array(open_group(scratch_path(stage)), _MEMORY[block % 2])
     return np.asarray(array[..., *window.slices], dtype=np.float32)
 
 
-def create_parts(stage: Path, grid: GeoBox, *, shape: tuple[int, int, int, int, int]) -> None:
+def create_tile_forecasts(
+    stage: Path, grid: GeoBox, *, shape: tuple[int, int, int, int, int]
+) -> None:
     """Make room for whole windows of tiles that overlap (tile, member, lead, y, x)."""
     template = ArrayTemplate(
-        _PARTS, (_TILE, _MEMBER, LEAD, "row", "column"), shape, (1, 1, *shape[2:]), mapped=False
+        _PARTS,
+        (_TILE, _MEMBER, LEAD, "row", "column"),
+        shape,
+        (1, 1, *shape[2:]),
+        has_grid_mapping=False,
     )
     _create(stage, grid, [template])
 
 
-def write_part(stage: Path, tile: int, values: Float32) -> None:
+def write_tile_forecast(stage: Path, tile: int, values: Float32Array) -> None:
     """Write all that a tile computed (member, leads, y, x), with what others own."""
-    array = array_of(open_group(scratch_of(stage), mode="r+"), _PARTS)
+    array = get_array(open_group(scratch_path(stage), mode="r+"), _PARTS)
     write_block(array, (tile, 0, 0, 0, 0), values[None])
 
 
-def read_part(stage: Path, tile: int, inside: Window) -> Float32:
+def read_tile_forecast(stage: Path, tile: int, window: Window) -> Float32Array:
     """Read a window of what a tile computed (member, leads, y, x), in the tile's pixels."""
-    array = array_of(open_group(scratch_of(stage)), _PARTS)
-    return np.asarray(array[tile, :, :, *inside.slices], dtype=np.float32)
+    array = get_array(open_group(scratch_path(stage)), _PARTS)
+    return np.asarray(array[tile, :, :, *window.slices], dtype=np.float32)
 
 
 def _create(stage: Path, grid: GeoBox, arrays: list[ArrayTemplate]) -> None:
-    path = scratch_of(stage)
+    path = scratch_path(stage)
     if (path / "zarr.json").exists():
         return
     fresh = path.with_name(f".{path.name}.tmp")

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from stores.progress import ProgressCallback, tell_nobody
+from stores.progress import ProgressCallback, no_progress
 
 
 @dataclass(slots=True)
@@ -16,31 +16,31 @@ class Scrub:
     Every run reads others, so that a tenth a night reads most of a store within a month.
     """
 
-    share: float = 1.0
-    tell: ProgressCallback = tell_nobody
+    sample: float = 1.0
+    on_progress: ProgressCallback = no_progress
     total: int = 0
     """Files in all."""
     _done: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
+        if not 0 < self.sample <= 1:
             raise ValueError(
-                f"sample={self.share:g} is no share of the files, so nothing would be proven; "
+                f"sample={self.sample:g} is no share of the files, so nothing would be proven; "
                 "give more than 0 and at most 1"
             )
 
     @property
-    def is_whole(self) -> bool:
+    def is_full(self) -> bool:
         """Tell whether every byte is read."""
-        return self.share == 1
+        return self.sample == 1
 
-    def pick(self, names: Iterable[str]) -> set[str]:
+    def sample_files(self, names: Iterable[str]) -> set[str]:
         """Choose the files that are read: one at least, where there is any."""
         known = sorted(names)
-        n = min(len(known), max(1, round(self.share * len(known))))
-        return set(known) if self.is_whole else set(random.sample(known, n))
+        n = min(len(known), max(1, round(self.sample * len(known))))
+        return set(known) if self.is_full else set(random.sample(known, n))
 
-    def count(self) -> None:
+    def advance(self) -> None:
         """Say that one more file was looked at."""
         self._done += 1
-        self.tell(self._done, max(self.total, self._done))
+        self.on_progress(self._done, max(self.total, self._done))

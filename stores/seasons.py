@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from stores.times import Step, Time, Times
 
-Numbers = npt.NDArray[np.int64]
+IntArray = npt.NDArray[np.int64]
 
 _DAY_S = 86_400
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "D": _DAY_S}
@@ -21,12 +21,12 @@ _CYCLES = 2  # a cycle that was seen once cannot be told from what happened that
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class CalendarCycle:
     """How a step cuts the year and the day: times of year and of day, from 0."""
 
-    n_of_year: int
+    n_times_of_year: int
     """Months for steps of months and for steps below a day, else pieces as long as the step."""
-    n_of_day: int
+    n_times_of_day: int
     """Times of day at which frames of the step can fall."""
     frames_per_year: int
     """Frames until the times of year return."""
@@ -36,31 +36,31 @@ class Clock:
     @classmethod
     def of(cls, step: Step) -> Self:
         """Cut year and day for a step."""
-        if step.code == "Y":
+        if step.numpy_unit == "Y":
             return cls(1, 1, 1)
-        if step.code == "M":
+        if step.numpy_unit == "M":
             return cls(_MONTHS, 1, _MONTHS // math.gcd(_MONTHS, step.count))
-        seconds = step.count * _SECONDS[step.code]
+        seconds = step.count * _SECONDS[step.numpy_unit]
         if seconds % _DAY_S == 0:
             days = seconds // _DAY_S
             n = max(1, round(365.25 / days))
             return cls(n, 1, n, days)
         return cls(_MONTHS, _DAY_S // math.gcd(seconds, _DAY_S), 365 * _DAY_S // seconds)
 
-    def of_year(self, times: Times) -> Numbers:
+    def time_of_year(self, times: Times) -> IntArray:
         """Give each time its time of year."""
         years = times.astype("datetime64[Y]")
         if self.days:
             day = times.astype("datetime64[D]") - years.astype("datetime64[D]")
-            pieces: Numbers = day.astype(np.int64) // self.days
-            return np.minimum(pieces, self.n_of_year - 1)  # no last piece of a day or two
+            pieces: IntArray = day.astype(np.int64) // self.days
+            return np.minimum(pieces, self.n_times_of_year - 1)  # no last piece of a day or two
         months = times.astype("datetime64[M]") - years.astype("datetime64[M]")
         return np.asarray(months.astype(np.int64))
 
-    def of_day(self, times: Times) -> Numbers:
+    def time_of_day(self, times: Times) -> IntArray:
         """Give each time its time of day."""
         seconds = times.astype("datetime64[s]").astype(np.int64) % _DAY_S
-        return np.asarray(seconds * self.n_of_day // _DAY_S, dtype=np.int64)
+        return np.asarray(seconds * self.n_times_of_day // _DAY_S, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Seasons:
 
     Times of year (of day) are told apart where the training frames hold two years (days) of
     them; otherwise one season holds them all. The number of a season is its time of year times
-    ``n_of_day``, plus its time of day.
+    ``n_times_of_day``, plus its time of day.
     """
 
     step: Step
@@ -77,20 +77,20 @@ class Seasons:
     """Times of year that are told apart; 1 for none."""
     n_of_day: int
     """Times of day that are told apart; 1 for none."""
-    held: tuple[int, ...]
+    season_numbers: tuple[int, ...]
     """Numbers of the seasons that occur, rising."""
 
     @classmethod
     def of(cls, step: Step, times: Times) -> Self:
         """Find the seasons of training frames."""
-        clock, n = Clock.of(step), len(times)
-        n_of_year = clock.n_of_year if n >= _CYCLES * clock.frames_per_year else 1
-        n_of_day = clock.n_of_day if n >= _CYCLES * clock.n_of_day else 1
+        clock, n = CalendarCycle.of(step), len(times)
+        n_of_year = clock.n_times_of_year if n >= _CYCLES * clock.frames_per_year else 1
+        n_of_day = clock.n_times_of_day if n >= _CYCLES * clock.n_times_of_day else 1
         every = cls(step, n_of_year, n_of_day, ())
         return cls(step, n_of_year, n_of_day, tuple(np.unique(every.numbers(times)).tolist()))
 
     def __len__(self) -> int:
-        return len(self.held)
+        return len(self.season_numbers)
 
     def __str__(self) -> str:
         told = {f"{self.n_of_year} times of year": self.n_of_year > 1}
@@ -98,14 +98,16 @@ class Seasons:
         words = " x ".join(word for word, is_told in told.items() if is_told)
         return f"{len(self)} seasons ({words})" if words else "one season"
 
-    def numbers(self, times: Times) -> Numbers:
+    def numbers(self, times: Times) -> IntArray:
         """Give each time the number of its season."""
-        clock = Clock.of(self.step)
-        year = clock.of_year(times) if self.n_of_year > 1 else np.zeros(len(times), np.int64)
-        day = clock.of_day(times) if self.n_of_day > 1 else np.zeros(len(times), np.int64)
+        clock = CalendarCycle.of(self.step)
+        year = (
+            clock.time_of_year(times) if self.n_of_year > 1 else np.zeros(len(times), np.int64)
+        )
+        day = clock.time_of_day(times) if self.n_of_day > 1 else np.zeros(len(times), np.int64)
         return year * self.n_of_day + day
 
-    def index(self, times: Times) -> Numbers:
+    def index(self, times: Times) -> IntArray:
         """Give each time the place of its season on the axis (t,).
 
         A season that is not held stands for the nearest: of the same time of day if one is
@@ -116,21 +118,21 @@ class Seasons:
 
     def n_unseen(self, times: Times) -> int:
         """Count the times whose season is not held."""
-        return int((~np.isin(self.numbers(times), self.held)).sum())
+        return int((~np.isin(self.numbers(times), self.season_numbers)).sum())
 
-    def years(self) -> Iterator[tuple[Numbers, Numbers]]:
+    def by_time_of_day(self) -> Iterator[tuple[IntArray, IntArray]]:
         """Give for each time of day its places on the axis, and their times of year."""
-        year, day = np.divmod(np.array(self.held, dtype=np.int64), self.n_of_day)
+        year, day = np.divmod(np.array(self.season_numbers, dtype=np.int64), self.n_of_day)
         for time in np.unique(day):
             places = np.flatnonzero(day == time)
             yield places, year[places]
 
-    def _nearest(self, wanted: Numbers) -> Numbers:
-        year, day = np.divmod(np.array(self.held, dtype=np.int64), self.n_of_day)
+    def _nearest(self, wanted: IntArray) -> IntArray:
+        year, day = np.divmod(np.array(self.season_numbers, dtype=np.int64), self.n_of_day)
         places = []
         for time_of_year, time_of_day in zip(*np.divmod(wanted, self.n_of_day), strict=True):
-            in_year = _apart(year, time_of_year, self.n_of_year)
-            in_day = _apart(day, time_of_day, self.n_of_day)
+            in_year = _cyclic_distance(year, time_of_year, self.n_of_year)
+            in_day = _cyclic_distance(day, time_of_day, self.n_of_day)
             places.append(np.lexsort((in_year, in_day))[0])
         return np.array(places, dtype=np.int64)
 
@@ -142,19 +144,19 @@ def has_period(step: Step) -> bool:
 
 def frames_per_period(step: Step) -> float:
     """Count the frames after which a season returns: those of a day below a day, or a year."""
-    clock = Clock.of(step)
-    return clock.n_of_day if clock.n_of_day > 1 else clock.frames_per_year
+    clock = CalendarCycle.of(step)
+    return clock.n_times_of_day if clock.n_times_of_day > 1 else clock.frames_per_year
 
 
-def period_before(step: Step, time: Time, init: Time) -> Time:
+def shift_to_observed(step: Step, time: Time, init: Time) -> Time:
     """Go back whole periods from a frame of a series until it was observed at ``init``.
 
     A period is a year - the frame nearest to the same date is taken - or, for steps below a
     day, the days after which frames fall on the same time of day.
     """
-    n_of_day = Clock.of(step).n_of_day
+    n_of_day = CalendarCycle.of(step).n_times_of_day
     if n_of_day > 1:
-        ahead = step.between(init, time)
+        ahead = step.steps_between(init, time)
         return step.add(init, ahead - n_of_day * math.ceil(ahead / n_of_day))
     months = time.astype("datetime64[M]")
     within = time - months.astype("datetime64[s]")
@@ -164,7 +166,7 @@ def period_before(step: Step, time: Time, init: Time) -> Time:
     return step.add(init, -round(units / step.count))
 
 
-def _apart(numbers: Numbers, number: np.int64, n: int) -> Numbers:
+def _cyclic_distance(numbers: IntArray, number: np.int64, n: int) -> IntArray:
     """Measure the way round a cycle of ``n``."""
-    ahead: Numbers = (numbers - number) % n
+    ahead: IntArray = (numbers - number) % n
     return np.minimum(ahead, n - ahead)

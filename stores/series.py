@@ -14,10 +14,10 @@ from odc.geo.geobox import GeoBox
 from stores import geotiff
 from stores.archive import Cadence, FoundFile, Pattern, SourceVariable, find_files
 from stores.errors import ArchiveError
-from stores.geotiff import Counts, Scan
+from stores.geotiff import FileScan, PixelCounts
 from stores.names import resolve_under
-from stores.times import YEAR, Step, Time, Times
-from stores.warp import is_same
+from stores.times import YEARLY, Step, Time, Times
+from stores.warp import is_same_grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class ScannedFile:
     name: str
     time: Time | None
     digest: str = ""
-    scan: Scan | None = None
+    scan: FileScan | None = None
     error: str | None = None
     """Why it cannot be read."""
 
@@ -37,13 +37,13 @@ class ScannedFile:
         return self.scan is not None and self.scan.counts.valid == 0
 
     @property
-    def is_usable(self) -> bool:
+    def has_valid_pixels(self) -> bool:
         """Tell whether the file holds at least one valid pixel."""
         return self.scan is not None and not self.is_empty
 
 
 @dataclass(frozen=True)
-class Series:
+class FileSeries:
     """All files of one variable, and the dates on which one is due."""
 
     variable: SourceVariable
@@ -69,7 +69,7 @@ class Series:
         return [time for time in self.times if time not in self.by_time]
 
     @cached_property
-    def doubled(self) -> list[list[ScannedFile]]:
+    def duplicates(self) -> list[list[ScannedFile]]:
         """List the files that stand for one date together."""
         return [files for files in self.by_time.values() if len(files) > 1]
 
@@ -79,7 +79,7 @@ class Series:
         distinct: list[GeoBox] = []
         votes: Counter[int] = Counter()
         for grid in (file.scan.header.grid for file in self.files if file.scan):
-            same = (i for i, known in enumerate(distinct) if is_same(known, grid))
+            same = (i for i, known in enumerate(distinct) if is_same_grid(known, grid))
             index = next(same, len(distinct))
             if index == len(distinct):
                 distinct.append(grid)
@@ -87,17 +87,19 @@ class Series:
         return distinct[votes.most_common(1)[0][0]] if votes else None
 
     @cached_property
-    def misplaced(self) -> list[ScannedFile]:
+    def off_grid(self) -> list[ScannedFile]:
         """List the files that lie on another grid than most."""
         grid = self.grid
         return [
-            f for f in self.files if grid and f.scan and not is_same(f.scan.header.grid, grid)
+            f
+            for f in self.files
+            if grid and f.scan and not is_same_grid(f.scan.header.grid, grid)
         ]
 
     @property
-    def counts(self) -> Counts:
+    def pixel_counts(self) -> PixelCounts:
         """Add up the pixels of all files."""
-        return sum((file.scan.counts for file in self.files if file.scan), Counts())
+        return sum((file.scan.counts for file in self.files if file.scan), PixelCounts())
 
     def label(self, time: Time | None) -> str:
         """Name a date of this series; a static map has none."""
@@ -105,7 +107,7 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class Dates:
+class FileListing:
     """The files of a variable before any is opened."""
 
     variable: SourceVariable
@@ -115,9 +117,9 @@ class Dates:
     undated: tuple[FoundFile, ...]
     times: Times
 
-    def series(self, files: Iterable[ScannedFile]) -> Series:
+    def with_scans(self, files: Iterable[ScannedFile]) -> FileSeries:
         """Put the scanned files in the place of the found ones."""
-        return Series(
+        return FileSeries(
             self.variable, self.cadence, self.step, tuple(files), self.undated, self.times
         )
 
@@ -126,25 +128,25 @@ def date_label(time: Time | None, cadence: Cadence, step: Step) -> str:
     """Write the date of a frame for people, as coarse as its cadence; one may be static."""
     if time is None:
         return "static"
-    return (YEAR if cadence == "annual" else step).show(time)
+    return (YEARLY if cadence == "annual" else step).format(time)
 
 
-def date_files(
+def list_series_files(
     root: Path, variable: SourceVariable, step: Step, bounds: tuple[Time | None, Time | None]
-) -> Dates:
+) -> FileListing:
     """List a variable's files and when one is due; bounds, where given, cut and extend."""
     cadence = Pattern(variable.files).cadence(step)
-    every = YEAR if cadence == "annual" else step
+    every = YEARLY if cadence == "annual" else step
     start, end = bounds if cadence == "step" else (None, None)
     found = find_files(root, variable, step)
-    fitting, undated = _apart(found, every, start)
+    fitting, undated = _split_by_phase(found, every, start)
     kept = [file for file in fitting if _within(file.time, start, end)]
     dated = [file.time for file in kept if file.time is not None]
     times: Times = np.array([], dtype="datetime64[s]")
     if dated:
         first = dated[0] if start is None else every.floor(start)
         times = every.range(first, max(dated) if end is None else every.floor(end))
-    return Dates(variable, cadence, step, tuple(kept), tuple(undated), times)
+    return FileListing(variable, cadence, step, tuple(kept), tuple(undated), times)
 
 
 def scan_file(root: Path, variable: SourceVariable, file: FoundFile) -> ScannedFile:
@@ -152,13 +154,13 @@ def scan_file(root: Path, variable: SourceVariable, file: FoundFile) -> ScannedF
     path = resolve_under(root, file.name)
     digest = ""
     try:
-        digest = geotiff.digest_of(path)
+        digest = geotiff.digest_raster(path)
         return ScannedFile(file.name, file.time, digest, geotiff.scan(path, variable))
     except (ArchiveError, OSError) as error:
         return ScannedFile(file.name, file.time, digest, error=str(error))
 
 
-def _apart(
+def _split_by_phase(
     found: list[FoundFile], every: Step, start: Time | None
 ) -> tuple[list[FoundFile], list[FoundFile]]:
     """Part the files that lie on the series from those whose date is none of it."""
@@ -170,7 +172,7 @@ def _apart(
     phase = Counter(phases).most_common(1)[0][0] if start is None else _phase(start, every)
     for file, own in zip(dated, phases, strict=True):
         if own != phase:
-            error = f"{every.show(file.time)} lies between two frames of step {every}"  # type: ignore[arg-type]
+            error = f"{every.format(file.time)} lies between two frames of step {every}"  # type: ignore[arg-type]
             undated.append(FoundFile(file.name, file.time, error))
     return [f for f, own in zip(dated, phases, strict=True) if own == phase], undated
 

@@ -20,7 +20,7 @@ class Statistics:
     """Pixels."""
     valid: int = 0
     mean: float = 0.0
-    squares: float = 0.0
+    sum_sq_dev: float = 0.0
     """Sum of the squared distances from the mean."""
     minimum: float = np.inf
     maximum: float = -np.inf
@@ -49,16 +49,16 @@ class Statistics:
             self.size + other.size,
             valid,
             self.mean + apart * share,
-            self.squares + other.squares + apart**2 * self.valid * share,
+            self.sum_sq_dev + other.sum_sq_dev + apart**2 * self.valid * share,
             min(self.minimum, other.minimum),
             max(self.maximum, other.maximum),
         )
 
-    def stac(self) -> dict[str, float]:
+    def to_stac(self) -> dict[str, float]:
         """Name them as STAC does; without a valid pixel ``valid_percent`` stands alone."""
         percent = {"valid_percent": round(100 * self.valid / self.size, 4)}
         if not self.valid:
             return percent
         spread = {"minimum": self.minimum, "maximum": self.maximum}
-        middle = {"mean": self.mean, "stddev": math.sqrt(self.squares / self.valid)}
+        middle = {"mean": self.mean, "stddev": math.sqrt(self.sum_sq_dev / self.valid)}
         return spread | middle | percent

@@ -10,24 +10,24 @@ import numpy as np
 import zarr
 
 from stores import grid as grids
+from stores.acdd import CONVENTIONS, extent_attributes
 from stores.arrays import (
     ArrayTemplate,
     Coordinate,
     add_array,
     add_coordinate,
-    array_of,
     create_group,
+    get_array,
     open_group,
     write_block,
 )
 from stores.axes import time_coordinates
 from stores.cube import GRID_KEY, KIND_KEY, STEP_KEY
-from stores.discovery import CONVENTIONS, describe_extent
+from stores.cube_inputs import CubeInputs
 from stores.ingest_plan import IngestPlan, PlannedVariable
-from stores.inputs import Inputs
 from stores.names import TIME, YEAR, X, Y
 
-_ROOM = 4096  # dates in the one file of a time axis; a century of months is 1200
+_TIME_CHUNK = 4096  # dates in the one file of a time axis; a century of months is 1200
 
 _CELL_METHODS = {"average": "area: mean", "mode": "area: mode"}
 
@@ -42,7 +42,7 @@ def create_cube(plan: IngestPlan, path: Path) -> None:
         coordinates=_coordinates(plan),
         attributes={
             "Conventions": CONVENTIONS,
-            **describe_extent(plan.grid),
+            **extent_attributes(plan.grid),
             STEP_KEY: str(plan.step),
             GRID_KEY: grids.to_json(plan.grid),
         },
@@ -57,7 +57,7 @@ def grow_cube(plan: IngestPlan) -> None:
     group = open_group(plan.path, mode="r+")
     for coordinate in _coordinates(plan):
         if coordinate.name in group:
-            _lengthen(array_of(group, coordinate.name), coordinate)
+            _resize_coordinate(get_array(group, coordinate.name), coordinate)
         else:
             add_coordinate(group, coordinate)
     for variable in plan.variables:
@@ -65,17 +65,17 @@ def grow_cube(plan: IngestPlan) -> None:
         if template.name not in group:
             add_array(group, template)
             continue
-        array = array_of(group, template.name)
+        array = get_array(group, template.name)
         if array.shape != template.shape:
             array.resize(template.shape)
         if any(array.attrs.get(key) != value for key, value in template.attributes.items()):
             array.update_attributes(dict(template.attributes))
 
 
-def coverage_of(inputs: Inputs) -> dict[str, Any]:
+def build_coverage(inputs: CubeInputs) -> dict[str, Any]:
     """Say which frames each variable has, as short as can be."""
     return {
-        name: _coverage(one.numbers["cadence"], one.keys)
+        name: _coverage(one.numbers["cadence"], one.present_keys)
         for name, one in inputs.variables.items()
     }
 
@@ -86,7 +86,7 @@ def _coverage(cadence: str, keys: list[str]) -> Any:
     return {"years": [int(key) for key in keys]} if cadence == "annual" else cadence
 
 
-def _lengthen(array: zarr.Array[Any], coordinate: Coordinate) -> None:
+def _resize_coordinate(array: zarr.Array[Any], coordinate: Coordinate) -> None:
     """Rewrite a growing coordinate: one small file, of which old readers see the old part."""
     if array.shape != coordinate.values.shape:
         array.resize(coordinate.values.shape)
@@ -95,11 +95,15 @@ def _lengthen(array: zarr.Array[Any], coordinate: Coordinate) -> None:
 
 
 def _coordinates(plan: IngestPlan) -> Iterator[Coordinate]:
-    yield from time_coordinates(plan.step, plan.times, room=_ROOM)
+    yield from time_coordinates(plan.step, plan.times, chunk_length=_TIME_CHUNK)
     if plan.years:
         years = np.array(plan.years, dtype=np.int64)
         yield Coordinate(
-            YEAR, (YEAR,), years, {"long_name": "calendar year", "units": "1"}, room=_ROOM
+            YEAR,
+            (YEAR,),
+            years,
+            {"long_name": "calendar year", "units": "1"},
+            chunk_length=_TIME_CHUNK,
         )
 
 

@@ -15,15 +15,15 @@ Time: TypeAlias = "np.datetime64[Any]"
 Times = npt.NDArray[Any]
 
 _CODES = {"second": "s", "minute": "m", "hour": "h", "day": "D", "month": "M", "year": "Y"}
-_SHORT = {"week": (7, "day"), "quarter": (3, "month")}  # other names for several units
+_UNIT_ALIASES = {"week": (7, "day"), "quarter": (3, "month")}  # other names for several units
 _WIDTHS = {"Y": 4, "M": 7, "D": 10, "h": 13, "m": 16, "s": 19}  # of an ISO time, by its unit
 _DURATIONS = {"s": "PT{}S", "m": "PT{}M", "h": "PT{}H", "D": "P{}D", "M": "P{}M", "Y": "P{}Y"}
 _COMPACT = re.compile(r"\b(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)?(\d\d)?\b")
-_CLOCK = {"s": "seconds", "m": "minutes", "h": "hours"}
+_CF_CLOCK_UNITS = {"s": "seconds", "m": "minutes", "h": "hours"}
 EARLIEST, LATEST = (np.datetime64(day, "s") for day in ("1677-09-22", "2262-04-11"))
 """Days between which dates are held in nanoseconds, as pandas and others count them."""
 HELD = f"{EARLIEST.item():%Y-%m-%d} to {LATEST.item():%Y-%m-%d}"
-MOST_FRAMES = 10_000_000
+MAX_FRAMES = 10_000_000
 """Longest series; its dates alone take 80 MB. Twenty years of minutes."""
 _DATE = re.compile(
     r"(\d{4})(?:-?(\d{2})(?:-?(\d{2})(?:[T ](\d{2})(?::?(\d{2})(?::?(\d{2}))?)?Z?)?)?)?"
@@ -42,7 +42,7 @@ class Step:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read ``"month"``, ``"5 years"``, ``"12 hours"``, ``"week"``."""
-        units = "|".join([*_CODES, *_SHORT])
+        units = "|".join([*_CODES, *_UNIT_ALIASES])
         match = re.fullmatch(rf"\s*([0-9]{{1,5}})?\s*({units})s?\s*", text)
         if match is None or int(match[1] or 1) == 0:
             raise ValueError(
@@ -50,14 +50,14 @@ class Step:
                 "write second, minute, hour, day, week, month, quarter or year, such as "
                 "'month' or '5 years'"
             )
-        count, unit = _SHORT.get(match[2], (1, match[2]))
+        count, unit = _UNIT_ALIASES.get(match[2], (1, match[2]))
         return cls(int(match[1] or 1) * count, unit)
 
     def __str__(self) -> str:
         return self.unit if self.count == 1 else f"{self.count} {self.unit}s"
 
     @property
-    def code(self) -> str:
+    def numpy_unit(self) -> str:
         """NumPy's code of the unit."""
         return _CODES[self.unit]
 
@@ -67,17 +67,17 @@ class Step:
 
     def phase_of(self, time: Time) -> int:
         """Tell where in a step of several units ``time`` lies [units]."""
-        return int(time.astype(f"datetime64[{self.code}]").astype(np.int64)) % self.count
+        return int(time.astype(f"datetime64[{self.numpy_unit}]").astype(np.int64)) % self.count
 
     def floor(self, time: Time) -> Time:
         """Return the start of the unit that holds ``time`` [s]."""
-        start: Time = time.astype(f"datetime64[{self.code}]").astype("datetime64[s]")
+        start: Time = time.astype(f"datetime64[{self.numpy_unit}]").astype("datetime64[s]")
         return start
 
     def add(self, time: Time, steps: int) -> Time:
         """Advance ``time`` by ``steps`` whole steps [s]."""
-        start = time.astype(f"datetime64[{self.code}]")
-        distance = np.timedelta64(steps * self.count, self.code)  # type: ignore[call-overload]
+        start = time.astype(f"datetime64[{self.numpy_unit}]")
+        distance = np.timedelta64(steps * self.count, self.numpy_unit)  # type: ignore[call-overload]
         moved: Time = (start + distance).astype("datetime64[s]")
         return moved
 
@@ -86,21 +86,21 @@ class Step:
 
         Of a series (``of_series``) they are its own, the first at ``start`` or behind it.
         """
-        first, last = (t.astype(f"datetime64[{self.code}]") for t in (start, end))
+        first, last = (t.astype(f"datetime64[{self.numpy_unit}]") for t in (start, end))
         if self.phase is not None:
             first = first + (self.phase - self.phase_of(start)) % self.count
         n_frames = int((last - first).astype(np.int64)) // self.count + 1
-        if n_frames > MOST_FRAMES:
+        if n_frames > MAX_FRAMES:
             raise ValueError(
-                f"{self.show(start)} to {self.show(end)} are {n_frames} frames, one every "
-                f"{self}, more than the {MOST_FRAMES} of a series; correct dates or step"
+                f"{self.format(start)} to {self.format(end)} are {n_frames} frames, one every "
+                f"{self}, more than the {MAX_FRAMES} of a series; correct dates or step"
             )
-        stop = last + np.timedelta64(1, self.code)  # type: ignore[call-overload]
+        stop = last + np.timedelta64(1, self.numpy_unit)  # type: ignore[call-overload]
         return np.arange(first, stop, self.count).astype("datetime64[s]")
 
     def units_between(self, start: Time, end: Time) -> int:
         """Count whole units, such as days of ``8 days``, from ``start`` to ``end``."""
-        first, last = (t.astype(f"datetime64[{self.code}]") for t in (start, end))
+        first, last = (t.astype(f"datetime64[{self.numpy_unit}]") for t in (start, end))
         return int((last - first).astype(np.int64))
 
     def frames_between(self, last: Time, first: Time) -> int:
@@ -121,7 +121,7 @@ class Step:
             n_units += (self.phase - self.phase_of(last) - 1) % self.count
         return replace(self, count=1).add(last, n_units)
 
-    def between(self, start: Time, end: Time) -> int:
+    def steps_between(self, start: Time, end: Time) -> int:
         """Count whole steps from ``start`` to ``end``.
 
         Raises:
@@ -130,8 +130,8 @@ class Step:
         units = self.units_between(start, end)
         if units % self.count:
             raise ValueError(
-                f"{self.show(end)} is not a whole number of steps of {self} after "
-                f"{self.show(start)}; choose a date on the series"
+                f"{self.format(end)} is not a whole number of steps of {self} after "
+                f"{self.format(start)}; choose a date on the series"
             )
         return units // self.count
 
@@ -141,25 +141,27 @@ class Step:
         ``parse_time`` reads it. With a time of day it is ISO 8601's basic form, because ':' is
         none for file names; people read ``show``.
         """
-        written = str(np.datetime_as_string(time.astype("datetime64[s]")))[: _WIDTHS[self.code]]
+        written = str(np.datetime_as_string(time.astype("datetime64[s]")))[
+            : _WIDTHS[self.numpy_unit]
+        ]
         return re.sub("[-:]", "", written) if "T" in written else written
 
-    def show(self, time: Time) -> str:
+    def format(self, time: Time) -> str:
         """Write ``time`` for people, as coarse as the unit: 2017-05, 2017-05-09 12:45."""
-        return spell_dates(self.label(time))
+        return format_dates(self.label(time))
 
-    def ends(self, first: Time, last: Time) -> str:
+    def label_range(self, first: Time, last: Time) -> str:
         """Write a stretch for people by its first and its last frame, or by the only one."""
         return name_ends([self.label(first), self.label(last)])
 
     @property
-    def counted(self) -> str:
+    def phrase(self) -> str:
         """Name the distance with its number, as in 'one month' and '5 years'."""
         return f"one {self}" if self.count == 1 else str(self)
 
     def duration(self, steps: int = 1) -> str:
         """Write ``steps`` as an ISO 8601 duration, such as ``P12M``."""
-        return _DURATIONS[self.code].format(steps * self.count)
+        return _DURATIONS[self.numpy_unit].format(steps * self.count)
 
     def bounds(self, times: Times) -> Times:
         """Return the period of each frame, from its date to the next one (t, 2) [s]."""
@@ -168,7 +170,7 @@ class Step:
     @property
     def cf_units(self) -> str:
         """CF units in which every frame of this step is a whole number."""
-        return f"{_CLOCK.get(self.code, 'days')} since 1970-01-01"
+        return f"{_CF_CLOCK_UNITS.get(self.numpy_unit, 'days')} since 1970-01-01"
 
     def encode(self, times: Times) -> npt.NDArray[np.int64]:
         """Turn times into the whole numbers of ``cf_units``."""
@@ -180,10 +182,10 @@ class Step:
 
     @property
     def _cf_code(self) -> str:
-        return self.code if self.code in _CLOCK else "D"
+        return self.numpy_unit if self.numpy_unit in _CF_CLOCK_UNITS else "D"
 
 
-def spell_dates(text: str) -> str:
+def format_dates(text: str) -> str:
     """Write labels in a text as people read them: 20170509T1245 as 2017-05-09 12:45."""
     return _COMPACT.sub(_spell, text)
 
@@ -202,15 +204,15 @@ def is_held(time: Time) -> bool:
 
 def name_ends(labels: Sequence[str]) -> str:
     """Write labels in order for people: the first to the last, or the only one."""
-    return " to ".join(map(spell_dates, dict.fromkeys((labels[0], labels[-1]))))
+    return " to ".join(map(format_dates, dict.fromkeys((labels[0], labels[-1]))))
 
 
-def rfc3339(time: Time) -> str:
+def to_rfc3339(time: Time) -> str:
     """Write a time as STAC and ACDD do."""
     return f"{np.datetime_as_string(time.astype('datetime64[s]'))}Z"
 
 
-YEAR = Step(1, "year")
+YEARLY = Step(1, "year")
 """Distance between two annual maps."""
 
 

@@ -21,7 +21,7 @@ _WORD = re.compile(r"[A-Za-z_]+")
 _POWER = re.compile(r"\b([A-Za-z]+)(-\d+)\b|\b([a-z]+)(\d+)\b")
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # What CF and meteorology write, beside what the library knows.
-_FURTHER = (
+_EXTRA_UNITS = (
     "degrees_north = degree = _ = degree_north = degree_N = degrees_N",
     "degrees_east = degree = _ = degree_east = degree_E = degrees_E",
     "dBZ = []",
@@ -123,7 +123,7 @@ def find_mismatch(units: str, standard_name: str) -> str | None:
     )
 
 
-def spell(unit: PlainUnit) -> str:
+def format_units(unit: PlainUnit) -> str:
     """Write units as UDUNITS does, such as 'mm month-1'."""
     parts = [
         f"{unit._REGISTRY.get_symbol(name)}{'' if power == 1 else f'{power:g}'}"
@@ -138,7 +138,7 @@ def _parse(units: str) -> PlainUnit:
     try:
         found = _known(units)
     except pint.UndefinedUnitError as error:
-        raise ValueError(_unknown(units, _named(error))) from None
+        raise ValueError(_unknown(units, _unknown_name(error))) from None
     except Exception as error:  # whatever the parser of the library stumbles over
         raise ValueError(
             f"units {units!r} cannot be understood ({error}), so nobody could convert the "
@@ -160,12 +160,12 @@ def _registry() -> UnitRegistry:
     from pint import UnitRegistry
 
     registry: UnitRegistry = UnitRegistry(autoconvert_offset_to_baseunit=True)
-    for line in _FURTHER:
+    for line in _EXTRA_UNITS:
         registry.define(line)
     return registry
 
 
-def _named(error: Any) -> str:
+def _unknown_name(error: Any) -> str:
     names = error.unit_names
     return str(names if isinstance(names, str) else next(iter(names)))
 
@@ -191,7 +191,7 @@ def _unknown(units: str, word: str) -> str:
     advice = "write '1' for what has no unit, and say in long_name what it counts"
     if nearest:
         meant = _parse(re.sub(rf"\b{re.escape(word)}\b", nearest, units))
-        advice = f"did you mean {spell(meant)!r}? {advice[0].upper()}{advice[1:]}"
+        advice = f"did you mean {format_units(meant)!r}? {advice[0].upper()}{advice[1:]}"
     return f"units {units!r} hold the unknown {word!r}, so nobody could convert them; {advice}"
 
 

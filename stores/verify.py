@@ -9,36 +9,38 @@ from typing import Any
 
 import zarr
 
-from stores.accounts import check_register
-from stores.arrays import METADATA, open_group
-from stores.bundle import BUNDLE, MODELS, check_bundle, check_pointers
+from stores.arrays import METADATA_FILE, open_group
+from stores.bundle import BUNDLE, MODELS, check_bundle, check_current_pointers
 from stores.catalog import build_catalogs, check_catalog, check_catalogs
 from stores.chunks import (
-    READ_ERRORS,
+    DECODE_ERRORS,
     ChunkFile,
     describe_chunk_file,
+    describe_chunk_path,
     find_broken_chunks,
-    guess_chunk,
     list_chunk_files,
 )
-from stores.contents import check_contents
+from stores.contents import check_issue_contents
 from stores.cube import CUBE
 from stores.errors import CorruptError
 from stores.files import read_json
 from stores.issue import CATALOG, FORECAST, ISSUES, ITEM, MANIFEST
-from stores.manifest import check_place, compare_files, list_files, read_manifest
+from stores.manifest import check_location, compare_files, list_files, read_manifest
 from stores.progress import ProgressCallback
-from stores.published import check_layout
+from stores.published import check_issue_folders
+from stores.reconcile import check_register
 from stores.register import REGISTER
 from stores.scrub import Scrub
 from stores.verify_cube import verify_cube
 from stores.weights import WEIGHTS
 
-_ROOT = f"{FORECAST}/{METADATA}"
-_MARKS = (CUBE, CATALOG, ISSUES, MODELS, REGISTER)
+_ROOT = f"{FORECAST}/{METADATA_FILE}"
+_STORE_ENTRIES = (CUBE, CATALOG, ISSUES, MODELS, REGISTER)
 
 
-def verify(path: Path, *, sample: float = 1, tell: ProgressCallback | None = None) -> list[str]:
+def verify(
+    path: Path, *, sample: float = 1, on_progress: ProgressCallback | None = None
+) -> list[str]:
     """List what is wrong with an issue, a bundle, a cube, a recipe's issues or a store.
 
     Reads every byte, or those of a random share of the files. A missing or altered chunk is
@@ -53,10 +55,10 @@ def verify(path: Path, *, sample: float = 1, tell: ProgressCallback | None = Non
         ValueError: ``sample`` is no share.
     """
     scrub = Scrub(sample)
-    if tell is not None:
+    if on_progress is not None:
         inside = [path / CUBE, path / ISSUES]
         folders = [folder for folder in inside if folder.exists()] or [path]
-        scrub = Scrub(sample, tell, sum(len(list_files(folder)) for folder in folders))
+        scrub = Scrub(sample, on_progress, sum(len(list_files(folder)) for folder in folders))
     return _verify(path, scrub)
 
 
@@ -70,7 +72,7 @@ def _verify(path: Path, scrub: Scrub) -> list[str]:
         return verify_recipe(where.parent.parent, where.name, scrub)
     if where.name == CUBE:
         return verify_cube(path, scrub)
-    if any((path / mark).exists() for mark in _MARKS):
+    if any((path / mark).exists() for mark in _STORE_ENTRIES):
         return verify_store(path, scrub)
     return [f"{path} holds neither an issue nor a bundle nor a store; name a folder that does"]
 
@@ -78,7 +80,7 @@ def _verify(path: Path, scrub: Scrub) -> list[str]:
 def verify_store(root: Path, scrub: Scrub) -> list[str]:
     """Verify cube, catalogs, register, every issue and every bundle of a store."""
     try:
-        check_layout(root)
+        check_issue_folders(root)
     except CorruptError as error:
         return [str(error)]
     findings = verify_cube(root / CUBE, scrub) if (root / CUBE).exists() else []
@@ -87,7 +89,7 @@ def verify_store(root: Path, scrub: Scrub) -> list[str]:
         findings += check_catalogs(root) + check_register(root)
     for folder in (*sorted((root / ISSUES).glob("[!.]*/")), root / MODELS):
         findings += _verify_all(root, folder, scrub)
-    return findings + check_pointers(root / MODELS)
+    return findings + check_current_pointers(root / MODELS)
 
 
 def verify_recipe(root: Path, recipe: str, scrub: Scrub) -> list[str]:
@@ -125,14 +127,14 @@ def verify_issue(issue: Path, scrub: Scrub) -> list[str]:
     try:
         manifest = read_manifest(issue)
     except CorruptError as error:
-        return [str(error), *check_contents(issue)]
+        return [str(error), *check_issue_contents(issue)]
     found = compare_files(issue, manifest, scrub)
     findings = [*_check_place(issue, manifest, found)]
     if found.get(_ROOT, "is missing") != "is missing":  # it may ask for any size and codec
         return findings + [f"{name} {what}" for name, what in found.items()]
-    reader = _Namer(issue)
-    findings += [reader.name(name, what) for name, what in found.items()]
-    return findings + (check_contents(issue, damaged=found) if scrub.is_whole else [])
+    reader = _ChunkNamer(issue)
+    findings += [reader.describe(name, what) for name, what in found.items()]
+    return findings + (check_issue_contents(issue, damaged=found) if scrub.is_full else [])
 
 
 def _check_place(
@@ -143,7 +145,7 @@ def _check_place(
     if where.parent.parent.name != ISSUES:
         return  # a copy, wherever somebody likes to have it
     try:
-        check_place(where, manifest)
+        check_location(where, manifest)
     except CorruptError as error:
         yield str(error)
         return
@@ -159,7 +161,7 @@ def _check_place(
         yield f"{ITEM} is that of {said[0]!r:.100}, not of this issue"
 
 
-class _Namer:
+class _ChunkNamer:
     """Turns the path of a chunk file into the chunk, times and pixels it stands for."""
 
     def __init__(self, issue: Path) -> None:
@@ -169,17 +171,17 @@ class _Namer:
         try:
             self.group = open_group(issue / FORECAST)
             self.files = list_chunk_files(self.group)
-        except READ_ERRORS:
+        except DECODE_ERRORS:
             self.group = None
 
-    def name(self, path: str, what: str) -> str:
+    def describe(self, path: str, what: str) -> str:
         """Say what happened to the file at ``path``."""
         return "; ".join([f"{path} {what}", *self._details(path, what)])
 
     def _details(self, path: str, what: str) -> Iterator[str]:
         file = self.files.get(path.removeprefix(f"{FORECAST}/"))
         if self.group is None or file is None:
-            guess = guess_chunk(path)
+            guess = describe_chunk_path(path)
             if guess != path:
                 yield guess
             return

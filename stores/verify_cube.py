@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stores.arrays import open_group
-from stores.chunks import describe_chunk_file, guess_chunk, list_chunk_files
+from stores.chunks import describe_chunk_file, describe_chunk_path, list_chunk_files
 from stores.cube import Cube
-from stores.cube_digests import CubeDigests, compare_rest, load_digests
+from stores.cube_digests import CubeDigests, compare_metadata, load_digests
+from stores.cube_inputs import load_inputs
 from stores.digests import compare_file
 from stores.errors import CorruptError
-from stores.files import sha256_of
-from stores.inputs import load_inputs
+from stores.files import sha256_file
 from stores.scrub import Scrub
 
 log = logging.getLogger(__name__)
@@ -25,23 +25,26 @@ def verify_cube(path: Path, scrub: Scrub) -> list[str]:
     try:
         digests = load_digests(path)
         if digests is not None:
-            findings += [*compare_rest(path, digests), *_verify_frames(path, digests, scrub)]
+            findings += [
+                *compare_metadata(path, digests),
+                *_verify_frames(path, digests, scrub),
+            ]
         cube = Cube.open(path)
         load_inputs(path, cube.version)
     except CorruptError as error:
         return [*findings, str(error)]
     if digests is None:
         return _verify_checksums(cube, scrub)
-    files = (file for name in cube.variables for file in cube.files_of(name))
+    files = (file for name in cube.variables for file in cube.frame_files(name))
     unproven = [file for file in files if file not in digests.frames]
     return findings + [f"{file} has no digest, so nothing proves it" for file in unproven]
 
 
 def _verify_frames(path: Path, digests: CubeDigests, scrub: Scrub) -> Iterator[str]:
     """Compare files with their digests; the bytes of another place are named."""
-    read, names = scrub.pick(digests.frames), _Names(path, digests)
+    read, names = scrub.sample_files(digests.frames), _FrameNamer(path, digests)
     for name, expected in digests.frames.items():
-        scrub.count()
+        scrub.advance()
         what = compare_file(path / name, expected, sizes_only=name not in read)
         if what:
             yield names.describe(name, what)
@@ -58,18 +61,18 @@ def _verify_checksums(cube: Cube, scrub: Scrub) -> list[str]:
     )
     findings = []
     for name in cube.variables:
-        for file in cube.files_of(name):
-            scrub.count()
+        for file in cube.frame_files(name):
+            scrub.advance()
             if not (cube.path / file).is_file():
                 findings.append(f"{file} is missing")
         try:
-            cube.read_all(name)
+            cube.decode_all(name)
         except (CorruptError, OSError) as error:
             findings.append(str(error))
     return findings
 
 
-class _Names:
+class _FrameNamer:
     """Says of a file which times and pixels it stands for, and whose bytes it holds."""
 
     def __init__(self, path: Path, digests: CubeDigests) -> None:
@@ -86,10 +89,12 @@ class _Names:
 
     def _where(self, name: str) -> str:
         file = self.files.get(name)
-        return guess_chunk(name) if file is None else describe_chunk_file(self.group, file)
+        return (
+            describe_chunk_path(name) if file is None else describe_chunk_file(self.group, file)
+        )
 
     def _owner(self, name: str) -> str:
         """Find the place whose bytes a file holds."""
-        frames, found = self.digests.frames, sha256_of(self.path / name)
+        frames, found = self.digests.frames, sha256_file(self.path / name)
         own = (other for other, digest in frames.items() if digest["sha256"] == found)
         return next(own, "")

@@ -18,15 +18,15 @@ from rasterio.errors import RasterioError
 from rasterio.warp import reproject, transform, transform_bounds
 
 from stores.errors import GridError
-from stores.grid import crs_of, describe
+from stores.grid import crs_of, describe_grid
 
-Values = npt.NDArray[np.float32]
-Place = TypeVar("Place", float, npt.NDArray[np.float64])
+Float32Array = npt.NDArray[np.float32]
+Scalar = TypeVar("Place", float, npt.NDArray[np.float64])
 
 ROUNDING_PX = 1e-9
 """Grids whose corners lie closer together differ by the rounding of floats only [px]."""
 
-_METHODS = {
+_RESAMPLING = {
     "nearest": Resampling.nearest,
     "mode": Resampling.mode,
     "bilinear": Resampling.bilinear,
@@ -37,7 +37,7 @@ _AVERAGES = ("average", "bilinear", "cubic")
 
 
 @contextmanager
-def transforming(source: GeoBox, target: GeoBox) -> Iterator[None]:
+def reraise_transform_errors(source: GeoBox, target: GeoBox) -> Iterator[None]:
     """Say of what cannot be transformed which two grids it was.
 
     Raises:
@@ -47,19 +47,19 @@ def transforming(source: GeoBox, target: GeoBox) -> Iterator[None]:
         yield
     except (CPLE_BaseError, RasterioError, ProjError) as error:
         raise GridError(
-            f"places at {describe(source)} have none at {describe(target)} ({error}), so "
+            f"places at {describe_grid(source)} have none at {describe_grid(target)} ({error}), so "
             "nothing can be warped between them; check CRS and transform of both"
         ) from error
 
 
 def warp_onto(
-    values: Values,
+    values: Float32Array,
     source: GeoBox,
     target: GeoBox,
     *,
     resampling: str,
     scale: tuple[float, float] | None = None,
-) -> Values:
+) -> Float32Array:
     """Bring ``values`` (y, x) from their grid onto another; NaN stays apart from values.
 
     The same grid gives the same values. Pixels outside the source become NaN.
@@ -72,10 +72,10 @@ def warp_onto(
         scale: target pixels per source pixel along y and x, at most 1, by which kernels are
             widened; GDAL estimates it from the shapes by default.
     """
-    if is_same(source, target):
+    if is_same_grid(source, target):
         return values
     warped = np.full((target.height, target.width), np.nan, dtype=np.float32)
-    with transforming(source, target):
+    with reraise_transform_errors(source, target):
         reproject(
             values,
             warped,
@@ -85,27 +85,27 @@ def warp_onto(
             dst_transform=target.affine,
             dst_crs=str(crs_of(target)),
             dst_nodata=np.nan,
-            resampling=_METHODS[resampling],
+            resampling=_RESAMPLING[resampling],
             **({} if scale is None else {"YSCALE": scale[0], "XSCALE": scale[1]}),
         )
     return warped
 
 
-def pick_resampling(asked: str, source: GeoBox, target: GeoBox, *, is_classes: bool) -> str:
+def pick_resampling(requested: str, source: GeoBox, target: GeoBox, *, is_classes: bool) -> str:
     """Choose how values travel between two grids; ``auto`` looks at which one is coarser.
 
     Raises:
         ValueError: classes would be averaged, or the method is unknown.
     """
-    if asked != "auto":
-        _check_method(asked, is_classes=is_classes)
-        return asked
+    if requested != "auto":
+        _check_method(requested, is_classes=is_classes)
+        return requested
     if is_coarser(target, source):
         return "mode" if is_classes else "average"
     return "nearest" if is_classes else "bilinear"
 
 
-def is_same(grid: GeoBox, other: GeoBox) -> bool:
+def is_same_grid(grid: GeoBox, other: GeoBox) -> bool:
     """Tell whether two grids are one, up to the rounding of floats."""
     if grid == other:
         return True
@@ -117,11 +117,13 @@ def shift_px(grid: GeoBox, other: GeoBox) -> float:
     """Give the largest distance between corners of two grids of one CRS [px of ``other``]."""
     inverse = ~other.affine
     corners = [(0, 0), (grid.width, 0), (0, grid.height), (grid.width, grid.height)]
-    moved = [(place(inverse, place(grid.affine, corner)), corner) for corner in corners]
+    moved = [
+        (apply_affine(inverse, apply_affine(grid.affine, corner)), corner) for corner in corners
+    ]
     return max(math.dist(there, here) for there, here in moved)
 
 
-def place(affine: Affine, point: tuple[Place, Place]) -> tuple[Place, Place]:
+def apply_affine(affine: Affine, point: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
     """Map a point, or many; its operator differs between versions of the affine package."""
     a, b, c, d, e, f = list(affine)[:6]
     x, y = point
@@ -132,11 +134,11 @@ def is_coarser(target: GeoBox, source: GeoBox) -> bool:
     """Tell whether a pixel in the middle of ``target`` covers more than one of ``source``."""
     row, col = target.height / 2, target.width / 2
     corners = [(col, row), (col + 1, row), (col + 1, row + 1), (col, row + 1)]
-    xs, ys = zip(*(place(target.affine, corner) for corner in corners), strict=True)
-    with transforming(source, target):
+    xs, ys = zip(*(apply_affine(target.affine, corner) for corner in corners), strict=True)
+    with reraise_transform_errors(source, target):
         xs, ys = transform(str(crs_of(target)), str(crs_of(source)), xs, ys)
     inverse = ~source.affine
-    px = [place(inverse, point) for point in zip(xs, ys, strict=True)]
+    px = [apply_affine(inverse, point) for point in zip(xs, ys, strict=True)]
     area = 0.0
     for (x0, y0), (x1, y1) in zip(px, px[1:] + px[:1], strict=True):
         area += (x0 * y1 - x1 * y0) / 2
@@ -150,7 +152,7 @@ def check_overlap(source: GeoBox, target: GeoBox, *, what: str) -> None:
         GridError: the two lie apart, so that every pixel would be invalid.
     """
     box = source.boundingbox
-    with transforming(source, target):
+    with reraise_transform_errors(source, target):
         left, bottom, right, top = transform_bounds(
             str(crs_of(source)), str(crs_of(target)), box.left, box.bottom, box.right, box.top
         )
@@ -160,16 +162,16 @@ def check_overlap(source: GeoBox, target: GeoBox, *, what: str) -> None:
     beside = all(right <= here.left or left >= here.right for left, right in spans)
     if beside or top <= here.bottom or bottom >= here.top:
         raise GridError(
-            f"{what} lies at {describe(source)}, which does not meet the cube's grid "
-            f"({describe(target)}), so every pixel would be invalid; check CRS and transform"
+            f"{what} lies at {describe_grid(source)}, which does not meet the cube's grid "
+            f"({describe_grid(target)}), so every pixel would be invalid; check CRS and transform"
         )
 
 
 def _check_method(asked: str, *, is_classes: bool) -> None:
-    if asked not in _METHODS:
+    if asked not in _RESAMPLING:
         raise ValueError(
             f"resampling={asked!r} is unknown, so nothing can be warped; "
-            f"use auto, {', '.join(_METHODS)}"
+            f"use auto, {', '.join(_RESAMPLING)}"
         )
     if is_classes and asked in _AVERAGES:
         raise ValueError(

@@ -11,18 +11,18 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-from stores.counting import listed
 from stores.errors import CorruptError
+from stores.formatting import abbreviate
 
 WEIGHTS = "model.safetensors"
 _DTYPES = {"F32": "float32", "F64": "float64", "I64": "int64"}  # as safetensors and NumPy say
 
-Weights = Mapping[str, npt.NDArray[Any]]
-Outline = tuple[tuple[int, ...], str]
+WeightArrays = Mapping[str, npt.NDArray[Any]]
+ArraySpec = tuple[tuple[int, ...], str]
 """Shape and type of an array."""
 
 
-def write_weights(folder: Path, weights: Weights) -> None:
+def write_weights(folder: Path, weights: WeightArrays) -> None:
     """Write arrays by name into the folder of a bundle."""
     # safetensors writes the memory as it lies, which scrambles transposed weights
     save_file({k: np.asarray(v, order="C") for k, v in weights.items()}, folder / WEIGHTS)
@@ -37,10 +37,12 @@ def read_weights(folder: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         return dict(load_file(folder / WEIGHTS))
     except (OSError, SafetensorError) as error:
-        raise CorruptError(damaged(folder, f"{WEIGHTS} cannot be read ({error})")) from None
+        raise CorruptError(
+            describe_damage(folder, f"{WEIGHTS} cannot be read ({error})")
+        ) from None
 
 
-def check_weights(folder: Path, wanted: Mapping[str, Outline]) -> None:
+def check_weights(folder: Path, wanted: Mapping[str, ArraySpec]) -> None:
     """Refuse weights of another network; only their header is read.
 
     Raises:
@@ -54,14 +56,16 @@ def check_weights(folder: Path, wanted: Mapping[str, Outline]) -> None:
                 for name, one in slices.items()
             }
     except (OSError, SafetensorError) as error:
-        raise CorruptError(damaged(folder, f"{WEIGHTS} cannot be read ({error})")) from None
+        raise CorruptError(
+            describe_damage(folder, f"{WEIGHTS} cannot be read ({error})")
+        ) from None
     unlike = sorted(n for n in {*wanted, *found} if wanted.get(n) != found.get(n))
     if unlike:
         what = f"{WEIGHTS} does not hold the network that the bundle describes"
-        raise CorruptError(damaged(folder, f"{what} ({listed(unlike)})"))
+        raise CorruptError(describe_damage(folder, f"{what} ({abbreviate(unlike)})"))
 
 
-def damaged(bundle: Path, what: str) -> str:
+def describe_damage(bundle: Path, what: str) -> str:
     """Say what is wrong with a bundle, so what, and the way out."""
     return (
         f"bundle {bundle} is damaged: {what}, so its forecasts could not be trusted; "

@@ -23,12 +23,12 @@ class Window:
         return f"y[{self.y0}:{self.y1}] x[{self.x0}:{self.x1}]"
 
     @classmethod
-    def whole(cls, shape: tuple[int, int]) -> Window:
+    def from_shape(cls, shape: tuple[int, int]) -> Window:
         """Cover a grid of ``shape`` (y, x)."""
         return cls(0, shape[0], 0, shape[1])
 
     @classmethod
-    def around(cls, windows: Collection[Window]) -> Window:
+    def bounding(cls, windows: Collection[Window]) -> Window:
         """Cover some windows, at least one, with the smallest box."""
         return cls(
             min(window.y0 for window in windows),
@@ -70,7 +70,7 @@ class Window:
         """Tell whether the boxes share a pixel."""
         return self.clip(other).size > 0
 
-    def within(self, outer: Window) -> Window:
+    def relative_to(self, outer: Window) -> Window:
         """Express this box in the pixel coordinates of ``outer``."""
         if not outer.contains(self):
             raise ValueError(f"{self} does not lie inside {outer}; clip it first")

@@ -23,7 +23,7 @@ from stores.archive import SourceVariable
 from stores.grid import read_grid
 from stores.ingest import FrameReceipt, commit_cube, prepare_cube, write_frame
 from stores.ingest_plan import IngestPlan, plan_ingest
-from stores.inventory import take_inventory
+from stores.inventory import scan_archive
 from stores.times import Step, parse_time
 
 Field = npt.NDArray[np.float32]
@@ -174,7 +174,7 @@ def ingest(
     recipe: Recipe, path: Path, *, accept_gaps: bool = False
 ) -> tuple[IngestPlan, list[FrameReceipt]]:
     """Bring the archive of a recipe into a cube, in this process."""
-    inventory = take_inventory(recipe.archive.root, sources_of(recipe), recipe.step)
+    inventory = scan_archive(recipe.archive.root, sources_of(recipe), recipe.step)
     inventory.check(accept_gaps)
     like = recipe.grid.like
     assert like is not None

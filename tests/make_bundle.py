@@ -13,9 +13,9 @@ import torch
 from pipeline.models import ConvLSTM, count_parameters
 from pipeline.recipes import Recipe, load_recipe
 from pipeline.specs import build_training_spec
-from pipeline.training.arithmetic import expect_arithmetic
-from pipeline.training.bundle import describe
-from pipeline.training.train import Trained
+from pipeline.training.bundle import describe_training
+from pipeline.training.environment import expected_environment
+from pipeline.training.train import TrainingResult
 from stores.bundle import BUNDLE, Bundle, publish_bundle, stage_bundle
 from stores.cube import Cube
 from stores.digests import digest_files, digest_json
@@ -32,18 +32,18 @@ def make_untrained(folder: Path) -> tuple[Recipe, Cube, Bundle]:
     torch.manual_seed(0)
     network = ConvLSTM(shape)
     curves = {"epoch": [1], "train_loss": [1.0], "validation_loss": [1.0], "lr": [0.1]}
-    trained = Trained(
+    trained = TrainingResult(
         shape,
         {name: value.numpy() for name, value in network.state_dict().items()},
         pd.DataFrame(curves),
         1,
         count_parameters(network),
-        (expect_arithmetic(spec.device, spec.precision, threads=1, ranks=spec.ranks),),
+        (expected_environment(spec.device, spec.precision, threads=1, ranks=spec.ranks),),
     )
     models = folder / "run/models"
     with stage_bundle(models, recipe.name) as staged:
         trained.curves.to_csv(staged / "curves.csv", index=False)
-        description = describe(spec, cube, spec.fit.stack, trained)
+        description = describe_training(spec, cube, spec.fit.stack, trained)
         bundle = publish_bundle(staged, models, recipe.name, trained.weights, description)
     return recipe, cube, bundle
 

@@ -8,15 +8,15 @@ from odc.geo.geobox import GeoBox
 
 from stores.archive import SourceVariable
 from stores.cube import Cube
-from stores.geotiff import Counts, Values, open_band
+from stores.geotiff import Float32Array, PixelCounts, open_band
 from stores.ingest import FrameReceipt, commit_cube, prepare_cube, write_frame
 from stores.ingest_plan import IngestPlan, plan_ingest
-from stores.inventory import take_inventory
+from stores.inventory import scan_archive
 from stores.times import Step
 from stores.windows import Window
 from tests.make import GRID, RAIN_FILES, SHAPE
 
-WHOLE = Window.whole(SHAPE)
+WHOLE = Window.from_shape(SHAPE)
 RAIN = SourceVariable("rain", RAIN_FILES, "mm month-1", valid_range=(0, 5000))
 ELEVATION = SourceVariable("elevation", "elevation.tif", "m", standard_name="surface_altitude")
 LAND = SourceVariable("land", "land.tif", resampling="average")
@@ -26,7 +26,7 @@ def make_plan(
     archive: Path, cube: Path, *sources: SourceVariable, grid: GeoBox = GRID
 ) -> IngestPlan:
     """Plan the ingest of some variables; of rain by default."""
-    inventory = take_inventory(archive, sources or (RAIN,), Step.parse("month"))
+    inventory = scan_archive(archive, sources or (RAIN,), Step.parse("month"))
     return plan_ingest(inventory, grid, cube)
 
 
@@ -45,7 +45,7 @@ def ingest_variables(
     return Cube.open(cube)
 
 
-def read_whole(path: Path, source: SourceVariable) -> tuple[Values, GeoBox, Counts]:
+def read_whole(path: Path, source: SourceVariable) -> tuple[Float32Array, GeoBox, PixelCounts]:
     """Read a band at once: values with NaN where invalid (y, x), grid, and what was what."""
     with open_band(path, source) as band:
-        return band.read(Window.whole(band.shape)), band.header.grid, band.count()
+        return band.read(Window.from_shape(band.shape)), band.header.grid, band.count()

@@ -13,8 +13,8 @@ from stores.bundle import Bundle, publish_bundle, stage_bundle
 from stores.clean import clean_stages
 from stores.cog import export_cogs
 from stores.forecast import (
+    commit_forecast,
     create_forecast,
-    finish_forecast,
     write_domain,
     write_forecast,
 )
@@ -22,8 +22,8 @@ from stores.forecast_template import ForecastTemplate, ForecastVariable
 from stores.issue import IssueKey, open_stage
 from stores.layout import Layout
 from stores.lease import lease
-from stores.leftovers import KeepPolicy
-from stores.publish import Published, already_published, publish_issue
+from stores.publish import PublishResult, find_published, publish_issue
+from stores.retention import RetentionPolicy
 from stores.times import Step, parse_time
 
 Field = npt.NDArray[np.float32]
@@ -75,23 +75,23 @@ def make_stage(root: Path, key: IssueKey, template: ForecastTemplate | None = No
     values, domain = make_values(template.shape), make_domain(template.shape)
     stage = open_stage(root, key)
     create_forecast(stage, template)
-    for window in template.planned.blocks(template.shape):
+    for window in template.resolved_layout.shard_windows(template.shape):
         write_domain(stage, window, domain[window.slices])
         write_forecast(stage, "rain", window, values[:, *window.slices])
-    finish_forecast(stage)
+    commit_forecast(stage)
     export_cogs(stage)
     (stage / "report.html").write_text("<h1>Rain of Java</h1>\n")
     return stage
 
 
-def make_issue(root: Path, key: IssueKey | None = None, *, wait_s: float = 60) -> Published:
+def make_issue(root: Path, key: IssueKey | None = None, *, wait_s: float = 60) -> PublishResult:
     """Do what a forecast flow does: take the lease, make the forecast once, publish, clean."""
     key = key or make_key()
     with lease(root, key.lease_name, wait_s=wait_s) as held:
-        published = already_published(root, key)
+        published = find_published(root, key)
         if published is None:
             published = publish_issue(root, make_stage(root, key), key, held)
-    clean_stages(root, KeepPolicy())
+    clean_stages(root, RetentionPolicy())
     return published
 
 

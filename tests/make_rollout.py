@@ -7,27 +7,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.budget import Workers
+from pipeline.executors import Executor, SerialExecutor
+from pipeline.memory import WorkerPool
 from pipeline.metrics.calibration import Calibration
 from pipeline.recipes import Recipe, load_recipe
 from pipeline.rollout.engine import roll_out
-from pipeline.rollout.plan import RolloutPlan
 from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.rollout.products import list_products
-from pipeline.rollout.request import Request
+from pipeline.rollout.request import ForecastRequest
+from pipeline.rollout.rollout_plan import RolloutPlan
 from pipeline.specs import build_rollout_spec, build_training_spec
 from pipeline.specs.trained import open_further
-from pipeline.spread import InPlace, Spread
-from pipeline.streams.transforms import Values
+from pipeline.streams.transforms import Float32Array
 from pipeline.training.bundle import train_bundle
 from stores.bundle import Bundle
 from stores.cube import Cube
-from stores.forecast import Forecast, create_forecast, finish_forecast, open_forecast
+from stores.forecast import Forecast, commit_forecast, create_forecast, open_forecast
 from stores.forecast_template import ForecastTemplate, ForecastVariable
 from stores.issue import FORECAST, IssueKey, open_stage
 from tests.make import make_cube
 
-WORKERS = Workers(1, 10**9)
+WORKERS = WorkerPool(1, 10**9)
 INIT, LEADS = "2006-06", 4
 
 
@@ -40,8 +40,8 @@ class Made(NamedTuple):
 
     def asking(self, **rollout: Any) -> Made:
         """Ask the same model for another rollout."""
-        changed = self.recipe.rollout.with_values(**rollout)
-        return self._replace(recipe=self.recipe.with_values(rollout=changed))
+        changed = self.recipe.rollout.replace(**rollout)
+        return self._replace(recipe=self.recipe.replace(rollout=changed))
 
 
 def make_model(folder: Path, **overrides: Any) -> Made:
@@ -50,7 +50,7 @@ def make_model(folder: Path, **overrides: Any) -> Made:
     cube = make_cube(folder, **{"training": training} | overrides)
     recipe = load_recipe(folder / "recipe.yaml")
     spec, folders = build_training_spec(recipe), (folder / "models", folder / "logs")
-    bundle = train_bundle(spec, Cube.open(cube), folders, spread=InPlace())
+    bundle = train_bundle(spec, Cube.open(cube), folders, executor=SerialExecutor())
     return Made(recipe, Cube.open(cube), bundle)
 
 
@@ -60,7 +60,7 @@ def ask(
     init: str | None = None,
     leads: int | None = None,
     calibration: Calibration | None = None,
-) -> Request:
+) -> ForecastRequest:
     """Build the request for one forecast."""
     recipe, cube, bundle = made
     bundles = [bundle, *open_further(recipe, bundle)]
@@ -80,7 +80,9 @@ def plan(made: Made, core: int, block: int = LEADS) -> RolloutPlan:
     return build_plan(build_rollout_spec(asked.recipe), made.bundle, made.cube, LEADS, WORKERS)
 
 
-def stage(made: Made, root: Path, tiles: RolloutPlan, request: Request | None = None) -> Path:
+def stage(
+    made: Made, root: Path, tiles: RolloutPlan, request: ForecastRequest | None = None
+) -> Path:
     """Stage an empty forecast."""
     recipe, cube, bundle = made
     request = request or ask(made, init=INIT)
@@ -108,18 +110,18 @@ def forecast(  # noqa: PLR0913  one argument a way to cut
     block: int = LEADS,
     *,
     batch: int = 1,
-    spread: Spread | None = None,
-    request: Request | None = None,
+    executor: Executor | None = None,
+    request: ForecastRequest | None = None,
 ) -> Forecast:
     """Roll a forecast out and commit it."""
     tiles, request = plan(made, core, block), request or ask(made, init=INIT)
     staged = stage(made, root, tiles, request)
-    steps = roll_out(request, tiles, staged, spread=spread or InPlace(), batch=batch)
+    steps = roll_out(request, tiles, staged, executor=executor or SerialExecutor(), batch=batch)
     assert all(progress.total == tiles.n_tasks for progress in steps)
-    finish_forecast(staged)
+    commit_forecast(staged)
     return open_forecast(staged / FORECAST)
 
 
-def frames(rolled: Forecast, variable: str = "rain") -> Values:
+def frames(rolled: Forecast, variable: str = "rain") -> Float32Array:
     """Read all leads of a variable (leads, y, x)."""
     return np.stack([rolled.read(variable, lead) for lead in range(1, LEADS + 1)])

@@ -9,17 +9,17 @@ import pytest
 import torch
 import zarr
 
+from pipeline.executors import Executor, SerialExecutor
 from pipeline.recipes import Recipe, load_recipe
 from pipeline.specs import build_fit_spec, build_training_spec
-from pipeline.spread import InPlace, Spread
 from pipeline.streams import slabs
-from pipeline.streams.dataset import StreamedBatches
-from pipeline.streams.loader import batch_loader, load_batch
-from pipeline.streams.patchplan import PatchPlan
-from pipeline.streams.read import Source
-from pipeline.streams.samples import Sample, Span
+from pipeline.streams.dataset import BatchDataset
+from pipeline.streams.loader import make_loader, read_batch_directly
+from pipeline.streams.patch_plan import PatchPlan
+from pipeline.streams.samples import RolloutSpan, Sample
+from pipeline.streams.source import Source
 from pipeline.streams.statistics import fit_stack
-from pipeline.training.plan import plan_training
+from pipeline.training.training_plan import plan_training
 from stores.arrays import commit_group
 from stores.cube import Cube
 from stores.windows import Window
@@ -28,7 +28,7 @@ from tests.make import (
     make_cube,
 )
 
-SPAN = Span(3, 2)
+SPAN = RolloutSpan(3, 2)
 VARIABLES = {
     "wet": {"files": RAIN_FILES, "units": "1"},
     "late": {"files": RAIN_FILES, "units": "1"},
@@ -87,47 +87,47 @@ def make_source(
     if chunk:
         rechunk(cube, chunk)
     recipe = load_recipe(folder / "recipe.yaml")
-    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", InPlace())
+    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", SerialExecutor())
     source = Source(cube, folder / "fields.zarr", stack)
     return Made(recipe, source, list(plan_training(build_training_spec(recipe), source).train))
 
 
 def stream(
     made: Made,
-    spread: Spread,
+    executor: Executor,
     *,
     memory: int = 0,
     worker: int = 1 << 20,
     device: str = "cpu",
     **plan: object,
-) -> StreamedBatches:
-    load = batch_loader(made.source, SPAN, worker_bytes=worker, samples=made.samples)
+) -> BatchDataset:
+    load = make_loader(made.source, SPAN, worker_bytes=worker, samples=made.samples)
     wanted = {"seed": 4, "per_epoch": 90, "buffer": 30} | plan
     patches = PatchPlan(tuple(made.samples), **wanted)  # type: ignore[arg-type]
-    batches = StreamedBatches(
-        load, patches, batch=7, spread=spread, device=torch.device(device)
+    batches = BatchDataset(
+        load, patches, batch=7, executor=executor, device=torch.device(device)
     )
     batches.memory_bytes = memory
     return batches
 
 
-def on_device(made: Made, device: str = "cpu", **plan: object) -> StreamedBatches:
-    batches = stream(made, InPlace(), device=device, **plan)  # type: ignore[arg-type]
+def on_device(made: Made, device: str = "cpu", **plan: object) -> BatchDataset:
+    batches = stream(made, SerialExecutor(), device=device, **plan)  # type: ignore[arg-type]
     batches.device_bytes = 1 << 30
     return batches
 
 
-def arrays(batches: StreamedBatches) -> list[list[npt.NDArray[np.generic]]]:
+def arrays(batches: BatchDataset) -> list[list[npt.NDArray[np.generic]]]:
     return [[tensor.cpu().numpy() for tensor in batch] for batch in batches]
 
 
-def assert_same(found: list[list[npt.NDArray[np.generic]]], batches: StreamedBatches) -> None:
+def assert_same(found: list[list[npt.NDArray[np.generic]]], batches: BatchDataset) -> None:
     """Compare with a direct read of the plan, bit for bit."""
     made = batches._load
-    plan = batches.plan()
+    plan = batches.plan_batches()
     assert len(found) == len(plan)
     for one, samples in zip(found, plan, strict=True):
-        direct = load_batch(made.source, made.span, samples)  # type: ignore[attr-defined]
+        direct = read_batch_directly(made.source, made.span, samples)  # type: ignore[attr-defined]
         for array, expected in zip(one, direct, strict=True):
             assert array.dtype == expected.dtype
             np.testing.assert_array_equal(array, expected)
@@ -142,7 +142,7 @@ def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
 def remember_reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
     """Remember every read of chunks."""
     calls: list[tuple[object, ...]] = []
-    read = Cube.read_places
+    read = Cube.read_indices
 
     def remembered(cube: Cube, name: str, window: Window, start: int, stop: int) -> object:
         calls.append((name, window, start, stop))

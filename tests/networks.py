@@ -11,10 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, silu
 
-from pipeline.models import ConvLSTM, ConvLSTMShape, Look, Reach, Reading, measure_reach
+from pipeline.models import (
+    ConvLSTM,
+    ConvLSTMSpec,
+    Reach,
+    ReceptiveField,
+    StepSpec,
+    measure_reach,
+)
 from pipeline.models.cells import ConvLSTMCell
-from pipeline.models.roll import Inputs, roll
-from pipeline.tiling.plan import Tile, plan_tiles
+from pipeline.models.roll import RolloutInputs, rollout
+from pipeline.tiling.tiles import Tile, plan_tiles
 from stores.windows import Window
 
 N_FORCINGS, N_STATICS = 2, 1
@@ -25,7 +32,7 @@ class Stated(Protocol):
     """A network that states how it reads and how far it looks."""
 
     @property
-    def reading(self) -> Reading: ...
+    def reading(self) -> StepSpec: ...
 
     @property
     def reach(self) -> Reach: ...
@@ -45,7 +52,7 @@ class UNet(nn.Module):
         self, *, history: int, strides: tuple[int, ...] = (2,), kernel: int = 3, pooled: bool
     ) -> None:
         super().__init__()
-        self.reading = Reading(history)
+        self.reading = StepSpec(history)
         self.strides, self.kernel, self.pooled = strides, kernel, pooled
         first = nn.Conv2d(CHANNELS * history, 3, kernel, padding=kernel // 2)
         self.enter = nn.Sequential(first, nn.BatchNorm2d(3), nn.SiLU())
@@ -71,14 +78,14 @@ class UNet(nn.Module):
 
     @property
     def reach(self) -> Reach:
-        looks = [Look().conv(self.kernel)]
+        looks = [ReceptiveField().conv(self.kernel)]
         for stride in self.strides:
             last = looks[-1]
             looks.append(last.pool(stride) if self.pooled else last.conv(3, stride=stride))
         risen = looks.pop()
         for stride in reversed(self.strides):
-            risen = risen.upsample(stride).join(looks.pop()).conv(3)
-        return measure_reach(risen, fed=risen)
+            risen = risen.upsample(stride).concat(looks.pop()).conv(3)
+        return measure_reach(risen, feedback=risen)
 
 
 class DirectHead(nn.Module):
@@ -86,7 +93,7 @@ class DirectHead(nn.Module):
 
     def __init__(self, *, history: int, emits: int, layers: int = 1, dilation: int = 1) -> None:
         super().__init__()
-        self.reading = Reading(history, emits=emits)
+        self.reading = StepSpec(history, emits=emits)
         self.dilation = dilation
         widths = [CHANNELS, *[3] * layers]
         self.cells = nn.ModuleList(ConvLSTMCell(wide, 3) for wide, _ in pairwise(widths))
@@ -102,11 +109,11 @@ class DirectHead(nn.Module):
     def reach(self) -> Reach:
         history, emits = self.reading.history, self.reading.emits
         return measure_reach(
-            self._look(history), fed=self._look(min(history, emits)), emits=emits
+            self._look(history), feedback=self._look(min(history, emits)), emits=emits
         )
 
-    def _look(self, frames: int) -> Look:
-        look = Look().recur(3, layers=len(self.cells), frames=frames)
+    def _look(self, frames: int) -> ReceptiveField:
+        look = ReceptiveField().recurrent(3, layers=len(self.cells), frames=frames)
         return look.conv(3, dilation=self.dilation)
 
 
@@ -115,7 +122,7 @@ class PixelLSTM(nn.Module):
 
     def __init__(self, *, history: int, emits: int) -> None:
         super().__init__()
-        self.reading = Reading(history, emits=emits, ahead=emits, feeds_back=False)
+        self.reading = StepSpec(history, emits=emits, ahead=emits, feeds_back=False)
         self.cell = ConvLSTMCell(CHANNELS, 4, kernel=1)
         self.head = nn.Conv2d(4, 1, 1)
 
@@ -126,7 +133,7 @@ class PixelLSTM(nn.Module):
 
     @property
     def reach(self) -> Reach:
-        return measure_reach(Look(), fed=None, emits=self.reading.emits)
+        return measure_reach(ReceptiveField(), feedback=None, emits=self.reading.emits)
 
 
 class WindowCNN(nn.Module):
@@ -134,7 +141,7 @@ class WindowCNN(nn.Module):
 
     def __init__(self, *, history: int, kernel: int = 3, dilation: int = 1) -> None:
         super().__init__()
-        self.reading = Reading(history, first_lead=0, feeds_back=False)
+        self.reading = StepSpec(history, first_lead=0, feeds_back=False)
         self.kernel, self.dilation = kernel, dilation
         margin = dilation * (kernel // 2)
         self.enter = nn.Conv2d(CHANNELS * history, 4, kernel, dilation=dilation, padding=margin)
@@ -146,7 +153,9 @@ class WindowCNN(nn.Module):
 
     @property
     def reach(self) -> Reach:
-        return measure_reach(Look().conv(self.kernel, dilation=self.dilation).conv(3), fed=None)
+        return measure_reach(
+            ReceptiveField().conv(self.kernel, dilation=self.dilation).conv(3), feedback=None
+        )
 
 
 def _shrink(stride: int, *, pooled: bool) -> nn.Module:
@@ -163,7 +172,7 @@ def make_convlstm(
     **more: Any,
 ) -> ConvLSTM:
     """Build a ConvLSTM of few hidden channels; ``more`` is of its shape."""
-    shape = ConvLSTMShape(
+    shape = ConvLSTMSpec(
         CHANNELS,
         history,
         hidden=(hidden,) * layers,
@@ -196,14 +205,14 @@ class Built(NamedTuple):
 
 
 def make_inputs(
-    reading: Reading,
+    reading: StepSpec,
     shape: tuple[int, int],
     *,
     leads: int,
     seed: int = 0,
     batch: int = 1,
     gaps: float = 0.2,
-) -> Inputs:
+) -> RolloutInputs:
     """Draw float64 inputs of a rollout; ``gaps`` is the share that is invalid or no domain."""
     draw = torch.Generator().manual_seed(seed)
 
@@ -211,21 +220,21 @@ def make_inputs(
         return torch.randn(batch, *sizes, *shape, generator=draw, dtype=torch.float64)
 
     valid = torch.rand(batch, reading.history, *shape, generator=draw) >= gaps
-    return Inputs(
+    return RolloutInputs(
         target=normal(reading.history) * valid,
         valid=valid,
-        forcings=normal(reading.frames(leads), N_FORCINGS),
+        forcings=normal(reading.n_forcing_frames(leads), N_FORCINGS),
         statics=normal(N_STATICS),
         domain=torch.rand(batch, *shape, generator=draw) >= gaps,
     )
 
 
-def medians(frames: Tensor, reading: Reading) -> Tensor:
+def medians(frames: Tensor, reading: StepSpec) -> Tensor:
     """Give what is fed back of frames (b, l, y, x), or of their quantiles (q, b, l, y, x)."""
-    return frames[reading.median] if reading.quantiles else frames
+    return frames[reading.median_index] if reading.quantiles else frames
 
 
-def later(inputs: Inputs, rolled: Tensor, reading: Reading) -> Inputs:
+def later(inputs: RolloutInputs, rolled: Tensor, reading: StepSpec) -> RolloutInputs:
     """Give what the block after ``rolled`` reads: the last frame, fed back."""
     frames, domain = medians(rolled, reading), inputs.domain[:, None]
     return inputs._replace(
@@ -235,9 +244,9 @@ def later(inputs: Inputs, rolled: Tensor, reading: Reading) -> Inputs:
     )
 
 
-def cut(inputs: Inputs, window: Window) -> Inputs:
+def cut(inputs: RolloutInputs, window: Window) -> RolloutInputs:
     """Take a window of all inputs."""
-    return Inputs(*(part[..., *window.slices] for part in inputs))
+    return RolloutInputs(*(part[..., *window.slices] for part in inputs))
 
 
 def plan(network: Stated, shape: tuple[int, int], *, leads: int, core: int) -> list[Tile]:
@@ -246,9 +255,11 @@ def plan(network: Stated, shape: tuple[int, int], *, leads: int, core: int) -> l
     return plan_tiles(shape, core=core, halo=reach.radius(leads), stride=reach.stride)
 
 
-def roll_tiles(network: Stated, inputs: Inputs, tiles: list[Tile], *, leads: int) -> Tensor:
+def roll_tiles(
+    network: Stated, inputs: RolloutInputs, tiles: list[Tile], *, leads: int
+) -> Tensor:
     """Roll out tile by tile and put what the tiles own together (..., leads, y, x)."""
-    parts = [roll(network, cut(inputs, tile.reads), leads=leads) for tile in tiles]
+    parts = [rollout(network, cut(inputs, tile.reads), leads=leads) for tile in tiles]
     return stitch(parts, tiles, inputs.domain.shape[1:])
 
 
@@ -256,5 +267,5 @@ def stitch(parts: list[Tensor], tiles: list[Tile], shape: Sequence[int]) -> Tens
     """Put what tiles own of their parts (..., y, x) together."""
     whole = torch.full((*parts[0].shape[:-2], *shape), torch.nan, dtype=torch.float64)
     for part, tile in zip(parts, tiles, strict=True):
-        whole[..., *tile.owns.slices] = part[..., *tile.kept.slices]
+        whole[..., *tile.owns.slices] = part[..., *tile.crop.slices]
     return whole

@@ -13,9 +13,9 @@ import torch
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from pipeline.models import ConvLSTM, ConvLSTMShape, describe_network
+from pipeline.models import ConvLSTM, ConvLSTMSpec, describe_network
 from pipeline.rollout.forecaster import Forecaster, forecaster_of
-from pipeline.rollout.request import Request
+from pipeline.rollout.request import ForecastRequest
 from pipeline.streams.fields import (
     DOMAIN,
     FIELDS,
@@ -24,21 +24,21 @@ from pipeline.streams.fields import (
     finish_fields,
     write_field,
 )
-from pipeline.streams.stack import Forcing, Series, Stack, Static
+from pipeline.streams.input_stack import ForcingSpec, InputStack, StaticSpec, VariableSpec
 from stores import grid as grids
 from stores.archive import SourceVariable
-from stores.bundle import current_bundle, publish_bundle, stage_bundle
+from stores.bundle import open_current_bundle, publish_bundle, stage_bundle
 from stores.cube import Cube
 from stores.forecast import (
+    commit_forecast,
     create_forecast,
-    finish_forecast,
     open_forecast,
 )
 from stores.forecast_template import ForecastTemplate, ForecastVariable
 from stores.grid import read_grid
 from stores.ingest import commit_cube, prepare_cube, write_frame
 from stores.ingest_plan import plan_ingest
-from stores.inventory import take_inventory
+from stores.inventory import scan_archive
 from stores.issue import FORECAST, IssueKey, open_stage
 from stores.layout import Layout
 from stores.seasons import Seasons
@@ -61,7 +61,7 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class BenchmarkCase:
     """A folder with a cube and a bundle. Small and picklable: children open what it names."""
 
     root: Path
@@ -79,10 +79,10 @@ class Case:
         return grid.shape[0], grid.shape[1]
 
     @property
-    def request(self) -> Request:
+    def request(self) -> ForecastRequest:
         """A forecast from the last frame."""
-        bundle = current_bundle(self.root / "models", NAME).path
-        return Request((bundle,), self.cube, Cube.open(self.cube).times[-1], self.leads)
+        bundle = open_current_bundle(self.root / "models", NAME).path
+        return ForecastRequest((bundle,), self.cube, Cube.open(self.cube).times[-1], self.leads)
 
     def forecaster(self) -> Forecaster:
         """Open network and cube in this process."""
@@ -107,11 +107,11 @@ class Case:
 
 def read_frame(stage: Path, lead: int) -> npt.NDArray[np.float32]:
     """Read one frame of a forecast that was written into a stage (y, x)."""
-    finish_forecast(stage)
+    commit_forecast(stage)
     return open_forecast(stage / FORECAST).read(VARIABLE, lead)
 
 
-def make_case(root: Path, size: Size) -> Case:
+def make_case(root: Path, size: Size) -> BenchmarkCase:
     """Write a synthetic archive, ingest it and publish a random network."""
     archive, step = root / "archive", Step.parse("month")
     archive.mkdir(parents=True)
@@ -123,12 +123,12 @@ def make_case(root: Path, size: Size) -> Case:
     source = SourceVariable(VARIABLE, "{time:%Y-%m}.tif", nodata=-9999.0)
     ingest(archive, source, step, root / "cube.zarr")
     publish(root, size, scale=(0.0, 1.0))
-    return Case(root, size.leads)
+    return BenchmarkCase(root, size.leads)
 
 
 def ingest(archive: Path, source: SourceVariable, step: Step, cube: Path) -> None:
     """Bring a series of GeoTIFFs into a cube, in this process."""
-    inventory = take_inventory(archive, [source], step)
+    inventory = scan_archive(archive, [source], step)
     inventory.check(accept_gaps=True)
     like = archive / inventory.series[source.name].files[0].name
     plan = plan_ingest(inventory, read_grid(like), cube)
@@ -140,10 +140,10 @@ def publish(root: Path, size: Size, *, scale: tuple[float, float]) -> None:
     """Publish a random network for the cube in ``root``, as training would."""
     cube = Cube.open(root / "cube.zarr")
     chain = {"kind": "zscore", "offset": scale[0], "scale": scale[1]}
-    series = Series(VARIABLE, (chain,))
-    stack = Stack(series, (Forcing("season"),), (Static(),))
+    series = VariableSpec(VARIABLE, (chain,))
+    stack = InputStack(series, (ForcingSpec("season"),), (StaticSpec(),))
     network = random_network(
-        ConvLSTMShape(len(stack.names), size.history, hidden=size.hidden, head=size.hidden[-1:])
+        ConvLSTMSpec(len(stack.names), size.history, hidden=size.hidden, head=size.hidden[-1:])
     )
     reach = network.reach
     with stage_bundle(root / "models", NAME) as folder:
@@ -167,7 +167,7 @@ def publish(root: Path, size: Size, *, scale: tuple[float, float]) -> None:
         )
 
 
-def random_network(shape: ConvLSTMShape) -> ConvLSTM:
+def random_network(shape: ConvLSTMSpec) -> ConvLSTM:
     """Build a network whose output, unlike that of an untrained one, is not zero."""
     torch.manual_seed(0)
     network = ConvLSTM(shape).eval()

@@ -42,7 +42,7 @@ def scratch_folder(where: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def in_child(
+def run_in_subprocess(
     function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Result:
     """Call a function in a fresh process, whose peak memory is that of the function alone."""
@@ -80,7 +80,7 @@ def stopwatch() -> Iterator[Callable[[], float]]:
 
 
 @dataclass
-class Clock:
+class Stopwatch:
     """Seconds spent inside named functions while a rollout runs, summed over threads."""
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -106,12 +106,12 @@ def median(values: Sequence[float]) -> float:
     return statistics.median(values)
 
 
-def spread_of(values: Sequence[float]) -> str:
+def format_range(values: Sequence[float]) -> str:
     """Say how much repeats differ: least to most."""
     return f"{min(values):.1f} to {max(values):.1f}"
 
 
-def print_setting(**facts: object) -> None:
+def print_environment(**facts: object) -> None:
     """Print what was measured and where: facts, cores, memory, versions."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     machine = f"{os.cpu_count()} cores, {pages / 2**30:.0f} GiB, load {os.getloadavg()[0]:.1f}"
@@ -134,6 +134,6 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
     print(flush=True)
 
 
-def verdict(aim: str, reached: str, *, met: bool) -> None:
+def print_target(aim: str, reached: str, *, met: bool) -> None:
     """Print a number beside its aim."""
     print(f"aim {aim}: {reached} - {'met' if met else 'MISSED'}", flush=True)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.common.case import Case
+from benchmarks.common.case import BenchmarkCase
 from benchmarks.common.measure import stopwatch
-from pipeline.budget import Workers
+from pipeline.executors import Executor
+from pipeline.memory import WorkerPool
 from pipeline.models import ConvLSTM
 from pipeline.rollout.engine import roll_out
-from pipeline.rollout.plan import Rollout, RolloutPlan, plan_rollout
-from pipeline.spread import Spread
+from pipeline.rollout.rollout_plan import RolloutPlan, RolloutWorkload, plan_rollout
 
 
 def plan_case(
-    case: Case,
+    case: BenchmarkCase,
     worker_bytes: int,
     *,
     n_workers: int = 1,
@@ -23,23 +23,25 @@ def plan_case(
 ) -> RolloutPlan:
     """Let the engine plan, for workers of so much memory [B]."""
     network = network_of(case)
-    rollout = Rollout(case.shape, network.reach, network.shape, case.leads)
-    workers = Workers(n_workers, worker_bytes)
+    rollout = RolloutWorkload(case.shape, network.reach, network.shape, case.leads)
+    workers = WorkerPool(n_workers, worker_bytes)
     return plan_rollout(rollout, workers, core_px=core_px, block_leads=block_leads)
 
 
-def network_of(case: Case) -> ConvLSTM:
+def network_of(case: BenchmarkCase) -> ConvLSTM:
     """Open the network of a case."""
     (network,) = case.forecaster().networks
     assert isinstance(network, ConvLSTM)
     return network
 
 
-def run_plan(case: Case, plan: RolloutPlan, name: str, spread: Spread) -> tuple[Path, float]:
+def run_plan(
+    case: BenchmarkCase, plan: RolloutPlan, name: str, executor: Executor
+) -> tuple[Path, float]:
     """Roll a plan out; give the stage that holds the forecast, and the seconds."""
     stage = case.stage(name, plan.layout)
     with stopwatch() as spent:
-        for progress in roll_out(case.request, plan, stage, spread=spread):
+        for progress in roll_out(case.request, plan, stage, executor=executor):
             assert progress.done <= progress.total
     return stage, spent()
 

@@ -6,27 +6,27 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from flows.artifacts import ProgressPage, leave_table
-from flows.asked import cube_of, grid_of
-from flows.console import progress_bar, show_sheet
-from flows.steps import work
-from flows.steps.memory import measuring
+from flows.artifacts import ProgressArtifact, create_table
+from flows.asked import cube_path, resolve_grid
+from flows.console import progress_bar, show_transposed_table
+from flows.steps import worker_tasks
+from flows.steps.memory import measure_memory
 from flows.steps.step import step
-from pipeline.budget import MemoryPlan, Workers
+from pipeline.executors import Executor
+from pipeline.memory import MemoryPlan, WorkerPool
 from pipeline.recipes import Recipe
-from pipeline.spread import Spread
 from stores import ingest, inventory, units
 from stores.archive import SourceVariable
-from stores.counting import count
 from stores.cube import Cube
+from stores.disk_space import SpaceRequirement
 from stores.errors import ArchiveError
+from stores.formatting import pluralize
 from stores.ingest import FrameReceipt
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.ingest_size import estimate_bytes
 from stores.inventory import Inventory
-from stores.room import Need
 from stores.times import Time, Times, parse_end, parse_time
-from stores.unread import list_unread
+from stores.unmatched import list_unmatched
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def take_inventory(recipe: Recipe) -> Inventory:
     """Read every file of the archive and show what was found."""
     wanted = recipe.archive
     with progress_bar("reading the archive") as tell:
-        found = inventory.take_inventory(
+        found = inventory.scan_archive(
             wanted.root,
             build_sources(recipe),
             recipe.step,
@@ -46,8 +46,8 @@ def take_inventory(recipe: Recipe) -> Inventory:
             end=None if wanted.end is None else parse_end(wanted.end),
             progress=tell,
         )
-    show_sheet(f"archive {wanted.root}", found.rows(), key="variable")
-    leave_table("inventory", found.rows(), description=f"Archive {wanted.root}")
+    show_transposed_table(f"archive {wanted.root}", found.rows(), key="variable")
+    create_table("inventory", found.rows(), description=f"Archive {wanted.root}")
     return found
 
 
@@ -82,7 +82,7 @@ def check_sources(recipe: Recipe) -> None:
         GridError: says which grid it is and a way out.
     """
     inventory.check_sources(
-        recipe.archive.root, build_sources(recipe), recipe.step, grid_of(recipe)
+        recipe.archive.root, build_sources(recipe), recipe.step, resolve_grid(recipe)
     )
 
 
@@ -93,16 +93,16 @@ def check_archive(recipe: Recipe, found: Inventory) -> None:
         ArchiveError: names every problem.
         FullError: the cube's disk has no room for what is new.
     """
-    for unread in list_unread(recipe.archive.root, build_sources(recipe)):
+    for unread in list_unmatched(recipe.archive.root, build_sources(recipe)):
         unread.check()
         log.warning("%s", unread)
     found.check(accept_gaps=recipe.archive.gaps == "accept")
     check_bounds(recipe, found)
-    for said in (*found.odd(), *found.unapplied()):
+    for said in (*found.find_outliers(), *found.unapplied()):
         log.warning("%s", said)
-    plan = plan_ingest(found, grid_of(recipe), cube_of(recipe))
+    plan = plan_ingest(found, resolve_grid(recipe), cube_path(recipe))
     plan.check()
-    ingest_need(plan).check()
+    ingest_space(plan).check()
 
 
 def check_bounds(recipe: Recipe, found: Inventory) -> None:
@@ -111,7 +111,7 @@ def check_bounds(recipe: Recipe, found: Inventory) -> None:
     Raises:
         ValueError: shows both ranges.
     """
-    target, counts = recipe.target, found.series[recipe.target.variable].counts
+    target, counts = recipe.target, found.series[recipe.target.variable].pixel_counts
     too_high = target.minimum is not None and target.minimum > counts.maximum
     too_low = target.maximum is not None and target.maximum < counts.minimum
     if too_high or too_low:
@@ -126,27 +126,31 @@ def check_bounds(recipe: Recipe, found: Inventory) -> None:
 @step
 def plan_cube(recipe: Recipe, found: Inventory) -> IngestPlan:
     """Compare the archive with the cube, and show what is new."""
-    plan = plan_ingest(found, grid_of(recipe), cube_of(recipe), title=recipe.title)
+    plan = plan_ingest(found, resolve_grid(recipe), cube_path(recipe), title=recipe.title)
     plan.check()
-    show_sheet(f"cube {plan.path}", plan.rows(), key="variable")
-    leave_table("ingest-plan", plan.rows(), description=f"Frames for {plan.path}")
+    show_transposed_table(f"cube {plan.path}", plan.rows(), key="variable")
+    create_table("ingest-plan", plan.rows(), description=f"Frames for {plan.path}")
     return plan
 
 
 @step
-def write_frames(plan: IngestPlan, workers: Workers, spread: Spread) -> list[FrameReceipt]:
+def write_frames(
+    plan: IngestPlan, workers: WorkerPool, executor: Executor
+) -> list[FrameReceipt]:
     """Write the frames that are new; a rerun skips those that are written."""
     memory = ingest_memory(plan, workers)
     memory.check(workers)
     ingest.prepare_cube(plan)
     frames = [(frame.variable, frame.key) for frame in plan.frames]
-    page = ProgressPage("ingest", f"Frames of {plan.path}")
+    page = ProgressArtifact("ingest", f"Frames of {plan.path}")
     receipts = []
-    with measuring("ingest", memory, spread), progress_bar("writing frames") as tell:
-        for _, receipt in spread.each(partial(work.write_frame, plan.path), frames):
+    with measure_memory("ingest", memory, executor), progress_bar("writing frames") as tell:
+        for _, receipt in executor.map_unordered(
+            partial(worker_tasks.write_frame, plan.path), frames
+        ):
             receipts.append(receipt)
             tell(len(receipts), len(frames))
-            page.tell(len(receipts), len(frames))
+            page.update(len(receipts), len(frames))
     return receipts
 
 
@@ -162,10 +166,10 @@ def find_dates(recipe: Recipe) -> Mapping[str, Times]:
     Raises:
         ArchiveError: there is neither, or a variable has no file.
     """
-    if cube_of(recipe).exists():
-        return Cube.open(cube_of(recipe)).dates
+    if cube_path(recipe).exists():
+        return Cube.open(cube_path(recipe)).dates
     wanted = recipe.archive
-    found = inventory.list_dates(
+    found = inventory.list_archive(
         wanted.root,
         build_sources(recipe),
         recipe.step,
@@ -181,16 +185,16 @@ def find_dates(recipe: Recipe) -> Mapping[str, Times]:
     return {dates.variable.name: dates.times for dates in found}
 
 
-def ingest_memory(plan: IngestPlan, workers: Workers) -> MemoryPlan:
+def ingest_memory(plan: IngestPlan, workers: WorkerPool) -> MemoryPlan:
     """Plan the memory of an ingest, which writes a frame shard by shard."""
-    return MemoryPlan("a frame", plan.task_bytes, workers.own_bytes)
+    return MemoryPlan("a frame", plan.task_bytes, workers.base_bytes)
 
 
-def ingest_need(plan: IngestPlan) -> Need:
+def ingest_space(plan: IngestPlan) -> SpaceRequirement:
     """Say what the frames that are new need on the disk."""
-    held, n = ingest.unfinished_bytes(plan.path), len(plan.frames)
-    return Need(
-        f"an ingest of {count(n, 'frame')}",
+    held, n = ingest.pending_bytes(plan.path), len(plan.frames)
+    return SpaceRequirement(
+        f"an ingest of {pluralize(n, 'frame')}",
         plan.path,
         n * plan.frame_bytes - held,
         lambda: estimate_bytes(plan) - held,

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from flows.artifacts import leave_table
-from pipeline.budget import MemoryPlan, held_bytes, peak_bytes, reset_peak
-from pipeline.spread import Spread
-from stores.counting import show_bytes
+from flows.artifacts import create_table
+from pipeline.executors import Executor
+from pipeline.memory import MemoryPlan, peak_rss_bytes, reset_peak_rss, rss_bytes
+from stores.formatting import format_bytes
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +19,8 @@ _ACCURACY = 1.1
 
 
 @contextmanager
-def measuring(
-    key: str, plan: MemoryPlan, spread: Spread, *, here: MemoryPlan | None = None
+def measure_memory(
+    key: str, plan: MemoryPlan, executor: Executor, *, local_plan: MemoryPlan | None = None
 ) -> Iterator[None]:
     """Measure those who compute while the body runs, and say it beside the plan.
 
@@ -33,27 +33,29 @@ def measuring(
     Without workers, this process does what they would. What it held before counts as its own:
     it has done other work, which a worker has not.
     """
-    spread.take_peak()  # what was before does not count
-    reset_peak()
-    held = held_bytes()
+    executor.pop_peak_bytes()  # what was before does not count
+    reset_peak_rss()
+    held = rss_bytes()
     yield
-    own = peak_bytes()
-    if here is not None:
-        here = replace(here, own_bytes=max(here.own_bytes, held))
-    if spread.shares_memory:
+    own = peak_rss_bytes()
+    if local_plan is not None:
+        local_plan = replace(local_plan, own_bytes=max(local_plan.own_bytes, held))
+    if executor.shares_memory:
         plan = replace(plan, own_bytes=max(plan.own_bytes, held))
-    found = [(plan, spread.take_peak())]
-    if here is not None:
-        found = [*found, (here, own)] if not spread.shares_memory else [(here, own)]
+    found = [(plan, executor.pop_peak_bytes())]
+    if local_plan is not None:
+        found = (
+            [*found, (local_plan, own)] if not executor.shares_memory else [(local_plan, own)]
+        )
     told = [pair for pair in found if pair[1]]  # nothing was left to do, or others did it
     for planned, measured in told:
-        _say(planned, measured)
+        _log_comparison(planned, measured)
     if told:
         rows = [_row(*pair) for pair in told]
-        leave_table(f"{key}-memory", rows, description=f"Memory of {key}")
+        create_table(f"{key}-memory", rows, description=f"Memory of {key}")
 
 
-def _say(planned: MemoryPlan, measured: int) -> None:
+def _log_comparison(planned: MemoryPlan, measured: int) -> None:
     if measured <= _ACCURACY * planned.n_bytes:
         log.info("%s", planned.compare(measured))
         return
@@ -68,7 +70,7 @@ def _row(planned: MemoryPlan, measured: int) -> dict[str, str]:
     return {
         "process": planned.process,
         "task": planned.task,
-        "itself": show_bytes(planned.own_bytes),
-        "planned": show_bytes(planned.n_bytes),
-        "measured": show_bytes(measured),
+        "itself": format_bytes(planned.own_bytes),
+        "planned": format_bytes(planned.n_bytes),
+        "measured": format_bytes(measured),
     }

@@ -4,58 +4,60 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from flows.artifacts import ProgressPage, leave_picture
-from flows.asked import cube_of, logs_of, models_of
+from flows.artifacts import ProgressArtifact, create_image
+from flows.asked import cube_path, models_path, training_path
 from flows.console import progress_bar
-from flows.steps.memory import measuring
-from flows.steps.room import training_needs
+from flows.steps.disk_space import training_space
+from flows.steps.memory import measure_memory
 from flows.steps.step import step
-from flows.workers import worker_share
-from pipeline.recipes import Recipe, date_recipe
+from flows.workers import resolve_workers
+from pipeline.executors import Executor
+from pipeline.recipes import Recipe, resolve_dates
 from pipeline.rollout.device import pick_device
 from pipeline.specs import build_training_spec
-from pipeline.spread import Spread
 from pipeline.training.bundle import CURVES, PARTS_MAP, train_bundle
-from pipeline.training.cost import TrainingMemory, plan_memory
+from pipeline.training.memory import TrainingMemory, plan_memory
 from stores.bundle import Bundle
 from stores.cube import Cube
 
 
 @step
-def train_model(recipe: Recipe, spread: Spread, label: str = "") -> Bundle:
+def train_model(recipe: Recipe, executor: Executor, label: str = "") -> Bundle:
     """Fit, train and publish; curves stay in ``training/`` below the root.
 
     Killed and started again, it goes on from the state that it keeps there. With a label it is
     one of several, whose bundle does not become the current one.
     """
-    folders = models_of(recipe), logs_of(recipe, label)
-    page = ProgressPage("training", f"Epochs of {recipe.name} {label}".strip())
-    workers, cube = worker_share(recipe.compute), Cube.open(cube_of(recipe))
-    dated = date_recipe(recipe, cube.times_of(recipe.target.variable)[-1])
+    folders = models_path(recipe), training_path(recipe, label)
+    page = ProgressArtifact("training", f"Epochs of {recipe.name} {label}".strip())
+    workers, cube = resolve_workers(recipe.compute), Cube.open(cube_path(recipe))
+    dated = resolve_dates(recipe, cube.step_times(recipe.target.variable)[-1])
     spec = build_training_spec(dated)
     memory = plan_memory(spec, (cube.grid.height, cube.grid.width), workers)
     memory.check(workers)
     if recipe.compute.scheduler is None:
         pick_device(recipe.compute.device)  # refuses before hours of reading
-    for need in training_needs(spec.network, *folders):
+    for need in training_space(spec.network, *folders):
         need.check()
     with (
-        _measuring(memory, spread),
+        _measuring(memory, executor),
         progress_bar("training") as bar,
     ):
 
         def tell(done: float, total: float, note: str = "") -> None:
             bar(done, total, note)
-            page.tell(done, total, note)
+            page.update(done, total, note)
 
-        return train_bundle(spec, cube, folders, spread=spread, tell=tell, aside=bool(label))
+        return train_bundle(
+            spec, cube, folders, executor=executor, on_progress=tell, aside=bool(label)
+        )
 
 
-def _measuring(memory: TrainingMemory, spread: Spread) -> AbstractContextManager[None]:
+def _measuring(memory: TrainingMemory, executor: Executor) -> AbstractContextManager[None]:
     """Measure who learns: ranks, which are workers, or this process beside its readers."""
     if memory.on_workers:
-        return measuring("training", memory.trainer, spread)
-    return measuring("training", memory.reader, spread, here=memory.trainer)
+        return measure_memory("training", memory.trainer, executor)
+    return measure_memory("training", memory.reader, executor, local_plan=memory.trainer)
 
 
 def show_model(bundle: Bundle) -> None:
@@ -63,6 +65,6 @@ def show_model(bundle: Bundle) -> None:
     for name in (CURVES, PARTS_MAP):
         path = bundle.path / f"{name}.png"
         if path.exists():
-            leave_picture(
+            create_image(
                 name, path.read_bytes(), description=f"Training of {bundle.path}: {name}"
             )

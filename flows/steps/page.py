@@ -8,29 +8,29 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from flows.artifacts import in_run, leave_picture, leave_text
-from flows.asked import scores_of
-from flows.steps.issue import Job
-from flows.steps.scores import PART
-from flows.steps.shown import REPORT
+from flows.artifacts import create_image, create_markdown, in_run
+from flows.asked import scores_path
+from flows.steps.issue import ForecastJob
+from flows.steps.issue_summary import REPORT
+from flows.steps.scores import TEST_PART
 from flows.steps.step import step
 from pipeline.plots import to_png
 from pipeline.report import Report, render_report
-from pipeline.rollout.drawn import draw_issue
 from pipeline.rollout.evaluate import Evaluation
 from pipeline.rollout.forecaster import forecaster_of
-from pipeline.rollout.page import build_report
+from pipeline.rollout.issue_report import build_report
+from pipeline.rollout.map_data import read_map_data
 from pipeline.rollout.score_key import nearest_difference
 from pipeline.training.bundle import read_curves
 from stores.files import write_text
-from stores.forecast import finish_forecast, open_forecast
+from stores.forecast import commit_forecast, open_forecast
 from stores.issue import FORECAST
 
 log = logging.getLogger(__name__)
 
 
 @step
-def write_page(job: Job, stage: Path) -> None:
+def write_report(job: ForecastJob, stage: Path) -> None:
     """Write ``report.html``, which is published with the issue.
 
     A forecast is worth publishing without it: where it cannot be drawn, the issue says why.
@@ -38,38 +38,38 @@ def write_page(job: Job, stage: Path) -> None:
     if not job.recipe.outputs.report:
         return
     try:
-        report = _draw_page(job, stage)
+        report = _build_report(job, stage)
         page = render_report(report)
         _leave_report(report)
     except Exception as error:  # whatever a picture fails of, it must not cost the forecast
         why = f"left out, because it could not be drawn: {error!r}"
         log.warning("report of %s %s; the forecast is whole", stage.name, why, exc_info=True)
-        finish_forecast(stage, {"report": why})
+        commit_forecast(stage, {"report": why})
     else:
         write_text(stage / REPORT, page)
 
 
-def leave_page(job: Job, issue: Path) -> None:
+def leave_page(job: ForecastJob, issue: Path) -> None:
     """Leave what the page of an issue shows, for a run that found it published before."""
     if not job.recipe.outputs.report:
         return
     try:
-        _leave_report(_draw_page(job, issue))
+        _leave_report(_build_report(job, issue))
     except Exception as error:  # as above: the forecast is there
         log.warning("the report of %s could not be drawn: %r", issue, error, exc_info=True)
 
 
-def _draw_page(job: Job, stage: Path) -> Report:
+def _build_report(job: ForecastJob, stage: Path) -> Report:
     """Read what the page shows and draw it, in memory: nothing is written."""
     forecast, source = open_forecast(stage / FORECAST), forecaster_of(job.request).source
-    scores, key = scores_of(job.recipe, job.bundle.path), job.score_key(PART)
+    scores, key = scores_path(job.recipe, job.bundle.path), job.score_key(TEST_PART)
     return build_report(
         forecast,
-        draw_issue(forecast, source),
+        read_map_data(forecast, source),
         job.bundle.description,
         curves=read_curves(job.bundle),
-        evaluation=Evaluation.load(scores, key, PART),
-        unlike=nearest_difference(scores, f"{PART}.json", key),
+        evaluation=Evaluation.load(scores, key, TEST_PART),
+        differences=nearest_difference(scores, f"{TEST_PART}.json", key),
     )
 
 
@@ -82,6 +82,6 @@ def _leave_report(report: Report) -> None:
     text = "\n\n".join(filter(None, said)) or "No scores yet: cubecast evaluate"
     plot = next((one.plot for one in report.sections if one.plot is not None), None)
     if plot is None:
-        leave_text("report", text, description=title)
+        create_markdown("report", text, description=title)
     else:
-        leave_picture("report", to_png(plot()), description=title, text=text)
+        create_image("report", to_png(plot()), description=title, text=text)

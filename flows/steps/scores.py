@@ -7,56 +7,60 @@ from typing import Any
 
 import pandas as pd
 
-from flows.artifacts import ProgressPage, leave_picture, leave_table
-from flows.asked import scores_of
-from flows.console import console, progress_bar, show_table, warn
-from flows.steps.memory import measuring
+from flows.artifacts import ProgressArtifact, create_image, create_table
+from flows.asked import scores_path
+from flows.console import console, echo_warning, progress_bar, show_table
+from flows.steps.memory import measure_memory
 from flows.steps.step import step
-from flows.workers import worker_share
-from pipeline.judgment import list_cautions, verdict
-from pipeline.metrics import REFERENCES
+from flows.workers import resolve_workers
+from pipeline.executors import Executor
+from pipeline.metrics import BASELINES
 from pipeline.metrics.calibration import Calibration
 from pipeline.metrics.intervals import TooFewError
-from pipeline.plots import labeled, name_of, plot_skill, to_png
+from pipeline.plots import display_name, label_with_units, plot_skill, to_png
 from pipeline.recipes import Recipe
 from pipeline.rollout.calibrate import calibrate as learn_margins
-from pipeline.rollout.calibrate import keep_calibration
+from pipeline.rollout.calibrate import save_calibration
 from pipeline.rollout.evaluate import Evaluation, evaluate_part, plan_hindcasts
 from pipeline.rollout.hindcast import MODEL
-from pipeline.rollout.plan import RolloutPlan
 from pipeline.rollout.prepare import build_plan, build_request
-from pipeline.rollout.request import Request
+from pipeline.rollout.request import ForecastRequest
+from pipeline.rollout.rollout_plan import RolloutPlan
 from pipeline.rollout.score_key import ScoreKey
+from pipeline.skill_summary import list_warnings, verdict
 from pipeline.specs import build_hindcast_spec, build_rollout_spec
 from pipeline.specs.trained import open_further
-from pipeline.spread import Spread
 from stores.bundle import Bundle
 from stores.cube import Cube
-from stores.files import replacing
+from stores.files import atomic_write
 
 log = logging.getLogger(__name__)
 
-PART = "test"
+TEST_PART = "test"
 """The part of the series that neither training nor early stopping sees."""
-LEARNING_PART = "validation"
+VALIDATION_PART = "validation"
 """The part that choices are made on."""
 
 
 @step
-def calibrate(recipe: Recipe, cube: Cube, bundle: Bundle, spread: Spread) -> Calibration | None:
+def calibrate(
+    recipe: Recipe, cube: Cube, bundle: Bundle, executor: Executor
+) -> Calibration | None:
     """Learn how far intervals must be adjusted; None where the part holds too little."""
     if recipe.rollout.interval is None:
         return None
-    spec = build_hindcast_spec(recipe, recipe.split.margins_part)
+    spec = build_hindcast_spec(recipe, recipe.split.calibration_part)
     try:
-        request, plan = plan_part(recipe, cube, bundle, spec.part)
+        request, plan = plan_hindcast_rollout(recipe, cube, bundle, spec.part)
         with progress_bar("calibrating intervals") as tell:
-            found = learn_margins(spec, request, plan.tiles, spread=spread, tell=tell)
+            found = learn_margins(
+                spec, request, plan.tiles, executor=executor, on_progress=tell
+            )
     except TooFewError as error:  # a validation part that does for training may not do for this
         log.warning("no intervals will be published: %s", error)
         return None
     key = ScoreKey.of(spec, request)
-    keep_calibration(scores_of(recipe, bundle.path), key, found, cube.version)
+    save_calibration(scores_path(recipe, bundle.path), key, found, cube.version)
     return found
 
 
@@ -65,43 +69,43 @@ def score(
     recipe: Recipe,
     cube: Cube,
     bundle: Bundle,
-    spread: Spread,
+    executor: Executor,
     calibration: Calibration | None = None,
 ) -> Evaluation:
     """Forecast the test part from every init, and score every lead against baselines."""
-    request, plan = plan_part(recipe, cube, bundle, PART, calibration)
-    spec = build_hindcast_spec(recipe, PART)
-    page = ProgressPage("evaluation", f"Hindcasts of {bundle.path.name}")
+    request, plan = plan_hindcast_rollout(recipe, cube, bundle, TEST_PART, calibration)
+    spec = build_hindcast_spec(recipe, TEST_PART)
+    page = ProgressArtifact("evaluation", f"Hindcasts of {bundle.path.name}")
     with progress_bar("forecasting the past") as bar:
 
         def tell(done: float, total: float, note: str = "") -> None:
             bar(done, total, note)
-            page.tell(done, total, note)
+            page.update(done, total, note)
 
-        with measuring("evaluation", plan.memory, spread):
-            return evaluate_part(spec, request, plan.tiles, spread=spread, tell=tell)
+        with measure_memory("evaluation", plan.memory, executor):
+            return evaluate_part(spec, request, plan.tiles, executor=executor, on_progress=tell)
 
 
 @step
-def keep_scores(recipe: Recipe, bundle: Bundle, found: Evaluation) -> str:
+def save_scores(recipe: Recipe, bundle: Bundle, found: Evaluation) -> str:
     """Write the scores and a figure of them beside the model; return the table's path."""
-    path = found.save(scores_of(recipe, bundle.path))
+    path = found.save(scores_path(recipe, bundle.path))
     title = f"{bundle.path.name}: skill against lead"
     figure = plot_skill(found.table, model=MODEL, step=str(recipe.step), title=title)
     png = to_png(figure)
-    with replacing(path.with_suffix(".png")) as temporary:
+    with atomic_write(path.with_suffix(".png")) as temporary:
         temporary.write_bytes(png)
-    leave_picture("scores", png, description=title, text=verdict(found.table))
+    create_image("scores", png, description=title, text=verdict(found.table))
     return str(path)
 
 
-def plan_part(
+def plan_hindcast_rollout(
     recipe: Recipe,
     cube: Cube,
     bundle: Bundle,
     part: str,
     calibration: Calibration | None = None,
-) -> tuple[Request, RolloutPlan]:
+) -> tuple[ForecastRequest, RolloutPlan]:
     """Plan the hindcasts of a part; each keeps all its leads in memory."""
     spec = build_rollout_spec(recipe)
     hindcasts = plan_hindcasts(build_hindcast_spec(recipe, part), bundle, cube, spec.leads)
@@ -110,44 +114,47 @@ def plan_part(
     first = cube.step.label(hindcasts.inits[0])
     models = [bundle, *open_further(recipe, bundle)]
     request = build_request(spec, models, cube, init=first, leads=None, calibration=calibration)
-    workers = worker_share(recipe.compute)
+    workers = resolve_workers(recipe.compute)
     return request, build_plan(spec, bundle, cube, request.leads, workers, one_block=True)
 
 
 def show_scores(found: Evaluation) -> None:
     """Print skill per lead, the verdict and the alarms."""
     rows = score_rows(found.table)
-    error = labeled("RMSE", str(found.table["units"].iloc[0]))
+    error = label_with_units("RMSE", str(found.table["units"].iloc[0]))
     title = f"{error} and skill of {found.hindcasts}, scored on {found.n_pixels} px"
     show_table(title, rows, columns=list(rows[0]))
     if found.chances is not None:
-        show_chances(found.chances)
+        show_probabilistic_scores(found.chances)
     console.print(verdict(found.table), highlight=False)
-    for warning in [*found.alarms, *list_cautions(found.table, found.chances)]:
-        warn(warning)
-    leave_table("skill", rows, description=title)
+    for warning in [*found.alarms, *list_warnings(found.table, found.chances)]:
+        echo_warning(warning)
+    create_table("skill", rows, description=title)
 
 
-def show_chances(chances: pd.DataFrame) -> None:
+def show_probabilistic_scores(chances: pd.DataFrame) -> None:
     """Print how often the intervals held, and how good ensemble and quantiles are, per lead."""
     rows = [
         {str(name).replace("_", " "): value for name, value in row.items()}  # headers wrap
         for row in chances.drop(columns="units").to_dict("records")
     ]
-    what = f"intervals, ensemble and quantiles on the untouched {PART} part"
-    title = labeled(what, str(chances["units"].iloc[0]))
+    what = f"intervals, ensemble and quantiles on the untouched {TEST_PART} part"
+    title = label_with_units(what, str(chances["units"].iloc[0]))
     show_table(title, rows, columns=list(rows[0]))
-    leave_table("intervals", rows, description=title)
+    create_table("intervals", rows, description=title)
 
 
 def score_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Give one row per lead: RMSE of the model and the baselines, and skill against them."""
     errors = table.pivot_table(index="lead", columns="method", values="rmse", sort=False)
     own = table[table["method"] == MODEL].set_index("lead")
-    known = [reference for reference in REFERENCES if reference in errors]
+    known = [reference for reference in BASELINES if reference in errors]
     return [
         {"lead": str(lead), "model": float(errors.loc[lead, MODEL])}
-        | {name_of(reference): float(errors.loc[lead, reference]) for reference in known}
-        | {f"skill / {name_of(name)}": float(own.loc[lead, f"skill_{name}"]) for name in known}
+        | {display_name(reference): float(errors.loc[lead, reference]) for reference in known}
+        | {
+            f"skill / {display_name(name)}": float(own.loc[lead, f"skill_{name}"])
+            for name in known
+        }
         for lead in errors.index
     ]

@@ -10,7 +10,7 @@ from prefect import Flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.artifacts import in_run
-from stores.errors import FullError
+from stores.errors import DiskFullError
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -28,7 +28,7 @@ def step(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         name=function.__name__.replace("_", " "),
         retries=len(_DELAYS_S),
         retry_delay_seconds=_DELAYS_S,
-        retry_condition_fn=_may_pass,
+        retry_condition_fn=_is_transient,
         cache_policy=NO_CACHE,
         persist_result=False,
     )(function)
@@ -40,16 +40,16 @@ def step(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     return run
 
 
-def call(flow: Flow[Arguments, Result], *args: Any, **kwargs: Any) -> Result:
+def call_flow(flow: Flow[Arguments, Result], *args: Any, **kwargs: Any) -> Result:
     """Call a flow from a flow: as a run of its own inside a run, as its plain body outside."""
     return flow(*args, **kwargs) if in_run() else flow.fn(*args, **kwargs)
 
 
-def _may_pass(_task: Any, _run: Any, state: Any) -> bool:
+def _is_transient(_task: Any, _run: Any, state: Any) -> bool:
     """Tell whether an error may be gone next time."""
     error = state.data
     lasting = (
         *(FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError),
-        FullError,
+        DiskFullError,
     )
     return isinstance(error, OSError) and not isinstance(error, lasting)

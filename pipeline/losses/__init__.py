@@ -1,24 +1,30 @@
 """Losses that see valid pixels only: torch alone, so they run wherever a network does."""
 
-from pipeline.losses.build import SPREADS, Loss, Term, build_loss, join_losses
-from pipeline.losses.counts import counted_by
+from pipeline.losses.build import (
+    PROBABILISTIC,
+    LossFunction,
+    WeightedLoss,
+    build_loss,
+    sum_losses,
+)
+from pipeline.losses.denominator import global_denominator
 from pipeline.losses.laplacian import laplacian
-from pipeline.losses.point import classed, huber, pointwise
-from pipeline.losses.spreads import crps, pinball
+from pipeline.losses.point import huber, pointwise, threshold_weights
+from pipeline.losses.probabilistic import crps, pinball
 from pipeline.losses.ssim import ssim
 
 __all__ = [
-    "SPREADS",
-    "Loss",
-    "Term",
+    "PROBABILISTIC",
+    "LossFunction",
+    "WeightedLoss",
     "build_loss",
-    "classed",
-    "counted_by",
     "crps",
+    "global_denominator",
     "huber",
-    "join_losses",
     "laplacian",
     "pinball",
     "pointwise",
     "ssim",
+    "sum_losses",
+    "threshold_weights",
 ]

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from pipeline.losses.laplacian import laplacian
-from pipeline.losses.point import masked_error, mean_over, pointwise
-from pipeline.losses.spreads import crps, pinball
+from pipeline.losses.point import masked_error, pointwise, valid_mean
+from pipeline.losses.probabilistic import crps, pinball
 from pipeline.losses.ssim import ssim
 
-Loss = Callable[..., Tensor]
+LossFunction = Callable[..., Tensor]
 """Called with forecast, truth and valid (b, l, y, x), and at will the weight of every pixel.
 
 Losses of a spread take all members or quantiles as the forecast (s, b, l, y, x).
 """
 
-SPREADS = ("quantile", "crps")
+PROBABILISTIC = ("quantile", "crps")
 """Kinds that score a spread."""
 
 
@@ -32,7 +32,7 @@ def build_loss(
     window_px: int = 11,
     levels: int = 3,
     quantiles: Sequence[float] = (),
-) -> Loss:
+) -> LossFunction:
     """Choose a loss; each kind looks at its own numbers alone.
 
     Raises:
@@ -53,12 +53,12 @@ def build_loss(
     def loss(
         forecast: Tensor, truth: Tensor, valid: Tensor, weights: Tensor | None = None
     ) -> Tensor:
-        return mean_over(cost(masked_error(forecast, truth, valid)), valid, weights)
+        return valid_mean(cost(masked_error(forecast, truth, valid)), valid, weights)
 
     return loss
 
 
-def _unweighted(function: Callable[..., Tensor]) -> Loss:
+def _unweighted(function: Callable[..., Tensor]) -> LossFunction:
     def loss(
         forecast: Tensor, truth: Tensor, valid: Tensor, weights: Tensor | None = None
     ) -> Tensor:
@@ -67,20 +67,20 @@ def _unweighted(function: Callable[..., Tensor]) -> Loss:
     return loss
 
 
-class Term(NamedTuple):
+class WeightedLoss(NamedTuple):
     """One loss of a sum."""
 
     factor: float
-    loss: Loss
-    of_spread: bool = False
+    loss: LossFunction
+    takes_distribution: bool = False
     """Whether it takes all members or quantiles of a forecast."""
 
 
-def join_losses(terms: Sequence[Term]) -> Callable[..., Tensor]:
+def sum_losses(terms: Sequence[WeightedLoss]) -> Callable[..., Tensor]:
     """Add losses by their factors.
 
     The sum is called like a loss, with one entry of ``weights`` per term: weights of the
-    pixels, or None; and with the ``spread`` (s, b, l, y, x) of the forecast where a term
+    pixels, or None; and with the ``executor`` (s, b, l, y, x) of the forecast where a term
     scores it.
     """
 
@@ -92,7 +92,8 @@ def join_losses(terms: Sequence[Term]) -> Callable[..., Tensor]:
         spread: Tensor | None = None,
     ) -> Tensor:
         parts = [
-            term.factor * term.loss(spread if term.of_spread else forecast, truth, valid, each)
+            term.factor
+            * term.loss(spread if term.takes_distribution else forecast, truth, valid, each)
             for term, each in zip(terms, weights or [None] * len(terms), strict=True)
         ]
         return torch.stack(parts).sum() if len(parts) > 1 else parts[0]

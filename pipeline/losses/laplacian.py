@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from pipeline.losses.counts import count
+from pipeline.losses.denominator import denominator
 
 
 def laplacian(forecast: Tensor, truth: Tensor, valid: Tensor, *, levels: int = 3) -> Tensor:
@@ -22,19 +22,19 @@ def laplacian(forecast: Tensor, truth: Tensor, valid: Tensor, *, levels: int = 3
     error = torch.where(valid, forecast - truth, 0.0)
     total = error.new_zeros(())
     for _ in range(levels):
-        coarse, usable = _halve(error, valid)
-        band = error - _double(coarse, error)
-        total = total + _mean_size(band, valid)
+        coarse, usable = _downsample(error, valid)
+        band = error - _upsample(coarse, error)
+        total = total + _mean_absolute(band, valid)
         error, valid = coarse, usable
-    return total + _mean_size(error, valid)
+    return total + _mean_absolute(error, valid)
 
 
-def _mean_size(values: Tensor, valid: Tensor) -> Tensor:
+def _mean_absolute(values: Tensor, valid: Tensor) -> Tensor:
     sizes = torch.where(valid, values, 0.0).abs()
-    return sizes.sum() / count(valid)
+    return sizes.sum() / denominator(valid)
 
 
-def _halve(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+def _downsample(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Average the valid pixels of each block of 2 x 2; a block with one is valid."""
     share = avg_pool2d(valid.to(values.dtype), 2, ceil_mode=True)  # (b, l, y / 2, x / 2)
     usable = share > 0
@@ -42,7 +42,7 @@ def _halve(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     return mean, usable
 
 
-def _double(values: Tensor, like: Tensor) -> Tensor:
+def _upsample(values: Tensor, like: Tensor) -> Tensor:
     """Repeat each pixel over its block of 2 x 2, cut to the size of ``like``."""
     twice = interpolate(values, scale_factor=2, mode="nearest")
     return twice[..., : like.shape[-2], : like.shape[-1]]

@@ -7,19 +7,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pipeline.losses.counts import count
-from pipeline.words import look_up
+from pipeline.losses.denominator import denominator
+from pipeline.registry import look_up
 
-Error = Callable[[Tensor], Tensor]
+ErrorFunction = Callable[[Tensor], Tensor]
 
 
-def pointwise(kind: str, *, delta: float = 1.0) -> Error:
+def pointwise(kind: str, *, delta: float = 1.0) -> ErrorFunction:
     """Choose what an error costs.
 
     Raises:
         ValueError: there is no such loss.
     """
-    errors: dict[str, Error] = {
+    errors: dict[str, ErrorFunction] = {
         "mse": torch.square,
         "mae": torch.abs,
         "huber": lambda error: huber(error, delta),
@@ -42,17 +42,17 @@ def masked_error(forecast: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid, forecast - truth, 0.0)
 
 
-def mean_over(values: Tensor, valid: Tensor, weights: Tensor | None = None) -> Tensor:
+def valid_mean(values: Tensor, valid: Tensor, weights: Tensor | None = None) -> Tensor:
     """Average what is zero outside of ``valid``; a batch without valid pixels gives 0.
 
     Weights multiply values and change no count.
     """
     if weights is not None:
         values = torch.where(valid, weights, 0.0) * values
-    return values.sum() / count(valid)
+    return values.sum() / denominator(valid)
 
 
-def classed(truth: Tensor, thresholds: Tensor, factors: Tensor) -> Tensor:
+def threshold_weights(truth: Tensor, thresholds: Tensor, factors: Tensor) -> Tensor:
     """Give every pixel the factor of the class of its observed value (b, l, y, x).
 
     Source: the balanced errors of Shi et al. (2017), eq. 3, with any classes.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d
 
-from pipeline.losses.counts import count
+from pipeline.losses.denominator import denominator
 
 _SIGMA_PX = 1.5
 _K1, _K2 = 0.01, 0.03
@@ -35,7 +35,7 @@ def ssim(
     weights = _gaussian(window_px, x)
     similar = _similarity(x, y, weights, (_K1 * data_range) ** 2, (_K2 * data_range) ** 2)
     lost = torch.where(whole, 1 - similar, 0.0)
-    return lost.sum() / count(whole)
+    return lost.sum() / denominator(whole)
 
 
 def _similarity(x: Tensor, y: Tensor, weights: Tensor, c1: float, c2: float) -> Tensor:

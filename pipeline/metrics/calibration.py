@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from pipeline.metrics.intervals import ScoreCounts
-from stores.counting import count
+from pipeline.metrics.intervals import ConformityHistogram
 from stores.digests import digest_json
+from stores.formatting import pluralize
 
 _CHOOSES = "validation"
 
@@ -29,7 +29,9 @@ class Calibration:
     """Labels of the hindcasts that were scored."""
 
     @classmethod
-    def of(cls, scores: ScoreCounts, level: float, *, part: str, inits: Sequence[str]) -> Self:
+    def of(
+        cls, scores: ConformityHistogram, level: float, *, part: str, inits: Sequence[str]
+    ) -> Self:
         """Take the margins of what was scored.
 
         Raises:
@@ -39,11 +41,11 @@ class Calibration:
         return cls(float(level), margins, tuple(scores.n.tolist()), part, tuple(inits))
 
     @property
-    def origin(self) -> str:
+    def describe_source(self) -> str:
         """Say what the margins were learned from, and what else that part decided."""
         other = "also chose the epoch" if self.part == _CHOOSES else "nothing else uses"
         ends = " to ".join(dict.fromkeys(self.inits[:1] + self.inits[-1:]))
-        dates, n = f" (from {ends})" if ends else "", count(len(self.inits), "forecast")
+        dates, n = f" (from {ends})" if ends else "", pluralize(len(self.inits), "forecast")
         return f"{n} of the {self.part} part{dates}, which {other}"
 
     @property

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.metrics.moments import Valid, divide
-from pipeline.metrics.ranges import name_leads
+from pipeline.metrics.lead_names import format_leads
+from pipeline.metrics.moments import BoolArray, safe_divide
 from pipeline.metrics.scores import ErrorSums
 
 _STILL = 0.1  # a forecast that moves less than a tenth as much as the truth stands still
@@ -13,7 +13,7 @@ _FADED = 0.5  # share of its first spread that a fading forecast has left at the
 _RECOVERY = 0.02  # a spread that grows by more from one lead to the next is not fading
 
 
-def collapse_alarm(sums: ErrorSums, *, units: str, share: float = 0.5) -> list[str]:
+def collapse_alarm(sums: ErrorSums, *, units: str, min_spread_ratio: float = 0.5) -> list[str]:
     """Say at which leads a forecast is much flatter than the truth, or has stopped moving.
 
     Args:
@@ -24,16 +24,18 @@ def collapse_alarm(sums: ErrorSums, *, units: str, share: float = 0.5) -> list[s
     Returns:
         Messages for people; none when the forecast keeps its spread.
     """
-    if not 0 < share <= 1:
+    if not 0 < min_spread_ratio <= 1:
         raise ValueError(
-            f"share={share} is no share of the truth's spread, so the alarm would always or "
+            f"share={min_spread_ratio} is no share of the truth's spread, so the alarm would always or "
             "never ring; choose one above 0 and at most 1"
         )
-    return [*_flat(sums, units, share), *_fading(sums, units), *_still(sums, units)]
+    return [*_flat(sums, units, min_spread_ratio), *_fading(sums, units), *_still(sums, units)]
 
 
 def _flat(sums: ErrorSums, units: str, share: float) -> list[str]:
-    ratio = divide(sums.sd_forecast, sums.sd_truth)  # NaN, which rings nothing, has no spread
+    ratio = safe_divide(
+        sums.sd_forecast, sums.sd_truth
+    )  # NaN, which rings nothing, has no spread
     low = ratio < share
     if not low.any():
         return []
@@ -49,7 +51,7 @@ def _flat(sums: ErrorSums, units: str, share: float) -> list[str]:
 
 def _fading(sums: ErrorSums, units: str) -> list[str]:
     """Ring when the spread halves from the first lead to the last and never recovers."""
-    ratio = divide(sums.sd_forecast, sums.sd_truth)
+    ratio = safe_divide(sums.sd_forecast, sums.sd_truth)
     ratio = ratio[np.isfinite(ratio)]
     if len(ratio) < 3 or ratio[-1] > _FADED * ratio[0] or np.diff(ratio).max() > _RECOVERY:
         return []
@@ -67,7 +69,7 @@ def _still(sums: ErrorSums, units: str) -> list[str]:
     with np.errstate(invalid="ignore", divide="ignore"):
         forecast = np.sqrt(sums.forecast_change / sums.n_changes)
         truth = np.sqrt(sums.truth_change / sums.n_changes)
-    low = divide(forecast, truth) < _STILL
+    low = safe_divide(forecast, truth) < _STILL
     if not low.any():
         return []
     last = int(np.flatnonzero(low)[-1])
@@ -79,5 +81,5 @@ def _still(sums: ErrorSums, units: str) -> list[str]:
     ]
 
 
-def _leads(low: Valid) -> str:
-    return name_leads(int(index) + 1 for index in np.flatnonzero(low))
+def _leads(low: BoolArray) -> str:
+    return format_leads(int(index) + 1 for index in np.flatnonzero(low))

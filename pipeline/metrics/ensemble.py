@@ -9,23 +9,23 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.metrics.moments import Floats, Valid, checked_valid, divide
+from pipeline.metrics.moments import BoolArray, Float64Array, resolve_valid, safe_divide
 
-Values = npt.NDArray[Any]
+AnyArray = npt.NDArray[Any]
 
 
-class Summary(NamedTuple):
+class EnsembleSummary(NamedTuple):
     """What is kept of the members of an ensemble, in their units."""
 
-    mean: Values
+    mean: AnyArray
     """Mean of the members (lead, y, x)."""
-    std: Values
+    std: AnyArray
     """Standard deviation of the members about their mean (lead, y, x), with n - 1."""
-    quantiles: Values
+    quantiles: AnyArray
     """Values below which each asked share of the members lies (share, lead, y, x)."""
 
 
-def summarize(members: Values, shares: Sequence[float]) -> Summary:
+def summarize_members(members: AnyArray, levels: Sequence[float]) -> EnsembleSummary:
     """Reduce members (member, lead, y, x) to mean, standard deviation and quantiles.
 
     Computed in float64 and given in the precision of the members. A pixel that is NaN in one
@@ -37,12 +37,12 @@ def summarize(members: Values, shares: Sequence[float]) -> Summary:
     """
     _check_several(members)
     exact = members.astype(np.float64)
-    of = (exact.mean(axis=0), exact.std(axis=0, ddof=1), _quantiles(exact, shares))
-    return Summary(*(values.astype(members.dtype) for values in of))
+    of = (exact.mean(axis=0), exact.std(axis=0, ddof=1), _quantiles(exact, levels))
+    return EnsembleSummary(*(values.astype(members.dtype) for values in of))
 
 
-def _quantiles(members: Floats, shares: Sequence[float]) -> Floats:
-    quantiles: Floats = np.quantile(members, list(shares), axis=0, method="linear")
+def _quantiles(members: Float64Array, shares: Sequence[float]) -> Float64Array:
+    quantiles: Float64Array = np.quantile(members, list(shares), axis=0, method="linear")
     return quantiles
 
 
@@ -51,13 +51,13 @@ class EnsembleSums:
     """What the scores of one ensemble are made of; every array is (lead,)."""
 
     n_members: int
-    n: Floats
+    n: Float64Array
     """Pixels that counted."""
-    crps_sum: Floats
+    crps_sum: Float64Array
     """Sum of the fair CRPS [units]."""
-    variance: Floats
+    variance: Float64Array
     """Sum of the members' variances about their mean, with n - 1 [units squared]."""
-    squared_error: Floats
+    squared_error: Float64Array
     """Sum of the squared errors of the mean of the members [units squared]."""
 
     @classmethod
@@ -66,7 +66,7 @@ class EnsembleSums:
         return cls(n_members, *np.zeros((4, n_leads)))
 
     @classmethod
-    def of(cls, members: Values, truth: Values, valid: Valid | None = None) -> Self:
+    def of(cls, members: AnyArray, truth: AnyArray, valid: BoolArray | None = None) -> Self:
         """Sum one ensemble against the truth.
 
         Args:
@@ -102,7 +102,7 @@ class EnsembleSums:
         )
 
     @property
-    def crps(self) -> Floats:
+    def crps(self) -> Float64Array:
         """Fair continuous ranked probability score [units]; lower is better, NaN if no pixel.
 
         What the score of endlessly many members would be on average, so that ensembles of
@@ -111,30 +111,30 @@ class EnsembleSums:
         Source: Ferro (2014), Fair scores for ensemble forecasts; from sorted members as the
         estimator PWM of Zamo and Naveau (2018), which they show to be equal.
         """
-        return divide(self.crps_sum, self.n)
+        return safe_divide(self.crps_sum, self.n)
 
     @property
-    def spread(self) -> Floats:
+    def spread(self) -> Float64Array:
         """Root of the mean variance of the members [units]."""
-        return np.sqrt(divide(self.variance, self.n))
+        return np.sqrt(safe_divide(self.variance, self.n))
 
     @property
-    def rmse(self) -> Floats:
+    def rmse(self) -> Float64Array:
         """Root mean squared error of the mean of the members [units]."""
-        return np.sqrt(divide(self.squared_error, self.n))
+        return np.sqrt(safe_divide(self.squared_error, self.n))
 
     @property
-    def spread_skill(self) -> Floats:
+    def spread_skill(self) -> Float64Array:
         """Spread over error: 1 if members and truth could change places, below 1 too sure.
 
         Source: Fortin et al. (2014), Why should ensemble spread match the RMSE of the ensemble
         mean?, whose factor sqrt((M + 1) / M) for the error of a mean of M members is applied.
         """
         size = np.sqrt((self.n_members + 1) / self.n_members)
-        return divide(size * self.spread, self.rmse)
+        return safe_divide(size * self.spread, self.rmse)
 
 
-def _sum_lead(members: Floats, truth: Values) -> tuple[float, float, float, float]:
+def _sum_lead(members: Float64Array, truth: AnyArray) -> tuple[float, float, float, float]:
     """Sum the pixels of one lead, members (member, pixel) and truth (pixel,)."""
     size = len(members)
     error = np.sort(members - truth, axis=0)  # sorted as members are, and small
@@ -146,7 +146,7 @@ def _sum_lead(members: Floats, truth: Values) -> tuple[float, float, float, floa
     return float(truth.size), float(crps.sum()), float(variance), float(np.square(mean).sum())
 
 
-def _check_several(members: Values) -> None:
+def _check_several(members: AnyArray) -> None:
     if members.ndim != 4 or len(members) < 2:
         raise ValueError(
             f"members have shape {members.shape}, so they have no spread; give two or more as "
@@ -154,7 +154,7 @@ def _check_several(members: Values) -> None:
         )
 
 
-def _checked(members: Values, truth: Values, valid: Valid | None) -> Valid:
+def _checked(members: AnyArray, truth: AnyArray, valid: BoolArray | None) -> BoolArray:
     if members.shape[1:] != truth.shape:
         raise ValueError(
             f"members have shape {members.shape} but the truth {truth.shape}, so pixels cannot "
@@ -162,6 +162,6 @@ def _checked(members: Values, truth: Values, valid: Valid | None) -> Valid:
         )
     if valid is None:
         return np.isfinite(members).all(axis=0) & np.isfinite(truth)
-    where = checked_valid(truth, valid)
-    checked_valid(members, where)
+    where = resolve_valid(truth, valid)
+    resolve_valid(members, where)
     return where

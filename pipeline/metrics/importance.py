@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.metrics.moments import Floats, divide
+from pipeline.metrics.moments import Float64Array, safe_divide
 from pipeline.metrics.scores import ErrorSums
 from pipeline.metrics.table import ALL_LEADS
 
@@ -18,40 +18,40 @@ HISTORY = "history"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PermutedSums:
+class PermutationSums:
     """Errors of some forecasts as they are and with one covariate permuted; merged with ``+``.
 
     All are sums over the same pixels.
     """
 
-    plain: ErrorSums
+    unpermuted: ErrorSums
     permuted: Mapping[str, tuple[ErrorSums, ...]]
     """By covariate; one a repeat."""
 
-    def __add__(self, other: PermutedSums) -> PermutedSums:
+    def __add__(self, other: PermutationSums) -> PermutationSums:
         permuted = {
             name: tuple(a + b for a, b in zip(sums, other.permuted[name], strict=True))
             for name, sums in self.permuted.items()
         }
-        return PermutedSums(self.plain + other.plain, permuted)
+        return PermutationSums(self.unpermuted + other.unpermuted, permuted)
 
-    def pooled(self) -> PermutedSums:
+    def pooled(self) -> PermutationSums:
         """Merge all leads into one."""
         permuted = {
             name: tuple(repeat.pooled() for repeat in sums)
             for name, sums in self.permuted.items()
         }
-        return PermutedSums(self.plain.pooled(), permuted)
+        return PermutationSums(self.unpermuted.pooled(), permuted)
 
 
-def importance_table(sums: PermutedSums, *, units: str) -> pd.DataFrame:
+def importance_table(sums: PermutationSums, *, units: str) -> pd.DataFrame:
     """Turn sums into one row per covariate and lead, and one over all leads; best first.
 
     Columns: covariate, lead (1, 2, ... or 'all'), n [pixels], rmse of the forecasts as they are
     [units], importance = MSE with the covariate permuted / MSE without - 1, rmse_rise [units],
     and the standard deviation of both over the repeats.
     """
-    leads = np.arange(1, sums.plain.n_leads + 1).astype(object)
+    leads = np.arange(1, sums.unpermuted.n_leads + 1).astype(object)
     per_lead, pooled = _block(sums, leads), _block(sums.pooled(), ALL_LEADS)
     order = pooled.sort_values("importance", ascending=False, kind="stable")["covariate"]
     both = pd.concat([per_lead, pooled], ignore_index=True)
@@ -61,18 +61,20 @@ def importance_table(sums: PermutedSums, *, units: str) -> pd.DataFrame:
     return table
 
 
-def needless(table: pd.DataFrame) -> list[str]:
+def uninformative(table: pd.DataFrame) -> list[str]:
     """List the covariates whose importance over all leads is within the spread of repeats."""
     pooled = table[table["lead"] == ALL_LEADS]
     lost = pooled["importance"] <= pooled["importance_sd"]
     return [str(name) for name in pooled.loc[lost, "covariate"]]
 
 
-def _block(sums: PermutedSums, leads: Any) -> pd.DataFrame:
+def _block(sums: PermutationSums, leads: Any) -> pd.DataFrame:
     blocks = []
     for name, repeats in sums.permuted.items():
-        plain = sums.plain
-        gain = np.stack([_worse(repeat.mse, plain.mse) for repeat in repeats])  # (repeat, lead)
+        plain = sums.unpermuted
+        gain = np.stack(
+            [_relative_increase(repeat.mse, plain.mse) for repeat in repeats]
+        )  # (repeat, lead)
         rise = np.stack([repeat.rmse - plain.rmse for repeat in repeats])  # (repeat, lead)
         columns = {"covariate": name, "lead": leads, "n": plain.n.astype(np.int64)}
         columns |= {"rmse": plain.rmse}
@@ -82,6 +84,6 @@ def _block(sums: PermutedSums, leads: Any) -> pd.DataFrame:
     return pd.concat(blocks, ignore_index=True)
 
 
-def _worse(mse: Floats, plain: Floats) -> Floats:
+def _relative_increase(mse: Float64Array, plain: Float64Array) -> Float64Array:
     """Give the share by which an error grew; NaN where there was none."""
-    return divide(mse, plain) - 1
+    return safe_divide(mse, plain) - 1

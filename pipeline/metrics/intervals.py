@@ -10,10 +10,10 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.metrics.moments import Counts, Floats, Valid, checked_valid
-from pipeline.metrics.ranges import name_leads
+from pipeline.metrics.lead_names import format_leads
+from pipeline.metrics.moments import BoolArray, Float64Array, IntArray, resolve_valid
 
-Values = npt.NDArray[Any]
+AnyArray = npt.NDArray[Any]
 
 _PER_UNIT = 256  # bins in one normalized unit: a power of two, so that no edge is rounded
 _END = 16  # scores beyond -16 and 16 are counted in two open bins [normalized units]
@@ -26,7 +26,7 @@ class TooFewError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ScoreCounts:
+class ConformityHistogram:
     """Histogram of the conformity scores of each lead, (lead, bin).
 
     The score of a truth y is E = max(lower - y, y - upper): by how much the interval misses
@@ -38,7 +38,7 @@ class ScoreCounts:
     keep every score, we keep counts, so a margin is too wide by less than 1/256.
     """
 
-    counts: Counts
+    counts: IntArray
 
     @classmethod
     def zero(cls, n_leads: int) -> Self:
@@ -47,7 +47,7 @@ class ScoreCounts:
 
     @classmethod
     def of(
-        cls, lower: Values, upper: Values, truth: Values, valid: Valid | None = None
+        cls, lower: AnyArray, upper: AnyArray, truth: AnyArray, valid: BoolArray | None = None
     ) -> Self:
         """Score one interval, or one forecast as both of its ends, against the truth.
 
@@ -71,16 +71,16 @@ class ScoreCounts:
             counts[lead] = np.bincount(bins, minlength=_N_BINS)
         return cls(counts)
 
-    def __add__(self, other: ScoreCounts) -> Self:
+    def __add__(self, other: ConformityHistogram) -> Self:
         return type(self)(self.counts + other.counts)
 
     @property
-    def n(self) -> Counts:
+    def n(self) -> IntArray:
         """Truths that were scored (lead,)."""
-        n: Counts = self.counts.sum(axis=1)
+        n: IntArray = self.counts.sum(axis=1)
         return n
 
-    def margins(self, level: float) -> Floats:
+    def margins(self, level: float) -> Float64Array:
         """Say how far to move both ends outward so that ``level`` of new truths lie inside.
 
         The margin of a lead is its ceil((n + 1) level)-th smallest score, rounded up to the
@@ -95,15 +95,15 @@ class ScoreCounts:
             TooFewError: a lead has too few scores for this level.
             ValueError: ``level`` is no share, or too many scores are too large.
         """
-        share = _exact(level)
+        share = _exact_fraction(level)
         ranks = np.array([math.ceil((int(n) + 1) * share) for n in self.n], dtype=np.int64)
         _check_enough(self.n, ranks, level)
         reached = self.counts.cumsum(axis=1) >= ranks[:, None]  # (lead, bin)
-        margins: Floats = _EDGES[reached.argmax(axis=1)]
+        margins: Float64Array = _EDGES[reached.argmax(axis=1)]
         beyond = np.isinf(margins)
         if beyond.any():
             raise ValueError(
-                f"at {_named(beyond)} too many truths are missed by more than {_END} standard "
+                f"at {_format_flagged_leads(beyond)} too many truths are missed by more than {_END} standard "
                 f"deviations, so no margin holds level={level}; set rollout.interval=null, and "
                 "look at the scores before asking for intervals again"
             )
@@ -114,11 +114,11 @@ class ScoreCounts:
 class Coverage:
     """How many truths lay inside their intervals, and how wide these were; all (lead,)."""
 
-    n: Counts
+    n: IntArray
     """Truths that counted [pixels]."""
-    inside: Counts
+    inside: IntArray
     """Truths from lower to upper end, both included [pixels]."""
-    total_width: Floats
+    total_width: Float64Array
     """Sum of upper minus lower end [units of the forecast]."""
 
     @classmethod
@@ -129,7 +129,7 @@ class Coverage:
 
     @classmethod
     def of(
-        cls, lower: Values, upper: Values, truth: Values, valid: Valid | None = None
+        cls, lower: AnyArray, upper: AnyArray, truth: AnyArray, valid: BoolArray | None = None
     ) -> Self:
         """Count one interval (lead, y, x) against the truth, all in units of the forecast.
 
@@ -158,17 +158,19 @@ class Coverage:
         )
 
     @property
-    def fraction(self) -> Floats:
+    def fraction(self) -> Float64Array:
         """Share of truths inside; NaN where none counted."""
-        return _per(self.inside, self.n)
+        return _divide_by_count(self.inside, self.n)
 
     @property
-    def mean_width(self) -> Floats:
+    def mean_width(self) -> Float64Array:
         """Mean of upper minus lower end [units of the forecast]; NaN where none counted."""
-        return _per(self.total_width, self.n)
+        return _divide_by_count(self.total_width, self.n)
 
 
-def _checked(lower: Values, upper: Values, truth: Values, valid: Valid | None) -> Valid:
+def _checked(
+    lower: AnyArray, upper: AnyArray, truth: AnyArray, valid: BoolArray | None
+) -> BoolArray:
     """Return where all three count, finite values by default."""
     named = {"lower": lower, "upper": upper, "truth": truth}
     if truth.ndim != 3 or any(values.shape != truth.shape for values in named.values()):
@@ -179,11 +181,11 @@ def _checked(lower: Values, upper: Values, truth: Values, valid: Valid | None) -
         )
     if valid is None:
         return np.isfinite(lower) & np.isfinite(upper) & np.isfinite(truth)
-    where = checked_valid(truth, valid)
-    return where & checked_valid(lower, where) & checked_valid(upper, where)
+    where = resolve_valid(truth, valid)
+    return where & resolve_valid(lower, where) & resolve_valid(upper, where)
 
 
-def _exact(level: float) -> Fraction:
+def _exact_fraction(level: float) -> Fraction:
     """Read a level as it is written: 0.55 of 100 is 55, but in floats a little more."""
     if not 0 < level < 1:
         raise ValueError(
@@ -193,20 +195,20 @@ def _exact(level: float) -> Fraction:
     return Fraction(str(float(level)))
 
 
-def _check_enough(n: Counts, ranks: Counts, level: float) -> None:
+def _check_enough(n: IntArray, ranks: IntArray, level: float) -> None:
     few = ranks > n
     if few.any():
-        share = _exact(level)
+        share = _exact_fraction(level)
         raise TooFewError(
-            f"only {int(n[few].min())} truths were scored at {_named(few)}, so none of them "
+            f"only {int(n[few].min())} truths were scored at {_format_flagged_leads(few)}, so none of them "
             f"is a safe margin at level={level}; calibrate on at least "
             f"{math.ceil(share / (1 - share))}, or lower the level"
         )
 
 
-def _named(leads: Valid) -> str:
-    return name_leads(int(index) + 1 for index in np.flatnonzero(leads))
+def _format_flagged_leads(leads: BoolArray) -> str:
+    return format_leads(int(index) + 1 for index in np.flatnonzero(leads))
 
 
-def _per(total: Values, n: Counts) -> Floats:
+def _divide_by_count(total: AnyArray, n: IntArray) -> Float64Array:
     return np.where(n > 0, total / np.maximum(n, 1), np.nan)

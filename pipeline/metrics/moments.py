@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from stores.seasons import Seasons
 
-Floats = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
-Valid = npt.NDArray[np.bool_]
+Float64Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 _BLOCK = 65_536  # pixels whose normal equations are in memory at once: 40 MB at four harmonics
 _MOST_HARMONICS = 4  # what a gap is filled with when the recipe keeps every season apart
@@ -29,9 +29,9 @@ class Moments:
     computing sample variances, eq. 2.1; a piece is summed in two passes with their correction.
     """
 
-    count: Floats
-    mean: Floats
-    m2: Floats
+    count: Float64Array
+    mean: Float64Array
+    m2: Float64Array
 
     @classmethod
     def zero(cls, shape: tuple[int, ...] = ()) -> Self:
@@ -42,7 +42,7 @@ class Moments:
     def of(
         cls,
         values: npt.NDArray[Any],
-        valid: Valid | None = None,
+        valid: BoolArray | None = None,
         *,
         axis: int | tuple[int, ...] | None = None,
     ) -> Self:
@@ -56,22 +56,22 @@ class Moments:
         Raises:
             ValueError: ``valid`` says True where a value is not finite.
         """
-        where = checked_valid(values, valid)
+        where = resolve_valid(values, valid)
         count = where.sum(axis=axis, dtype=np.float64)
-        mean = divide(
+        mean = safe_divide(
             np.where(where, values, 0).sum(axis=axis, dtype=np.float64), count, empty=0.0
         )
         center = mean if axis is None else np.expand_dims(mean, axis)
         deviation = np.where(where, np.subtract(values, center, dtype=np.float64), 0.0)
         rest = deviation.sum(axis=axis)
-        m2 = (deviation * deviation).sum(axis=axis) - divide(rest * rest, count, empty=0.0)
+        m2 = (deviation * deviation).sum(axis=axis) - safe_divide(rest * rest, count, empty=0.0)
         return cls(
-            np.asarray(count), mean + divide(rest, count, empty=0.0), np.maximum(m2, 0.0)
+            np.asarray(count), mean + safe_divide(rest, count, empty=0.0), np.maximum(m2, 0.0)
         )
 
     def __add__(self, other: Moments) -> Self:
         count = self.count + other.count
-        share = divide(other.count, count, empty=0.0)
+        share = safe_divide(other.count, count, empty=0.0)
         delta = other.mean - self.mean
         return type(self)(
             np.asarray(count),
@@ -80,23 +80,23 @@ class Moments:
         )
 
     @property
-    def variance(self) -> Floats:
+    def variance(self) -> Float64Array:
         """Mean squared deviation; NaN where nothing was seen."""
-        return divide(self.m2, self.count)
+        return safe_divide(self.m2, self.count)
 
     @property
-    def std(self) -> Floats:
+    def std(self) -> Float64Array:
         """Root of the variance; NaN where nothing was seen."""
         return np.sqrt(self.variance)
 
 
-def checked_valid(values: npt.NDArray[Any], valid: Valid | None) -> Valid:
+def resolve_valid(values: npt.NDArray[Any], valid: BoolArray | None) -> BoolArray:
     """Return ``valid`` in the shape of ``values``, finite values by default.
 
     Raises:
         ValueError: ``valid`` says True where a value is not finite.
     """
-    finite: Valid = np.isfinite(values)
+    finite: BoolArray = np.isfinite(values)
     if valid is None:
         return finite
     where = np.broadcast_to(valid, values.shape)
@@ -109,8 +109,8 @@ def checked_valid(values: npt.NDArray[Any], valid: Valid | None) -> Valid:
     return where
 
 
-def divide(top: Any, bottom: Any, *, empty: float = np.nan) -> Floats:
-    """Divide, and give ``empty`` where the divisor is zero."""
+def safe_divide(top: Any, bottom: Any, *, empty: float = np.nan) -> Float64Array:
+    """Divide, and give ``allocate`` where the divisor is zero."""
     safe = np.where(bottom == 0, 1.0, bottom)
     return np.asarray(np.where(bottom == 0, empty, top / safe))
 
@@ -119,8 +119,8 @@ def divide(top: Any, bottom: Any, *, empty: float = np.nan) -> Floats:
 class SeasonalSums:
     """Sum and count of the values of each season and pixel, both (season, y, x)."""
 
-    total: Floats
-    count: Counts
+    total: Float64Array
+    count: IntArray
 
     @classmethod
     def zero(cls, n_seasons: int, shape: tuple[int, int]) -> Self:
@@ -181,34 +181,36 @@ class SeasonalSums:
 
 
 def _climatology(
-    total: Floats, count: Counts, seasons: Seasons, harmonics: int | None
-) -> Floats:
+    total: Float64Array, count: IntArray, seasons: Seasons, harmonics: int | None
+) -> Float64Array:
     """Give the climatology of one block of pixels (season, pixel)."""
     means = np.empty(total.shape)
-    for places, times in seasons.years():
-        year = Year(times, seasons.n_of_year)
+    for places, times in seasons.by_time_of_day():
+        year = AnnualCycle(times, seasons.n_of_year)
         means[places] = _over_the_year(total[places], count[places], year, harmonics)
-    overall = divide(total.sum(axis=0), count.sum(axis=0))
+    overall = safe_divide(total.sum(axis=0), count.sum(axis=0))
     return np.where(np.isnan(means), overall, means)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Year:
+class AnnualCycle:
     """Seasons of one time of day: their times of year, of ``n`` that there are."""
 
-    times: Counts
+    times: IntArray
     n: int
 
-    def basis(self, harmonics: int) -> Floats:
+    def basis(self, harmonics: int) -> Float64Array:
         """Give one, then cosine and sine of each harmonic of the year (season, term)."""
         angle = 2 * np.pi * self.times / self.n
         waves = [wave(k * angle) for k in range(1, harmonics + 1) for wave in (np.cos, np.sin)]
         return np.stack([np.ones(len(self.times)), *waves], axis=1)
 
 
-def _over_the_year(total: Floats, count: Counts, year: Year, harmonics: int | None) -> Floats:
+def _over_the_year(
+    total: Float64Array, count: IntArray, year: AnnualCycle, harmonics: int | None
+) -> Float64Array:
     """Give the climatology of one time of day (season, pixel); NaN where nothing was seen."""
-    own = divide(total, count)
+    own = safe_divide(total, count)
     apart = harmonics is None or 2 * harmonics >= year.n  # as many terms as seasons: no fit
     if apart and bool((count > 0).all()):
         return own
@@ -222,7 +224,7 @@ def _over_the_year(total: Floats, count: Counts, year: Year, harmonics: int | No
     return np.where(count > 0, own, fitted) if apart else fitted
 
 
-def _determined_order(seen: Valid, year: Year) -> npt.NDArray[np.int64]:
+def _determined_order(seen: BoolArray, year: AnnualCycle) -> npt.NDArray[np.int64]:
     """Give the highest harmonic that the seen seasons determine (pixel,); -1 if none is seen.
 
     A gap must be shorter than half a period of the harmonic, or the fit swings freely in it;
@@ -239,7 +241,7 @@ def _determined_order(seen: Valid, year: Year) -> npt.NDArray[np.int64]:
     return np.where(n_seen > 0, order, -1)
 
 
-def _fit(total: Floats, count: Counts, basis: Floats) -> Floats:
+def _fit(total: Float64Array, count: IntArray, basis: Float64Array) -> Float64Array:
     """Fit waves (season, term) to all values of each pixel by least squares (season, pixel).
 
     Sums and counts suffice: they weigh each season's mean by how often it was seen.
@@ -250,5 +252,5 @@ def _fit(total: Floats, count: Counts, basis: Floats) -> Floats:
     center = total.sum(axis=0) / count.sum(axis=0)  # solved about the mean, to keep its digits
     right = (total - count * center).T @ basis  # (pixel, term)
     terms = np.linalg.solve(normal, right[:, :, None])[:, :, 0]
-    fitted: Floats = basis @ terms.T + center  # (season, pixel)
+    fitted: Float64Array = basis @ terms.T + center  # (season, pixel)
     return fitted

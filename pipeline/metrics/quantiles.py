@@ -9,9 +9,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.metrics.moments import Counts, Floats, divide
+from pipeline.metrics.moments import Float64Array, IntArray, safe_divide
 
-Values = npt.NDArray[Any]
+AnyArray = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,11 +19,11 @@ class QuantileSums:
     """What the scores of some quantiles are made of, all on the same pixels."""
 
     levels: tuple[float, ...]
-    n: Counts
+    n: IntArray
     """Pixels that counted (lead,)."""
-    losses: Floats
+    losses: Float64Array
     """Sum of the pinball losses (quantile, lead) [units]."""
-    n_below: Counts
+    n_below: IntArray
     """Truths at or below the quantile (quantile, lead)."""
 
     @classmethod
@@ -33,7 +33,7 @@ class QuantileSums:
         return cls(levels, np.zeros(n_leads, np.int64), blank, blank.astype(np.int64))
 
     @classmethod
-    def of(cls, quantiles: Mapping[float, Values], truth: Values) -> Self:
+    def of(cls, quantiles: Mapping[float, AnyArray], truth: AnyArray) -> Self:
         """Sum forecast quantiles against the truth.
 
         Args:
@@ -72,22 +72,22 @@ class QuantileSums:
         )
 
     @property
-    def pinball(self) -> Floats:
+    def pinball(self) -> Float64Array:
         """Mean pinball loss (quantile, lead) [units]; lower is better, NaN without a pixel.
 
         Source: Koenker and Bassett (1978). Twice its mean over all quantiles between 0 and 1 is
         the CRPS (Gneiting and Raftery 2007).
         """
-        return divide(self.losses, self.n)
+        return safe_divide(self.losses, self.n)
 
     @property
-    def share_below(self) -> Floats:
+    def share_below(self) -> Float64Array:
         """Share of truths at or below each quantile (quantile, lead): its level at best."""
-        return divide(self.n_below, self.n)
+        return safe_divide(self.n_below, self.n)
 
 
 def _sum_lead(
-    levels: Mapping[float, Values], fields: Values, truth: Values
+    levels: Mapping[float, AnyArray], fields: AnyArray, truth: AnyArray
 ) -> tuple[list[float], list[float]]:
     """Sum the pixels of one lead, quantiles (quantile, pixel) and truth (pixel,)."""
     error = truth.astype(np.float64) - fields

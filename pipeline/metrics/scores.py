@@ -12,7 +12,13 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.metrics.moments import Floats, Moments, Valid, checked_valid, divide
+from pipeline.metrics.moments import (
+    BoolArray,
+    Float64Array,
+    Moments,
+    resolve_valid,
+    safe_divide,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -27,16 +33,16 @@ class ErrorSums:
 
     forecast: Moments
     truth: Moments
-    comoment: Floats
+    comoment: Float64Array
     """Sum of the products of both deviations from their means."""
-    error: Floats
-    absolute_error: Floats
-    squared_error: Floats
-    n_changes: Floats
+    error: Float64Array
+    absolute_error: Float64Array
+    squared_error: Float64Array
+    n_changes: Float64Array
     """Pixels that count at this lead and at the one before; 0 at the first."""
-    forecast_change: Floats
+    forecast_change: Float64Array
     """Sum of squared differences between the forecast of this lead and of the one before."""
-    truth_change: Floats
+    truth_change: Float64Array
 
     @classmethod
     def zero(cls, n_leads: int) -> Self:
@@ -46,7 +52,7 @@ class ErrorSums:
 
     @classmethod
     def of(
-        cls, forecast: npt.NDArray[Any], truth: npt.NDArray[Any], valid: Valid | None = None
+        cls, forecast: npt.NDArray[Any], truth: npt.NDArray[Any], valid: BoolArray | None = None
     ) -> Self:
         """Sum one forecast (lead, y, x) against the truth.
 
@@ -60,13 +66,13 @@ class ErrorSums:
         """
         _check_shape("forecast", forecast, truth)
         where = np.isfinite(forecast) & np.isfinite(truth) if valid is None else valid
-        where = checked_valid(forecast, where) & checked_valid(truth, where)
+        where = resolve_valid(forecast, where) & resolve_valid(truth, where)
         over = (1, 2)
         forecasts = Moments.of(forecast, where, axis=over)
         truths = Moments.of(truth, where, axis=over)
-        from_mean = _kept(forecast, where) - forecasts.mean[:, None, None]
-        product = from_mean * (_kept(truth, where) - truths.mean[:, None, None])
-        error = _kept(forecast, where) - _kept(truth, where)
+        from_mean = _zero_where_invalid(forecast, where) - forecasts.mean[:, None, None]
+        product = from_mean * (_zero_where_invalid(truth, where) - truths.mean[:, None, None])
+        error = _zero_where_invalid(forecast, where) - _zero_where_invalid(truth, where)
         return cls(
             forecasts,
             truths,
@@ -79,7 +85,7 @@ class ErrorSums:
 
     def __add__(self, other: ErrorSums) -> Self:
         forecast, truth = self.forecast + other.forecast, self.truth + other.truth
-        weight = divide(self.n * other.n, self.n + other.n, empty=0.0)
+        weight = safe_divide(self.n * other.n, self.n + other.n, empty=0.0)
         apart = (other.forecast.mean - self.forecast.mean) * (
             other.truth.mean - self.truth.mean
         )
@@ -109,60 +115,60 @@ class ErrorSums:
         return len(self.comoment)
 
     @property
-    def n(self) -> Floats:
+    def n(self) -> Float64Array:
         """Pixels that counted."""
         return self.truth.count
 
     @property
-    def bias(self) -> Floats:
+    def bias(self) -> Float64Array:
         """Mean of forecast minus truth [units]."""
-        return divide(self.error, self.n)
+        return safe_divide(self.error, self.n)
 
     @property
-    def mse(self) -> Floats:
+    def mse(self) -> Float64Array:
         """Mean squared error [units squared]."""
-        return divide(self.squared_error, self.n)
+        return safe_divide(self.squared_error, self.n)
 
     @property
-    def rmse(self) -> Floats:
+    def rmse(self) -> Float64Array:
         """Root mean squared error [units]."""
         return np.sqrt(self.mse)
 
     @property
-    def mae(self) -> Floats:
+    def mae(self) -> Float64Array:
         """Mean absolute error [units]."""
-        return divide(self.absolute_error, self.n)
+        return safe_divide(self.absolute_error, self.n)
 
     @property
-    def sd_forecast(self) -> Floats:
+    def sd_forecast(self) -> Float64Array:
         """Standard deviation of the forecast [units]."""
         return self.forecast.std
 
     @property
-    def sd_truth(self) -> Floats:
+    def sd_truth(self) -> Float64Array:
         """Standard deviation of the truth [units]."""
         return self.truth.std
 
     @property
-    def r2(self) -> Floats:
+    def r2(self) -> Float64Array:
         """Coefficient of determination: 1 - SSE / SST, SST about the truth's mean.
 
         Not the squared correlation: bias and wrong spread cost. NaN for a constant truth.
         """
-        return 1 - divide(self.squared_error, self.truth.m2)
+        return 1 - safe_divide(self.squared_error, self.truth.m2)
 
     @property
-    def correlation(self) -> Floats:
+    def correlation(self) -> Float64Array:
         """Pearson correlation; NaN where either is constant."""
         spread = np.sqrt(self.forecast.m2 * self.truth.m2)
-        return np.clip(divide(self.comoment, spread), -1.0, 1.0)
+        return np.clip(safe_divide(self.comoment, spread), -1.0, 1.0)
 
 
 _PLAIN = tuple(field.name for field in fields(ErrorSums))[3:]  # added as they are
 
 
 def score_all(
-    forecasts: Mapping[str, npt.NDArray[Any]], truth: npt.NDArray[Any], domain: Valid
+    forecasts: Mapping[str, npt.NDArray[Any]], truth: npt.NDArray[Any], domain: BoolArray
 ) -> dict[str, ErrorSums]:
     """Score every method on the same pixels.
 
@@ -187,7 +193,7 @@ def score_all(
 
 
 def _report_lost(
-    forecasts: Mapping[str, npt.NDArray[Any]], wanted: Valid, valid: Valid
+    forecasts: Mapping[str, npt.NDArray[Any]], wanted: BoolArray, valid: BoolArray
 ) -> None:
     if valid.sum() * 2 >= wanted.sum():
         return
@@ -212,17 +218,17 @@ def _check_shape(method: str, values: npt.NDArray[Any], truth: npt.NDArray[Any])
 
 
 def _changes(
-    forecast: npt.NDArray[Any], truth: npt.NDArray[Any], where: Valid
-) -> tuple[Floats, Floats, Floats]:
+    forecast: npt.NDArray[Any], truth: npt.NDArray[Any], where: BoolArray
+) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Count and sum the squared changes from each lead to the next (lead,)."""
     both = np.zeros_like(where)
     both[1:] = where[1:] & where[:-1]
     sums = []
     for values in (forecast, truth):
-        step = np.diff(_kept(values, where), axis=0, prepend=0.0)
+        step = np.diff(_zero_where_invalid(values, where), axis=0, prepend=0.0)
         sums.append(np.where(both, step * step, 0).sum(axis=(1, 2)))
     return both.sum(axis=(1, 2), dtype=np.float64), sums[0], sums[1]
 
 
-def _kept(values: npt.NDArray[Any], where: Valid) -> Floats:
+def _zero_where_invalid(values: npt.NDArray[Any], where: BoolArray) -> Float64Array:
     return np.where(where, values, 0).astype(np.float64)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline.metrics.moments import Floats, divide
+from pipeline.metrics.moments import Float64Array, safe_divide
 from pipeline.metrics.scores import ErrorSums
 
-REFERENCES = ("persistence", "climatology", "seasonal_naive")
+BASELINES = ("persistence", "climatology", "seasonal_naive")
 """What a forecast must beat to be worth its cost."""
 ALL_LEADS = "all"
 """Name of the row over all leads together."""
@@ -18,7 +18,7 @@ SCORES = ("bias", "rmse", "mae", "r2", "correlation", "sd_forecast", "sd_truth")
 
 
 def score_table(
-    sums: Mapping[str, ErrorSums], *, units: str, references: Sequence[str] = REFERENCES
+    sums: Mapping[str, ErrorSums], *, units: str, baselines: Sequence[str] = BASELINES
 ) -> pd.DataFrame:
     """Turn sums into one row per method and lead, and one per method over all leads.
 
@@ -34,7 +34,7 @@ def score_table(
         ValueError: the methods were not scored on the same pixels.
     """
     _check_same_pixels(sums)
-    known = [reference for reference in references if reference in sums]
+    known = [reference for reference in baselines if reference in sums]
     blocks = []
     for method in sums:
         per_lead = _block(method, sums, known)
@@ -58,9 +58,9 @@ def _block(method: str, sums: Mapping[str, ErrorSums], references: list[str]) ->
     return block
 
 
-def _skill(mse: Floats, reference: Floats) -> Floats:
+def _skill(mse: Float64Array, reference: Float64Array) -> Float64Array:
     """Give the share of the reference's squared error that is gone; NaN if it had none."""
-    return 1 - divide(mse, reference)
+    return 1 - safe_divide(mse, reference)
 
 
 def _check_same_pixels(sums: Mapping[str, ErrorSums]) -> None:

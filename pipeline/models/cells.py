@@ -8,15 +8,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.gates import State, forecast_gates, learned_gates
+from pipeline.models.gates import LSTMState, inference_gates, training_gates
 
 
-class Ground(NamedTuple):
+class StaticProjection(NamedTuple):
     """What static channels give to the inputs of every frame."""
 
-    share: Tensor
+    maps: Tensor
     """Convolved, with the bias (b, 4h, y, x)."""
-    channels: int
+    n_channels: int
     """How many they are."""
 
 
@@ -40,9 +40,11 @@ class ConvLSTMCell(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Compute hidden maps (b, t, h, y, x) of frames (b, t, c, y, x) from a zero state."""
-        return torch.stack(self.recur(self.drive(frames)), dim=1)  # (b, t, h, y, x)
+        return torch.stack(self.run(self.project_input(frames)), dim=1)  # (b, t, h, y, x)
 
-    def drive(self, frames: Tensor, ground: Ground | None = None) -> tuple[Tensor, ...]:
+    def project_input(
+        self, frames: Tensor, ground: StaticProjection | None = None
+    ) -> tuple[Tensor, ...]:
         """Convolve the inputs of frames (b, t, c, y, x) in one call; t maps (b, 4h, y, x).
 
         Args:
@@ -56,11 +58,11 @@ class ConvLSTMCell(nn.Module):
         apart = (-1, frames.shape[1])
         if ground is None:
             return torch.unflatten(self.inputs(flat), 0, apart).unbind(dim=1)
-        self._check_channels(flat.shape[1], ground.channels)
+        self._check_channels(flat.shape[1], ground.n_channels)
         driven = self._convolve(flat, self.inputs.weight[:, : flat.shape[1]])  # (b t, 4h, y, x)
-        return torch.unflatten(driven, 0, apart).add_(ground.share[:, None]).unbind(dim=1)
+        return torch.unflatten(driven, 0, apart).add_(ground.maps[:, None]).unbind(dim=1)
 
-    def settle(self, statics: Tensor) -> Ground:
+    def project_static(self, statics: Tensor) -> StaticProjection:
         """Convolve the last channels of every frame alone, with the bias (b, 4h, y, x).
 
         Convolution is linear: what is the same in all frames is convolved once (b, s, y, x).
@@ -69,37 +71,37 @@ class ConvLSTMCell(nn.Module):
         bias = self.inputs.bias
         assert bias is not None
         if not n:
-            return Ground(bias[None, :, None, None], 0)  # (1, 4h, 1, 1)
-        return Ground(self._convolve(statics, self.inputs.weight[:, -n:], bias), n)
+            return StaticProjection(bias[None, :, None, None], 0)  # (1, 4h, 1, 1)
+        return StaticProjection(self._convolve(statics, self.inputs.weight[:, -n:], bias), n)
 
-    def recur(self, driven: Sequence[Tensor]) -> list[Tensor]:
+    def run(self, driven: Sequence[Tensor]) -> list[Tensor]:
         """Run through frames whose inputs are convolved; t hidden maps (b, h, y, x)."""
-        state: State | None = None
+        state: LSTMState | None = None
         hidden = []
         for drive in driven:
             state = self.step(drive, state)
             hidden.append(state.hidden)
         return hidden
 
-    def step(self, drive: Tensor, state: State | None) -> State:
+    def step(self, drive: Tensor, state: LSTMState | None) -> LSTMState:
         """Advance the memory by one frame whose inputs are convolved already (b, 4h, y, x)."""
         # A zero state needs no convolution: it would only add zeros.
         if torch.is_grad_enabled():
             gates = drive if state is None else drive + self.memory(state.hidden)
-            return learned_gates(gates, state and state.cell)
+            return training_gates(gates, state and state.cell)
         # Several windows read a drive, so it is copied before the gates overwrite it.
         gates = drive.clone() if state is None else self.memory(state.hidden).add_(drive)
-        return forecast_gates(gates, state and state.cell)
+        return inference_gates(gates, state and state.cell)
 
-    def follow(self, frame: Tensor, state: State | None) -> State:
+    def step_from_frame(self, frame: Tensor, state: LSTMState | None) -> LSTMState:
         """Advance the memory by one frame (b, c, y, x) that is convolved here, with it."""
         if state is None or torch.is_grad_enabled():
-            (drive,) = self.drive(frame[:, None])
+            (drive,) = self.project_input(frame[:, None])
             return self.step(drive, state)
         # One wide convolution writes the gates once; two narrow ones write and add.
         both = torch.cat([frame, state.hidden], dim=1)  # (b, c + h, y, x)
         weight = torch.cat([self.inputs.weight, self.memory.weight], dim=1)
-        return forecast_gates(self._convolve(both, weight, self.inputs.bias), state.cell)
+        return inference_gates(self._convolve(both, weight, self.inputs.bias), state.cell)
 
     def _check_channels(self, moving: int, still: int) -> None:
         if moving + still != self.inputs.in_channels:

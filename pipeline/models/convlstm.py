@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.channels import TARGET
-from pipeline.models.cells import ConvLSTMCell, Ground
-from pipeline.models.dropout import MemberDropout
-from pipeline.models.gates import State
-from pipeline.models.look import Look
-from pipeline.models.quantiles import start_of_outputs, without_crossing
+from pipeline.models.cells import ConvLSTMCell, StaticProjection
+from pipeline.models.dropout import MCDropout2d
+from pipeline.models.gates import LSTMState
+from pipeline.models.quantiles import enforce_order, initial_bias
 from pipeline.models.reach import Reach, measure_reach
-from pipeline.models.reading import Reading
-from pipeline.words import check_word, look_up
+from pipeline.models.receptive_field import ReceptiveField
+from pipeline.models.step_spec import StepSpec
+from pipeline.registry import check_option, look_up
 
 _HEAD_KERNEL = 3
 _GROUPS = 8  # at most
-_WIDE = 16
+_CHANNELS_LAST_FROM = 16
 """Hidden channels from which on CPUs work faster when the channels of a pixel lie together.
 
 Narrower maps are shorter than a vector register.
@@ -29,7 +29,7 @@ Narrower maps are shorter than a vector register.
 
 
 @dataclass(frozen=True, slots=True)
-class ConvLSTMShape:
+class ConvLSTMSpec:
     """Sizes of a ConvLSTM: what is needed to build it again, beside the weights."""
 
     channels: int
@@ -41,17 +41,17 @@ class ConvLSTMShape:
     norm: str = "batch"
     residual: str = "none"
     memory: str = "window"
-    """``window`` reads the history for every lead, ``carried`` goes on from its memory."""
+    """``n_frames`` reads the history for every lead, ``carried`` goes on from its memory."""
     quantiles: Sequence[float] = ()
     """Which quantiles are forecast, rising; without them there is one value a pixel."""
 
     def __post_init__(self) -> None:
-        check_word(_NORMS, self.norm, "model.norm")
-        check_word(("none", "persistence"), self.residual, "model.residual")
-        check_word(("window", "carried"), self.memory, "model.memory")
+        check_option(_NORMS, self.norm, "model.norm")
+        check_option(("none", "persistence"), self.residual, "model.residual")
+        check_option(("window", "carried"), self.memory, "model.memory")
 
     @property
-    def outputs(self) -> int:
+    def n_outputs(self) -> int:
         """Values of one pixel and frame."""
         return max(1, len(self.quantiles))
 
@@ -69,7 +69,7 @@ class ConvLSTM(nn.Module):
     normalization keeps running statistics at inference and so does not couple pixels.
     """
 
-    def __init__(self, shape: ConvLSTMShape) -> None:
+    def __init__(self, shape: ConvLSTMSpec) -> None:
         super().__init__()
         self.shape = shape
         widths = [shape.channels, *shape.hidden]
@@ -84,63 +84,67 @@ class ConvLSTM(nn.Module):
 
         With quantiles the frame is (b, q, y, x), here and below.
         """
-        return self.decide(self._cell(0).drive(self._laid_out(frames)), frames[:, -1, TARGET])
+        return self.decide(
+            self._cell(0).project_input(self._to_channels_last(frames)), frames[:, -1, TARGET]
+        )
 
-    def settle(self, statics: Tensor) -> Ground:
+    def settle(self, statics: Tensor) -> StaticProjection:
         """Do what looks at the statics (b, s, y, x) alone, the last of ``channels.ORDER``."""
-        return self._cell(0).settle(self._laid_out(statics))
+        return self._cell(0).project_static(self._to_channels_last(statics))
 
-    def encode(self, frames: Tensor, settled: Ground) -> tuple[Tensor, ...]:
+    def encode(self, frames: Tensor, settled: StaticProjection) -> tuple[Tensor, ...]:
         """Do what looks at each frame alone, without its static channels (b, t, c, y, x)."""
-        return self._cell(0).drive(self._laid_out(frames), settled)
+        return self._cell(0).project_input(self._to_channels_last(frames), settled)
 
     def decide(self, encoded: Sequence[Tensor], last: Tensor) -> Tensor:
         """Forecast one frame from encoded ones, and from the last target (b, y, x)."""
-        return self._show(self._read(encoded, [None] * len(self.cells)), last)
+        return self._apply_head(self._run_layers(encoded, [None] * len(self.cells)), last)
 
     def advance(
         self, encoded: Sequence[Tensor], last: Tensor, memory: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Forecast one frame from encoded ones and from a memory (b, m, y, x), and go on."""
-        known = [None] * len(self.cells) if memory is None else self._unpack(memory)
-        states = self._read(encoded, known)
-        return self._show(states, last), _pack(states)
+        known = [None] * len(self.cells) if memory is None else self._unpack_memory(memory)
+        states = self._run_layers(encoded, known)
+        return self._apply_head(states, last), _pack(states)
 
     @property
     def memory_channels(self) -> int:
         """Maps of a memory: hidden and cell maps of every layer."""
         return 2 * sum(self.shape.hidden)
 
-    def _read(self, encoded: Sequence[Tensor], known: Sequence[State | None]) -> list[State]:
+    def _run_layers(
+        self, encoded: Sequence[Tensor], known: Sequence[LSTMState | None]
+    ) -> list[LSTMState]:
         """Read frames one after the other, through all layers; return the state of each."""
         states = list(known)
         for drive in encoded:
             states[0] = state = self._cell(0).step(drive, states[0])
             for layer in range(1, len(self.cells)):
-                state = self._cell(layer).follow(state.hidden, states[layer])
+                state = self._cell(layer).step_from_frame(state.hidden, states[layer])
                 states[layer] = state
         return [state for state in states if state is not None]
 
-    def _show(self, states: Sequence[State], last: Tensor) -> Tensor:
+    def _apply_head(self, states: Sequence[LSTMState], last: Tensor) -> Tensor:
         frame: Tensor = self.head(states[-1].hidden)  # (b, q, y, x)
         if self.shape.quantiles:
-            frame = without_crossing(frame, self.reading.median)
+            frame = enforce_order(frame, self.reading.median_index)
         if self.shape.residual == "persistence":
             frame = last[:, None] + frame
         return frame if self.shape.quantiles else frame[:, 0]
 
-    def _unpack(self, memory: Tensor) -> list[State]:
+    def _unpack_memory(self, memory: Tensor) -> list[LSTMState]:
         if memory.shape[1] != self.memory_channels:
             raise ValueError(
                 f"the memory has {memory.shape[1]} maps but this network keeps "
                 f"{self.memory_channels}, so it belongs to another; roll out from the history"
             )
         layers = torch.split(memory, [2 * hidden for hidden in self.shape.hidden], dim=1)
-        return [State(*layer.chunk(2, dim=1)) for layer in layers]
+        return [LSTMState(*layer.chunk(2, dim=1)) for layer in layers]
 
-    def _laid_out(self, frames: Tensor) -> Tensor:
+    def _to_channels_last(self, frames: Tensor) -> Tensor:
         """Choose the order of the values in memory; all that follows keeps it."""
-        wide = min(self.shape.hidden) >= _WIDE
+        wide = min(self.shape.hidden) >= _CHANNELS_LAST_FROM
         if not wide or frames.is_cuda or torch.is_grad_enabled():
             return frames
         flat = frames.flatten(0, -4).contiguous(memory_format=torch.channels_last)
@@ -152,11 +156,11 @@ class ConvLSTM(nn.Module):
         return cell
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> StepSpec:
         """Which frames one call reads and gives."""
         shape = self.shape
         carries = shape.memory == "carried"
-        return Reading(shape.history, carries=carries, quantiles=tuple(shape.quantiles))
+        return StepSpec(shape.history, carries=carries, quantiles=tuple(shape.quantiles))
 
     @property
     def reach(self) -> Reach:
@@ -167,39 +171,41 @@ class ConvLSTM(nn.Module):
         as every frame costs it less than a lead that is fed back; leads that go on from a
         memory look ``H (r L + h)`` far, which is never more.
         """
-        return measure_reach(self._look(self.shape.history), fed=self._look(1))
+        return measure_reach(
+            self._receptive_field(self.shape.history), feedback=self._receptive_field(1)
+        )
 
-    def _look(self, frames: int) -> Look:
-        """Compute what a forecast sees of the last ``frames`` frames."""
+    def _receptive_field(self, frames: int) -> ReceptiveField:
+        """Compute what a forecast sees of the last ``n_forcing_frames`` frames."""
         layers = len(self.shape.hidden)
-        look = Look().recur(self.shape.kernel, layers=layers, frames=frames)
+        look = ReceptiveField().recurrent(self.shape.kernel, layers=layers, frames=frames)
         for _ in self.shape.head:
             look = look.conv(_HEAD_KERNEL)
         return look
 
 
-def _pack(states: Sequence[State]) -> Tensor:
+def _pack(states: Sequence[LSTMState]) -> Tensor:
     """Put the maps of all layers side by side, in float32 or wider (b, m, y, x)."""
     maps = torch.cat([half for state in states for half in state], dim=1)
     return maps.to(torch.promote_types(maps.dtype, torch.float32))
 
 
-def _build_head(shape: ConvLSTMShape) -> nn.Sequential:
+def _build_head(shape: ConvLSTMSpec) -> nn.Sequential:
     """Stack dropout, 3 x 3 convolutions and the 1 x 1 output, whose weights start at zero."""
     wide = shape.hidden[-1]
-    layers: list[nn.Module] = [MemberDropout(shape.dropout)]
+    layers: list[nn.Module] = [MCDropout2d(shape.dropout)]
     for narrow in shape.head:
         layers += _norm(shape.norm, wide)
         layers += [nn.Conv2d(wide, narrow, _HEAD_KERNEL, padding=_HEAD_KERNEL // 2), nn.ReLU()]
         wide = narrow
     layers += _norm(shape.norm, wide)
-    output = nn.Conv2d(wide, shape.outputs, 1)
+    output = nn.Conv2d(wide, shape.n_outputs, 1)
     nn.init.zeros_(output.weight)
     assert output.bias is not None
     nn.init.zeros_(output.bias)
     if shape.quantiles:
         with torch.no_grad():
-            output.bias.copy_(start_of_outputs(shape.quantiles))
+            output.bias.copy_(initial_bias(shape.quantiles))
     return nn.Sequential(*layers, output)
 
 

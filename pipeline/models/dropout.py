@@ -7,16 +7,16 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from pipeline.models.chance import Key, drop
+from pipeline.models.counter_rng import RandomKey, dropout_mask
 
 
-class MemberDropout(nn.Dropout2d):
-    """``nn.Dropout2d`` in training; at inference it does nothing, unless inside ``dropping``.
+class MCDropout2d(nn.Dropout2d):
+    """``nn.Dropout2d`` in training; at inference it does nothing, unless inside ``mc_dropout``.
 
     It has no weights, so bundles of networks with either layer are the same.
     """
 
-    keys: tuple[Key, ...] = ()
+    keys: tuple[RandomKey, ...] = ()
     """What each sample of the batch is drawn for; none when nothing is dropped."""
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -28,12 +28,12 @@ class MemberDropout(nn.Dropout2d):
                 f"{len(self.keys)} keys are set but the batch holds {len(maps)} samples, so "
                 "members would be mixed up; give dropping() one key for each sample"
             )
-        factors = drop(self.p, self.keys, maps.shape[1], device=maps.device)
+        factors = dropout_mask(self.p, self.keys, maps.shape[1], device=maps.device)
         return maps * factors.to(maps.dtype)
 
 
 @contextmanager
-def dropping(network: nn.Module, keys: Sequence[Key]) -> Iterator[None]:
+def mc_dropout(network: nn.Module, keys: Sequence[RandomKey]) -> Iterator[None]:
     """Let a network drop maps at inference, by the key of each sample of the batch.
 
     Every dropout layer makes choices of its own: ``Key.channel`` is set to its place. All calls
@@ -42,7 +42,7 @@ def dropping(network: nn.Module, keys: Sequence[Key]) -> Iterator[None]:
     Raises:
         ValueError: the network trains, or has nothing that drops.
     """
-    layers = [layer for layer in network.modules() if isinstance(layer, MemberDropout)]
+    layers = [layer for layer in network.modules() if isinstance(layer, MCDropout2d)]
     if not any(layer.p > 0 for layer in layers):
         raise ValueError(
             "the network has no dropout, so all members would be equal; train it with "

@@ -33,7 +33,7 @@ def check_tile_exact(network: nn.Module) -> None:
             )
 
 
-def _judge_statistics(layer: nn.Module) -> str | None:
+def _check_normalization(layer: nn.Module) -> str | None:
     if isinstance(layer, nn.GroupNorm):
         return "normalizes by the mean over the tile"
     # Over the last axis alone it normalizes the channels of one pixel; over more, the map.
@@ -45,7 +45,7 @@ def _judge_statistics(layer: nn.Module) -> str | None:
     return None
 
 
-def _judge_coupling(layer: nn.Module) -> str | None:
+def _check_coupling(layer: nn.Module) -> str | None:
     if isinstance(layer, nn.MultiheadAttention) or "attention" in type(layer).__name__.lower():
         return "lets every pixel of the tile see every other"
     if isinstance(layer, _GLOBAL):
@@ -56,7 +56,7 @@ def _judge_coupling(layer: nn.Module) -> str | None:
     return None
 
 
-def _judge_upsampling(layer: nn.Module) -> str | None:
+def _check_upsampling(layer: nn.Module) -> str | None:
     if not isinstance(layer, nn.Upsample):
         return None
     if layer.align_corners:
@@ -75,7 +75,7 @@ def _is_power_of_two(factor: float) -> bool:
 
 
 _RULES: tuple[Callable[[nn.Module], str | None], ...] = (
-    _judge_statistics,
-    _judge_coupling,
-    _judge_upsampling,
+    _check_normalization,
+    _check_coupling,
+    _check_upsampling,
 )

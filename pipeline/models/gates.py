@@ -13,17 +13,17 @@ from torch.autograd.function import once_differentiable
 log = logging.getLogger(__name__)
 
 
-class State(NamedTuple):
+class LSTMState(NamedTuple):
     """Memory of a ConvLSTM: hidden and cell maps, each (b, h, y, x)."""
 
     hidden: Tensor
     cell: Tensor
 
 
-Gates = Callable[[Tensor, Tensor | None], State]
+GateFunction = Callable[[Tensor, Tensor | None], LSTMState]
 
 
-def open_gates(gates: Tensor, cell: Tensor | None) -> State:
+def lstm_gates(gates: Tensor, cell: Tensor | None) -> LSTMState:
     """Compute the next state from gates (b, 4h, y, x) and cell maps (b, h, y, x) or None (0).
 
     The order of the gates is keep, write, show, candidate. Changes nothing, so gradients flow.
@@ -33,43 +33,43 @@ def open_gates(gates: Tensor, cell: Tensor | None) -> State:
     written = write * candidate.tanh()
     if cell is not None:
         written = torch.addcmul(written, keep, cell)
-    return State(show * written.tanh(), written)
+    return LSTMState(show * written.tanh(), written)
 
 
-def open_wide(gates: Tensor, cell: Tensor | None) -> State:
+def lstm_gates_float32(gates: Tensor, cell: Tensor | None) -> LSTMState:
     """Compute it in float32 at least; hidden maps (b, h, y, x) come back as the gates came."""
-    hidden, written = open_gates(_widen(gates), cell)
-    return State(hidden.to(gates.dtype), written)
+    hidden, written = lstm_gates(_to_float32(gates), cell)
+    return LSTMState(hidden.to(gates.dtype), written)
 
 
-def open_in_place(gates: Tensor, cell: Tensor | None) -> State:
-    """Compute what ``open_wide`` does, each (b, h, y, x), in few passes; overwrites the gates.
+def lstm_gates_inplace(gates: Tensor, cell: Tensor | None) -> LSTMState:
+    """Compute what ``lstm_gates_float32`` does, each (b, h, y, x), in few passes; overwrites the gates.
 
     tanh(x) is 2 sigmoid(2x) - 1: on CPUs torch's tanh takes nine times as long as its sigmoid.
     Rounding differs by 1e-7 of the range of a gate.
     """
-    wide = _widen(gates)
-    hidden, written, _ = _work(_squash(wide, into=wide), cell)
-    return State(hidden.to(gates.dtype), written)
+    wide = _to_float32(gates)
+    hidden, written, _ = _update(_activate(wide, into=wide), cell)
+    return LSTMState(hidden.to(gates.dtype), written)
 
 
-def open_to_learn(gates: Tensor, cell: Tensor | None) -> State:
-    """Compute what ``open_wide`` does (b, h, y, x), with gradients in few passes as well.
+def lstm_gates_autograd(gates: Tensor, cell: Tensor | None) -> LSTMState:
+    """Compute what ``lstm_gates_float32`` does (b, h, y, x), with gradients in few passes as well.
 
     Overwrites nothing. On a processor, forward and backward took 0.3 to 0.5 of the time of
-    ``open_gates``.
+    ``lstm_gates``.
     """
-    hidden, written = _Learned.apply(_widen(gates), cell)  # type: ignore[no-untyped-call]
-    return State(hidden.to(gates.dtype), written)
+    hidden, written = _LSTMGates.apply(_to_float32(gates), cell)  # type: ignore[no-untyped-call]
+    return LSTMState(hidden.to(gates.dtype), written)
 
 
-class _Learned(torch.autograd.Function):
+class _LSTMGates(torch.autograd.Function):
     """Gates in few passes, and their gradients from what was squashed."""
 
     @staticmethod
     def forward(ctx: Any, gates: Tensor, cell: Tensor | None) -> tuple[Tensor, Tensor]:
-        opened = _squash(gates, into=torch.empty_like(gates))
-        hidden, written, squashed = _work(opened, cell)
+        opened = _activate(gates, into=torch.empty_like(gates))
+        hidden, written, squashed = _update(opened, cell)
         ctx.save_for_backward(opened, squashed, cell)
         return hidden, written
 
@@ -94,7 +94,7 @@ class _Learned(torch.autograd.Function):
         return slopes, of_cell.mul_(keep)
 
 
-def _squash(gates: Tensor, *, into: Tensor) -> Tensor:
+def _activate(gates: Tensor, *, into: Tensor) -> Tensor:
     """Squash all gates by a sigmoid, the candidate's argument doubled."""
     candidate = 3 * gates.shape[1] // 4
     torch.sigmoid(gates[:, :candidate], out=into[:, :candidate])
@@ -102,7 +102,7 @@ def _squash(gates: Tensor, *, into: Tensor) -> Tensor:
     return into
 
 
-def _work(opened: Tensor, cell: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _update(opened: Tensor, cell: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Compute hidden and cell maps of squashed gates, and the sigmoid of twice the latter."""
     keep, write, show, candidate = opened.chunk(4, dim=1)  # each (b, h, y, x)
     kept = write.neg() if cell is None else (keep * cell).sub_(write)
@@ -111,43 +111,45 @@ def _work(opened: Tensor, cell: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     return show.neg().addcmul_(show, squashed, value=2), written, squashed
 
 
-def _widen(gates: Tensor) -> Tensor:
+def _to_float32(gates: Tensor) -> Tensor:
     # Half precision is left to the convolutions: a cell sums over all frames.
     return gates.to(torch.promote_types(gates.dtype, torch.float32))
 
 
-class Fused:
+class FusedGates:
     """Gates as one kernel where this machine can compile it, else operation by operation."""
 
-    def __init__(self, compiled: Callable[[Gates], Gates] | None = None) -> None:
+    def __init__(self, compiled: Callable[[GateFunction], GateFunction] | None = None) -> None:
         self._compiled = compiled or _compile
-        self._run: Gates | None = None
+        self._run: GateFunction | None = None
 
-    def __call__(self, gates: Tensor, cell: Tensor | None) -> State:
-        """Compute what ``open_wide`` does; may overwrite the gates."""
+    def __call__(self, gates: Tensor, cell: Tensor | None) -> LSTMState:
+        """Compute what ``lstm_gates_float32`` does; may overwrite the gates."""
         try:
-            self._run = self._run or self._compiled(open_wide)
+            self._run = self._run or self._compiled(lstm_gates_float32)
             return self._run(gates, cell)
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = str(error).strip().partition("\n")[0]
             log.warning("the gates are not compiled here, so networks run slower: %s", reason)
-            self._run = open_in_place
-            return open_in_place(gates, cell)
+            self._run = lstm_gates_inplace
+            return lstm_gates_inplace(gates, cell)
 
 
-def _compile(gates: Gates) -> Gates:
+def _compile(gates: GateFunction) -> GateFunction:
     # Tiles of a plan have one shape, but the last batch of a task may be smaller.
     return torch.compile(gates, dynamic=True)
 
 
-_FUSED = Fused()
+_FUSED = FusedGates()
 
 
-def forecast_gates(gates: Tensor, cell: Tensor | None) -> State:
+def inference_gates(gates: Tensor, cell: Tensor | None) -> LSTMState:
     """Compute the next state (b, h, y, x) from gates that nobody needs afterwards."""
-    return _FUSED(gates, cell) if gates.is_cuda else open_in_place(gates, cell)
+    return _FUSED(gates, cell) if gates.is_cuda else lstm_gates_inplace(gates, cell)
 
 
-def learned_gates(gates: Tensor, cell: Tensor | None) -> State:
+def training_gates(gates: Tensor, cell: Tensor | None) -> LSTMState:
     """Compute the next state (b, h, y, x) with gradients; on a GPU as it is written."""
-    return open_wide(gates, cell) if gates.is_cuda else open_to_learn(gates, cell)
+    return (
+        lstm_gates_float32(gates, cell) if gates.is_cuda else lstm_gates_autograd(gates, cell)
+    )

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipeline.models.chance import Key, Origin, fields
+from pipeline.models.counter_rng import Origin, RandomKey, normal_fields
 
 
 def perturb_history(
     history: Tensor,
     valid: Tensor,
-    keys: Sequence[Sequence[Key]],
+    keys: Sequence[Sequence[RandomKey]],
     origins: Sequence[Origin],
     *,
     noise: float,
@@ -37,6 +37,6 @@ def perturb_history(
     device = history.device
     frames = list(history.unbind(dim=1))  # each (b, y, x)
     for index, drawn_for in enumerate(keys):
-        drawn = fields(drawn_for, origins, shape, correlation_px=noise_px, device=device)
+        drawn = normal_fields(drawn_for, origins, shape, correlation_px=noise_px, device=device)
         frames[index] = frames[index] + noise * (drawn * valid[:, index])
     return torch.stack(frames, dim=1)  # (b, t, y, x)

@@ -14,7 +14,7 @@ from torch.nn.functional import softplus
 MEDIAN = 0.5
 
 
-def place_of_median(quantiles: Sequence[float]) -> int:
+def median_index(quantiles: Sequence[float]) -> int:
     """Return the place of the median among quantiles that rise; 0 where there are none.
 
     Raises:
@@ -31,7 +31,7 @@ def place_of_median(quantiles: Sequence[float]) -> int:
     return list(quantiles).index(MEDIAN)
 
 
-def without_crossing(outputs: Tensor, median: int) -> Tensor:
+def enforce_order(outputs: Tensor, median: int) -> Tensor:
     """Compute outputs (b, q, y, x) that rise with the quantile from those of a network.
 
     The median stays as it is; from it every further quantile is a positive step away, upwards
@@ -47,13 +47,13 @@ def without_crossing(outputs: Tensor, median: int) -> Tensor:
     return torch.cat([center - down, center, center + up], dim=1)
 
 
-def start_of_outputs(quantiles: Sequence[float]) -> Tensor:
+def initial_bias(quantiles: Sequence[float]) -> Tensor:
     """Compute the outputs (q,) whose quantiles are those of a standard normal distribution.
 
     A network that starts with them forecasts what is usual, with its usual spread: its space
     has mean 0 and variance 1.
     """
-    median = place_of_median(quantiles)
+    median = median_index(quantiles)
     usual = [NormalDist().inv_cdf(quantile) for quantile in quantiles]
     steps = [_inverse_softplus(upper - lower) for lower, upper in pairwise(usual)]
     return torch.tensor([*steps[:median], 0.0, *steps[median:]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from pipeline.models.look import Look
+from pipeline.models.receptive_field import ReceptiveField
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,9 @@ class Reach:
         return self.first_px + (math.ceil(leads / self.emits) - 1) * self.further_px
 
 
-def measure_reach(look: Look, *, fed: Look | None, emits: int = 1) -> Reach:
+def measure_reach(
+    field: ReceptiveField, *, feedback: ReceptiveField | None, emits: int = 1
+) -> Reach:
     """Derive the reach of a rollout from what one call of the network looks at.
 
     Args:
@@ -43,15 +45,15 @@ def measure_reach(look: Look, *, fed: Look | None, emits: int = 1) -> Reach:
             between, which holds where every step of time costs the same kernel.
         emits: leads that one call gives.
     """
-    first = look.radius
-    if fed is None:
-        return Reach(first, 0, look.period, emits)
-    stride = math.lcm(look.period, fed.period)
+    first = field.radius
+    if feedback is None:
+        return Reach(first, 0, field.period, emits)
+    stride = math.lcm(field.period, feedback.period)
     further = 0
-    seen = look
+    seen = field
     # The phase at which a cone ends repeats after at most ``stride`` calls, so its growth is a
     # fraction with at most that denominator: these calls are enough to bound all of them.
     for calls in range(1, 2 * stride**2 + 2):
-        seen = fed.after(seen)
+        seen = feedback.compose(seen)
         further = max(further, math.ceil((seen.radius - first) / calls))
     return Reach(first, further, stride, emits)

@@ -10,18 +10,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.models.reading import Reading, Reads
-from pipeline.models.sight import Network, carrier_of, open_eyes
+from pipeline.models.step_spec import ForecastModel, StepSpec
+from pipeline.models.steppers import Network, make_stepper, require_stateful
 
-AtLead = Callable[[int], AbstractContextManager[None]]
+LeadContext = Callable[[int], AbstractContextManager[None]]
 """Opens what a call of the network happens in; its first lead is given, from 0."""
 
 
-def _undisturbed(_: int) -> AbstractContextManager[None]:
+def _no_context(_: int) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-class Inputs(NamedTuple):
+class RolloutInputs(NamedTuple):
     """What a rollout of H leads from T frames reads, normalized; invalid values are 0."""
 
     target: Tensor
@@ -38,7 +38,7 @@ class Inputs(NamedTuple):
     domain: Tensor
     """Where forecasts are made and fed back (b, y, x), boolean."""
 
-    def last(self) -> Inputs:
+    def last_frame(self) -> RolloutInputs:
         """Return all but the history before its last frame, which a memory has not read yet."""
         earlier = self.target.shape[1] - 1
         return self._replace(
@@ -48,22 +48,22 @@ class Inputs(NamedTuple):
         )
 
 
-def roll(
+def rollout(
     network: Network,
-    inputs: Inputs,
+    inputs: RolloutInputs,
     *,
     leads: int,
-    truth: Teacher | None = None,
-    at_lead: AtLead = _undisturbed,
+    truth: TeacherForcing | None = None,
+    at_lead: LeadContext = _no_context,
     memory: Tensor | None = None,
 ) -> Tensor:
     """Forecast ``leads`` frames, each from the frames before it (b, leads, y, x).
 
     One loop for all families: what a call reads and gives is the network's own statement
-    (``Reading``). A network of quantiles gives (q, b, leads, y, x), each frame from the medians
+    (``StepSpec``). A network of quantiles gives (q, b, leads, y, x), each frame from the medians
     before it. Forecasts are set invalid outside the domain before they are fed back. With a
     ``truth`` some fed-back frames are the observed ones instead (scheduled sampling, Bengio et
-    al. 2015). With a ``memory`` (see ``roll_on``) only the last frame of the history is read.
+    al. 2015). With a ``memory`` (see ``rollout_stateful``) only the last frame of the history is read.
 
     Args:
         network: what forecasts.
@@ -77,17 +77,17 @@ def roll(
         ValueError: the inputs are not the frames that the network reads, or it has no memory.
     """
     if memory is not None:
-        carrier_of(network)
+        require_stateful(network)
     return _roll(network, inputs, leads=leads, truth=truth, at_lead=at_lead, memory=memory)[0]
 
 
-def roll_on(
+def rollout_stateful(
     network: Network,
-    inputs: Inputs,
+    inputs: RolloutInputs,
     *,
     leads: int,
     memory: Tensor | None,
-    at_lead: AtLead = _undisturbed,
+    at_lead: LeadContext = _no_context,
 ) -> tuple[Tensor, Tensor]:
     """Forecast (b, leads, y, x), and return the memory (b, m, y, x) for later leads.
 
@@ -95,8 +95,8 @@ def roll_on(
     with that forecast as the last frame of their history equal those of one longer rollout.
 
     Args:
-        network: its ``Reading`` says that it carries.
-        inputs: as for ``roll``; with a memory, frames before the last one may be left out.
+        network: its ``StepSpec`` says that it carries.
+        inputs: as for ``rollout``; with a memory, frames before the last one may be left out.
         leads: frames to forecast.
         memory: what an earlier call gave; None reads the history.
         at_lead: what each call happens in.
@@ -104,7 +104,7 @@ def roll_on(
     Raises:
         ValueError: the inputs are not the frames that the network reads, or it has no memory.
     """
-    carrier_of(network)
+    require_stateful(network)
     frames, kept = _roll(network, inputs, leads=leads, at_lead=at_lead, memory=memory)
     assert kept is not None
     return frames, kept
@@ -112,46 +112,52 @@ def roll_on(
 
 def _roll(
     network: Network,
-    inputs: Inputs,
+    inputs: RolloutInputs,
     *,
     leads: int,
-    truth: Teacher | None = None,
-    at_lead: AtLead = _undisturbed,
+    truth: TeacherForcing | None = None,
+    at_lead: LeadContext = _no_context,
     memory: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Forecast as ``roll`` says; return the memory (b, m, y, x) too, if there is one."""
-    stated = reading_of(network, inputs)
+    """Forecast as ``rollout`` says; return the memory (b, m, y, x) too, if there is one."""
+    stated = step_spec_of(network, inputs)
     # A memory has read all frames but the last.
     reading = stated if memory is None else replace(stated, history=1)
-    unread = inputs if memory is None else inputs.last()
+    unread = inputs if memory is None else inputs.last_frame()
     _check_frames(reading, unread, leads)
-    see = open_eyes(network, reading, unread.statics, memory)
-    target = unread.target[:, : reading.known]
-    valid = unread.valid[:, : reading.known]
+    see = make_stepper(network, reading, unread.statics, memory)
+    target = unread.target[:, : reading.n_known_frames]
+    valid = unread.valid[:, : reading.n_known_frames]
     frames: list[Tensor] = []
     for lead in range(0, leads, reading.emits):
         if frames:
-            fed, usable = _feed(reading, unread, frames[-1][:, :, reading.median])
+            fed, usable = _prepare_feedback(
+                reading, unread, frames[-1][:, :, reading.median_index]
+            )
             if truth is not None and reading.feeds_back:
                 fed, usable = truth.replace(lead - reading.emits, fed, usable)
             target = torch.cat([target, fed], dim=1)[:, reading.emits :]  # (b, known, y, x)
             valid = torch.cat([valid, usable], dim=1)[:, reading.emits :]  # (b, known, y, x)
-        forcings = unread.forcings[:, lead : lead + reading.window]
+        forcings = unread.forcings[:, lead : lead + reading.n_frames]
         with at_lead(lead):
-            given = see(_window(target, reading), _window(valid, reading), forcings)
-        frames.append(_frames_of(given, reading))
+            given = see(_pad_window(target, reading), _pad_window(valid, reading), forcings)
+        frames.append(_with_frame_axes(given, reading))
     rolled = torch.cat(frames, dim=1)[:, :leads]  # (b, leads, q, y, x)
     return rolled.movedim(2, 0) if reading.quantiles else rolled[:, :, 0], see.memory
 
 
-def reading_of(network: Network, inputs: Inputs) -> Reading:
+def step_spec_of(network: Network, inputs: RolloutInputs) -> StepSpec:
     """Return how a network reads; a function that states nothing gives the next frame."""
-    return network.reading if isinstance(network, Reads) else Reading(inputs.target.shape[1])
+    return (
+        network.reading
+        if isinstance(network, ForecastModel)
+        else StepSpec(inputs.target.shape[1])
+    )
 
 
-def _check_frames(reading: Reading, inputs: Inputs, leads: int) -> None:
+def _check_frames(reading: StepSpec, inputs: RolloutInputs, leads: int) -> None:
     have = inputs.target.shape[1], inputs.forcings.shape[1]
-    needed = reading.history, reading.frames(leads)
+    needed = reading.history, reading.n_forcing_frames(leads)
     if have[0] != needed[0] or have[1] < needed[1]:
         raise ValueError(
             f"the inputs hold {have[0]} frames of the target and {have[1]} of the forcings but "
@@ -160,39 +166,41 @@ def _check_frames(reading: Reading, inputs: Inputs, leads: int) -> None:
         )
 
 
-def _frames_of(given: Tensor, reading: Reading) -> Tensor:
+def _with_frame_axes(given: Tensor, reading: StepSpec) -> Tensor:
     """View what a call gave with both axes, of frames and of quantiles (b, e, q, y, x)."""
-    return given.reshape(len(given), reading.emits, reading.outputs, *given.shape[-2:])
+    return given.reshape(len(given), reading.emits, reading.n_outputs, *given.shape[-2:])
 
 
-def _feed(reading: Reading, inputs: Inputs, given: Tensor) -> tuple[Tensor, Tensor]:
+def _prepare_feedback(
+    reading: StepSpec, inputs: RolloutInputs, given: Tensor
+) -> tuple[Tensor, Tensor]:
     """Make frames that were given (b, e, y, x) ready to be read; unusable without feedback."""
     domain = inputs.domain[:, None].expand_as(given)  # (b, e, y, x)
     usable = domain if reading.feeds_back else torch.zeros_like(domain)
     return torch.where(usable, given, 0.0), usable
 
 
-def _window(known: Tensor, reading: Reading) -> Tensor:
+def _pad_window(known: Tensor, reading: StepSpec) -> Tensor:
     """Fill up what is known of a window with invalid frames (b, window, y, x)."""
-    n_unknown = reading.window - reading.known
+    n_unknown = reading.n_frames - reading.n_known_frames
     blank = known.new_zeros(known.shape[0], n_unknown, *known.shape[2:])
     return torch.cat([known, blank], dim=1) if n_unknown else known
 
 
-class Teacher(NamedTuple):
+class TeacherForcing(NamedTuple):
     """Observed frames that stand in for forecasts while a network learns to roll."""
 
     target: Tensor
     """Truth of every lead (b, leads, y, x)."""
     valid: Tensor
     """Where it is known (b, leads, y, x), boolean."""
-    picked: Tensor
+    is_forced: Tensor
     """Which samples are taught at which lead (b, leads), boolean."""
 
     def replace(self, first: int, fed: Tensor, usable: Tensor) -> tuple[Tensor, Tensor]:
         """Exchange the forecasts from lead ``first`` on in the picked samples (b, e, y, x)."""
         leads = slice(first, first + fed.shape[1])
-        picked = self.picked[:, leads, None, None]
+        picked = self.is_forced[:, leads, None, None]
         return (
             torch.where(picked, self.target[:, leads], fed),
             torch.where(picked, self.valid[:, leads], usable),

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
-from pipeline.plots.style import INK
+from pipeline.plots.style import TEXT_COLOR
 
 _FILE = Path(__file__).with_name("coastline.npz")
 _PER_DEGREE = 200
@@ -21,7 +21,7 @@ _JUMP = 2e6  # further, a line is torn apart at the edge of a projection [m]
 _LONLAT = CRS("OGC:CRS84")
 _NOTHING = np.empty((2, 0))
 
-Lines = npt.NDArray[np.float64]
+Polylines = npt.NDArray[np.float64]
 """Points (2, n) of all lines, x before y, with a NaN between two lines."""
 Box = tuple[float, float, float, float]
 """West, south, east and north."""
@@ -31,12 +31,12 @@ def draw_coastline(axes: Axes, box: Box, crs: str | None, *, geographic: bool) -
     """Draw the coastline on a map, where its CRS has a place on the globe."""
     lines = find_coastline(box, crs, geographic=geographic)
     if lines.size:
-        look: dict[str, Any] = {"color": INK, "linewidth": 0.6, "zorder": 2.5}
+        look: dict[str, Any] = {"color": TEXT_COLOR, "linewidth": 0.6, "zorder": 2.5}
         axes.plot(*lines, scalex=False, scaley=False, **look)
 
 
 @lru_cache(maxsize=8)
-def find_coastline(box: Box, crs: str | None, *, geographic: bool) -> Lines:
+def find_coastline(box: Box, crs: str | None, *, geographic: bool) -> Polylines:
     """Give the lines that may touch a box of a CRS; none where the CRS has no place.
 
     Longitudes count from -180 or from 0, as those of the box do.
@@ -52,7 +52,7 @@ def find_coastline(box: Box, crs: str | None, *, geographic: bool) -> Lines:
         return _NOTHING
 
 
-def _project(box: Box, crs: CRS) -> Lines:
+def _project(box: Box, crs: CRS) -> Polylines:
     """Bring what lies near a box into its CRS, and break lines that jump across the map."""
     to_lonlat = Transformer.from_crs(crs, _LONLAT, always_xy=True)
     west, south, east, north = to_lonlat.transform_bounds(*box)
@@ -68,7 +68,7 @@ def _project(box: Box, crs: CRS) -> Lines:
 
 
 @lru_cache(maxsize=1)
-def _load() -> Lines:
+def _load() -> Polylines:
     """Read all lines [degree]."""
     with np.load(_FILE, allow_pickle=False) as stored:
         points = stored["steps"].cumsum(axis=1) / _PER_DEGREE
@@ -81,11 +81,11 @@ def _grow(box: Box, by: float) -> Box:
     return west - by, south - by, east + by, north + by
 
 
-def _crop(lines: Lines, box: Box) -> Lines:
+def _crop(lines: Polylines, box: Box) -> Polylines:
     """Keep points inside of a box, and one NaN where a line leaves it."""
     west, south, east, north = box
     x, y = lines
     inside = (west <= x) & (x <= east) & (south <= y) & (y <= north)
     left = np.append(False, inside[:-1]) & ~inside
-    kept: Lines = np.where(inside, lines, np.nan)[:, inside | left]
+    kept: Polylines = np.where(inside, lines, np.nan)[:, inside | left]
     return kept

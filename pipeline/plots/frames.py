@@ -11,6 +11,8 @@ import numpy.typing as npt
 from matplotlib.animation import AbstractMovieWriter, FFMpegWriter, PillowWriter
 from matplotlib.figure import Figure
 
+from pipeline.plots.color_scale import ColorScale
+from pipeline.plots.extent import Extent
 from pipeline.plots.panels import (
     add_color_bar,
     add_note,
@@ -19,9 +21,7 @@ from pipeline.plots.panels import (
     range_note,
     start_panels,
 )
-from pipeline.plots.place import Extent
-from pipeline.plots.shades import Shades
-from pipeline.plots.style import plain
+from pipeline.plots.style import escape_mathtext
 from stores.units import show_units
 
 _PER_SECOND = 2  # maps: slow enough to read the dates
@@ -34,7 +34,7 @@ def plot_frame(
     extent: Extent,
     units: str,
     title: str,
-    shades: Shades,
+    color_scale: ColorScale,
 ) -> Figure:
     """Draw one map (y, x) with colors that were chosen for all of a series.
 
@@ -47,10 +47,10 @@ def plot_frame(
         shades: colors of the series.
     """
     figure, panels = start_panels((1, 1), extent, title)
-    draw_map(panels[0, 0], values, label, extent, shades)
-    add_color_bar(figure, panels.flat, shades, show_units(units))
-    add_note(figure, shades.note)
-    figure.set_label(f"{title}. Map: {label}; {range_note(shades, units)}")
+    draw_map(panels[0, 0], values, label, extent, color_scale)
+    add_color_bar(figure, panels.flat, color_scale, show_units(units))
+    add_note(figure, color_scale.note)
+    figure.set_label(f"{title}. Map: {label}; {range_note(color_scale, units)}")
     return figure
 
 
@@ -72,7 +72,7 @@ def draw_frames(maps: npt.NDArray[Any], labels: Sequence[str], **look: Any) -> I
     axes = figure.axes[0]
     for values, label in zip(maps, labels, strict=True):
         axes.images[0].set_data(np.ma.masked_invalid(values))
-        axes.title.set_text(plain(label))
+        axes.title.set_text(escape_mathtext(label))
         yield figure
 
 

@@ -10,19 +10,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from pipeline.metrics import ALL_LEADS
-from pipeline.metrics.importance import needless
-from pipeline.metrics.moments import Floats, Valid
+from pipeline.metrics.importance import uninformative
+from pipeline.metrics.moments import BoolArray, Float64Array
 from pipeline.plots.style import (
-    FAINT,
-    INK,
-    INVALID,
+    INVALID_COLOR,
+    MUTED_COLOR,
+    TEXT_COLOR,
     color_of,
-    dress,
+    draw_empty,
+    escape_mathtext,
     lead_axis,
     lead_ticks,
-    plain,
-    say_nothing_to_draw,
-    start_figure,
+    new_figure,
+    style_axes,
 )
 
 _ROW, _FRAME = 0.42, 2.0  # height of one covariate, and of all around them [inch]
@@ -53,10 +53,10 @@ def plot_importance(
             "give the table as importance_table made it"
         )
     names = [str(name) for name in pooled["covariate"]]
-    figure = start_figure(_FRAME + _ROW * len(names), title)
+    figure = new_figure(_FRAME + _ROW * len(names), title)
     dots, cells = figure.subplots(1, 2, sharey=True, width_ratios=[2, 3])
-    _draw_dots(dots, pooled, set(needless(table)))
-    dots.set_yticks(range(len(names)), [plain(name) for name in names])
+    _draw_dots(dots, pooled, set(uninformative(table)))
+    dots.set_yticks(range(len(names)), [escape_mathtext(name) for name in names])
     dots.set_ylim(len(names) - 0.5, -0.5)
     grown, spread = (
         _per_lead(table, names, column) for column in ("importance", "importance_sd")
@@ -67,7 +67,7 @@ def plot_importance(
     return figure
 
 
-def _per_lead(table: pd.DataFrame, names: list[str], column: str) -> Floats:
+def _per_lead(table: pd.DataFrame, names: list[str], column: str) -> Float64Array:
     """Take one column of single leads (covariate, lead)."""
     rows = table[table["lead"] != ALL_LEADS]
     leads = rows["lead"].unique()
@@ -78,14 +78,14 @@ def _per_lead(table: pd.DataFrame, names: list[str], column: str) -> Floats:
 
 
 def _draw_dots(axes: Axes, pooled: pd.DataFrame, lost: set[str]) -> None:
-    dress(
+    style_axes(
         axes, xlabel="growth of the squared error", title="All leads; bars: spread of repeats"
     )
-    axes.axvline(0, color=INK, linewidth=1.1)
+    axes.axvline(0, color=TEXT_COLOR, linewidth=1.1)
     for row, (name, mean, spread) in enumerate(
         zip(pooled["covariate"], pooled["importance"], pooled["importance_sd"], strict=True)
     ):
-        color = FAINT if name in lost else color_of("model", 0)
+        color = MUTED_COLOR if name in lost else color_of("model", 0)
         axes.errorbar(mean, row, xerr=spread, fmt="o", color=color, capsize=3, markersize=5)
         if name in lost:
             axes.annotate(
@@ -95,7 +95,7 @@ def _draw_dots(axes: Axes, pooled: pd.DataFrame, lost: set[str]) -> None:
                 textcoords="offset points",
                 ha="center",
                 fontsize=8.5,
-                color=FAINT,
+                color=MUTED_COLOR,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
             )
     axes.margins(x=0.18)
@@ -103,25 +103,25 @@ def _draw_dots(axes: Axes, pooled: pd.DataFrame, lost: set[str]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
 
 
-def _frame_cells(axes: Axes, grown: Floats, step: str) -> None:
+def _frame_cells(axes: Axes, grown: Float64Array, step: str) -> None:
     title = "Each lead [%]: red is worse; grey numbers lie within the spread"
-    dress(axes, xlabel=lead_axis(step), title=title)
+    style_axes(axes, xlabel=lead_axis(step), title=title)
     axes.grid(visible=False)
     axes.tick_params(left=False)
     axes.set_xlim(0.5, grown.shape[1] + 0.5)
     axes.xaxis.set_major_locator(lead_ticks())
 
 
-def _draw_cells(axes: Axes, grown: Floats, sure: Valid) -> None:
+def _draw_cells(axes: Axes, grown: Float64Array, sure: BoolArray) -> None:
     """Draw growths (covariate, lead), with numbers where there is room for them."""
     n_rows, n_leads = grown.shape
     if not np.isfinite(grown).any():
-        say_nothing_to_draw(axes, "no error was measured")
+        draw_empty(axes, "no error was measured")
         return
     most = np.nanmax(np.abs(grown)) or 1.0
     axes.imshow(
         grown,
-        cmap=colormaps["RdBu_r"].with_extremes(bad=INVALID),
+        cmap=colormaps["RdBu_r"].with_extremes(bad=INVALID_COLOR),
         vmin=-most,
         vmax=most,
         aspect="auto",
@@ -130,7 +130,7 @@ def _draw_cells(axes: Axes, grown: Floats, sure: Valid) -> None:
     if n_leads > _MOST_WRITTEN:
         return
     for (row, lead), share in np.ndenumerate(grown):
-        ink = "white" if abs(share) > 0.6 * most else INK
+        ink = "white" if abs(share) > 0.6 * most else TEXT_COLOR
         axes.text(
             lead + 1,
             row,
@@ -138,7 +138,7 @@ def _draw_cells(axes: Axes, grown: Floats, sure: Valid) -> None:
             ha="center",
             va="center",
             fontsize=8,
-            color=ink if sure[row, lead] else FAINT,
+            color=ink if sure[row, lead] else MUTED_COLOR,
         )
 
 

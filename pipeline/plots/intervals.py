@@ -10,21 +10,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from pipeline.metrics.intervals import Coverage
-from pipeline.metrics.moments import Counts, Floats
+from pipeline.metrics.moments import Float64Array, IntArray
 from pipeline.plots.style import (
-    FAINT,
-    INK,
+    MUTED_COLOR,
+    TEXT_COLOR,
     add_legend,
     color_of,
     dashes_of,
-    dress,
-    labeled,
+    display_name,
+    draw_empty,
+    escape_mathtext,
+    label_with_units,
     lead_axis,
     lead_ticks,
-    name_of,
-    plain,
-    say_nothing_to_draw,
-    start_pair,
+    new_figure_pair,
+    style_axes,
 )
 
 _ROOM = 0.05  # shown on either side of what was promised and seen: small misses look small
@@ -55,23 +55,27 @@ def plot_intervals(
             "no coverage is given, so there is nothing to draw; count the intervals of at "
             "least one method"
         )
-    figure, shares, widths = start_pair(4.2, title)
-    dress(shares, ylabel="truths inside", title=f"Coverage: {_percent(level)} is promised")
-    dress(widths, ylabel=labeled("mean width", units), title="Width: lower is sharper")
+    figure, shares, widths = new_figure_pair(4.2, title)
+    style_axes(shares, ylabel="truths inside", title=f"Coverage: {_percent(level)} is promised")
+    style_axes(
+        widths, ylabel=label_with_units("mean width", units), title="Width: lower is sharper"
+    )
     for place, (method, coverage) in enumerate(coverages.items()):
         _draw_line(shares, coverage.fraction, method, place)
         _draw_line(widths, coverage.mean_width, method, place)
-    _frame_shares(shares, np.concatenate([of.fraction for of in coverages.values()]), level)
+    _style_coverage_axes(
+        shares, np.concatenate([of.fraction for of in coverages.values()]), level
+    )
     widths.margins(y=0.1)
     widths.set_ylim(bottom=0)
     for axes in (shares, widths):
-        _frame_leads(axes, [coverage.n for coverage in coverages.values()], step)
+        _style_lead_axes(axes, [coverage.n for coverage in coverages.values()], step)
     add_legend(figure, widths)  # the methods look the same on both sides
     figure.set_label(f"{title}: coverage and mean width of intervals of {_percent(level)}.")
     return figure
 
 
-def _frame_shares(axes: Axes, seen: Floats, level: float) -> None:
+def _style_coverage_axes(axes: Axes, seen: Float64Array, level: float) -> None:
     """Draw the promised share, and shade where fewer truths lie inside."""
     seen = seen[np.isfinite(seen)]
     low, high = seen.min(initial=level), seen.max(initial=level)
@@ -80,22 +84,22 @@ def _frame_shares(axes: Axes, seen: Floats, level: float) -> None:
     axes.axhspan(-1, level, color="#D55E00", alpha=0.07, linewidth=0)
     if not len(seen):
         return
-    axes.axhline(level, color=INK, linewidth=1.1)
+    axes.axhline(level, color=TEXT_COLOR, linewidth=1.1)
     axes.text(
         0.01,
         0.01,
         "below the line: the intervals are too sure",
         transform=axes.transAxes,
         fontsize=8.5,
-        color=FAINT,
+        color=MUTED_COLOR,
     )
 
 
-def _frame_leads(axes: Axes, counts: Sequence[Counts], step: str) -> None:
+def _style_lead_axes(axes: Axes, counts: Sequence[IntArray], step: str) -> None:
     if not any(n.any() for n in counts):
-        say_nothing_to_draw(axes, "no truth was counted")
+        draw_empty(axes, "no truth was counted")
     axes.set_xlim(0.5, max(map(len, counts)) + 0.5)
-    axes.set_xlabel(plain(lead_axis(step)), fontsize=10, color=INK)
+    axes.set_xlabel(escape_mathtext(lead_axis(step)), fontsize=10, color=TEXT_COLOR)
     axes.xaxis.set_major_locator(lead_ticks())
 
 
@@ -103,7 +107,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.4g}%"
 
 
-def _draw_line(axes: Axes, values: Floats, method: str, place: int) -> None:
+def _draw_line(axes: Axes, values: Float64Array, method: str, place: int) -> None:
     axes.plot(
         np.arange(1, len(values) + 1),
         values,
@@ -112,6 +116,6 @@ def _draw_line(axes: Axes, values: Floats, method: str, place: int) -> None:
         linewidth=1.8,
         marker="o",
         markersize=4,
-        label=plain(name_of(method)),
+        label=escape_mathtext(display_name(method)),
         zorder=3,
     )

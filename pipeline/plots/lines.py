@@ -10,19 +10,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.plots.style import (
-    FAINT,
-    INK,
+    MUTED_COLOR,
+    TEXT_COLOR,
     add_legend,
     color_of,
     dashes_of,
-    dress,
-    labeled,
-    name_of,
-    plain,
-    say_nothing_to_draw,
-    start_figure,
+    display_name,
+    draw_empty,
+    escape_mathtext,
+    label_with_units,
+    new_figure,
+    style_axes,
 )
-from stores.counting import count
+from stores.formatting import pluralize
 
 _LOSSES = {"train_loss": "training", "validation_loss": "validation"}
 _TEN_FOLD = 10.0
@@ -30,7 +30,7 @@ _BAND = ("lower", "upper")
 
 
 def plot_curves(
-    curves: pd.DataFrame, *, kept: int | None = None, title: str = "Training curves"
+    curves: pd.DataFrame, *, best_epoch: int | None = None, title: str = "Training curves"
 ) -> Figure:
     """Draw losses, and the learning rate where there is one, against the epoch.
 
@@ -48,7 +48,7 @@ def plot_curves(
             "give epoch, train_loss, validation_loss and lr"
         )
     has_rate = "lr" in curves and bool(curves["lr"].notna().any())
-    figure = start_figure(5.2 if has_rate else 3.8, title)
+    figure = new_figure(5.2 if has_rate else 3.8, title)
     panels = figure.subplots(
         2 if has_rate else 1,
         1,
@@ -56,24 +56,24 @@ def plot_curves(
         squeeze=False,
         height_ratios=(3, 1) if has_rate else None,
     )[:, 0]
-    best = _draw_losses(panels[0], curves, kept)
+    best = _draw_losses(panels[0], curves, best_epoch)
     if has_rate:
-        dress(panels[1], ylabel="learning rate")
-        _draw(panels[1], curves, "lr", INK, "learning rate")
+        style_axes(panels[1], ylabel="learning rate")
+        _draw(panels[1], curves, "lr", TEXT_COLOR, "learning rate")
         panels[1].set_ylim(bottom=0)
         panels[1].ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-    panels[-1].set_xlabel("epoch", fontsize=10, color=INK)
+    panels[-1].set_xlabel("epoch", fontsize=10, color=TEXT_COLOR)
     panels[-1].xaxis.set_major_locator(MaxNLocator(12, integer=True))
-    figure.set_label(f"{title}: {count(len(curves), 'epoch')}. {best}".strip())
+    figure.set_label(f"{title}: {pluralize(len(curves), 'epoch')}. {best}".strip())
     return figure
 
 
 def _draw_losses(axes: Axes, curves: pd.DataFrame, kept: int | None) -> str:
     """Draw both losses, mark the best epoch and say which it is."""
-    dress(axes, ylabel="loss [normalized units]")
+    style_axes(axes, ylabel="loss [normalized units]")
     known = [column for column in _LOSSES if column in curves and curves[column].notna().any()]
     if not known:
-        say_nothing_to_draw(axes, "no loss was recorded")
+        draw_empty(axes, "no loss was recorded")
         return ""
     for column in known:
         color = color_of("truth" if column == "train_loss" else "forecast", 0)
@@ -82,7 +82,7 @@ def _draw_losses(axes: Axes, curves: pd.DataFrame, kept: int | None) -> str:
     if np.nanmin(losses) > 0 and np.nanmax(losses) > _TEN_FOLD * np.nanmin(losses):
         axes.set_yscale("log")
     best = _mark_best(axes, curves, kept) if "validation_loss" in known else ""
-    axes.legend(fontsize=9, frameon=False, labelcolor=INK)
+    axes.legend(fontsize=9, frameon=False, labelcolor=TEXT_COLOR)
     return best
 
 
@@ -119,21 +119,23 @@ def plot_series(
         title: title of the figure.
         init_time: last time the forecast knew; drawn as a line.
     """
-    figure = start_figure(3.8, title)
+    figure = new_figure(3.8, title)
     axes = figure.subplots()
-    dress(axes, ylabel=labeled("mean", units))
+    style_axes(axes, ylabel=label_with_units("mean", units))
     lines = [column for column in series if column not in _BAND]
     for place, column in enumerate(lines):
         _draw_series(axes, series[column], place)
     if set(_BAND) <= set(series):
         _draw_band(axes, series)
     if not np.isfinite(series.to_numpy(dtype=float)).any():
-        say_nothing_to_draw(axes, "no valid value")
+        draw_empty(axes, "no valid value")
         axes.set_xticks([])
     else:
-        _dress_dates(axes, init_time)
+        _style_date_axis(axes, init_time)
         add_legend(figure, axes)
-    figure.set_label(f"{title}: {', '.join(name_of(str(name)) for name in series)} over time.")
+    figure.set_label(
+        f"{title}: {', '.join(display_name(str(name)) for name in series)} over time."
+    )
     return figure
 
 
@@ -160,12 +162,12 @@ def _draw_series(axes: Axes, values: pd.Series[float], place: int) -> None:
         linewidth=2.4 if method == "forecast" else 1.5,
         marker="o" if len(values) <= 60 else None,
         markersize=3.5 if method == "forecast" else 2.5,
-        label=plain(name_of(method)),
+        label=escape_mathtext(display_name(method)),
         zorder=3 if method == "forecast" else 2,
     )
 
 
-def _dress_dates(axes: Axes, init_time: np.datetime64 | None) -> None:
+def _style_date_axis(axes: Axes, init_time: np.datetime64 | None) -> None:
     locator = AutoDateLocator(minticks=4, maxticks=10)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
@@ -173,5 +175,5 @@ def _dress_dates(axes: Axes, init_time: np.datetime64 | None) -> None:
     if init_time is not None:
         known = init_time.astype("datetime64[s]").item()
         axes.axvline(
-            known, color=FAINT, linewidth=1.2, linestyle=(0, (2, 2)), label="init time"
+            known, color=MUTED_COLOR, linewidth=1.2, linestyle=(0, (2, 2)), label="init time"
         )

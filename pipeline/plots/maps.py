@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from pipeline.plots.color_scale import ColorScale
+from pipeline.plots.extent import Extent, label_ticks
 from pipeline.plots.palettes import Quantity, Role
 from pipeline.plots.panels import (
     Side,
@@ -22,12 +24,10 @@ from pipeline.plots.panels import (
     pick_panels,
     range_note,
     start_panels,
-    thinned,
-    thinning_note,
+    subsample,
+    subsampling_note,
 )
-from pipeline.plots.place import Extent, label_ticks
-from pipeline.plots.shades import Shades
-from pipeline.plots.style import is_narrow, labeled
+from pipeline.plots.style import is_narrow, label_with_units
 from stores.units import show_units
 
 _MOST_PANELS = 12
@@ -63,8 +63,8 @@ def plot_maps(
     """
     check_maps(maps, labels)
     shown = pick_panels(len(maps), _MOST_PANELS)
-    thin, every = thinned(maps[shown])
-    shades = _shades(thin, quantity, role)
+    thin, every = subsample(maps[shown])
+    color_scale = _shades(thin, quantity, role)
     n_cols = best_columns(len(shown), extent.ratio)
     n_rows = math.ceil(len(shown) / n_cols)
     figure, panels = start_panels((n_rows, n_cols), extent, title, side=bar_side())
@@ -72,12 +72,12 @@ def plot_maps(
         if place >= len(shown):
             axes.set_axis_off()
             continue
-        draw_map(axes, thin[place], labels[shown[place]], extent, shades)
+        draw_map(axes, thin[place], labels[shown[place]], extent, color_scale)
         if place + n_cols >= len(shown):  # nothing below
             label_ticks(axes.xaxis, extent, shown=True)
-    add_color_bar(figure, panels.flat, shades, show_units(quantity.units), side=bar_side())
-    add_note(figure, shades.note, thinning_note(every, len(shown), len(maps)))
-    said = range_note(shades, quantity.units)
+    add_color_bar(figure, panels.flat, color_scale, show_units(quantity.units), side=bar_side())
+    add_note(figure, color_scale.note, subsampling_note(every, len(shown), len(maps)))
+    said = range_note(color_scale, quantity.units)
     figure.set_label(f"{title}. Maps: {', '.join(labels[k] for k in shown)}; {said}")
     return figure
 
@@ -107,7 +107,7 @@ def plot_errors(
     check_maps(forecast, labels)
     check_maps(truth, labels)
     shown = pick_panels(len(forecast), 2 if is_narrow() else _MOST_LEADS)
-    pair, every = thinned(np.stack([forecast[shown], truth[shown]]))
+    pair, every = subsample(np.stack([forecast[shown], truth[shown]]))
     layers = np.stack([*pair, pair[0] - pair[1]])  # (layer, lead, y, x)
     values, errors = _shades(pair, quantity, "value"), _shades(layers[2], quantity, "error")
     shades = [values, values, errors]
@@ -122,12 +122,14 @@ def plot_errors(
             draw_map(axes, layers[layer, lead], label, extent, shades[layer])
     units = quantity.units
     add_color_bar(figure, panels[:2].flat, values, show_units(units), side=side)
-    add_color_bar(figure, panels[2].flat, errors, labeled("forecast - truth", units), side=side)
-    add_note(figure, errors.note, thinning_note(every, len(shown), len(forecast)))
+    add_color_bar(
+        figure, panels[2].flat, errors, label_with_units("forecast - truth", units), side=side
+    )
+    add_note(figure, errors.note, subsampling_note(every, len(shown), len(forecast)))
     figure.set_label(f"{title}. Forecast, truth and error; error {range_note(errors, units)}")
     return figure
 
 
-def _shades(values: npt.NDArray[Any], quantity: Quantity, role: Role) -> Shades:
+def _shades(values: npt.NDArray[Any], quantity: Quantity, role: Role) -> ColorScale:
     palette = quantity.palette(role)
-    return Shades.fit(values, palette.kind, palette.name)
+    return ColorScale.fit(values, palette.kind, palette.name)

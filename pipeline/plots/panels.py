@@ -14,16 +14,16 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from pipeline.plots.place import Extent, dress_map
-from pipeline.plots.shades import Shades
+from pipeline.plots.color_scale import ColorScale
+from pipeline.plots.extent import Extent, style_map_axes
 from pipeline.plots.style import (
-    FAINT,
-    INK,
+    MUTED_COLOR,
+    TEXT_COLOR,
+    draw_empty,
+    escape_mathtext,
     figure_width,
     is_narrow,
-    plain,
-    say_nothing_to_draw,
-    start_figure,
+    new_figure,
 )
 from stores.units import show_units
 
@@ -56,7 +56,7 @@ def pick_panels(n: int, most: int) -> list[int]:
     return sorted({round(place) for place in np.linspace(0, n - 1, min(n, most))})
 
 
-def thinned(maps: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
+def subsample(maps: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
     """Keep every k-th pixel of large maps (..., y, x); return k too."""
     every = math.ceil(max(maps.shape[-2:]) / _MOST_PX)
     start = min(every // 2, min(maps.shape[-2:]) - 1)  # the middle of what a drawn pixel covers
@@ -95,7 +95,7 @@ def start_panels(
     height = _height(n_rows, n_cols, extent.ratio, side) + 0.9  # title, ticks and note
     if side == "bottom":
         height += (n_bars - 1) * _BAR_INCH[side]
-    figure = start_figure(min(max(height, 3.0), _TALL), title, fixed_aspect=True)
+    figure = new_figure(min(max(height, 3.0), _TALL), title, fixed_aspect=True)
     return figure, np.asarray(figure.subplots(n_rows, n_cols, squeeze=False))
 
 
@@ -107,47 +107,49 @@ def _height(n_rows: int, n_cols: int, ratio: float, side: Side = "right") -> flo
 
 
 def draw_map(
-    axes: Axes, values: npt.NDArray[Any], name: str, extent: Extent, shades: Shades
+    axes: Axes, values: npt.NDArray[Any], name: str, extent: Extent, color_scale: ColorScale
 ) -> None:
     """Draw one map (y, x), north up, and say so where it holds nothing."""
     axes.imshow(
         np.ma.masked_invalid(values),
         extent=extent.edges,
-        cmap=shades.colors,
-        norm=shades.norm,
+        cmap=color_scale.cmap,
+        norm=color_scale.norm,
         interpolation="nearest",
         origin="upper",
     )
-    axes.set_title(plain(name), fontsize=10, color=INK, pad=3, y=1.0)  # needs no search
+    axes.set_title(
+        escape_mathtext(name), fontsize=10, color=TEXT_COLOR, pad=3, y=1.0
+    )  # needs no search
     spec = axes.get_subplotspec()
     assert spec is not None  # panels always come from a grid
-    dress_map(axes, extent, left=spec.is_first_col(), bottom=spec.is_last_row())
+    style_map_axes(axes, extent, left=spec.is_first_col(), bottom=spec.is_last_row())
     if not np.isfinite(values).any():
-        say_nothing_to_draw(axes, "no valid pixel")
+        draw_empty(axes, "no valid pixel")
 
 
 def add_color_bar(
     figure: Figure,
     panels: Iterable[Axes],
-    shades: Shades,
+    color_scale: ColorScale,
     label: str,
     *,
     side: Side = "right",
 ) -> None:
     """Add the one color bar of these panels, with arrows where values lie beyond."""
     bar = figure.colorbar(
-        ScalarMappable(shades.norm, shades.colors),
+        ScalarMappable(color_scale.norm, color_scale.cmap),
         ax=list(panels),
         location=side,
-        extend=shades.extend,
-        ticks=_pick_ticks(shades.limits),
+        extend=color_scale.extend,
+        ticks=_pick_ticks(color_scale.limits),
         format=FuncFormatter(lambda value, _: f"{value:g}"),
         aspect=30,
         shrink=0.9,
         pad=0.02,
     )
-    bar.set_label(plain(label), fontsize=10, color=INK)
-    bar.ax.tick_params(labelsize=9, colors=INK, length=3)
+    bar.set_label(escape_mathtext(label), fontsize=10, color=TEXT_COLOR)
+    bar.ax.tick_params(labelsize=9, colors=TEXT_COLOR, length=3)
     bar.outline.set_linewidth(0.5)
 
 
@@ -161,11 +163,13 @@ def add_note(figure: Figure, *sentences: str) -> None:
     """Write below all panels what a reader must know to trust them."""
     text = " ".join(sentence for sentence in sentences if sentence)
     figure.supxlabel(
-        plain(textwrap.fill(text, round(13 * figure_width()))), fontsize=8.5, color=FAINT
+        escape_mathtext(textwrap.fill(text, round(13 * figure_width()))),
+        fontsize=8.5,
+        color=MUTED_COLOR,
     )
 
 
-def thinning_note(every: int, n_shown: int, n_maps: int) -> str:
+def subsampling_note(every: int, n_shown: int, n_maps: int) -> str:
     """Say what was not drawn."""
     ordinal = {2: "2nd", 3: "3rd"}.get(every, f"{every}th")
     pixels = f"Every {ordinal} pixel drawn." if every > 1 else ""
@@ -173,6 +177,9 @@ def thinning_note(every: int, n_shown: int, n_maps: int) -> str:
     return " ".join(part for part in (pixels, maps, "Grey: no value.") if part)
 
 
-def range_note(shades: Shades, units: str) -> str:
+def range_note(color_scale: ColorScale, units: str) -> str:
     """Say in words what the colors span, for readers who cannot see them."""
-    return f"colors from {shades.low:g} to {shades.high:g} {show_units(units)}".rstrip() + "."
+    return (
+        f"colors from {color_scale.low:g} to {color_scale.high:g} {show_units(units)}".rstrip()
+        + "."
+    )

@@ -8,19 +8,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.plots.style import (
-    FAINT,
-    INK,
+    MUTED_COLOR,
+    TEXT_COLOR,
     add_legend,
     color_of,
     dashes_of,
-    dress,
-    labeled,
+    display_name,
+    draw_empty,
+    escape_mathtext,
+    label_with_units,
     lead_axis,
     lead_ticks,
-    name_of,
-    plain,
-    say_nothing_to_draw,
-    start_pair,
+    new_figure_pair,
+    style_axes,
 )
 
 _SKILL = "skill_"
@@ -48,40 +48,44 @@ def plot_skill(
             f"the table scores {sorted(set(table['method']))} but not {model!r} at any lead, "
             "so there is no skill to draw; name a method of the table"
         )
-    figure, errors, skills = start_pair(4.2, title)
+    figure, errors, skills = new_figure_pair(4.2, title)
     _draw_errors(errors, rows, model)
     _draw_skills(skills, rows[rows["method"] == model])
     for axes in (errors, skills):
-        axes.set_xlabel(plain(lead_axis(step)), fontsize=10, color=INK)
+        axes.set_xlabel(escape_mathtext(lead_axis(step)), fontsize=10, color=TEXT_COLOR)
         axes.set_xlim(0.5, max(rows["lead"]) + 0.5)
         axes.xaxis.set_major_locator(lead_ticks())
     add_legend(figure, errors)  # the baselines look the same on both sides
-    figure.set_label(f"{title}: RMSE and skill of {name_of(model)} against {lead_axis(step)}.")
+    figure.set_label(
+        f"{title}: RMSE and skill of {display_name(model)} against {lead_axis(step)}."
+    )
     return figure
 
 
 def _draw_errors(axes: Axes, rows: pd.DataFrame, model: str) -> None:
     units = str(rows["units"].iloc[0])
-    dress(axes, ylabel=labeled("RMSE", units), title="Error: lower is better")
+    style_axes(axes, ylabel=label_with_units("RMSE", units), title="Error: lower is better")
     for place, (method, scored) in enumerate(rows.groupby("method", sort=False)):
         _draw_line(axes, scored, "rmse", str(method), place, bold=method == model)
     axes.set_ylim(bottom=0)
 
 
 def _draw_skills(axes: Axes, rows: pd.DataFrame) -> None:
-    dress(axes, ylabel="skill: 1 - MSE / MSE of the baseline", title="Skill: above 0 is better")
+    style_axes(
+        axes, ylabel="skill: 1 - MSE / MSE of the baseline", title="Skill: above 0 is better"
+    )
     columns = [str(column) for column in rows if str(column).startswith(_SKILL)]
     for place, column in enumerate(columns):
         _draw_line(axes, rows, column, column.removeprefix(_SKILL), place, bold=False)
     values = rows[columns].to_numpy(dtype=float)
     if not np.isfinite(values).any():
-        say_nothing_to_draw(axes, "no baseline was scored")
+        draw_empty(axes, "no baseline was scored")
         return
     low, high = min(0.0, np.nanmin(values)), max(0.0, np.nanmax(values))
     room = 0.08 * (high - low) or 0.1
     axes.set_ylim(max(low - room, _WORST), high + room)
     axes.axhspan(-10, 0, color="#D55E00", alpha=0.07, linewidth=0)
-    axes.axhline(0, color=INK, linewidth=1.1)
+    axes.axhline(0, color=TEXT_COLOR, linewidth=1.1)
     axes.text(
         0.01,
         0.01,
@@ -89,7 +93,7 @@ def _draw_skills(axes: Axes, rows: pd.DataFrame) -> None:
         + (" (partly beyond the axis)" if low < _WORST else ""),
         transform=axes.transAxes,
         fontsize=8.5,
-        color=FAINT,
+        color=MUTED_COLOR,
     )
 
 
@@ -104,6 +108,6 @@ def _draw_line(
         linewidth=2.4 if bold else 1.6,
         marker="o",
         markersize=4.5 if bold else 3,
-        label=plain(name_of(method)),
+        label=escape_mathtext(display_name(method)),
         zorder=3 if bold else 2,
     )

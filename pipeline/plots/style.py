@@ -21,7 +21,7 @@ from PIL import Image
 
 from stores.units import show_units
 
-INK, FAINT, INVALID = "#222222", "#6b6b6b", "#d9d9d9"
+TEXT_COLOR, MUTED_COLOR, INVALID_COLOR = "#222222", "#6b6b6b", "#d9d9d9"
 _WIDE, _NARROW = 10.0, 4.8  # of every figure, on a page and on a phone [inch]
 _width: ContextVar[float] = ContextVar("width", default=_WIDE)
 
@@ -39,7 +39,7 @@ _DASHES = {"persistence": "--", "climatology": "-.", "seasonal_naive": ":"}
 
 
 @contextmanager
-def for_phones() -> Iterator[None]:
+def narrow_figures() -> Iterator[None]:
     """Draw all figures of a block so narrow that a phone shows their letters."""
     before = _width.set(_NARROW)
     try:
@@ -58,10 +58,10 @@ def is_narrow() -> bool:
     return figure_width() < _WIDE
 
 
-def start_pair(height: float, title: str) -> tuple[Figure, Axes, Axes]:
+def new_figure_pair(height: float, title: str) -> tuple[Figure, Axes, Axes]:
     """Start a figure of two plots beside each other, on phones above each other."""
     shape = (2, 1) if is_narrow() else (1, 2)
-    figure = start_figure(height * (1.5 if is_narrow() else 1.0), title)
+    figure = new_figure(height * (1.5 if is_narrow() else 1.0), title)
     first, second = np.ravel(figure.subplots(*shape))
     return figure, first, second
 
@@ -74,11 +74,11 @@ def add_legend(figure: Figure, axes: Axes) -> None:
         ncols=3 if is_narrow() else 6,
         fontsize=9,
         frameon=False,
-        labelcolor=INK,
+        labelcolor=TEXT_COLOR,
     )
 
 
-def start_figure(height: float, title: str, *, fixed_aspect: bool = False) -> Figure:
+def new_figure(height: float, title: str, *, fixed_aspect: bool = False) -> Figure:
     """Start a figure of the common width and ``height`` [inch] with its title.
 
     Maps cannot stretch: ``fixed_aspect`` moves them together instead of leaving white bands.
@@ -86,7 +86,9 @@ def start_figure(height: float, title: str, *, fixed_aspect: bool = False) -> Fi
     layout = ConstrainedLayoutEngine(compress=fixed_aspect, w_pad=0.06, h_pad=0.06)
     figure = Figure(figsize=(figure_width(), height), layout=layout, facecolor="white")
     figure.suptitle(
-        plain(textwrap.fill(title, round(8 * figure_width()))), fontsize=13, color=INK
+        escape_mathtext(textwrap.fill(title, round(8 * figure_width()))),
+        fontsize=13,
+        color=TEXT_COLOR,
     )
     return figure
 
@@ -115,12 +117,12 @@ def dashes_of(method: str) -> str:
     return _DASHES.get(method, "-")
 
 
-def name_of(method: str) -> str:
+def display_name(method: str) -> str:
     """Write a method as people read it."""
     return method.replace("_", " ")
 
 
-def labeled(name: str, units: str) -> str:
+def label_with_units(name: str, units: str) -> str:
     """Name an axis with its units in brackets, if there are any."""
     shown = show_units(units)
     return f"{name} [{shown}]" if shown else name
@@ -136,24 +138,24 @@ def lead_ticks() -> MaxNLocator:
     return MaxNLocator(14, integer=True, steps=[1, 2, 3, 5, 10], min_n_ticks=1)
 
 
-def plain(text: str) -> str:
+def escape_mathtext(text: str) -> str:
     """Keep text from being read as a formula."""
     return text.replace("$", r"\$")
 
 
-def dress(axes: Axes, *, xlabel: str = "", ylabel: str = "", title: str = "") -> None:
+def style_axes(axes: Axes, *, xlabel: str = "", ylabel: str = "", title: str = "") -> None:
     """Give one plot its quiet frame, grid and labels."""
-    axes.set_title(plain(title), fontsize=11, color=INK, loc="left", y=1.0)
-    axes.set_xlabel(plain(xlabel), fontsize=10, color=INK)
-    axes.set_ylabel(plain(ylabel), fontsize=10, color=INK)
-    axes.tick_params(labelsize=9, colors=INK, length=3)
+    axes.set_title(escape_mathtext(title), fontsize=11, color=TEXT_COLOR, loc="left", y=1.0)
+    axes.set_xlabel(escape_mathtext(xlabel), fontsize=10, color=TEXT_COLOR)
+    axes.set_ylabel(escape_mathtext(ylabel), fontsize=10, color=TEXT_COLOR)
+    axes.tick_params(labelsize=9, colors=TEXT_COLOR, length=3)
     axes.grid(visible=True, color="#e5e5e5", linewidth=0.7)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
 
-def say_nothing_to_draw(axes: Axes, text: str) -> None:
+def draw_empty(axes: Axes, text: str) -> None:
     """Write in the middle of an empty plot why it is empty."""
     axes.text(
         0.5,
@@ -163,5 +165,5 @@ def say_nothing_to_draw(axes: Axes, text: str) -> None:
         ha="center",
         va="center",
         fontsize=9,
-        color=FAINT,
+        color=MUTED_COLOR,
     )

@@ -9,14 +9,14 @@ from pipeline.recipes.channels import (
     StepCovariate,
     TargetRecipe,
 )
-from pipeline.recipes.load import RecipeError, date_recipe, load_recipe, recipe_schema
+from pipeline.recipes.load import RecipeError, load_recipe, recipe_schema, resolve_dates
 from pipeline.recipes.loss import LossRecipe
 from pipeline.recipes.model import ModelRecipe
+from pipeline.recipes.operations import ComputeRecipe, OutputsRecipe
 from pipeline.recipes.patches import PatchesRecipe
-from pipeline.recipes.place import PlaceRecipe
 from pipeline.recipes.recipe import Recipe
 from pipeline.recipes.rollout import PerturbRecipe, RolloutRecipe
-from pipeline.recipes.runs import ComputeRecipe, OutputsRecipe
+from pipeline.recipes.spatial_split import SpatialSplitRecipe
 from pipeline.recipes.split import SplitRecipe, resolve_split
 from pipeline.recipes.training import TrainingRecipe
 
@@ -32,18 +32,18 @@ __all__ = [
     "OutputsRecipe",
     "PatchesRecipe",
     "PerturbRecipe",
-    "PlaceRecipe",
     "Recipe",
     "RecipeError",
     "RolloutRecipe",
+    "SpatialSplitRecipe",
     "SplitRecipe",
     "StaticCovariate",
     "StepCovariate",
     "TargetRecipe",
     "TrainingRecipe",
     "VariableRecipe",
-    "date_recipe",
     "load_recipe",
     "recipe_schema",
+    "resolve_dates",
     "resolve_split",
 ]

@@ -9,20 +9,20 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.limits import MOST_PX
-from pipeline.recipes.base import Line, RecipePart
+from pipeline.limits import MAX_SIDE_PX
+from pipeline.recipes.base import RecipePart, ShortText
 from stores.archive import Pattern
-from stores.names import RESERVED
+from stores.names import RESERVED_NAMES
 from stores.times import HELD, Step, Time, is_held, parse_end, parse_time
 
-Transform = tuple[float, float, float, float, float, float]
+AffineCoefficients = tuple[float, float, float, float, float, float]
 Resampling = Literal["auto", "nearest", "mode", "bilinear", "cubic", "average"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
-_MOST_STARS = 8
+_MAX_WILDCARDS = 8
 _MOST_FAR = 1e9  # a coordinate of a grid [CRS units]
 _MOST_CODE = 10**9  # codes of classes fit into 32 bits
-_Side = Annotated[int, Field(ge=1, le=MOST_PX)]
+_Side = Annotated[int, Field(ge=1, le=MAX_SIDE_PX)]
 # CF conventions 1.11, appendix E, and how section 7.3 qualifies a method.
 _METHOD_WORDS = (
     *("point", "sum", "mean", "maximum", "minimum", "median", "mid_range", "range", "mode"),
@@ -42,11 +42,11 @@ class VariableRecipe(RecipePart):
     """Pattern below archive.root; {time:%Y.%m} is the date as in strftime, * is anything."""
     units: str = Field(min_length=1, max_length=100)
     """Units as UDUNITS writes them, such as 'mm month-1'; '1' for none."""
-    long_name: Line = ""
+    long_name: ShortText = ""
     """What a legend says."""
-    standard_name: Line | None = None
+    standard_name: ShortText | None = None
     """CF standard name, where there is one."""
-    cell_methods: Line = ""
+    cell_methods: ShortText = ""
     """What a value is of its cell, as CF writes it: 'time: mean', 'time: sum', 'time: point';
     not said by default."""
     kind: Literal["continuous", "classes"] = "continuous"
@@ -99,9 +99,9 @@ class VariableRecipe(RecipePart):
     @classmethod
     def _files_are_a_pattern(cls, files: str) -> str:
         _ = Pattern(files)
-        if files.count("*") > _MOST_STARS:
+        if files.count("*") > _MAX_WILDCARDS:
             raise ValueError(
-                f"files={files!r} holds more than {_MOST_STARS} '*', so every name would be "
+                f"files={files!r} holds more than {_MAX_WILDCARDS} '*', so every name would be "
                 "compared in countless ways; write out what is the same in all names"
             )
         return files
@@ -109,7 +109,7 @@ class VariableRecipe(RecipePart):
     @property
     def has_time(self) -> bool:
         """Tell whether there is a file per date."""
-        return Pattern(self.files).has_time
+        return Pattern(self.files).has_date
 
 
 class GridRecipe(RecipePart):
@@ -119,7 +119,7 @@ class GridRecipe(RecipePart):
     """A GeoTIFF below archive.root whose grid is taken."""
     crs: str | None = Field(None, min_length=1, max_length=10_000)
     """CRS, such as 'EPSG:4326'."""
-    transform: Transform | None = None
+    transform: AffineCoefficients | None = None
     """Affine a, b, c, d, e, f: x = a col + b row + c, y = d col + e row + f [CRS units]."""
     shape: tuple[_Side, _Side] | None = None
     """Rows and columns [px]."""
@@ -137,7 +137,9 @@ class GridRecipe(RecipePart):
 
     @field_validator("transform")
     @classmethod
-    def _pixels_have_an_area(cls, transform: Transform | None) -> Transform | None:
+    def _pixels_have_an_area(
+        cls, transform: AffineCoefficients | None
+    ) -> AffineCoefficients | None:
         if transform is None:
             return None
         a, b, c, d, e, f = transform
@@ -187,11 +189,11 @@ class ArchiveRecipe(RecipePart):
                     f"variable name {name!r} cannot become the name of an array; "
                     "use lower-case letters, digits and '_', starting with a letter"
                 )
-            if name in RESERVED:
+            if name in RESERVED_NAMES:
                 raise ValueError(
                     f"variable name {name!r} is that of a coordinate or map of every store, "
                     "which it would replace; choose another name than "
-                    f"{', '.join(sorted(RESERVED))}"
+                    f"{', '.join(sorted(RESERVED_NAMES))}"
                 )
         return variables
 

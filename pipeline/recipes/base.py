@@ -9,16 +9,16 @@ from typing import Annotated, Any, Self, TypeAlias, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipeline.limits import MOST, MOST_STEPS
+from pipeline.limits import MAX_COUNT, MAX_STEPS
 from stores.digests import digest_json
 
 _MOST_SEED = 4_000_000_000  # Lightning takes none above 2^32 - 1, and runs count on from it
 
-Line: TypeAlias = Annotated[str, Field(max_length=200)]
+ShortText: TypeAlias = Annotated[str, Field(max_length=200)]
 """Text that stands in a legend or a title."""
 Seed: TypeAlias = Annotated[int, Field(ge=0, le=_MOST_SEED)]
-Steps: TypeAlias = Annotated[int, Field(ge=1, le=MOST_STEPS)]
-Count: TypeAlias = Annotated[int, Field(ge=1, le=MOST)]
+StepCount: TypeAlias = Annotated[int, Field(ge=1, le=MAX_STEPS)]
+PositiveInt: TypeAlias = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 
 
 class RecipePart(BaseModel):
@@ -30,7 +30,7 @@ class RecipePart(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _knows_every_key(cls, written: Any) -> Any:
+    def _keys_are_known(cls, written: Any) -> Any:
         if isinstance(written, dict):
             for key in written:
                 if key not in cls.model_fields:
@@ -59,7 +59,7 @@ class RecipePart(BaseModel):
                 found += [f"{name}.{key}" for key in part.list_keys()]
         return sorted(dict.fromkeys(found), key=lambda path: path.count("."))
 
-    def with_values(self, **changes: Any) -> Self:
+    def replace(self, **changes: Any) -> Self:
         """Return a copy with other values, validated like any recipe."""
         return type(self).model_validate(self.model_dump() | changes)
 
@@ -73,7 +73,7 @@ def _parts_in(annotation: Any) -> list[type[RecipePart]]:
     return []
 
 
-def digest(part: RecipePart, *, exclude: Mapping[str, Any] | None = None) -> str:
+def digest_recipe(part: RecipePart, *, exclude: Mapping[str, Any] | None = None) -> str:
     """Hash the canonical JSON of ``part``; equal digests mean equal requests."""
     written = part.model_dump(mode="json", exclude=dict(exclude or {}))
     return digest_json(written)

@@ -6,15 +6,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.limits import MOST_STEPS
+from pipeline.limits import MAX_STEPS
 from pipeline.recipes.base import RecipePart
 
-Transform = Literal["trend", "log1p", "sqrt", "anomaly", "zscore", "minmax"]
+TransformName = Literal["trend", "log1p", "sqrt", "anomaly", "zscore", "minmax"]
 Future = Literal["known", "climatology", "persist"]
 AnnualFuture = Literal["known", "persist"]
 
 
-def _check_transforms(transforms: tuple[Transform, ...]) -> tuple[Transform, ...]:
+def _check_transforms(transforms: tuple[TransformName, ...]) -> tuple[TransformName, ...]:
     if len(set(transforms)) < len(transforms):
         raise ValueError(
             f"transform={list(transforms)} names a transform twice, so it could not be "
@@ -28,7 +28,7 @@ def _check_transforms(transforms: tuple[Transform, ...]) -> tuple[Transform, ...
     return transforms
 
 
-Transforms = Annotated[tuple[Transform, ...], AfterValidator(_check_transforms)]
+TransformNames = Annotated[tuple[TransformName, ...], AfterValidator(_check_transforms)]
 
 
 class TargetRecipe(RecipePart):
@@ -36,7 +36,7 @@ class TargetRecipe(RecipePart):
 
     variable: str
     """A variable of the archive with a file per step."""
-    transform: Transforms = ("zscore",)
+    transform: TransformNames = ("zscore",)
     """Applied in order; statistics come from the training part only.
 
     trend takes away one straight line in time, which goes on beyond the training part: for what
@@ -76,7 +76,7 @@ class AnnualCovariate(RecipePart):
     """A variable of the archive with a file per year."""
     future: AnnualFuture = "persist"
     """What stands for years that are not known on the day of issue."""
-    delay: int = Field(0, ge=0, le=MOST_STEPS)
+    delay: int = Field(0, ge=0, le=MAX_STEPS)
     """Years after which a map becomes available."""
 
 
@@ -88,9 +88,9 @@ class StepCovariate(RecipePart):
     """A variable of the archive with a file per step."""
     future: Future
     """What stands for steps that are not known on the day of issue."""
-    delay: int = Field(0, ge=0, le=MOST_STEPS)
+    delay: int = Field(0, ge=0, le=MAX_STEPS)
     """Steps after which a map becomes available."""
-    transform: Transforms = ("zscore",)
+    transform: TransformNames = ("zscore",)
     """Applied in order; statistics come from the training part only.
 
     trend takes away one straight line in time, which goes on beyond the training part: for what
@@ -116,7 +116,7 @@ class DerivedCovariate(RecipePart):
     """season: sine and cosine of the time of year; lonlat: two channels from -1 to 1."""
 
 
-Covariate = Annotated[
+CovariateRecipe = Annotated[
     StaticCovariate | AnnualCovariate | StepCovariate | DerivedCovariate,
     Field(discriminator="kind"),
 ]

@@ -11,9 +11,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.recipes.plain import MOST_BYTES, PlainError, check_texts, load_plain
 from pipeline.recipes.recipe import Recipe
 from pipeline.recipes.split import resolve_split
+from pipeline.recipes.strict_yaml import (
+    MAX_BYTES,
+    StrictYamlError,
+    check_texts,
+    load_strict_yaml,
+)
 from stores.times import Time
 
 _FOLDERS = (("root",), ("archive", "root"))
@@ -49,24 +54,24 @@ def load_recipe(
         RecipeError: the file cannot be read or a value is refused.
     """
     written = _read_yaml(path)
-    _anchor(written, path.resolve().parent)
+    _resolve_folders(written, path.resolve().parent)
     for override in overrides:
-        _apply(written, override)
+        _apply_override(written, override)
     if root is not None:
         written["root"] = str(root)
-    _anchor(written, Path.cwd())
+    _resolve_folders(written, Path.cwd())
     try:
         check_texts(written)
         recipe = Recipe.model_validate(written)
-    except PlainError as error:
+    except StrictYamlError as error:
         raise RecipeError(f"{path.name} is refused:\n  {error}") from None
     except ValidationError as error:
-        raise _refusal(f"{path.name} is refused:", error, written) from None
-    _check_truths(written, recipe.model_dump(), path.name)
+        raise _build_error(f"{path.name} is refused:", error, written) from None
+    _check_booleans(written, recipe.model_dump(), path.name)
     return recipe
 
 
-def date_recipe(recipe: Recipe, newest: Time) -> Recipe:
+def resolve_dates(recipe: Recipe, newest: Time) -> Recipe:
     """Return the recipe with dates in its split, counted from the target's newest frame.
 
     Its fingerprint stays that of what was written.
@@ -75,25 +80,25 @@ def date_recipe(recipe: Recipe, newest: Time) -> Recipe:
         RecipeError: with these dates parts leak, or hold no sample.
     """
     step = recipe.step.of_series(newest)
-    title = f"recipe {recipe.name} is refused, with the newest frame {step.show(newest)}:"
+    title = f"recipe {recipe.name} is refused, with the newest frame {step.format(newest)}:"
     try:
-        if not recipe.split.is_dated:
-            recipe = recipe.with_values(split=resolve_split(recipe.split, step, newest))
-        recipe.split.to_split().check(step)
+        if not recipe.split.is_resolved:
+            recipe = recipe.replace(split=resolve_split(recipe.split, step, newest))
+        recipe.split.to_split().check_leaks(step)
     except ValidationError as error:
-        raise _refusal(title, error, recipe.model_dump()) from None
+        raise _build_error(title, error, recipe.model_dump()) from None
     except ValueError as error:
         raise RecipeError(f"{title}\n  split: {error}") from None
     return recipe
 
 
-def _refusal(title: str, error: ValidationError, written: Mapping[str, Any]) -> RecipeError:
-    lines = [f"  {_place(line, written)}: {_message(line)}" for line in error.errors()]
+def _build_error(title: str, error: ValidationError, written: Mapping[str, Any]) -> RecipeError:
+    lines = [f"  {_key_path(line, written)}: {_message(line)}" for line in error.errors()]
     more = [f"  and {len(lines) - _MOST_TOLD} more"] if len(lines) > _MOST_TOLD else []
     return RecipeError("\n".join([title, *lines[:_MOST_TOLD], *more]))
 
 
-def _check_truths(written: Any, read: Any, place: str) -> None:
+def _check_booleans(written: Any, read: Any, place: str) -> None:
     """Refuse true and false where a number stands; Python would count them as 1 and 0."""
     if isinstance(written, bool) and not isinstance(read, bool):
         word = str(written).lower()
@@ -103,10 +108,10 @@ def _check_truths(written: Any, read: Any, place: str) -> None:
         )
     if isinstance(written, dict) and isinstance(read, Mapping):
         for key in written.keys() & read.keys():
-            _check_truths(written[key], read[key], f"{place}: {key}")
+            _check_booleans(written[key], read[key], f"{place}: {key}")
     if isinstance(written, list) and isinstance(read, list | tuple):
         for number, pair in enumerate(zip(written, read, strict=False)):
-            _check_truths(*pair, f"{place}.{number}")
+            _check_booleans(*pair, f"{place}.{number}")
 
 
 def recipe_schema() -> str:
@@ -116,8 +121,8 @@ def recipe_schema() -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        written = load_plain(_read_text(path))
-    except PlainError as error:
+        written = load_strict_yaml(_read_text(path))
+    except StrictYamlError as error:
         raise RecipeError(f"recipe {path.name} is not plain YAML: {error}") from None
     if not isinstance(written, dict):
         raise RecipeError(f"recipe {path.name} holds no keys; see deploy/recipes for examples")
@@ -129,8 +134,8 @@ def _read_text(path: Path) -> str:
     try:
         if path.exists() and not path.is_file():
             raise OSError(f"it is {'a folder' if path.is_dir() else 'no file'}")
-        if path.stat().st_size > MOST_BYTES:
-            raise OSError(f"{path.stat().st_size} bytes, and recipes have {MOST_BYTES} at most")
+        if path.stat().st_size > MAX_BYTES:
+            raise OSError(f"{path.stat().st_size} bytes, and recipes have {MAX_BYTES} at most")
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         why = f"byte {error.start} is no UTF-8; save it as UTF-8"
@@ -139,37 +144,37 @@ def _read_text(path: Path) -> str:
     raise RecipeError(f"recipe {path} cannot be read: {why}")
 
 
-def _apply(written: dict[str, Any], override: str) -> None:
+def _apply_override(written: dict[str, Any], override: str) -> None:
     """Set ``key.key=value`` in place."""
-    said = f"--set {_cut(override, _SHOWN)!r}"
+    said = f"--set {_truncate(override, _SHOWN)!r}"
     key, equals, text = override.partition("=")
     *parents, last = key.strip().split(".")
     if not equals or not last or len(parents) > _MOST_PARENTS:
         raise RecipeError(f"{said} is not key=value; write e.g. training.epochs=2")
     try:
-        value = load_plain(text)
-    except PlainError as error:
+        value = load_strict_yaml(text)
+    except StrictYamlError as error:
         raise RecipeError(f"{said}: its value is not plain YAML: {error}") from None
     node: Any = written
     for parent in parents:
         node = (
-            node[_place_in(node, parent, said)]
+            node[_list_index(node, parent, said)]
             if isinstance(node, list)
             else (node.setdefault(parent, {}))
         )
         if not isinstance(node, dict | list):
             raise RecipeError(f"{said}: {parent!r} holds a value, not keys")
-    node[_place_in(node, last, said) if isinstance(node, list) else last] = value
+    node[_list_index(node, last, said) if isinstance(node, list) else last] = value
 
 
-def _place_in(node: list[Any], index: str, said: str) -> int:
+def _list_index(node: list[Any], index: str, said: str) -> int:
     last = len(node) - 1
     if not _POSITION.fullmatch(index) or int(index) > last:
         raise RecipeError(f"{said}: {index!r} is no position from 0 to {last}")
     return int(index)
 
 
-def _anchor(written: dict[str, Any], base: Path) -> None:
+def _resolve_folders(written: dict[str, Any], base: Path) -> None:
     """Make the folders of a written recipe absolute."""
     for *parents, last in _FOLDERS:
         node: Any = written
@@ -187,12 +192,12 @@ def _absolute(folder: str, base: Path, key: str) -> str:
         return str(path)
     except (ValueError, RuntimeError, OSError) as error:  # no text of a path, or no such home
         raise RecipeError(
-            f"{key}={_cut(ascii(folder), _SHOWN)} cannot name a folder ({error}), so nothing "
+            f"{key}={_truncate(ascii(folder), _SHOWN)} cannot name a folder ({error}), so nothing "
             "could be read or written there; write a path"
         ) from None
 
 
-def _place(line: Any, written: Any) -> str:
+def _key_path(line: Any, written: Any) -> str:
     """Name what is refused as it is written, without the kinds that pydantic names as well."""
     *parents, last = line["loc"] or ("recipe",)
     named, node = [], written
@@ -215,9 +220,9 @@ def _message(line: Any) -> str:
     message = _PLAIN.get(line["type"]) or str(line["msg"]).removeprefix("Value error, ")
     if line["type"] == "value_error":
         return message
-    got = _cut(repr(line.get("input")), _MOST_GOT)
-    return f"{_cut(message, _SHOWN)}, but got {got}"
+    got = _truncate(repr(line.get("input")), _MOST_GOT)
+    return f"{_truncate(message, _SHOWN)}, but got {got}"
 
 
-def _cut(text: str, most: int) -> str:
+def _truncate(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -16,7 +16,7 @@ class LossTerm(RecipePart):
     """Factor of this loss in the sum."""
 
     @property
-    def least_px(self) -> int:
+    def min_patch_px(self) -> int:
         """Side of the smallest patch on which the loss is defined [px]."""
         return 1
 
@@ -86,7 +86,7 @@ class SSIMLoss(LossTerm):
         return self
 
     @property
-    def least_px(self) -> int:
+    def min_patch_px(self) -> int:
         """Side of one window [px]."""
         return self.window_px
 
@@ -99,7 +99,7 @@ class LaplacianLoss(LossTerm):
     """Halvings of the resolution."""
 
     @property
-    def least_px(self) -> int:
+    def min_patch_px(self) -> int:
         """Side of a pixel of the coarsest level [px]."""
         return int(2**self.levels)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pipeline.recipes.base import Line, RecipePart
+from pipeline.recipes.base import RecipePart, ShortText
 
 
 class MetadataRecipe(RecipePart):
@@ -15,7 +15,7 @@ class MetadataRecipe(RecipePart):
 
     summary: str = Field("", max_length=5000)
     """What the data are, in a paragraph."""
-    keywords: tuple[Line, ...] = Field((), max_length=100)
+    keywords: tuple[ShortText, ...] = Field((), max_length=100)
     """Words by which catalogs find the data."""
     institution: str = Field("", max_length=1000)
     """Who publishes the data."""

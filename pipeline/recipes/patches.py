@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.limits import MOST_PX
-from pipeline.recipes.base import Count, RecipePart
+from pipeline.limits import MAX_SIDE_PX
+from pipeline.recipes.base import PositiveInt, RecipePart
 
 
 class PatchesRecipe(RecipePart):
@@ -16,7 +16,7 @@ class PatchesRecipe(RecipePart):
     draw: Literal["uniform", "quantiles", "changes"] = "uniform"
     """uniform: each at most once; quantiles: rare means of the target as often as usual ones;
     changes: more where the target changes from frame to frame."""
-    jitter_px: int = Field(0, ge=0, le=MOST_PX)
+    jitter_px: int = Field(0, ge=0, le=MAX_SIDE_PX)
     """Farthest random move of a patch along one axis, a new one in every epoch [px]."""
-    buffer: Count = 4096
+    buffer: PositiveInt = 4096
     """Patches that are shuffled together when an epoch has more; read block by block then."""

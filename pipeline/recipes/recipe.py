@@ -8,9 +8,9 @@ from typing import Self
 from pydantic import field_validator, model_validator
 
 from pipeline.recipes.archive import ArchiveRecipe, GridRecipe, VariableRecipe
-from pipeline.recipes.base import Line, RecipePart, digest
+from pipeline.recipes.base import RecipePart, ShortText, digest_recipe
 from pipeline.recipes.channels import (
-    Covariate,
+    CovariateRecipe,
     DerivedCovariate,
     DomainRecipe,
     StaticCovariate,
@@ -18,17 +18,17 @@ from pipeline.recipes.channels import (
 )
 from pipeline.recipes.metadata import MetadataRecipe
 from pipeline.recipes.model import ModelRecipe
+from pipeline.recipes.operations import ComputeRecipe, OutputsRecipe
 from pipeline.recipes.rollout import RolloutRecipe
-from pipeline.recipes.runs import ComputeRecipe, OutputsRecipe
 from pipeline.recipes.schedule import ScheduleRecipe
 from pipeline.recipes.split import SplitRecipe
 from pipeline.recipes.training import TrainingRecipe
-from pipeline.split import LEARNED
+from pipeline.split import FITTED_PARTS
 from stores.names import check_id
 from stores.times import Step, Times
 
 # What changes no number: folders and machines; training and rollout say it themselves.
-_NOT_SCIENCE = dict.fromkeys(
+_FINGERPRINT_EXCLUDE = dict.fromkeys(
     ("root", "compute", "outputs", "title", "metadata", "schedule"), True
 )
 
@@ -38,14 +38,14 @@ class Recipe(RecipePart):
 
     name: str
     """Name of bundles and deployments: letters, digits, '-'."""
-    title: Line = ""
+    title: ShortText = ""
     """One line for reports and the catalog."""
     root: Path
     """Folder of cube, models, issues and catalog; relative to the recipe."""
     archive: ArchiveRecipe
     grid: GridRecipe
     target: TargetRecipe
-    covariates: tuple[Covariate, ...] = ()
+    covariates: tuple[CovariateRecipe, ...] = ()
     """What the model sees beside the target, in the order of its channels."""
     domain: DomainRecipe = DomainRecipe()
     split: SplitRecipe
@@ -111,16 +111,16 @@ class Recipe(RecipePart):
 
     @model_validator(mode="after")
     def _parts_share_no_frame(self) -> Self:
-        if self.split.is_dated:
-            self.split.to_split().check(self.step)
+        if self.split.is_resolved:
+            self.split.to_split().check_leaks(self.step)
         return self
 
     @model_validator(mode="after")
     def _every_part_holds_a_sample(self) -> Self:
-        for part in self.split.parts if self.split.is_dated else ():
-            have = max(map(len, self._stretches(part)), default=0)
+        for part in self.split.parts if self.split.is_resolved else ():
+            have = max(map(len, self._segments(part)), default=0)
             need = self.rollout.history + (
-                self.training.leads if part in LEARNED else self.rollout.leads
+                self.training.leads if part in FITTED_PARTS else self.rollout.leads
             )
             if have < need:
                 fewer = ", or lower split.folds" if self.split.folds else ""
@@ -134,7 +134,7 @@ class Recipe(RecipePart):
     @model_validator(mode="after")
     def _blocks_have_room_for_a_patch(self) -> Self:
         if self.split.place is not None:
-            self.split.place.check_room(self.training.patch_px)
+            self.split.place.check_patch_fits(self.training.patch_px)
         return self
 
     @model_validator(mode="after")
@@ -216,9 +216,9 @@ class Recipe(RecipePart):
             )
         return self
 
-    def _stretches(self, part: str) -> list[Times]:
+    def _segments(self, part: str) -> list[Times]:
         try:
-            return self.split.to_split().stretches(part, self.step)
+            return self.split.to_split().segments(part, self.step)
         except ValueError as error:
             raise ValueError(f"split.{part}: {error}") from None
 
@@ -247,7 +247,10 @@ class Recipe(RecipePart):
         Ends of the split count as they are written: dates that move on with the cube stand in
         its version, and in the bundle.
         """
-        archive = self.archive.with_values(root=Path())
-        science = self.model_copy(update={"archive": archive, "split": self.split.written})
-        parts = {"training": self.training.no_science, "rollout": self.rollout.no_science}
-        return digest(science, exclude=_NOT_SCIENCE | parts)
+        archive = self.archive.replace(root=Path())
+        science = self.model_copy(update={"archive": archive, "split": self.split.unresolved})
+        parts = {
+            "training": self.training.fingerprint_exclude,
+            "rollout": self.rollout.fingerprint_exclude,
+        }
+        return digest_recipe(science, exclude=_FINGERPRINT_EXCLUDE | parts)

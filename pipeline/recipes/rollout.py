@@ -6,10 +6,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.limits import MOST_PX, MOST_STEPS
-from pipeline.recipes.base import Count, Line, RecipePart, Seed, Steps
+from pipeline.limits import MAX_SIDE_PX, MAX_STEPS
+from pipeline.recipes.base import PositiveInt, RecipePart, Seed, ShortText, StepCount
 
-_HOW_IT_IS_CUT = ("tile_px", "block_leads", "batch")
+_TILING_KEYS = ("tile_px", "block_leads", "batch")
 
 
 class PerturbRecipe(RecipePart):
@@ -19,7 +19,7 @@ class PerturbRecipe(RecipePart):
     """Keep the dropout of training, with other maps dropped for every member and lead."""
     noise: float = Field(0.0, ge=0)
     """Standard deviation of noise on the observed frames [normalized units]."""
-    noise_px: int = Field(1, ge=1, le=MOST_PX)
+    noise_px: int = Field(1, ge=1, le=MAX_SIDE_PX)
     """Distance at which the noise's correlation is a half; 1 is white [px]."""
     seed: Seed = 0
     """Seed of all members."""
@@ -28,15 +28,15 @@ class PerturbRecipe(RecipePart):
 class RolloutRecipe(RecipePart):
     """How far back a forecast looks, and how far ahead it reaches."""
 
-    history: Steps
+    history: StepCount
     """Frames that the model reads [steps]."""
-    leads: Steps
+    leads: StepCount
     """Frames that are forecast [steps]."""
-    members: int = Field(1, ge=1, le=MOST_STEPS)
+    members: int = Field(1, ge=1, le=MAX_STEPS)
     """Forecasts of an ensemble; mean, standard deviation and quantiles are published."""
     perturb: PerturbRecipe = PerturbRecipe()
     """What makes members differ, beside further bundles."""
-    bundles: tuple[Line, ...] = ()
+    bundles: tuple[ShortText, ...] = ()
     """Folders of further bundles of the same kind; members are dealt to all in turn."""
     interval: float | None = Field(0.8, gt=0, lt=1)
     """Coverage of the intervals that are published once the model is evaluated; null: none."""
@@ -46,19 +46,19 @@ class RolloutRecipe(RecipePart):
     """exact equals the untiled forecast; blend is approximate, for models that cannot."""
     taper: Literal["hann", "linear"] = "hann"
     """How the weight of a blended tile falls towards its border."""
-    taper_px: int | None = Field(None, ge=1, le=MOST_PX)
+    taper_px: int | None = Field(None, ge=1, le=MAX_SIDE_PX)
     """What a blended tile reads beyond what it owns; a quarter of tile_px by default [px]."""
-    tile_px: int | None = Field(None, ge=1, le=MOST_PX)
+    tile_px: int | None = Field(None, ge=1, le=MAX_SIDE_PX)
     """Side of the square that a tile owns; planned from the memory by default [px]."""
-    block_leads: Steps | None = None
+    block_leads: StepCount | None = None
     """Leads that a tile rolls out before it looks at its neighbors; planned by default."""
-    batch: Count = 1
+    batch: PositiveInt = 1
     """Tiles computed together."""
 
     @property
-    def no_science(self) -> set[str]:
+    def fingerprint_exclude(self) -> set[str]:
         """Name the keys that change no number: how an exact rollout is cut."""
-        return set() if self.mode == "blend" else {*_HOW_IT_IS_CUT, "taper", "taper_px"}
+        return set() if self.mode == "blend" else {*_TILING_KEYS, "taper", "taper_px"}
 
     @model_validator(mode="after")
     def _blended_tiles_are_stated(self) -> Self:

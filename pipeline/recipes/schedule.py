@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 from pydantic import Field, field_validator
 
-from pipeline.recipes.base import Line, RecipePart
+from pipeline.recipes.base import RecipePart, ShortText
 from stores.times import Step
 
 FLOWS = ("ingest", "train", "forecast", "evaluate")
@@ -64,7 +64,7 @@ _NAMED_DAYS = {1: "daily", 7: "weekly", 30: "monthly", 91: "quarterly", 183: "ha
     365: "yearly"
 }
 _LAST_HOUR_OF_NIGHT = 5
-_N_RUNS = 13
+_N_SAMPLED_RUNS = 13
 _YEAR = 12  # months
 _MONDAY = datetime(2001, 1, 1)
 
@@ -72,23 +72,23 @@ _MONDAY = datetime(2001, 1, 1)
 class ScheduleRecipe(RecipePart):
     """When a server runs the flows; it changes nothing of a run that is started by hand."""
 
-    timezone: Line = "UTC"
+    timezone: ShortText = "UTC"
     """Time zone of the cron lines, by its IANA name."""
-    ingest: Line | None = AUTO
+    ingest: ShortText | None = AUTO
     """When new frames are read, as a cron line: minute, hour, day of month, month, day of week.
     `auto` follows `archive.step`, null leaves it to be started by hand."""
-    train: Line | None = AUTO
+    train: ShortText | None = AUTO
     """When a new model is trained, written as `ingest`."""
-    forecast: Line | None = AUTO
+    forecast: ShortText | None = AUTO
     """When the newest init is forecast, written as `ingest`; behind it, so that it is there."""
-    evaluate: Line | None = AUTO
+    evaluate: ShortText | None = AUTO
     """When the current model is scored, written as `ingest`."""
     max_delay_hours: float | None = Field(None, gt=0, le=1e6)
     """A run that could not start for so long is left out; null starts it however late. Of
     several runs that wait, only the newest starts [h]."""
     overrides: tuple[Annotated[str, Field(max_length=1000)], ...] = Field((), max_length=100)
     """What runs on a server change of the recipe, as `--set` does: a split that moves on."""
-    notify: Line | None = None
+    notify: ShortText | None = None
     """Notification block of the server that is told when a run fails or crashes, as
     `slack-webhook/NAME`; its address stays on the server."""
 
@@ -131,7 +131,7 @@ class ScheduleRecipe(RecipePart):
             )
         return block
 
-    def crons(self, step: Step) -> dict[str, str | None]:
+    def cron_by_flow(self, step: Step) -> dict[str, str | None]:
         """Give the cron line of every flow; None where only a person starts it."""
         usual = default_crons(step)
         written = {flow: getattr(self, flow) for flow in FLOWS}
@@ -146,13 +146,13 @@ def default_crons(step: Step) -> Mapping[str, str]:
 
 def _kind_of(step: Step) -> tuple[str, int]:
     """Find the row of a step, and how many minutes, hours or months are between two runs."""
-    if step.code == "Y" or (step.code == "M" and step.count >= _YEAR):
+    if step.numpy_unit == "Y" or (step.numpy_unit == "M" and step.count >= _YEAR):
         return "years", 1
-    if step.code == "M":
+    if step.numpy_unit == "M":
         return ("month", 1) if step.count == 1 else ("months", _divisor(_YEAR, step.count))
-    if step.code == "D":
+    if step.numpy_unit == "D":
         return "days", 1
-    minutes = step.count * {"s": 1 / 60, "m": 1, "h": 60}[step.code]
+    minutes = step.count * {"s": 1 / 60, "m": 1, "h": 60}[step.numpy_unit]
     if minutes < 60:
         return "minutes", _divisor(60, minutes)
     return "hours", _divisor(24, minutes / 60)
@@ -167,19 +167,19 @@ def name_cadence(cron: str | None) -> str:
     """Name how often a cron line comes: ``nightly``, ``monthly``, ``every-6-hours``."""
     if cron is None:
         return BY_HAND
-    runs = list(islice(CronSim(cron, _MONDAY), _N_RUNS))
+    runs = list(islice(CronSim(cron, _MONDAY), _N_SAMPLED_RUNS))
     hours = (runs[-1] - runs[0]).total_seconds() / 3600 / (len(runs) - 1)
     if hours < 1:
-        return f"every-{_counted(60 * hours, 'minute')}"
+        return f"every-{_pluralize(60 * hours, 'minute')}"
     if hours < 24:
-        return "hourly" if round(hours) == 1 else f"every-{_counted(hours, 'hour')}"
+        return "hourly" if round(hours) == 1 else f"every-{_pluralize(hours, 'hour')}"
     days = round(hours / 24)
     if days == 1 and all(run.hour <= _LAST_HOUR_OF_NIGHT for run in runs):
         return "nightly"
     near = [name for known, name in _NAMED_DAYS.items() if abs(days - known) <= known / 20]
-    return near[0] if near else f"every-{_counted(days, 'day')}"
+    return near[0] if near else f"every-{_pluralize(days, 'day')}"
 
 
-def _counted(number: float, unit: str) -> str:
+def _pluralize(number: float, unit: str) -> str:
     count = max(1, round(number))
     return f"{count}-{unit}{'s' * (count > 1)}"

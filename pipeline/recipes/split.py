@@ -7,15 +7,15 @@ from typing import Annotated, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from pipeline.limits import MOST_STEPS
+from pipeline.limits import MAX_STEPS
 from pipeline.recipes.base import RecipePart
-from pipeline.recipes.offsets import check_bound, is_offset, resolve_bound
-from pipeline.recipes.place import PlaceRecipe
+from pipeline.recipes.date_offsets import check_bound, is_offset, resolve_bound
+from pipeline.recipes.spatial_split import SpatialSplitRecipe
 from pipeline.split import CALIBRATION, PARTS, Split
 from stores.times import Step, Time
 
 _Bound = Annotated[str, Field(min_length=1, max_length=40)]
-Ends = tuple[_Bound, _Bound]
+DateRange = tuple[_Bound, _Bound]
 
 
 class SplitRecipe(RecipePart):
@@ -26,22 +26,22 @@ class SplitRecipe(RecipePart):
     ``-18 months``, ``-30 days``, ``-2 steps``, ``newest``.
     """
 
-    train: Ends
+    train: DateRange
     """First and last frame that is learned from."""
-    validation: Ends
+    validation: DateRange
     """First and last frame that early stopping sees."""
-    test: Ends
+    test: DateRange
     """First and last frame that only the final scores see."""
-    calibration: Ends | None = None
+    calibration: DateRange | None = None
     """First and last frame that only margins of intervals are learned from; by default they
     are learned on validation, which also chooses the epoch."""
-    gap: int = Field(0, ge=0, le=MOST_STEPS)
+    gap: int = Field(0, ge=0, le=MAX_STEPS)
     """Frames left unused between two parts [steps]."""
     folds: int | None = Field(None, ge=2, le=1000)
     """Number of folds of what is no test: stretches of time, with place groups of pixels."""
     fold: int = Field(0, ge=0, le=1000)
     """The fold that validates, from 0; the others train."""
-    place: PlaceRecipe | None = None
+    place: SpatialSplitRecipe | None = None
     """Pixels of each part; parts may share frames then."""
     _written: SplitRecipe | None = PrivateAttr(None)
 
@@ -55,7 +55,7 @@ class SplitRecipe(RecipePart):
     @model_validator(mode="after")
     def _every_part_begins_before_it_ends(self) -> Self:
         split = self.to_split()
-        for name in self.parts if self.is_dated else ():
+        for name in self.parts if self.is_resolved else ():
             start, end = split.bounds(name)
             if end < start:
                 raise ValueError(f"split.{name} ends before it begins: {getattr(self, name)}")
@@ -86,19 +86,19 @@ class SplitRecipe(RecipePart):
         return self
 
     @property
-    def is_dated(self) -> bool:
+    def is_resolved(self) -> bool:
         """Tell whether every bound is a date, so that parts can be listed."""
         return not any(is_offset(bound) for name in self.parts for bound in getattr(self, name))
 
     @property
-    def written(self) -> SplitRecipe:
+    def unresolved(self) -> SplitRecipe:
         """The split as it was written, with offsets where dates stand in their place."""
         return self._written or self
 
     def with_dates(self, dates: Mapping[str, tuple[str, str]]) -> SplitRecipe:
         """Return the split with dates for its parts; it knows how it was written."""
-        dated = self.with_values(**dates)
-        dated._written = self.written
+        dated = self.replace(**dates)
+        dated._written = self.unresolved
         return dated
 
     @property
@@ -107,7 +107,7 @@ class SplitRecipe(RecipePart):
         return PARTS if self.calibration is None else (*PARTS, CALIBRATION)
 
     @property
-    def margins_part(self) -> str:
+    def calibration_part(self) -> str:
         """Name the part that margins of intervals are learned on."""
         return "validation" if self.calibration is None else CALIBRATION
 
@@ -118,7 +118,7 @@ class SplitRecipe(RecipePart):
             self.gap,
             self.folds,
             self.fold,
-            None if self.place is None else self.place.to_place(),
+            None if self.place is None else self.place.to_spatial_split(),
         )
 
 
@@ -128,7 +128,7 @@ def resolve_split(split: SplitRecipe, step: Step, newest: Time) -> SplitRecipe:
     Raises:
         ValueError: a part ends before it begins.
     """
-    if split.is_dated:
+    if split.is_resolved:
         return split
     parts = {name: getattr(split, name) for name in split.parts}
     return split.with_dates(

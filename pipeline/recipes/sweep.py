@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import product
 
 from pipeline.recipes.load import RecipeError
-from pipeline.recipes.plain import PlainError, cut_plain
+from pipeline.recipes.strict_yaml import StrictYamlError, split_yaml_values
 
 # All combinations learn from one cube, and their bundles bear one name.
-_FIXED = ("name", "root", "archive", "grid")
+_NOT_SWEPT = ("name", "root", "archive", "grid")
 FOLD = "split.fold"
 """Key whose values are no alternatives: what is judged is the mean over them."""
 
@@ -29,7 +29,7 @@ class Combination:
         return [f"{key}={value}" for key, value in self.values]
 
     @property
-    def shared(self) -> Combination:
+    def without_fold(self) -> Combination:
         """Give what is the same in every fold."""
         return Combination(tuple(pair for pair in self.values if pair[0] != FOLD))
 
@@ -41,11 +41,13 @@ def group_folds(combinations: Sequence[Combination]) -> dict[Combination, list[C
     """Gather the combinations that differ in the fold alone, by what they share."""
     groups: dict[Combination, list[Combination]] = {}
     for combination in combinations:
-        groups.setdefault(combination.shared, []).append(combination)
+        groups.setdefault(combination.without_fold, []).append(combination)
     return groups
 
 
-def plan_sweep(asked: Sequence[str], overrides: Sequence[str] = ()) -> list[Combination]:
+def plan_sweep(
+    requested_axes: Sequence[str], overrides: Sequence[str] = ()
+) -> list[Combination]:
     """List every combination of the values of all keys; the last key changes fastest.
 
     Args:
@@ -55,7 +57,7 @@ def plan_sweep(asked: Sequence[str], overrides: Sequence[str] = ()) -> list[Comb
     Raises:
         RecipeError: a key cannot be swept, or stands twice.
     """
-    axes = [_parse(text) for text in asked]
+    axes = [_parse(text) for text in requested_axes]
     keys = [key for key, _ in axes]
     taken = [*keys, *(text.partition("=")[0].strip() for text in overrides)]
     for key in keys:
@@ -64,14 +66,14 @@ def plan_sweep(asked: Sequence[str], overrides: Sequence[str] = ()) -> list[Comb
                 f"--sweep {key} is given a value elsewhere too, so one of them would have no "
                 "effect; write all its values in one --sweep"
             )
-        if key.split(".")[0] in _FIXED:
+        if key.split(".")[0] in _NOT_SWEPT:
             raise RecipeError(
                 f"--sweep {key} would need another cube or give other names, but a sweep "
                 "compares models of one cube; run cubecast train for each"
             )
     if not axes or math.prod(len(values) for _, values in axes) < 2:
         raise RecipeError(
-            f"--sweep {' '.join(asked)} is a single combination, so there is nothing to "
+            f"--sweep {' '.join(requested_axes)} is a single combination, so there is nothing to "
             "compare; write e.g. --sweep training.lr=1e-3,3e-4"
         )
     return [
@@ -83,8 +85,8 @@ def plan_sweep(asked: Sequence[str], overrides: Sequence[str] = ()) -> list[Comb
 def _parse(text: str) -> tuple[str, list[str]]:
     key, equals, written = text.partition("=")
     try:
-        values = cut_plain(written)
-    except PlainError as error:
+        values = split_yaml_values(written)
+    except StrictYamlError as error:
         raise RecipeError(f"--sweep {text!r} is not plain YAML: {error}") from None
     if not equals or not key.strip() or not values:
         raise RecipeError(

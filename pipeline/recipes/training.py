@@ -6,8 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.limits import MOST, MOST_PX
-from pipeline.recipes.base import Count, RecipePart, Seed, Steps
+from pipeline.limits import MAX_COUNT, MAX_SIDE_PX
+from pipeline.recipes.base import PositiveInt, RecipePart, Seed, StepCount
 from pipeline.recipes.loss import CRPSLoss, Losses, LossRecipe, PointLoss, QuantileLoss
 from pipeline.recipes.patches import PatchesRecipe
 
@@ -17,7 +17,7 @@ class ScoreRecipe(RecipePart):
 
     kind: Literal["loss", "rmse"] = "loss"
     """The loss, or the root mean squared error at one lead."""
-    lead: Steps | None = None
+    lead: StepCount | None = None
     """Lead of the rmse; training.leads by default."""
     units: Literal["physical", "normalized"] = "physical"
     """Units of the rmse: those of the target, or those in which the network works."""
@@ -35,17 +35,17 @@ class ScoreRecipe(RecipePart):
 class TrainingRecipe(RecipePart):
     """How the weights are found."""
 
-    epochs: Count = 50
+    epochs: PositiveInt = 50
     """Passes over the training patches at most."""
-    batch: Count = 4
+    batch: PositiveInt = 4
     """Patches that are computed together."""
-    accumulate: Count = 1
+    accumulate: PositiveInt = 1
     """Batches whose gradients are averaged into one step: larger steps in the same memory."""
-    patch_px: int = Field(64, ge=4, le=MOST_PX)
+    patch_px: int = Field(64, ge=4, le=MAX_SIDE_PX)
     """Side of a patch; patches are clipped to the grid [px]."""
     min_valid: float = Field(0.05, ge=0, le=1)
     """Patches with a smaller share of valid target pixels are left out."""
-    patches_per_epoch: int | None = Field(None, ge=1, le=1000 * MOST)
+    patches_per_epoch: int | None = Field(None, ge=1, le=1000 * MAX_COUNT)
     """Patches drawn per epoch; all by default."""
     patches: PatchesRecipe = PatchesRecipe()
     loss: Losses = PointLoss()
@@ -54,7 +54,7 @@ class TrainingRecipe(RecipePart):
     """Largest learning rate."""
     weight_decay: float = Field(1e-2, ge=0)
     """Decoupled weight decay of AdamW."""
-    warmup_steps: int = Field(50, ge=0, le=1000 * MOST)
+    warmup_steps: int = Field(50, ge=0, le=1000 * MAX_COUNT)
     """Steps over which the rate rises from zero."""
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     """How the rate falls afterwards."""
@@ -64,15 +64,15 @@ class TrainingRecipe(RecipePart):
     """auto takes bf16 on a device that has it, else 32."""
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay of the running average of the weights, which is validated and kept; 0 is none."""
-    patience: Count = 10
+    patience: PositiveInt = 10
     """Epochs without a better score before training stops."""
     score: ScoreRecipe = ScoreRecipe()
     """What is better: by default a lower validation loss."""
-    leads: Steps = 1
+    leads: StepCount = 1
     """Leads rolled out in the loss; 1 is single-step training."""
-    leads_start: Steps | None = None
+    leads_start: StepCount | None = None
     """Leads in the first epoch, where training begins with fewer; training.leads by default."""
-    leads_every: Count = 1
+    leads_every: PositiveInt = 1
     """Epochs after which one lead is added, up to training.leads."""
     teacher_start: float = Field(0.0, ge=0, le=1)
     """Chance in the first epoch that a rolled-out frame is replaced by the truth."""
@@ -92,7 +92,7 @@ class TrainingRecipe(RecipePart):
     """Minutes of work that a crash may cost; 0 saves after every step."""
 
     @property
-    def no_science(self) -> set[str]:
+    def fingerprint_exclude(self) -> set[str]:
         """Name the keys that change no number of one training."""
         return {"runs", "track", "checkpoint_minutes"}
 
@@ -145,9 +145,9 @@ class TrainingRecipe(RecipePart):
     @model_validator(mode="after")
     def _windows_of_a_loss_fit_into_a_patch(self) -> Self:
         for term in self.losses:
-            if term.least_px > self.patch_px:
+            if term.min_patch_px > self.patch_px:
                 raise ValueError(
-                    f"loss {term.kind!r} looks at {term.least_px} px at once but patch_px="
+                    f"loss {term.kind!r} looks at {term.min_patch_px} px at once but patch_px="
                     f"{self.patch_px}, so no patch would count; raise patch_px, or shrink the "
                     "loss's window_px or levels"
                 )

@@ -7,52 +7,52 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pipeline.rollout.forecaster import Forecaster, Loaded, Rolled, forecaster_of
-from pipeline.rollout.overlap import overlapped
-from pipeline.rollout.passes import Group, Pass, entry_of
-from pipeline.rollout.plan import Block, RolloutPlan
-from pipeline.rollout.products import fed_back
-from pipeline.rollout.publishing import ledger_of, write_owned
-from pipeline.rollout.request import Request
-from pipeline.streams.transforms import Values
-from pipeline.tiling.plan import Tile
+from pipeline.rollout.forecaster import Forecaster, TileBatch, TileForecast, forecaster_of
+from pipeline.rollout.passes import RolloutPass, TileGroup, ledger_key
+from pipeline.rollout.pipelining import pipelined
+from pipeline.rollout.products import feedback
+from pipeline.rollout.publishing import ledger_of, write_products
+from pipeline.rollout.request import ForecastRequest
+from pipeline.rollout.rollout_plan import LeadBlock, RolloutPlan
+from pipeline.streams.transforms import Float32Array
+from pipeline.tiling.tiles import Tile
 from stores.cube import Cube
 from stores.scratch import (
-    Room,
+    ScratchSpec,
     create_scratch,
-    read_memory,
     read_scratch,
-    write_memory,
+    read_state,
     write_scratch,
+    write_state,
 )
 from stores.windows import Window
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
+class ScratchBlocks:
     """What earlier blocks left in the scratch store of a stage."""
 
     stage: Path
-    number: int
+    block_index: int
     """Which block reads, from 0."""
 
-    def frames(self, window: Window, first: int, stop: int) -> Values:
+    def frames(self, window: Window, first: int, stop: int) -> Float32Array:
         """Read normalized leads, from 0 (member, leads, y, x)."""
         return read_scratch(self.stage, window, first, stop)
 
-    def memory(self, window: Window) -> Values:
+    def memory(self, window: Window) -> Float32Array:
         """Read what networks remembered after the block before (member, channel, y, x)."""
-        return read_memory(self.stage, window, block=self.number - 1)
+        return read_state(self.stage, window, block=self.block_index - 1)
 
 
 @dataclass(frozen=True, slots=True)
-class RollBlock:
+class BlockPass:
     """Roll the tiles of one block; the pass before has written what they read."""
 
-    request: Request
+    request: ForecastRequest
     stage: Path
-    block: Block
-    number: int
+    block: LeadBlock
+    block_index: int
     """Which block it is, from 0."""
     is_last: bool
     """Whether no later block reads what this one computes."""
@@ -62,10 +62,10 @@ class RollBlock:
         """Name the pass in the ledger."""
         return str(self.block)
 
-    def __call__(self, groups: Sequence[Group]) -> int:
+    def __call__(self, groups: Sequence[TileGroup]) -> int:
         """Roll the groups of one task; return the pixels written."""
         forecaster = forecaster_of(self.request)
-        receipts = overlapped(
+        receipts = pipelined(
             groups,
             read=partial(self._read, forecaster),
             compute=partial(self._roll, forecaster),
@@ -73,42 +73,44 @@ class RollBlock:
         )
         return sum(receipts)
 
-    def _read(self, forecaster: Forecaster, group: Group) -> Loaded:
-        earlier = Handed(self.stage, self.number)
+    def _read(self, forecaster: Forecaster, group: TileGroup) -> TileBatch:
+        earlier = ScratchBlocks(self.stage, self.block_index)
         parts = [forecaster.read(tile, self.request, self.block, earlier) for tile in group]
-        return forecaster.load(parts)
+        return forecaster.collate(parts)
 
-    def _roll(self, forecaster: Forecaster, group: Group, loaded: Loaded) -> Rolled:
-        return forecaster.roll(group, loaded, self.request, self.block)
+    def _roll(
+        self, forecaster: Forecaster, group: TileGroup, loaded: TileBatch
+    ) -> TileForecast:
+        return forecaster.rollout(group, loaded, self.request, self.block)
 
-    def _write(self, forecaster: Forecaster, group: Group, rolled: Rolled) -> int:
+    def _write(self, forecaster: Forecaster, group: TileGroup, rolled: TileForecast) -> int:
         """Write what the tiles of a group own, then mark them done."""
         pixels = 0
         for index, tile in enumerate(group):
-            owned = rolled.frames[index][..., *tile.kept.slices]
+            owned = rolled.frames[index][..., *tile.crop.slices]
             if not self.is_last:
-                fed = fed_back(owned, self.request)
+                fed = feedback(owned, self.request)
                 write_scratch(self.stage, tile.owns, fed, first=self.block.first)
                 self._remember(tile, rolled.memory, index)
-            write_owned(forecaster, self.request, self.stage, tile, self.block, owned)
-            ledger_of(self.stage).mark(entry_of(self, tile), {})
+            write_products(forecaster, self.request, self.stage, tile, self.block, owned)
+            ledger_of(self.stage).mark(ledger_key(self, tile), {})
             pixels += owned[0].size
         return pixels
 
-    def _remember(self, tile: Tile, memory: Values | None, index: int) -> None:
+    def _remember(self, tile: Tile, memory: Float32Array | None, index: int) -> None:
         if memory is not None:
-            kept = memory[index][..., *tile.kept.slices]
-            write_memory(self.stage, tile.owns, kept, block=self.number)
+            kept = memory[index][..., *tile.crop.slices]
+            write_state(self.stage, tile.owns, kept, block=self.block_index)
 
 
-def plan_blocks(request: Request, plan: RolloutPlan, stage: Path) -> list[Pass]:
+def plan_blocks(request: ForecastRequest, plan: RolloutPlan, stage: Path) -> list[RolloutPass]:
     """List the blocks as passes, with room for what they hand over."""
     if len(plan.blocks) > 1:
         channels = forecaster_of(request).memory_channels
-        room = Room(plan.layout, request.members.n, plan.leads, channels)
+        room = ScratchSpec(plan.layout, request.members.n, plan.leads, channels)
         create_scratch(stage, Cube.open(request.cube).grid, room)
     last = len(plan.blocks) - 1
     return [
-        RollBlock(request, stage, block, number, number == last)
+        BlockPass(request, stage, block, number, number == last)
         for number, block in enumerate(plan.blocks)
     ]

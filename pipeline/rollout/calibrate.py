@@ -6,13 +6,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.executors import Executor
 from pipeline.metrics.calibration import Calibration
-from pipeline.rollout.evaluate import merge, plan_hindcasts
-from pipeline.rollout.hindcast import conform, plan_cases
-from pipeline.rollout.request import HindcastSpec, Request
-from pipeline.rollout.score_key import LEADS, ScoreKey, kept_files, nearest_difference
-from pipeline.spread import Spread
-from pipeline.tiling.plan import Tile
+from pipeline.rollout.evaluate import merge_sums, plan_hindcasts
+from pipeline.rollout.hindcast import conformity_scores, plan_hindcast_tiles
+from pipeline.rollout.request import ForecastRequest, HindcastSpec
+from pipeline.rollout.score_key import LEADS, ScoreKey, list_score_files, nearest_difference
+from pipeline.tiling.tiles import Tile
 from stores.bundle import read_bundle
 from stores.cube import Cube
 from stores.files import read_json, write_json
@@ -25,11 +25,11 @@ _FILE = "calibration.json"
 
 def calibrate(
     spec: HindcastSpec,
-    request: Request,
+    request: ForecastRequest,
     tiles: Sequence[Tile],
     *,
-    spread: Spread,
-    tell: ProgressCallback,
+    executor: Executor,
+    on_progress: ProgressCallback,
 ) -> Calibration:
     """Find the margins that make intervals of the wanted level hold their share of truths.
 
@@ -41,14 +41,14 @@ def calibrate(
     if level is None:
         raise ValueError("rollout.interval is null, so nothing is calibrated; set e.g. 0.8")
     inits = plan_hindcasts(spec, read_bundle(request.bundles[0]), cube, request.leads).inits
-    cases = plan_cases(request, inits, tiles, spec.part)
-    counts = conform(request, cases, level, spread=spread)
-    total = merge(counts, len(cases), tell)
+    cases = plan_hindcast_tiles(request, inits, tiles, spec.part)
+    counts = conformity_scores(request, cases, level, executor=executor)
+    total = merge_sums(counts, len(cases), on_progress)
     labels = [cube.step.label(init) for init in inits]
     return Calibration.of(total, level, part=spec.part, inits=labels)
 
 
-def keep_calibration(
+def save_calibration(
     scores: Path, key: ScoreKey, calibration: Calibration, cube_version: str
 ) -> None:
     """Write margins into the folder of their key, with what they were made with."""
@@ -64,7 +64,7 @@ def find_calibration(scores: Path, key: ScoreKey) -> Calibration | None:
     leads = key.settings[LEADS]
     longer = {
         other.settings[LEADS]: path
-        for other, path in kept_files(scores, _FILE)
+        for other, path in list_score_files(scores, _FILE)
         if other.with_leads(leads) == key and other.settings[LEADS] >= leads
     }
     if longer:

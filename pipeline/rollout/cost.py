@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from pipeline.models import ConvLSTMShape
-from pipeline.streams.fields import KEPT_BYTES
+from pipeline.models import ConvLSTMSpec
+from pipeline.streams.fields import FIELD_CACHE_BYTES
 
 _FLOAT = 4  # bytes
 _HEAD_TAPS = 9
@@ -13,12 +13,12 @@ _WORKSPACE = 110  # percent: what libraries hold beside arrays; measured
 _SCORED_FRAMES = 24  # float32 maps of one lead; measured
 
 
-def flops_per_px(network: ConvLSTMShape) -> int:
+def flops_per_px(network: ConvLSTMSpec) -> int:
     """Count the operations of one lead at one pixel; multiply and add are two."""
     return network.history * _step_flops(network) + _head_flops(network)
 
 
-def rollout_flops_per_px(network: ConvLSTMShape, leads: int, block_leads: int) -> int:
+def rollout_flops_per_px(network: ConvLSTMSpec, leads: int, block_leads: int) -> int:
     """Count the operations of ``leads`` at one pixel, rolled out in blocks.
 
     A window is read again for every lead: H T steps. A memory that is carried reads the history
@@ -30,12 +30,12 @@ def rollout_flops_per_px(network: ConvLSTMShape, leads: int, block_leads: int) -
     return leads * flops_per_px(network)
 
 
-def read_bytes_per_px(network: ConvLSTMShape, *, leads: int) -> int:
+def read_bytes_per_px(network: ConvLSTMSpec, *, leads: int) -> int:
     """Bound what a block of ``leads`` reads at one pixel: every channel of every frame [B]."""
     return _FLOAT * network.channels * (network.history + leads - 1)
 
 
-def rollout_bytes(n_px: int, network: ConvLSTMShape, *, leads: int, members: int = 1) -> int:
+def rollout_bytes(n_px: int, network: ConvLSTMSpec, *, leads: int, members: int = 1) -> int:
     """Bound the memory of a block of ``leads`` over ``n_px`` pixels [B].
 
     Counted are float32 values per pixel: the inputs of all frames, what the first layer keeps
@@ -48,11 +48,11 @@ def rollout_bytes(n_px: int, network: ConvLSTMShape, *, leads: int, members: int
     encoded = history * 4 * network.hidden[0]
     layer = history * (network.channels + 6 * widest) + 12 * widest
     carried = 2 * sum(network.hidden) if network.memory == "carried" else 0
-    kept = members * (3 * leads * network.outputs + carried)
+    kept = members * (3 * leads * network.n_outputs + carried)
     return _FLOAT * n_px * (inputs + encoded + layer + kept) * _WORKSPACE // 100
 
 
-def kept_bytes(n_px: int, n_fields: int, n_tiles: int) -> int:
+def cached_fields_bytes(n_px: int, n_fields: int, n_tiles: int) -> int:
     """Bound the maps of a model that a process keeps for its next tiles [B].
 
     Args:
@@ -61,7 +61,7 @@ def kept_bytes(n_px: int, n_fields: int, n_tiles: int) -> int:
         n_tiles: tiles that one process may compute.
     """
     tile = n_px * (_FLOAT * n_fields + 1)
-    return max(tile, min(KEPT_BYTES, n_tiles * tile))
+    return max(tile, min(FIELD_CACHE_BYTES, n_tiles * tile))
 
 
 def score_bytes(n_px: int, leads: int, *, members: int) -> int:
@@ -72,12 +72,12 @@ def score_bytes(n_px: int, leads: int, *, members: int) -> int:
     return n_px * leads * (_SCORED_FRAMES + 3 * members) * _FLOAT
 
 
-def _step_flops(network: ConvLSTMShape) -> int:
+def _step_flops(network: ConvLSTMSpec) -> int:
     taps, widths = network.kernel**2, [network.channels, *network.hidden]
     return 2 * sum((wide + hidden) * 4 * hidden * taps for wide, hidden in pairwise(widths))
 
 
-def _head_flops(network: ConvLSTMShape) -> int:
+def _head_flops(network: ConvLSTMSpec) -> int:
     heads = [network.hidden[-1], *network.head]
     convolved = sum(wide * narrow * _HEAD_TAPS for wide, narrow in pairwise(heads))
-    return 2 * (convolved + heads[-1] * network.outputs)
+    return 2 * (convolved + heads[-1] * network.n_outputs)

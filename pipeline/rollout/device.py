@@ -12,10 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.budget import Workers
-from pipeline.words import look_up
+from pipeline.memory import WorkerPool
+from pipeline.registry import look_up
 
-_SHARE = 0.8  # of a GPU's free memory; the rest is for kernels' workspaces and fragments
+_USABLE_FRACTION = (
+    0.8  # of a GPU's free memory; the rest is for kernels' workspaces and fragments
+)
 
 
 def pick_device(wanted: str) -> str:
@@ -33,14 +35,14 @@ def pick_device(wanted: str) -> str:
     return look_up(found | {"cpu": "cpu", "cuda": "cuda"}, wanted, "compute.device")
 
 
-def share_of(workers: Workers, device: str) -> Workers:
+def limit_to_gpus(workers: WorkerPool, device: str) -> WorkerPool:
     """Say who computes on ``device``: on GPUs one worker each, with the memory of one."""
     if device != "cuda":
         return workers
     free, _ = torch.cuda.mem_get_info()
     n_gpus = count_gpus() if workers.gpus is None else workers.gpus
-    n_bytes = min(workers.limit_for(int(_SHARE * free)), workers.n_bytes)
-    return replace(workers, n=max(1, min(workers.n, n_gpus)), n_bytes=n_bytes)
+    n_bytes = min(workers.memory_limit_for(int(_USABLE_FRACTION * free)), workers.n_bytes)
+    return replace(workers, n_workers=max(1, min(workers.n_workers, n_gpus)), n_bytes=n_bytes)
 
 
 def count_gpus() -> int:
@@ -48,13 +50,13 @@ def count_gpus() -> int:
     return torch.cuda.device_count()
 
 
-def host_tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+def pinned_tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
     """Wrap an array, in pinned memory where it is to be copied to a GPU while that computes."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory() if device.type == "cuda" else tensor
 
 
-def arithmetic(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
     """Compute convolutions in bf16 where it is asked for; sums and memories stay float32."""
     contexts: dict[str, Callable[[], AbstractContextManager[Any]]] = {
         "32": nullcontext,

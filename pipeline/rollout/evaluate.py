@@ -10,27 +10,33 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import pandas as pd
 
+from pipeline.executors import Executor
 from pipeline.metrics import collapse_alarm, score_table
 from pipeline.metrics.calibration import Calibration
-from pipeline.metrics.importance import PermutedSums
-from pipeline.metrics.intervals import ScoreCounts
+from pipeline.metrics.importance import PermutationSums
+from pipeline.metrics.intervals import ConformityHistogram
 from pipeline.metrics.quantiles import QuantileSums
-from pipeline.rollout.hindcast import MODEL, Scored, count_scored, hindcast, plan_cases
+from pipeline.rollout.hindcast import (
+    MODEL,
+    HindcastSums,
+    count_scored,
+    hindcast,
+    plan_hindcast_tiles,
+)
 from pipeline.rollout.prepare import availability_of, span_of
 from pipeline.rollout.products import suffix_of
-from pipeline.rollout.request import HindcastSpec, Request
+from pipeline.rollout.request import ForecastRequest, HindcastSpec
 from pipeline.rollout.score_key import ScoreKey
-from pipeline.spread import Spread
-from pipeline.streams.availability import Inits
-from pipeline.tiling.plan import Tile
+from pipeline.streams.availability import AvailableInits
+from pipeline.tiling.tiles import Tile
 from stores.bundle import Bundle, read_bundle
-from stores.counting import count
 from stores.cube import Cube
 from stores.files import read_json, write_json, write_text
+from stores.formatting import pluralize
 from stores.progress import ProgressCallback
 from stores.times import name_ends
 
-Part = TypeVar("Part", Scored, ScoreCounts, PermutedSums)
+MergeableT = TypeVar("Part", HindcastSums, ConformityHistogram, PermutationSums)
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Evaluation:
     inits: list[str]
     """Labels of the hindcasts."""
     chances: pd.DataFrame | None
-    """One row per lead: intervals, ensemble and quantiles, as ``chance_table`` gives them."""
+    """One row per lead: intervals, ensemble and quantiles, as ``probabilistic_table`` gives them."""
     key: ScoreKey
     """What the scores follow from."""
     cube_version: str
@@ -70,7 +76,7 @@ class Evaluation:
     @property
     def hindcasts(self) -> str:
         """Say how many forecasts were scored, and from when."""
-        return f"{count(len(self.inits), 'forecast')} from {name_ends(self.inits)}"
+        return f"{pluralize(len(self.inits), 'forecast')} from {name_ends(self.inits)}"
 
     @classmethod
     def load(cls, scores: Path, key: ScoreKey, part: str) -> Self | None:
@@ -96,7 +102,9 @@ class Evaluation:
         )
 
 
-def plan_hindcasts(spec: HindcastSpec, bundle: Bundle, cube: Cube, leads: int) -> Inits:
+def plan_hindcasts(
+    spec: HindcastSpec, bundle: Bundle, cube: Cube, leads: int
+) -> AvailableInits:
     """List the inits of a part: what the model reads and all leads lie in it.
 
     So no frame is shared with another part, not even as history, whatever the split says.
@@ -110,33 +118,33 @@ def plan_hindcasts(spec: HindcastSpec, bundle: Bundle, cube: Cube, leads: int) -
 
 def evaluate_part(
     spec: HindcastSpec,
-    request: Request,
+    request: ForecastRequest,
     tiles: Sequence[Tile],
     *,
-    spread: Spread,
-    tell: ProgressCallback,
+    executor: Executor,
+    on_progress: ProgressCallback,
 ) -> Evaluation:
     """Hindcast every init of a part and score all methods on the same pixels."""
     cube, part, units = Cube.open(request.cube), spec.part, spec.units
     inits = plan_hindcasts(spec, read_bundle(request.bundles[0]), cube, request.leads).inits
-    cases = plan_cases(request, inits, tiles, part)
-    scored = hindcast(request, cases, spread=spread)
-    total = merge(scored, len(cases), tell)
+    cases = plan_hindcast_tiles(request, inits, tiles, part)
+    scored = hindcast(request, cases, executor=executor)
+    total = merge_sums(scored, len(cases), on_progress)
     return Evaluation(
         part=part,
         table=score_table(total.errors, units=units),
         alarms=collapse_alarm(total.errors[MODEL], units=units),
         inits=[cube.step.label(init) for init in inits],
-        chances=chance_table(total, request.calibration, units=units),
+        chances=probabilistic_table(total, request.calibration, units=units),
         key=ScoreKey.of(spec, request),
         cube_version=cube.version,
         n_pixels=count_scored(request, tiles, part),
-        margins=request.calibration.origin if request.calibration else "",
+        margins=request.calibration.describe_source if request.calibration else "",
     )
 
 
-def chance_table(
-    scored: Scored, calibration: Calibration | None, *, units: str
+def probabilistic_table(
+    scored: HindcastSums, calibration: Calibration | None, *, units: str
 ) -> pd.DataFrame | None:
     """Tabulate what was scored of intervals, ensemble and quantiles; None if nothing.
 
@@ -171,11 +179,13 @@ def _quantile_columns(quantiles: QuantileSums) -> dict[str, Any]:
     }
 
 
-def merge(parts: Iterable[Part], n: int, tell: ProgressCallback) -> Part:
+def merge_sums(
+    parts: Iterable[MergeableT], n: int, on_progress: ProgressCallback
+) -> MergeableT:
     """Add ``n`` sums as they come."""
-    total: Part | None = None
+    total: MergeableT | None = None
     for done, part in enumerate(parts, start=1):
         total = part if total is None else total + part
-        tell(done, n)
+        on_progress(done, n)
     assert total is not None  # there is at least one hindcast
     return total

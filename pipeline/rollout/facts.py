@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from pipeline.metrics import name_leads
+from pipeline.metrics import format_leads
 from pipeline.rollout.products import LOWER
-from pipeline.rollout.publishing import show_bundle
+from pipeline.rollout.publishing import format_bundle
 from pipeline.split import Split
-from stores.counting import count
 from stores.forecast import Forecast
+from stores.formatting import pluralize
 from stores.issue import COGS, FORECAST, ITEM
-from stores.times import Step, spell_dates
+from stores.times import Step, format_dates
 from stores.units import show_units
 
 LATE = "late_covariates"
@@ -22,7 +22,7 @@ LATE = "late_covariates"
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ModelFacts:
     """What a bundle says of itself; the recipe may have changed since."""
 
     target: str
@@ -59,22 +59,22 @@ class Model:
         levels = self.description["network"].get("quantiles", ())
         facts = {
             "Units": show_units(self.units),
-            "History": count(self.description["reading"]["history"], "frame"),
+            "History": pluralize(self.description["reading"]["history"], "frame"),
             "Transform": ", ".join(self.transform),
-            "Trained on": self.split.show("train", self.step),
-            "Split": self.split.words(self.step),
+            "Trained on": self.split.format_part("train", self.step),
+            "Split": self.split.describe(self.step),
             "Quantiles": ", ".join(map(str, levels)),
         }
         return {name: fact for name, fact in facts.items() if fact}
 
 
-def list_facts(forecast: Forecast, model: Model) -> dict[str, str]:
+def list_facts(forecast: Forecast, model: ModelFacts) -> dict[str, str]:
     """Say what the issue is: when and where it starts, what made it, and how."""
-    attributes, show = dict(forecast.group.attrs), forecast.step.show
+    attributes, show = dict(forecast.group.attrs), forecast.step.format
     height, width = forecast.shape
     return {
         "Last observed": show(forecast.init),
-        "Leads": f"{len(forecast.times)}, {forecast.step.counted} each",
+        "Leads": f"{len(forecast.times)}, {forecast.step.phrase} each",
         "Grid": f"{height} x {width} px",
         **model.facts(),
         **_rollout_facts(forecast, model),
@@ -105,13 +105,13 @@ def list_links(forecast: Forecast) -> dict[str, str]:
 
 def _bundle_facts(forecast: Forecast) -> dict[str, str]:
     """Name every model, and how many forecasts were joined where it is more than one."""
-    shown = [show_bundle(one) for one in forecast.bundles]
+    shown = [format_bundle(one) for one in forecast.bundles]
     names = ["Model"] if len(shown) == 1 else [f"Model {i}" for i in range(1, len(shown) + 1)]
     facts = dict(zip(names, shown, strict=True))
     return facts | ({"Members": str(forecast.members)} if forecast.members > 1 else {})
 
 
-def _rollout_facts(forecast: Forecast, model: Model) -> dict[str, str]:
+def _rollout_facts(forecast: Forecast, model: ModelFacts) -> dict[str, str]:
     """Say how the forecast was rolled out, where that is not plain."""
     attributes: dict[str, Any] = dict(forecast.group.attrs)
     said = {"Rollout": "rollout", "Trend": "trend"}
@@ -123,14 +123,14 @@ def _rollout_facts(forecast: Forecast, model: Model) -> dict[str, str]:
     return facts | _interval_facts(forecast, model)
 
 
-def _interval_facts(forecast: Forecast, model: Model) -> dict[str, str]:
+def _interval_facts(forecast: Forecast, model: ModelFacts) -> dict[str, str]:
     """Say what the interval promises, and what that rests on."""
     name = f"{model.target}{LOWER}"
     if name not in forecast.variables:
         return {}
-    stated = forecast.attributes_of(name)
+    stated = forecast.attributes(name)
     narrowed = [lead for lead, margin in enumerate(stated["margins"], 1) if margin < 0]
-    said = f"{stated['coverage']:.0%}, {spell_dates(stated['method'])}"
+    said = f"{stated['coverage']:.0%}, {format_dates(stated['method'])}"
     if narrowed:
-        said += f"; narrower than what the forecast spans at {name_leads(narrowed)}"
+        said += f"; narrower than what the forecast spans at {format_leads(narrowed)}"
     return {"Interval": said}

@@ -8,58 +8,58 @@ from functools import partial
 
 import numpy as np
 
+from pipeline.executors import Executor
 from pipeline.metrics.ensemble import EnsembleSums
-from pipeline.metrics.intervals import Coverage, ScoreCounts
+from pipeline.metrics.intervals import ConformityHistogram, Coverage
 from pipeline.metrics.quantiles import QuantileSums
 from pipeline.metrics.scores import ErrorSums, score_all
-from pipeline.rollout.blend import blend_alone
+from pipeline.rollout.blend import blend_in_memory
 from pipeline.rollout.forecaster import Forecaster, forecaster_of
-from pipeline.rollout.plan import Block
-from pipeline.rollout.products import make_products, quantiles_of, spanned
-from pipeline.rollout.request import Request
-from pipeline.spread import Spread
-from pipeline.streams.fields import FIELDS, read_scored
-from pipeline.streams.read import Source
-from pipeline.streams.stack import Stack
-from pipeline.streams.transforms import Values
-from pipeline.tiling.plan import Tile
+from pipeline.rollout.products import make_products, quantiles_of, raw_interval
+from pipeline.rollout.request import ForecastRequest
+from pipeline.rollout.rollout_plan import LeadBlock
+from pipeline.streams.fields import FIELDS, read_scored_area
+from pipeline.streams.input_stack import InputStack
+from pipeline.streams.source import Source
+from pipeline.streams.transforms import Float32Array
+from pipeline.tiling.tiles import Tile
 from stores.bundle import read_bundle
 from stores.cube import Cube
-from stores.seasons import has_period, period_before
+from stores.seasons import has_period, shift_to_observed
 from stores.times import Time, Times
 
-Sums = dict[str, ErrorSums]
+ErrorsByMethod = dict[str, ErrorSums]
 
 MODEL = "model"
 PERSISTENCE, CLIMATOLOGY, SEASONAL_NAIVE = "persistence", "climatology", "seasonal_naive"
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class HindcastTile:
     """One tile of one hindcast."""
 
     init: Time
     tile: Tile
     part: str
     """Part whose pixels count."""
-    near: tuple[Tile, ...] = ()
+    neighbors: tuple[Tile, ...] = ()
     """Tiles that are blended with it; none where tiles are exact."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class HindcastSums:
     """Sums of some hindcasts, merged with ``+``."""
 
-    errors: Sums
+    errors: ErrorsByMethod
     """By method, all on the same pixels."""
     ensemble: EnsembleSums | None = None
     quantiles: QuantileSums | None = None
     coverage: Coverage | None = None
     """Of the calibrated intervals."""
 
-    def __add__(self, other: Scored) -> Scored:
+    def __add__(self, other: HindcastSums) -> HindcastSums:
         errors = {name: sums + other.errors[name] for name, sums in self.errors.items()}
-        return Scored(
+        return HindcastSums(
             errors,
             self.ensemble and other.ensemble and self.ensemble + other.ensemble,
             self.quantiles and other.quantiles and self.quantiles + other.quantiles,
@@ -67,64 +67,71 @@ class Scored:
         )
 
 
-def hindcast(request: Request, cases: Sequence[Case], *, spread: Spread) -> Iterator[Scored]:
+def hindcast(
+    request: ForecastRequest, cases: Sequence[HindcastTile], *, executor: Executor
+) -> Iterator[HindcastSums]:
     """Score forecasts from every init, with the baselines on the same pixels.
 
     Sums are merged by the caller in the order given here, which does not depend on workers.
     """
     first = min(case.init for case in cases)
-    target = Stack.from_json(read_bundle(request.bundles[0]).description["stack"]).target
-    methods = possible_baselines(Cube.open(request.cube), target.variable, first)
-    return spread.with_gpu(request.on_gpu).ordered(partial(_score, request, methods), cases)
+    target = InputStack.from_json(read_bundle(request.bundles[0]).description["stack"]).target
+    methods = available_baselines(Cube.open(request.cube), target.variable, first)
+    return executor.with_gpu(request.needs_gpu).map(partial(_score, request, methods), cases)
 
 
-def conform(
-    request: Request, cases: Sequence[Case], level: float, *, spread: Spread
-) -> Iterator[ScoreCounts]:
+def conformity_scores(
+    request: ForecastRequest, cases: Sequence[HindcastTile], level: float, *, executor: Executor
+) -> Iterator[ConformityHistogram]:
     """Score how far intervals of ``level`` miss the truth, before they are calibrated."""
-    return spread.with_gpu(request.on_gpu).ordered(partial(_conform, request, level), cases)
+    return executor.with_gpu(request.needs_gpu).map(partial(_conform, request, level), cases)
 
 
-def plan_cases(
-    request: Request, inits: Sequence[Time], tiles: Sequence[Tile], part: str
-) -> list[Case]:
+def plan_hindcast_tiles(
+    request: ForecastRequest, inits: Sequence[Time], tiles: Sequence[Tile], part: str
+) -> list[HindcastTile]:
     """List every tile of every hindcast of a part that has a pixel which counts."""
     fields, blends = request.bundles[0] / FIELDS, request.mode == "blend"
     near = {
         tile: tuple(other for other in tiles if blends and other.reads.intersects(tile.owns))
         for tile in tiles
-        if read_scored(fields, part, tile.owns).any()
+        if read_scored_area(fields, part, tile.owns).any()
     }
-    return [Case(init, tile, part, near[tile]) for init in inits for tile in near]
+    return [HindcastTile(init, tile, part, near[tile]) for init in inits for tile in near]
 
 
-def count_scored(request: Request, tiles: Iterable[Tile], part: str) -> int:
+def count_scored(request: ForecastRequest, tiles: Iterable[Tile], part: str) -> int:
     """Count the pixels that count when a part is scored."""
     fields = request.bundles[0] / FIELDS
-    return sum(int(read_scored(fields, part, tile.owns).sum()) for tile in tiles)
+    return sum(int(read_scored_area(fields, part, tile.owns).sum()) for tile in tiles)
 
 
-def possible_baselines(cube: Cube, target: str, first: Time) -> tuple[str, ...]:
+def available_baselines(cube: Cube, target: str, first: Time) -> tuple[str, ...]:
     """List the baselines that every init from ``first`` on has, so that all are comparable.
 
     Seasonal naive needs seasons, and a whole period of observations before the first init.
     """
     step, begin = cube.step, cube.dates[target][0]
-    if has_period(step) and period_before(step, step.add(first, 1), first) >= begin:
+    if has_period(step) and shift_to_observed(step, step.add(first, 1), first) >= begin:
         return (PERSISTENCE, CLIMATOLOGY, SEASONAL_NAIVE)
     return (PERSISTENCE, CLIMATOLOGY)
 
 
-def _score(request: Request, methods: Sequence[str], case: Case) -> Scored:
+def _score(
+    request: ForecastRequest, methods: Sequence[str], case: HindcastTile
+) -> HindcastSums:
     """Forecast and score one tile from one init."""
     request, tile = replace(request, init=case.init), case.tile
     forecaster = forecaster_of(request)
-    source, times = forecaster.source, forecaster.lead_times(request, Block(0, request.leads))
-    restore = forecaster.restorer(tile, request, Block(0, request.leads))
+    source, times = (
+        forecaster.source,
+        forecaster.lead_times(request, LeadBlock(0, request.leads)),
+    )
+    restore = forecaster.inverse_transform_of(tile, request, LeadBlock(0, request.leads))
     members = _members(forecaster, request, case)
     products = make_products(members, restore, request)
-    truth, scored = source.truth(tile.owns, times), source.scored(case.part, tile.owns)
-    simple = baselines(source, tile, case.init, times, methods)
+    truth, scored = source.truth(tile.owns, times), source.scored_area(case.part, tile.owns)
+    simple = forecast_baselines(source, tile, case.init, times, methods)
     errors = score_all({MODEL: products[""]} | simple, truth, scored)
     ensemble = quantiles = coverage = None
     inside = np.where(scored, truth, np.float32(np.nan))
@@ -134,31 +141,33 @@ def _score(request: Request, methods: Sequence[str], case: Case) -> Scored:
         ensemble = EnsembleSums.of(np.stack([restore(member) for member in members]), inside)
     if request.calibration is not None:
         coverage = Coverage.of(products["_lower"], products["_upper"], inside)
-    return Scored(errors, ensemble, quantiles, coverage)
+    return HindcastSums(errors, ensemble, quantiles, coverage)
 
 
-def _conform(request: Request, level: float, case: Case) -> ScoreCounts:
+def _conform(request: ForecastRequest, level: float, case: HindcastTile) -> ConformityHistogram:
     """Compare one tile from one init with the truth, in the network's space."""
     request, owns = replace(request, init=case.init), case.tile.owns
     forecaster = forecaster_of(request)
-    times = forecaster.lead_times(request, Block(0, request.leads))
-    lower, upper = spanned(_members(forecaster, request, case), request, level)
+    times = forecaster.lead_times(request, LeadBlock(0, request.leads))
+    lower, upper = raw_interval(_members(forecaster, request, case), request, level)
     source = forecaster.source
-    scored = source.scored(case.part, owns)
+    scored = source.scored_area(case.part, owns)
     truth = np.where(scored, source.target(owns, times), np.float32(np.nan))
-    return ScoreCounts.of(lower, upper, truth)
+    return ConformityHistogram.of(lower, upper, truth)
 
 
-def _members(forecaster: Forecaster, request: Request, case: Case) -> Values:
+def _members(
+    forecaster: Forecaster, request: ForecastRequest, case: HindcastTile
+) -> Float32Array:
     """Forecast what a tile owns (m, leads, y, x), normalized, as it would be published."""
-    if not case.near:
-        return forecaster.owned(case.tile, request)
-    return blend_alone(forecaster, request, case.near, case.tile.owns)
+    if not case.neighbors:
+        return forecaster.forecast_owned(case.tile, request)
+    return blend_in_memory(forecaster, request, case.neighbors, case.tile.owns)
 
 
-def baselines(
+def forecast_baselines(
     source: Source, tile: Tile, init: Time, times: Times, methods: Sequence[str]
-) -> dict[str, Values]:
+) -> dict[str, Float32Array]:
     """Forecast what a tile owns (leads, y, x) in the ways that cost nothing.
 
     Persistence repeats the frame of ``init``, climatology is the seasonal mean of the training
@@ -166,13 +175,13 @@ def baselines(
     (day, for steps below a day) that was observed at ``init``.
     """
     owns = tile.owns
-    makers: dict[str, Callable[[], Values]] = {
+    makers: dict[str, Callable[[], Float32Array]] = {
         PERSISTENCE: lambda: np.repeat(
             source.truth(owns, np.array([init])), len(times), axis=0
         ),
         CLIMATOLOGY: lambda: source.climatology(owns, times),
         SEASONAL_NAIVE: lambda: source.truth(
-            owns, np.array([period_before(source.open().step, t, init) for t in times])
+            owns, np.array([shift_to_observed(source.open().step, t, init) for t in times])
         ),
     }
     return {method: makers[method]() for method in methods}

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from pipeline.tiling.plan import Tile
+from pipeline.tiling.tiles import Tile
 
-Group = tuple[Tile, ...]
+TileGroup = tuple[Tile, ...]
 """Tiles that are computed together."""
 
 
-class Pass(Protocol):
+class RolloutPass(Protocol):
     """One pass: what is done to every tile. Small and picklable."""
 
     @property
     def label(self) -> str:
         """Name the pass in the ledger."""
 
-    def __call__(self, groups: Sequence[Group]) -> int:
+    def __call__(self, groups: Sequence[TileGroup]) -> int:
         """Do the groups of one task and mark their tiles; return the pixels written."""
 
 
-def entry_of(one: Pass, tile: Tile) -> str:
+def ledger_key(one: RolloutPass, tile: Tile) -> str:
     """Name a tile of a pass in the ledger."""
     return f"{one.label} {tile.owns}"

@@ -12,25 +12,25 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.plots import (
+    ColorScale,
     Extent,
-    Shades,
     can_write_mp4,
     draw_frames,
-    plot_outcome,
+    plot_forecast_vs_truth,
     to_png,
     write_animation,
 )
-from pipeline.rollout.drawn import Thinning
+from pipeline.rollout.map_data import Subsampling
 from stores.cube import Cube
 from stores.files import write_bytes
 from stores.forecast import Forecast
-from stores.times import Time, spell_dates, to_times
+from stores.times import Time, format_dates, to_times
 from stores.windows import Window
 
 _SIDE = 512  # of a window that is read at once [px]
 _DPI = 80
 
-Frames = npt.NDArray[np.float32]
+Float32Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Pictures:
     @property
     def dates(self) -> list[str]:
         """Dates of all leads, for people."""
-        return [spell_dates(label) for label in self.labels]
+        return [format_dates(label) for label in self.labels]
 
     @property
     def init(self) -> str:
@@ -66,10 +66,10 @@ class Pictures:
     def title(self) -> str:
         """Say what it is; what the archive says of itself stands first."""
         said = self.forecast.group.attrs["title"] or self._attributes["long_name"]
-        return f"{said}: forecast from {spell_dates(self.init)}"
+        return f"{said}: forecast from {format_dates(self.init)}"
 
     @property
-    def look(self) -> dict[str, Any]:
+    def style(self) -> dict[str, Any]:
         """Place and units, which every figure shows."""
         units = str(self._attributes["units"])
         return {"extent": Extent.of(self.forecast.grid), "units": units, "title": self.title}
@@ -78,37 +78,37 @@ class Pictures:
     def _attributes(self) -> dict[str, Any]:
         return dict(self.forecast.group[self.variable].attrs)
 
-    def forecasts(self) -> Frames:
+    def forecasts(self) -> Float32Array:
         """Read the maps of all leads (lead, y, x)."""
         leads = range(1, len(self.forecast.times) + 1)
         return np.stack([self._thin(partial(self._forecast, lead)) for lead in leads])
 
     def list_read(self) -> list[str]:
         """Name the files of the cube that are drawn: last input, and truth that came since."""
-        held = self.cube.times_of(self.variable)
+        held = self.cube.step_times(self.variable)
         times = [t for t in (self.forecast.init, *self.forecast.times) if t in held]
-        return self.cube.files_of(self.variable, to_times(times))
+        return self.cube.frame_files(self.variable, to_times(times))
 
-    def observed(self, time: Time) -> Frames:
+    def observed(self, time: Time) -> Float32Array:
         """Read what was observed inside the forecast's domain (y, x); NaN if not known yet."""
-        held = self.cube.times_of(self.variable)
+        held = self.cube.step_times(self.variable)
         if time in held:
             return self._thin(partial(self._observed, time))
-        return np.full(Thinning.of(self.forecast.shape).thin_shape, np.nan, dtype=np.float32)
+        return np.full(Subsampling.of(self.forecast.shape).thin_shape, np.nan, dtype=np.float32)
 
-    def _forecast(self, lead: int, window: Window) -> Frames:
+    def _forecast(self, lead: int, window: Window) -> Float32Array:
         return self.forecast.read(self.variable, lead, window)
 
-    def _observed(self, time: Time, window: Window) -> Frames:
+    def _observed(self, time: Time, window: Window) -> Float32Array:
         values = self.cube.read(self.variable, window, np.array([time]))[0]
         return np.where(self.forecast.read_domain(window), values, np.float32(np.nan))
 
-    def _thin(self, read: Callable[[Window], Frames]) -> Frames:
+    def _thin(self, read: Callable[[Window], Float32Array]) -> Float32Array:
         """Read a map window by window, and keep what a screen shows."""
-        thinning = Thinning.of(self.forecast.shape)
+        thinning = Subsampling.of(self.forecast.shape)
         thin = np.empty(thinning.thin_shape, dtype=np.float32)
-        for window in Window.whole(self.forecast.shape).blocks(_SIDE, _SIDE):
-            thinning.keep(read(window), window, thin)
+        for window in Window.from_shape(self.forecast.shape).blocks(_SIDE, _SIDE):
+            thinning.subsample_into(read(window), window, thin)
         return thin
 
 
@@ -118,19 +118,19 @@ def write_pictures(pictures: Pictures, folder: Path) -> Iterator[Path]:
     The animation is a GIF, and an MP4 too where ffmpeg is installed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    maps, dates, look = pictures.forecasts(), pictures.dates, pictures.look
-    shades, name = Shades.fit(maps, "sequential"), pictures.variable
-    frames = draw_frames(maps, dates, shades=shades, **look)
+    maps, dates, look = pictures.forecasts(), pictures.dates, pictures.style
+    color_scale, name = ColorScale.fit(maps, "sequential"), pictures.variable
+    frames = draw_frames(maps, dates, shades=color_scale, **look)
     for figure, label in zip(frames, pictures.labels, strict=True):
         yield _write(folder / f"{name}_{label}.png", to_png(figure, dpi=pictures.dpi))
     for ending in ("gif", "mp4") if can_write_mp4() else ("gif",):
         path = folder / f"{name}_{pictures.init}.{ending}"
-        write_animation(path, maps, dates, shades=shades, dpi=pictures.dpi, **look)
+        write_animation(path, maps, dates, shades=color_scale, dpi=pictures.dpi, **look)
         yield path
     last = pictures.observed(pictures.forecast.init)
     truths = map(pictures.observed, pictures.forecast.times)
     pairs = dict(zip(dates, zip(maps, truths, strict=True), strict=True))
-    figure = plot_outcome((spell_dates(pictures.init), last), pairs, **look)
+    figure = plot_forecast_vs_truth((format_dates(pictures.init), last), pairs, **look)
     yield _write(
         folder / f"{name}_{pictures.init}_panels.png", to_png(figure, dpi=pictures.dpi)
     )

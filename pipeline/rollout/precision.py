@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.executors import Executor
 from pipeline.rollout.forecaster import forecaster_of
-from pipeline.rollout.request import Request
-from pipeline.spread import Spread
-from pipeline.tiling.plan import Tile
+from pipeline.rollout.request import ForecastRequest
+from pipeline.tiling.tiles import Tile
 
 
 def describe_precision(
-    request: Request, tiles: Sequence[Tile], spread: Spread
+    request: ForecastRequest, tiles: Sequence[Tile], executor: Executor
 ) -> dict[str, Any]:
     """Forecast one tile from the middle in both precisions, and give their difference per lead.
 
@@ -30,15 +30,17 @@ def describe_precision(
     outward = sorted(range(len(tiles)), key=lambda index: abs(index - middle))
     tile = next((tiles[i] for i in outward if domain(tiles[i].owns).any()), tiles[middle])
     compare = partial(compare_precision, request)
-    ((_, found),) = spread.with_gpu(request.on_gpu).each(compare, [tile])
+    ((_, found),) = executor.with_gpu(request.needs_gpu).map_unordered(compare, [tile])
     return found
 
 
-def compare_precision(request: Request, tile: Tile) -> dict[str, Any]:
+def compare_precision(request: ForecastRequest, tile: Tile) -> dict[str, Any]:
     """Forecast a tile in the precision of the request and in float32."""
     forecaster = forecaster_of(request)
     low, high = (
-        forecaster.physical(tile, replace(request, precision=precision))[request.center]
+        forecaster.forecast_physical(tile, replace(request, precision=precision))[
+            request.central_index
+        ]
         for precision in (request.precision, "32")
     )
     error = np.abs(low - high, dtype=np.float64)[:, forecaster.source.domain(tile.owns)]

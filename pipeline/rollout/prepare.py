@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pipeline.budget import Workers
-from pipeline.limits import MOST_STEPS
+from pipeline.limits import MAX_STEPS
+from pipeline.memory import WorkerPool
 from pipeline.metrics.calibration import Calibration
-from pipeline.models import ConvLSTMShape, Reach, Reading, read_shape
-from pipeline.rollout.device import pick_device, share_of
-from pipeline.rollout.plan import Rollout, RolloutPlan, plan_rollout
-from pipeline.rollout.request import Members, Request, RolloutSpec
+from pipeline.models import ConvLSTMSpec, Reach, StepSpec, parse_network_spec
+from pipeline.rollout.device import limit_to_gpus, pick_device
+from pipeline.rollout.request import EnsembleSpec, ForecastRequest, RolloutSpec
+from pipeline.rollout.rollout_plan import RolloutPlan, RolloutWorkload, plan_rollout
 from pipeline.streams.availability import Availability
-from pipeline.streams.samples import Span
-from pipeline.streams.stack import Stack
+from pipeline.streams.input_stack import InputStack
+from pipeline.streams.samples import RolloutSpan
 from stores import grid as grids
 from stores.bundle import Bundle, check_bundle_fits
 from stores.cube import Cube
@@ -29,7 +29,7 @@ def build_request(
     init: str | None,
     leads: int | None,
     calibration: Calibration | None = None,
-) -> Request:
+) -> ForecastRequest:
     """Build the request for one forecast and check that it can be made.
 
     Args:
@@ -52,10 +52,10 @@ def build_request(
     time = available.target[-1] if init is None else cube.step.floor(parse_time(init))
     wanted = spec.leads if leads is None else leads
     _check_leads(wanted)
-    reading, span = reading_of(bundle), span_of(bundle, wanted)
+    reading, span = step_spec_of_bundle(bundle), span_of(bundle, wanted)
     available.check(span, time)
     _check_alike(bundle, others)
-    return Request(
+    return ForecastRequest(
         bundles=tuple(one.path for one in bundles),
         cube=cube.path,
         init=time,
@@ -78,50 +78,53 @@ def _check_leads(leads: int) -> None:
     Raises:
         ValueError: says how many leads can be asked for.
     """
-    if not 1 <= leads <= MOST_STEPS:
+    if not 1 <= leads <= MAX_STEPS:
         raise ValueError(
-            f"leads={leads} is no forecast of 1 to {MOST_STEPS} steps; ask for fewer or more"
+            f"leads={leads} is no forecast of 1 to {MAX_STEPS} steps; ask for fewer or more"
         )
 
 
-def reading_of(bundle: Bundle) -> Reading:
+def step_spec_of_bundle(bundle: Bundle) -> StepSpec:
     """Say how a bundle reads, in today's words, whatever wrote it."""
-    return Reading(**bundle.description["reading"])
+    return StepSpec(**bundle.description["reading"])
 
 
-def span_of(bundle: Bundle, leads: int) -> Span:
+def span_of(bundle: Bundle, leads: int) -> RolloutSpan:
     """Give the frames of a rollout of a bundle: the recipe of the moment cannot change them."""
-    return Span.of(reading_of(bundle), leads)
+    return RolloutSpan.of(step_spec_of_bundle(bundle), leads)
 
 
 def availability_of(bundle: Bundle, cube: Cube) -> Availability:
     """Say which dates a cube has of what a bundle reads."""
-    stack = Stack.from_json(bundle.description["stack"])
+    stack = InputStack.from_json(bundle.description["stack"])
     return Availability(stack, cube.dates, cube.step)
 
 
-def list_read(bundle: Bundle, cube: Cube, request: Request) -> list[str]:
+def list_files_read(bundle: Bundle, cube: Cube, request: ForecastRequest) -> list[str]:
     """Name the files of a cube that a forecast reads, each once, by their paths in it."""
-    stack, span = Stack.from_json(bundle.description["stack"]), span_of(bundle, request.leads)
+    stack, span = (
+        InputStack.from_json(bundle.description["stack"]),
+        span_of(bundle, request.leads),
+    )
     read: list[tuple[str, Times | None]] = [
-        (stack.target.variable, span.read_times(cube.step, request.init))
+        (stack.target.variable, span.history_times(cube.step, request.init))
     ]
-    supplies = availability_of(bundle, cube).supplies(span, request.init)
+    supplies = availability_of(bundle, cube).forcing_supplies(span, request.init)
     read += [(supply.name, supply.known.times) for supply in supplies]
     read += [(static.series.variable, None) for static in stack.statics if static.series]
     return list(
-        dict.fromkeys(file for name, times in read for file in cube.files_of(name, times))
+        dict.fromkeys(file for name, times in read for file in cube.frame_files(name, times))
     )
 
 
-def _build_members(wanted: Members, bundle: Bundle, reading: Reading) -> Members:
+def _build_members(wanted: EnsembleSpec, bundle: Bundle, reading: StepSpec) -> EnsembleSpec:
     """Say what makes members differ; one forecast alone is disturbed by nothing.
 
     Raises:
         ValueError: the network gives quantiles, so it has no members.
     """
     if wanted.n == 1:
-        return Members()
+        return EnsembleSpec()
     if reading.quantiles:
         raise ValueError(
             f"bundle {bundle.path.name!r} forecasts quantiles, and each of rollout.members="
@@ -140,7 +143,7 @@ def _check_alike(first: Bundle, others: Sequence[Bundle]) -> None:
     """
     for bundle in others:
         for what in ("stack", "reading", "grid", "step"):
-            if _known(bundle, what) != _known(first, what):
+            if _description_of(bundle, what) != _description_of(first, what):
                 raise ValueError(
                     f"bundle {bundle.path.name!r} has another {what!r} than "
                     f"{first.path.name!r}, so it would be shown what it never learned to "
@@ -149,9 +152,9 @@ def _check_alike(first: Bundle, others: Sequence[Bundle]) -> None:
                 )
 
 
-def _known(bundle: Bundle, what: str) -> object:
+def _description_of(bundle: Bundle, what: str) -> object:
     """Look up what a bundle says."""
-    return reading_of(bundle) if what == "reading" else bundle.description[what]
+    return step_spec_of_bundle(bundle) if what == "reading" else bundle.description[what]
 
 
 def build_plan(
@@ -159,16 +162,16 @@ def build_plan(
     bundle: Bundle,
     cube: Cube,
     leads: int,
-    workers: Workers,
+    workers: WorkerPool,
     *,
     one_block: bool = False,
 ) -> RolloutPlan:
     """Plan tiles and blocks of a rollout; hindcasts keep all leads in memory, in one block."""
     shape = (cube.grid.height, cube.grid.width)
     reach, network = Reach(**bundle.description["reach"]), bundle.description["network"]
-    rollout = build_rollout(spec, shape, reach, read_shape(network), leads)
+    rollout = build_rollout(spec, shape, reach, parse_network_spec(network), leads)
     rollout = replace(rollout, is_scored=one_block)
-    workers = share_of(workers, pick_device(spec.device))
+    workers = limit_to_gpus(workers, pick_device(spec.device))
     block_leads = leads if one_block else spec.block_leads
     return plan_rollout(rollout, workers, core_px=spec.tile_px, block_leads=block_leads)
 
@@ -177,11 +180,11 @@ def build_rollout(
     spec: RolloutSpec,
     shape: tuple[int, int],
     reach: Reach,
-    network: ConvLSTMShape,
+    network: ConvLSTMSpec,
     leads: int,
-) -> Rollout:
+) -> RolloutWorkload:
     """Describe what is rolled out over a grid of ``shape`` (y, x)."""
-    return Rollout(
+    return RolloutWorkload(
         shape,
         reach,
         network,
@@ -190,7 +193,7 @@ def build_rollout(
         mode=spec.mode,
         taper_px=spec.taper_px,
         batch=spec.batch,
-        n_fields=spec.n_fields,
+        n_climatology_maps=spec.n_fields,
     )
 
 

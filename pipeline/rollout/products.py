@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.metrics.ensemble import summarize
+from pipeline.metrics.ensemble import summarize_members
 from pipeline.models.quantiles import MEDIAN
-from pipeline.rollout.request import Request
-from pipeline.streams.transforms import Values
+from pipeline.rollout.request import ForecastRequest
+from pipeline.streams.transforms import Float32Array
 
 QUANTILES = (0.1, 0.5, 0.9)
 """Published of an ensemble."""
@@ -26,7 +26,7 @@ _MARGINS = (
     "both ends move outward; below 0, where forecasts spanned too much, they move inward"
 )
 
-Restore = Callable[[Values], Values]
+InverseTransform = Callable[[Float32Array], Float32Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Product:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def list_products(request: Request) -> tuple[Product, ...]:
+def list_products(request: ForecastRequest) -> tuple[Product, ...]:
     """List what a request publishes; the first one bears the target's own name."""
     products = [Product("")]
     if request.members.n > 1:
@@ -66,14 +66,14 @@ def _quantile(quantile: float, attributes: Mapping[str, Any]) -> Product:
     return Product(suffix_of(quantile), f"{100 * quantile:.10g}% quantile of ", stated)
 
 
-def _bounds(request: Request) -> list[Product]:
+def _bounds(request: ForecastRequest) -> list[Product]:
     calibration = request.calibration
     if calibration is None:
         return []
     method = "conformalized quantile regression" if request.quantiles else "split-conformal"
     stated = {
         "coverage": calibration.level,
-        "method": f"{method}: margins per lead, learned on {calibration.origin}",
+        "method": f"{method}: margins per lead, learned on {calibration.describe_source}",
         "margins": list(calibration.margins[: request.leads]),
         "comment": _MARGINS,
     }
@@ -85,8 +85,12 @@ def _bounds(request: Request) -> list[Product]:
 
 
 def make_products(
-    fields: Values, restore: Restore, request: Request, *, first: int = 0
-) -> dict[str, Values]:
+    outputs: Float32Array,
+    restore: InverseTransform,
+    request: ForecastRequest,
+    *,
+    first: int = 0,
+) -> dict[str, Float32Array]:
     """Make every product of a tile, by suffix (leads, y, x), in physical units.
 
     Args:
@@ -95,40 +99,46 @@ def make_products(
         request: the forecast they belong to.
         first: place of the first lead among those of the request, from 0.
     """
-    physical = np.stack([restore(field) for field in fields])
-    made = {"": physical[request.center]}
+    physical = np.stack([restore(field) for field in outputs])
+    made = {"": physical[request.central_index]}
     if request.members.n > 1:
-        found = summarize(physical, QUANTILES)
+        found = summarize_members(physical, QUANTILES)
         made = {"": found.mean, "_sd": found.std} | _by_suffix(QUANTILES, found.quantiles)
     if request.quantiles:
         named = _by_suffix(request.quantiles, physical)
         made = {"": named.pop(suffix_of(MEDIAN))} | named
     if request.calibration is not None:
-        lower, upper = calibrated(fields, request, first=first)
+        lower, upper = conformal_interval(outputs, request, first=first)
         made |= {LOWER: restore(lower), UPPER: restore(upper)}
     return made
 
 
-def quantiles_of(made: Mapping[str, Values], request: Request) -> dict[float, Values]:
+def quantiles_of(
+    made: Mapping[str, Float32Array], request: ForecastRequest
+) -> dict[float, Float32Array]:
     """Pick the quantiles among the products of a tile (leads, y, x); none of a single value."""
     wanted = QUANTILES if request.members.n > 1 else request.quantiles
     return {q: made.get(suffix_of(q), made[""]) for q in wanted}
 
 
-def spanned(fields: Values, request: Request, level: float) -> tuple[Values, Values]:
+def raw_interval(
+    outputs: Float32Array, request: ForecastRequest, level: float
+) -> tuple[Float32Array, Float32Array]:
     """Give the interval that a forecast (m, leads, y, x) spans, before it is calibrated.
 
     Members span their own quantiles, quantiles the outer ones of them, whatever these are. One
     forecast alone is an interval without width.
     """
     if request.quantiles:
-        return fields[0], fields[-1]
+        return outputs[0], outputs[-1]
     tail = (1 - level) / 2
-    lower, upper = np.quantile(fields, (tail, 1 - tail), axis=0).astype(np.float32)
+    lower, upper = np.quantile(outputs, (tail, 1 - tail), axis=0).astype(np.float32)
     return lower, upper
 
 
-def calibrated(fields: Values, request: Request, *, first: int = 0) -> tuple[Values, Values]:
+def conformal_interval(
+    outputs: Float32Array, request: ForecastRequest, *, first: int = 0
+) -> tuple[Float32Array, Float32Array]:
     """Adjust what a forecast spans by the margins of its leads (leads, y, x), normalized.
 
     A margin above 0 widens, one below 0 narrows. Where the ends would cross they meet in the
@@ -138,32 +148,32 @@ def calibrated(fields: Values, request: Request, *, first: int = 0) -> tuple[Val
     """
     calibration = request.calibration
     assert calibration is not None
-    leads = slice(first, first + fields.shape[1])
+    leads = slice(first, first + outputs.shape[1])
     margins = np.array(calibration.margins[leads], dtype=np.float32)[:, None, None]
-    lower, upper = spanned(fields, request, calibration.level)
-    middle = fields[request.center] if request.quantiles else (lower + upper) / 2
+    lower, upper = raw_interval(outputs, request, calibration.level)
+    middle = outputs[request.central_index] if request.quantiles else (lower + upper) / 2
     return np.minimum(lower - margins, middle), np.maximum(upper + margins, middle)
 
 
-def stands_for(fields: Values, request: Request) -> Values:
+def point_forecast(outputs: Float32Array, request: ForecastRequest) -> Float32Array:
     """Give what stands for a forecast (m, leads, y, x): the median, or the mean of members.
 
     Summed in double precision.
     """
-    center: Values = fields[request.center]
+    center: Float32Array = outputs[request.central_index]
     if request.quantiles:
         return center
-    mean: Values = fields.mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean: Float32Array = outputs.mean(axis=0, dtype=np.float64).astype(np.float32)
     return mean
 
 
-def fed_back(fields: Values, request: Request) -> Values:
+def feedback(outputs: Float32Array, request: ForecastRequest) -> Float32Array:
     """Give what later leads read (m, leads, y, x): all members, but of quantiles the median."""
-    return fields[request.center, None] if request.quantiles else fields
+    return outputs[request.central_index, None] if request.quantiles else outputs
 
 
-def _by_suffix(quantiles: Sequence[float], fields: Values) -> dict[str, Values]:
-    return dict(zip(map(suffix_of, quantiles), fields, strict=True))
+def _by_suffix(quantiles: Sequence[float], outputs: Float32Array) -> dict[str, Float32Array]:
+    return dict(zip(map(suffix_of, quantiles), outputs, strict=True))
 
 
 def suffix_of(quantile: float) -> str:

@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.rollout.forecaster import Forecaster
-from pipeline.rollout.plan import Block
 from pipeline.rollout.products import make_products
-from pipeline.rollout.request import Request
-from pipeline.streams.transforms import Values
-from pipeline.tiling.plan import Tile
+from pipeline.rollout.request import ForecastRequest
+from pipeline.rollout.rollout_plan import LeadBlock
+from pipeline.streams.transforms import Float32Array
+from pipeline.tiling.tiles import Tile
 from stores.bundle import Bundle
-from stores.discard import discard
 from stores.forecast import BUNDLE_ATTRIBUTES, MEMBERS, write_domain, write_forecast
 from stores.issue import LEDGER
 from stores.ledger import Ledger
-from stores.scratch import scratch_of
+from stores.removal import remove_tree
+from stores.scratch import scratch_path
 
 
 def ledger_of(stage: Path) -> Ledger:
@@ -28,13 +28,13 @@ def ledger_of(stage: Path) -> Ledger:
     return Ledger(stage.with_name(LEDGER))
 
 
-def forget_progress(stage: Path) -> None:
+def delete_progress(stage: Path) -> None:
     """Remove what lies beside a staged issue: the ledger first, so that it promises nothing."""
-    discard(ledger_of(stage).folder)
-    discard(scratch_of(stage))
+    remove_tree(ledger_of(stage).folder)
+    remove_tree(scratch_path(stage))
 
 
-def describe_bundles(bundles: Sequence[Bundle], request: Request) -> dict[str, Any]:
+def describe_bundles(bundles: Sequence[Bundle], request: ForecastRequest) -> dict[str, Any]:
     """Name every model of a forecast in its attributes, in the order members are dealt."""
     return {
         **{
@@ -56,21 +56,21 @@ def describe_bundle(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def show_bundle(said: Mapping[str, Any]) -> str:
+def format_bundle(description: Mapping[str, Any]) -> str:
     """Write for people what ``describe_bundle`` says."""
     return (
-        f"{said['folder']}: {said['family']}, {said['parameters']} parameters, "
-        f"epoch {said['best_epoch']} of {said['epochs']}"
+        f"{description['folder']}: {description['family']}, {description['parameters']} parameters, "
+        f"epoch {description['best_epoch']} of {description['epochs']}"
     )
 
 
-def write_owned(
+def write_products(
     forecaster: Forecaster,
-    request: Request,
+    request: ForecastRequest,
     stage: Path,
     tile: Tile,
-    block: Block,
-    members: Values,
+    block: LeadBlock,
+    members: Float32Array,
 ) -> None:
     """Write all products of what a tile owns (m, leads, y, x).
 
@@ -78,7 +78,7 @@ def write_owned(
         ValueError: a forecast is not finite.
     """
     domain = forecaster.source.domain(tile.owns)
-    restore = forecaster.restorer(tile, request, block)
+    restore = forecaster.inverse_transform_of(tile, request, block)
     _check_finite(members, domain, f"{block} of {tile.owns} from {request.init}")
     if block.first == 0:
         write_domain(stage, tile.owns, domain)
@@ -88,7 +88,7 @@ def write_owned(
         write_forecast(stage, name, tile.owns, values, lead=block.first + 1)
 
 
-def _check_finite(members: Values, domain: npt.NDArray[np.bool_], what: str) -> None:
+def _check_finite(members: Float32Array, domain: npt.NDArray[np.bool_], what: str) -> None:
     n_lost = int((~np.isfinite(members) & domain).sum())
     if n_lost:
         n_all = int(domain.sum()) * members.shape[0] * members.shape[1]

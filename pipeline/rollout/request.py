@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.metrics.calibration import Calibration
-from pipeline.models.quantiles import place_of_median
+from pipeline.models.quantiles import median_index
 from pipeline.split import Split
 from stores.times import Step, Time
 
 
 @dataclass(frozen=True, slots=True)
-class Members:
+class EnsembleSpec:
     """An ensemble: how many forecasts, and what makes them differ.
 
     All randomness is a pure function of seed, member, lead and place on the grid, so members
@@ -41,7 +41,7 @@ class RolloutSpec:
     minimum: float | None = None
     """Physical bounds of what is published [units of the target]."""
     maximum: float | None = None
-    members: Members = Members()
+    members: EnsembleSpec = EnsembleSpec()
     precision: str = "32"
     mode: str = "exact"
     taper: str = "hann"
@@ -74,7 +74,7 @@ class HindcastSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ForecastRequest:
     """One forecast: which model, from which frame of which cube, how far, and how."""
 
     bundles: tuple[Path, ...]
@@ -91,23 +91,23 @@ class Request:
     """``exact``, or ``blend``: tiles roll on their own and are averaged where they overlap."""
     taper: str = "hann"
     """How the weight of a blended tile falls towards its border."""
-    members: Members = Members()
+    members: EnsembleSpec = EnsembleSpec()
     quantiles: tuple[float, ...] = ()
     """Quantiles that the model gives, rising; none where it gives one value."""
     calibration: Calibration | None = None
     """Margins of the intervals; none are published without."""
 
     @property
-    def n_fields(self) -> int:
+    def n_outputs(self) -> int:
         """Fields that a rollout gives of every frame: members, or quantiles."""
         return max(self.members.n, len(self.quantiles))
 
     @property
-    def center(self) -> int:
+    def central_index(self) -> int:
         """Which of them is fed back: the median, or the first member."""
-        return place_of_median(self.quantiles)
+        return median_index(self.quantiles)
 
     @property
-    def on_gpu(self) -> bool:
+    def needs_gpu(self) -> bool:
         """Tell whether its tasks need a worker with a GPU."""
         return self.device == "cuda"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from pipeline.metrics import name_leads
-from pipeline.models import Reading
-from pipeline.rollout.request import HindcastSpec, Request
+from pipeline.metrics import format_leads
+from pipeline.models import StepSpec
+from pipeline.rollout.request import ForecastRequest, HindcastSpec
 from stores.bundle import read_bundle
 from stores.digests import digest_json
 from stores.files import read_json
@@ -31,10 +31,10 @@ class ScoreKey:
     """Plain values by their names in the recipe."""
 
     @classmethod
-    def of(cls, spec: HindcastSpec, request: Request) -> Self:
+    def of(cls, spec: HindcastSpec, request: ForecastRequest) -> Self:
         """Gather what decides the numbers: models, rollout, limits and the frames of a part."""
         bundles = [read_bundle(path) for path in request.bundles]
-        history = Reading(**bundles[0].description["reading"]).history
+        history = StepSpec(**bundles[0].description["reading"]).history
         rollout = {**spec.rollout, "leads": request.leads, "history": history}
         if request.members.n == 1:
             rollout.pop("perturb", None)  # one forecast alone is disturbed by nothing
@@ -74,7 +74,7 @@ class ScoreKey:
         return cls(written[_MADE_WITH]), str(written[_VERSION])
 
 
-def kept_files(scores: Path, file: str) -> Iterator[tuple[ScoreKey, Path]]:
+def list_score_files(scores: Path, file: str) -> Iterator[tuple[ScoreKey, Path]]:
     """List the files of one name below the scores of a bundle, each with its key."""
     for path in sorted(scores.glob(f"*/{file}")):
         yield ScoreKey.from_json(read_json(path))[0], path
@@ -82,7 +82,7 @@ def kept_files(scores: Path, file: str) -> Iterator[tuple[ScoreKey, Path]]:
 
 def nearest_difference(scores: Path, file: str, key: ScoreKey) -> list[str]:
     """Name what tells the most alike of other files from ``key``; [] where there is none."""
-    found = (key.differences(other) for other, _ in kept_files(scores, file))
+    found = (key.differences(other) for other, _ in list_score_files(scores, file))
     return min(found, key=len, default=[])
 
 
@@ -96,14 +96,16 @@ def list_unproven(scores: Path, file: str, key: ScoreKey, trained: int) -> str:
         trained: leads that training rolled out.
     """
     leads = key.settings[LEADS]
-    alike = (other for other, _ in kept_files(scores, file) if other.with_leads(leads) == key)
+    alike = (
+        other for other, _ in list_score_files(scores, file) if other.with_leads(leads) == key
+    )
     scored = max((other.settings[LEADS] for other in alike), default=0)
     known = scored or trained
     if leads <= known:
         return ""
     how = "were scored" if scored else "training rolled out, and none was scored"
     return (
-        f"{name_leads(range(known + 1, leads + 1))}: beyond the {known} that {how}, so nobody "
+        f"{format_leads(range(known + 1, leads + 1))}: beyond the {known} that {how}, so nobody "
         "knows how good the forecast is there; run: cubecast evaluate RECIPE, with the "
         "settings of this forecast"
     )

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.recipes import DerivedCovariate, Recipe, StaticCovariate, StepCovariate
+from pipeline.registry import look_up
+from pipeline.streams.input_stack import ForcingSpec, InputStack, StaticSpec, VariableSpec
 from pipeline.streams.spec import DomainSpec, FitSpec
-from pipeline.streams.stack import Forcing, Series, Stack, Static
-from pipeline.words import look_up
 
-_DERIVED: Mapping[str, Forcing | Static] = {"season": Forcing("season"), "lonlat": Static()}
+_DERIVED: Mapping[str, ForcingSpec | StaticSpec] = {
+    "season": ForcingSpec("season"),
+    "lonlat": StaticSpec(),
+}
 
 
 def build_fit_spec(recipe: Recipe) -> FitSpec:
@@ -25,22 +28,24 @@ def build_fit_spec(recipe: Recipe) -> FitSpec:
     )
 
 
-def _build_stack(recipe: Recipe) -> Stack:
+def _build_stack(recipe: Recipe) -> InputStack:
     """Order the recipe's channels; nothing is fitted yet."""
-    forcings: list[Forcing] = []
-    statics: list[Static] = []
+    forcings: list[ForcingSpec] = []
+    statics: list[StaticSpec] = []
     for covariate in recipe.covariates:
         if isinstance(covariate, DerivedCovariate):
             derived = look_up(_DERIVED, covariate.of, "derived covariate")
-            forcings += [derived] if isinstance(derived, Forcing) else []
-            statics += [derived] if isinstance(derived, Static) else []
+            forcings += [derived] if isinstance(derived, ForcingSpec) else []
+            statics += [derived] if isinstance(derived, StaticSpec) else []
             continue
-        series = Series(covariate.variable)
+        series = VariableSpec(covariate.variable)
         if isinstance(covariate, StaticCovariate):
-            statics.append(Static(series))
+            statics.append(StaticSpec(series))
         else:
-            forcings.append(Forcing(covariate.kind, series, covariate.future, covariate.delay))
-    return Stack(Series(recipe.target.variable), tuple(forcings), tuple(statics))
+            forcings.append(
+                ForcingSpec(covariate.kind, series, covariate.future, covariate.delay)
+            )
+    return InputStack(VariableSpec(recipe.target.variable), tuple(forcings), tuple(statics))
 
 
 def _list_transforms(recipe: Recipe) -> dict[str, tuple[str, ...]]:

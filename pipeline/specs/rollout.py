@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.recipes import Recipe
-from pipeline.rollout.request import HindcastSpec, Members, RolloutSpec
+from pipeline.rollout.request import EnsembleSpec, HindcastSpec, RolloutSpec
 from pipeline.specs.channels import build_fit_spec
 from pipeline.streams.statistics import count_seasons
 
@@ -16,7 +16,7 @@ def build_rollout_spec(recipe: Recipe) -> RolloutSpec:
         leads=rollout.leads,
         minimum=target.minimum,
         maximum=target.maximum,
-        members=Members(rollout.members, **rollout.perturb.model_dump()),
+        members=EnsembleSpec(rollout.members, **rollout.perturb.model_dump()),
         precision=rollout.precision,
         mode=rollout.mode,
         taper=rollout.taper,
@@ -38,7 +38,9 @@ def build_hindcast_spec(recipe: Recipe, part: str) -> HindcastSpec:
         step=recipe.step,
         units=recipe.target_variable.units,
         interval=rollout.interval,
-        rollout=rollout.model_dump(mode="json", exclude={*rollout.no_science, "bundles"}),
+        rollout=rollout.model_dump(
+            mode="json", exclude={*rollout.fingerprint_exclude, "bundles"}
+        ),
     )
 
 

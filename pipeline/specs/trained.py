@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.limits import MOST_STEPS
-from pipeline.models import Reach, Reading, outline_network, read_shape
+from pipeline.limits import MAX_STEPS
+from pipeline.models import Reach, StepSpec, build_meta_network, parse_network_spec
 from pipeline.recipes import Recipe, SplitRecipe, resolve_split
-from pipeline.streams.stack import Stack
-from pipeline.words import written_by
+from pipeline.registry import explaining_version
+from pipeline.streams.input_stack import InputStack
 from stores.bundle import Bundle, bundle_folder, open_bundle
 from stores.cube import Cube
 from stores.grid import from_json
@@ -32,11 +32,11 @@ def open_further(recipe: Recipe, first: Bundle) -> list[Bundle]:
         open_bundle(bundle_folder(first.path.parent, name)) for name in recipe.rollout.bundles
     ]
     for bundle in further:
-        check_known(bundle)
+        check_readable(bundle)
     return further
 
 
-def check_known(bundle: Bundle) -> None:
+def check_readable(bundle: Bundle) -> None:
     """Refuse a bundle that says what this version does not know, before it is used.
 
     Raises:
@@ -44,12 +44,12 @@ def check_known(bundle: Bundle) -> None:
         CorruptError: its weights are not those of its network.
     """
     said = bundle.description
-    with written_by(f"bundle {bundle.path.name}", _writer(said)):
-        stack = Stack.from_json(said["stack"])
-        network = outline_network(read_shape(said["network"]))
+    with explaining_version(f"bundle {bundle.path.name}", _writer_version(said)):
+        stack = InputStack.from_json(said["stack"])
+        network = build_meta_network(parse_network_spec(said["network"]))
         _ = said["stack"]["target"]["variable"]
         _check_channels(stack.names, network.shape.channels)
-        _check_span(Reading(**said["reading"]))
+        _check_span(StepSpec(**said["reading"]))
         Reach(**said["reach"]).radius(1)
         from_json(said["grid"])
         Step.parse(said["step"])
@@ -71,19 +71,19 @@ def _check_channels(names: Sequence[str], n: int) -> None:
         raise ValueError(f"channels {', '.join(names)} for a network of {n}")
 
 
-def _check_span(reading: Reading) -> None:
+def _check_span(reading: StepSpec) -> None:
     """Refuse numbers of frames that are none, such as 1.5 or more than any recipe has."""
     sizes = (reading.history, reading.emits, reading.ahead, reading.first_lead)
-    if any(type(n) is not int or n > MOST_STEPS for n in sizes):
-        raise ValueError(f"reading {sizes} is not of 0 to {MOST_STEPS} whole frames")
+    if any(type(n) is not int or n > MAX_STEPS for n in sizes):
+        raise ValueError(f"reading {sizes} is not of 0 to {MAX_STEPS} whole frames")
 
 
-def _writer(said: Mapping[str, Any]) -> str:
+def _writer_version(said: Mapping[str, Any]) -> str:
     versions = said.get("versions")
     return str(versions.get("cubecast")) if isinstance(versions, Mapping) else "(unknown)"
 
 
-def date_as_trained(recipe: Recipe, bundle: Bundle, cube: Cube) -> Recipe:
+def with_trained_dates(recipe: Recipe, bundle: Bundle, cube: Cube) -> Recipe:
     """Return the recipe with the dates that the bundle learned by.
 
     Ends that count from the newest frame move on with the cube; the bundle does not. So what
@@ -94,11 +94,11 @@ def date_as_trained(recipe: Recipe, bundle: Bundle, cube: Cube) -> Recipe:
         SplitRecipe.model_validate(known)
         for known in (bundle.description["split"], bundle.description["recipe"]["split"])
     )
-    dates = resolve_split(split, recipe.step, cube.times_of(recipe.target.variable)[-1])
+    dates = resolve_split(split, recipe.step, cube.step_times(recipe.target.variable)[-1])
     kept = {
         part: getattr(trained, part)
         for part in split.parts
-        if getattr(written, part) == getattr(split.written, part)
+        if getattr(written, part) == getattr(split.unresolved, part)
     }
     return recipe.model_copy(update={"split": dates.with_dates(kept)})
 
@@ -113,18 +113,21 @@ def list_differences(recipe: Recipe, bundle: Bundle) -> list[str]:
     return found + ([f"rollout.history={history}"] * (history != recipe.rollout.history))
 
 
-def list_unused(recipe: Recipe, bundle: Bundle, overrides: Sequence[str]) -> list[str]:
+def list_unused_overrides(
+    recipe: Recipe, bundle: Bundle, overrides: Sequence[str]
+) -> list[str]:
     """Name the overrides that ask for another model than this one, which do nothing to it."""
     learned, asked = bundle.description["recipe"], recipe.model_dump(mode="json")
     keys = {text.partition("=")[0].strip(): text for text in overrides}
     return [
         text
         for key, text in keys.items()
-        if key.startswith(_OF_MODEL) and _differ(_look_up(asked, key), _look_up(learned, key))
+        if key.startswith(_OF_MODEL)
+        and _differs(_get_nested(asked, key), _get_nested(learned, key))
     ]
 
 
-def _look_up(node: Any, key: str) -> Any:
+def _get_nested(node: Any, key: str) -> Any:
     """Find what stands under ``key.key``; None where nothing does."""
     for part in key.split("."):
         if isinstance(node, list):
@@ -134,14 +137,14 @@ def _look_up(node: Any, key: str) -> Any:
     return node
 
 
-def _differ(asked: Any, learned: Any) -> bool:
+def _differs(asked: Any, learned: Any) -> bool:
     """Compare what both know; some keys change no number, and a bundle leaves them out."""
     if isinstance(asked, Mapping) and isinstance(learned, Mapping):
-        return any(_differ(asked[key], learned[key]) for key in asked.keys() & learned.keys())
+        return any(_differs(asked[key], learned[key]) for key in asked.keys() & learned.keys())
     return learned is not None and asked != learned
 
 
-def check_as_written(recipe: Recipe, bundle: Bundle) -> None:
+def check_matches_recipe(recipe: Recipe, bundle: Bundle) -> None:
     """Refuse to forecast with a model that a dated recipe does not describe.
 
     Raises:
@@ -171,7 +174,7 @@ def check_split(recipe: Recipe, bundle: Bundle, step: Step) -> None:
             "otherwise, so it could be scored on what it learned; --set the recipe to these or "
             "train again"
         )
-    recipe.split.to_split().check(step)
+    recipe.split.to_split().check_leaks(step)
 
 
 def _split_differences(recipe: Recipe, bundle: Bundle) -> list[str]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.models import ConvLSTMShape
+from pipeline.models import ConvLSTMSpec
 from pipeline.recipes import LossRecipe, Recipe
 from pipeline.recipes.loss import PixelLoss, PointLoss
 from pipeline.specs.channels import build_fit_spec
 from pipeline.streams.spec import PatchSpec
-from pipeline.training.learner import LearningPlan
-from pipeline.training.members import Ensemble
+from pipeline.training.ensemble import TrainingEnsemble
 from pipeline.training.schedule import Curriculum
 from pipeline.training.spec import (
     ClassSpec,
@@ -20,6 +19,7 @@ from pipeline.training.spec import (
     TrackSpec,
     TrainingSpec,
 )
+from pipeline.training.trainer import Hyperparameters
 
 # Numbers that are handed on as they are: to the optimizer, to a loss.
 _OF_LEARNING = (
@@ -54,9 +54,9 @@ def build_training_spec(recipe: Recipe) -> TrainingSpec:
     )
 
 
-def _build_shape(recipe: Recipe, channels: int) -> ConvLSTMShape:
+def _build_shape(recipe: Recipe, channels: int) -> ConvLSTMSpec:
     model = recipe.model
-    return ConvLSTMShape(
+    return ConvLSTMSpec(
         channels=channels,
         history=recipe.rollout.history,
         hidden=model.hidden,
@@ -82,7 +82,7 @@ def _build_patches(recipe: Recipe) -> PatchSpec:
     )
 
 
-def _build_learning(recipe: Recipe) -> LearningPlan:
+def _build_learning(recipe: Recipe) -> Hyperparameters:
     training = recipe.training
     curriculum = Curriculum(
         epochs=training.epochs,
@@ -92,7 +92,9 @@ def _build_learning(recipe: Recipe) -> LearningPlan:
         teacher=(training.teacher_start, training.teacher_end),
         teacher_decay=training.teacher_decay,
     )
-    return LearningPlan(curriculum, **{name: getattr(training, name) for name in _OF_LEARNING})
+    return Hyperparameters(
+        curriculum, **{name: getattr(training, name) for name in _OF_LEARNING}
+    )
 
 
 def _build_loss(term: LossRecipe) -> LossSpec:
@@ -106,12 +108,14 @@ def _build_loss(term: LossRecipe) -> LossSpec:
     )
 
 
-def _build_ensemble(recipe: Recipe) -> Ensemble | None:
+def _build_ensemble(recipe: Recipe) -> TrainingEnsemble | None:
     training = recipe.training
     if training.members == 1:
         return None
     drops = recipe.model.dropout > 0
-    return Ensemble(training.members, training.seed, dropout=drops, noise=training.noise)
+    return TrainingEnsemble(
+        training.members, training.seed, dropout=drops, noise=training.noise
+    )
 
 
 def _build_track(recipe: Recipe) -> TrackSpec:
@@ -123,7 +127,11 @@ def _build_track(recipe: Recipe) -> TrackSpec:
 def _build_origin(recipe: Recipe) -> Origin:
     science: dict[str, Any] = recipe.model_dump(
         mode="json",
-        exclude={"root": True, "compute": True, "training": recipe.training.no_science},
+        exclude={
+            "root": True,
+            "compute": True,
+            "training": recipe.training.fingerprint_exclude,
+        },
     )
     science["archive"].pop("root")  # where files lie changes no number
-    return Origin(science, recipe.split.written.model_dump(mode="json"))
+    return Origin(science, recipe.split.unresolved.model_dump(mode="json"))

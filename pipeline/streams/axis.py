@@ -11,7 +11,7 @@ import numpy.typing as npt
 from stores.seasons import Seasons
 from stores.times import Times
 
-Values = npt.NDArray[np.float32]
+Float32Array = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 
 

@@ -1,7 +1,7 @@
 """The arrays of several samples, as workers send them to the trainer.
 
 Three ways lead to a batch, bit for bit the same. They share which frames a sample reads
-(``samples.Span``, ``known``) and the order of channels (``ChannelSpec``), not the cutting,
+(``samples.Span``, ``n_known_frames``) and the order of channels (``ChannelSpec``), not the cutting,
 because each copies from something else:
 
 - ``loader.load_batch`` reads every sample from the cube: what the others are tested against.
@@ -19,19 +19,19 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.streams.transforms import Values
+from pipeline.streams.transforms import Float32Array
 
 
 class Batch(NamedTuple):
     """Arrays of several samples, normalized; invalid values are 0, and ``valid`` says where."""
 
-    target: Values
+    target: Float32Array
     """History, then truth of the leads (b, t + leads, y, x)."""
     valid: npt.NDArray[np.bool_]
     """Where the target is usable (b, t + leads, y, x)."""
-    forcings: Values
+    forcings: Float32Array
     """Covariates of the ``forcing_times`` (b, n, f, y, x)."""
-    statics: Values
+    statics: Float32Array
     """Covariates without a date (b, s, y, x)."""
     domain: npt.NDArray[np.bool_]
     """Where forecasts are made (b, y, x)."""

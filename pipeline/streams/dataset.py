@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from pipeline.spread import InPlace, OnThreads, Spread, free_bytes
+from pipeline.executors import Executor, SerialExecutor, ThreadExecutor, available_bytes
 from pipeline.streams.batch import Batch
-from pipeline.streams.growing import grow_batches
+from pipeline.streams.batch_assembler import assemble_batches
+from pipeline.streams.device_reader import DeviceBatchReader
 from pipeline.streams.loader import BlockLoader
 from pipeline.streams.order import order_by_blocks
-from pipeline.streams.patchplan import PatchPlan
-from pipeline.streams.resident import Resident
+from pipeline.streams.patch_plan import PatchPlan
 from pipeline.streams.samples import Sample
-from stores.counting import show_bytes
+from stores.formatting import format_bytes
 
 Mode = Literal["device", "memory", "streamed"]
-Load = Callable[[Sequence[Sample]], Batch]
+LoadFunction = Callable[[Sequence[Sample]], Batch]
 
 _SHARE = 0.25  # of the free memory, for one part: training and validation both keep one
 _ALL_BYTES = 1 << 62
@@ -32,17 +32,17 @@ _BUFFER_BYTES = 2 << 30  # of shuffled samples at once, however many the recipe 
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class _Delivery:
     """How batches come: the mode and why, what gives them, where, and whether by blocks."""
 
     mode: Mode
     why: str
     load: Callable[[Sequence[Sample]], Batch | list[Tensor]]
-    spread: Spread
+    executor: Executor
     by_block: bool = False
 
 
-class StreamedBatches(IterableDataset[list[Tensor]]):
+class BatchDataset(IterableDataset[list[Tensor]]):
     """Stream batches through a bounded, ordered window of workers, or cut them from memory.
 
     The memory is that of the device that learns, where batches then are at once, or that of
@@ -71,24 +71,26 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
 
     def __init__(
         self,
-        load: Load,
+        load: LoadFunction,
         samples: Sequence[Sample] | PatchPlan,
         *,
         batch: int,
-        spread: Spread,
+        executor: Executor,
         device: torch.device | None = None,
     ) -> None:
-        self.patches = samples if isinstance(samples, PatchPlan) else PatchPlan(tuple(samples))
+        self.patch_plan = (
+            samples if isinstance(samples, PatchPlan) else PatchPlan(tuple(samples))
+        )
         self._load = load
         self._batch = batch
-        self._spread = spread
+        self._spread = executor
         self._device = device or torch.device("cpu")
         self.epoch = 0
         self.first_batch = 0
         """Batches of this epoch that were learned from before; resumed training skips them."""
 
     def __len__(self) -> int:
-        return -(-self.patches.n_drawn // self._batch)
+        return -(-self.patch_plan.n_drawn // self._batch)
 
     @property
     def mode(self) -> Mode:
@@ -96,69 +98,69 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
         return self._way.mode
 
     @property
-    def why(self) -> str:
+    def reason(self) -> str:
         """Why they come that way."""
         return self._way.why
 
     @cached_property
-    def _way(self) -> _Way:
+    def _way(self) -> _Delivery:
         """Choose, once, how batches come; the numbers are the same either way."""
         load = self._load
-        reads = self.patches.reads
+        reads = self.patch_plan.read_windows
         if not isinstance(load, BlockLoader):
             why = "what loads the samples reads each by itself"
-            return _Way("streamed", why, load, self._spread)
+            return _Delivery("streamed", why, load, self._spread)
         told = []
-        if have := self._device_room:
-            there = Resident(load.own_layers(0), reads, self._device)
+        if have := self._device_budget:
+            there = DeviceBatchReader(load.open_reader(0), reads, self._device)
             told.append(_compare(there.n_bytes, have, f"on {self._device}"))
             if there.n_bytes <= have:
-                return _Way("device", told[0], there.cut, InPlace())
-        need = load.whole_bytes(reads)
-        have = self._room
+                return _Delivery("device", told[0], there.read_batch, SerialExecutor())
+        need = load.decoded_bytes(reads)
+        have = self._memory_budget
         told.append(_compare(need, have, "here"))
         if need <= have:
-            cut = load.own_layers(_ALL_BYTES).cut
-            return _Way("memory", "; ".join(told), cut, OnThreads(1))
-        readers = self._readers
+            cut = load.open_reader(_ALL_BYTES).read_batch
+            return _Delivery("memory", "; ".join(told), cut, ThreadExecutor(1))
+        readers = self._read_executor
         kind = "threads" if readers.shares_memory else "workers"
         why = (
             f"{'; '.join(told)}; so they are read block by block ({kind}: {readers.n_workers})"
         )
-        return _Way("streamed", why, load, readers, by_block=True)
+        return _Delivery("streamed", why, load, readers, by_block=True)
 
     @property
-    def _readers(self) -> Spread:
+    def _read_executor(self) -> Executor:
         """Who reads ahead; never the thread that learns.
 
         Where a GPU computes, this process's share of the cores has nothing else to do.
         """
-        if not isinstance(self._spread, InPlace):
+        if not isinstance(self._spread, SerialExecutor):
             return self._spread
-        return OnThreads(torch.get_num_threads() if self._device.type == "cuda" else 1)
+        return ThreadExecutor(torch.get_num_threads() if self._device.type == "cuda" else 1)
 
     @property
-    def _room(self) -> int:
+    def _memory_budget(self) -> int:
         """What may be kept in this process [B]."""
         asked = self.memory_bytes
-        return int(free_bytes() * _SHARE) if asked is None else asked
+        return int(available_bytes() * _SHARE) if asked is None else asked
 
     @property
-    def _device_room(self) -> int:
+    def _device_budget(self) -> int:
         """What may be kept on the device [B]; a processor's memory is this process's."""
         if self.device_bytes is not None or self._device.type != "cuda":
             return self.device_bytes or 0
         free, _ = torch.cuda.mem_get_info(self._device)
         return int(free * _SHARE)
 
-    def plan(self) -> list[list[Sample]]:
+    def plan_batches(self) -> list[list[Sample]]:
         """List all batches of this epoch."""
-        drawn = self.patches.draw(self.epoch)
+        drawn = self.patch_plan.sample_epoch(self.epoch)
         if isinstance(self._load, BlockLoader):  # others read each sample by itself anyway
-            blocks = self._load.blocks(drawn)
+            blocks = self._load.block_keys(drawn)
             afford = _BUFFER_BYTES // self._load.sample_bytes(drawn[0].window)
-            room = max(self._batch, min(self.patches.buffer, afford))
-            seed = self.patches.seed
+            room = max(self._batch, min(self.patch_plan.buffer, afford))
+            seed = self.patch_plan.seed
             order = order_by_blocks(
                 blocks, room=room, seed=None if seed is None else (seed, self.epoch, 1)
             )
@@ -166,19 +168,19 @@ class StreamedBatches(IterableDataset[list[Tensor]]):
         return [drawn[i : i + self._batch] for i in range(0, len(drawn), self._batch)]
 
     def __iter__(self) -> Iterator[list[Tensor]]:
-        for batch in self._batches(self.plan()[self.first_batch :]):
+        for batch in self._batches(self.plan_batches()[self.first_batch :]):
             yield [_tensor(array) for array in batch]
 
     def _batches(self, wanted: list[list[Sample]]) -> Iterator[Batch | list[Tensor]]:
         way = self._way
         if way.by_block and wanted:
             assert isinstance(self._load, BlockLoader)
-            return grow_batches(self._load, wanted, way.spread)
-        return way.spread.ordered(way.load, wanted)
+            return assemble_batches(self._load, wanted, way.executor)
+        return way.executor.map(way.load, wanted)
 
 
 def _compare(need: int, have: int, where: str) -> str:
-    sizes = f"{show_bytes(need)} decoded, and {show_bytes(have)} may be kept"
+    sizes = f"{format_bytes(need)} decoded, and {format_bytes(have)} may be kept"
     return f"all samples take {sizes} {where}"
 
 

@@ -12,13 +12,13 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
 from pipeline.split import PARTS
-from pipeline.streams.kept import Arrays, Kept
+from pipeline.streams.lru_cache import Arrays, LRUCache
 from stores.arrays import (
     ArrayTemplate,
     Coordinate,
-    array_of,
     commit_group,
     create_group,
+    get_array,
     open_group,
     write_block,
 )
@@ -36,9 +36,9 @@ _PART_NUMBERS = {part: number for number, part in enumerate(PARTS, start=1)}
 _SIDE = 512
 _SUMS_BYTES = 16  # of a pixel and season while a climatology is summed
 _BLOCK_BYTES = 128 << 20  # 50 MB at twelve seasons; blocks of many seasons are smaller
-KEPT_BYTES = 256 << 20
+FIELD_CACHE_BYTES = 256 << 20
 """Fields that a process keeps; a number of windows would be no bound in bytes."""
-_KEPT = Kept(KEPT_BYTES)
+_CACHE = LRUCache(FIELD_CACHE_BYTES)
 
 
 def create_fields(
@@ -85,13 +85,15 @@ def create_fields(
         )
         for name, units in climatologies.items()
     ]
-    axis = Coordinate(SEASON, (SEASON,), np.array(seasons.held), _season_attributes(seasons))
+    axis = Coordinate(
+        SEASON, (SEASON,), np.array(seasons.season_numbers), _season_attributes(seasons)
+    )
     create_group(path, grid=grid, arrays=[*maps, *templates], coordinates=[axis])
 
 
 def field_blocks(shape: tuple[int, int], n_seasons: int) -> list[Window]:
     """Cut a grid into the windows that one writer of fields owns."""
-    return list(Window.whole(shape).blocks(_side(n_seasons), _side(n_seasons)))
+    return list(Window.from_shape(shape).blocks(_side(n_seasons), _side(n_seasons)))
 
 
 def _side(n_seasons: int) -> int:
@@ -114,7 +116,7 @@ def _season_attributes(seasons: Seasons) -> dict[str, Any]:
 @lru_cache(maxsize=8)
 def read_seasons(path: Path) -> Seasons:
     """Read which seasons the climatologies hold."""
-    array = array_of(open_group(path), SEASON)
+    array = get_array(open_group(path), SEASON)
     step = Step.parse(str(array.attrs["step"]))
     n_of_year, n_of_day = (int(str(array.attrs[f"times_of_{cycle}"])) for cycle in _CYCLES)
     return Seasons(step, n_of_year, n_of_day, tuple(np.asarray(array[...]).tolist()))
@@ -122,7 +124,7 @@ def read_seasons(path: Path) -> Seasons:
 
 def write_field(path: Path, name: str, window: Window, values: npt.NDArray[Any]) -> None:
     """Write one block of a field (season, y, x), or of a map (y, x)."""
-    array = array_of(open_group(path, mode="r+"), name)
+    array = get_array(open_group(path, mode="r+"), name)
     start = (*(0,) * (array.ndim - 2), window.y0, window.x0)
     write_block(array, start, values)
 
@@ -134,12 +136,14 @@ def finish_fields(path: Path) -> None:
 
 def read_field(path: Path, name: str, window: Window) -> npt.NDArray[np.float32]:
     """Read a window of a field (season, y, x), and keep it: nobody writes it any more."""
-    return _KEPT.get((path, name, window), lambda: (load_field(path, name, window),))[0]
+    return _CACHE.get_or_load(
+        (path, name, window), lambda: (read_field_uncached(path, name, window),)
+    )[0]
 
 
-def load_field(path: Path, name: str, window: Window) -> npt.NDArray[np.float32]:
+def read_field_uncached(path: Path, name: str, window: Window) -> npt.NDArray[np.float32]:
     """Read a window of a field (season, y, x) that is still being written."""
-    values = array_of(_fields(path), name)[..., *window.slices]
+    values = get_array(_fields(path), name)[..., *window.slices]
     return np.asarray(values, dtype=np.float32)
 
 
@@ -147,9 +151,9 @@ def read_domain(path: Path, window: Window) -> npt.NDArray[np.bool_]:
     """Read where forecasts are made (y, x)."""
 
     def read() -> Arrays:
-        return (np.asarray(array_of(_fields(path), DOMAIN)[window.slices]) == 1,)
+        return (np.asarray(get_array(_fields(path), DOMAIN)[window.slices]) == 1,)
 
-    return _KEPT.get((path, DOMAIN, window), read)[0]
+    return _CACHE.get_or_load((path, DOMAIN, window), read)[0]
 
 
 def write_parts(path: Path, areas: Mapping[str, npt.NDArray[np.bool_]]) -> None:
@@ -158,7 +162,7 @@ def write_parts(path: Path, areas: Mapping[str, npt.NDArray[np.bool_]]) -> None:
     values = np.zeros((rows, cols), dtype=np.uint8)
     for part, area in areas.items():
         values[area] = _PART_NUMBERS[part]
-    write_field(path, PART, Window.whole((rows, cols)), values)
+    write_field(path, PART, Window.from_shape((rows, cols)), values)
 
 
 def has_parts(path: Path) -> bool:
@@ -166,21 +170,21 @@ def has_parts(path: Path) -> bool:
     return PART in _fields(path)
 
 
-def read_area(path: Path, part: str, window: Window) -> npt.NDArray[np.bool_]:
+def read_part_area(path: Path, part: str, window: Window) -> npt.NDArray[np.bool_]:
     """Read where samples of a part lie (y, x): everywhere, unless parts are split by place."""
     if not has_parts(path):
         return np.ones(window.shape, dtype=np.bool_)
 
     def read() -> Arrays:
-        return (np.asarray(array_of(_fields(path), PART)[window.slices]),)
+        return (np.asarray(get_array(_fields(path), PART)[window.slices]),)
 
-    numbers = _KEPT.get((path, PART, window), read)[0]
+    numbers = _CACHE.get_or_load((path, PART, window), read)[0]
     return np.equal(numbers, _PART_NUMBERS[part])
 
 
-def read_scored(path: Path, part: str, window: Window) -> npt.NDArray[np.bool_]:
+def read_scored_area(path: Path, part: str, window: Window) -> npt.NDArray[np.bool_]:
     """Read which pixels count when a part is scored (y, x): its own, inside the domain."""
-    return read_domain(path, window) & read_area(path, part, window)
+    return read_domain(path, window) & read_part_area(path, part, window)
 
 
 @lru_cache(maxsize=8)

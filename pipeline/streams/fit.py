@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.streams.axis import TimeAxis, Values
+from pipeline.streams.axis import Float32Array, TimeAxis
 from pipeline.streams.fields import read_field
-from pipeline.streams.transforms import Description, build_chain
+from pipeline.streams.transforms import TransformSpec, build_chain
 from stores.cube import Cube
 from stores.seasons import Seasons
 from stores.times import Times
@@ -21,7 +21,7 @@ FRAMES_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
-class Fit:
+class VariableFit:
     """What one variable is fitted from: its training frames, and the transforms so far."""
 
     cube: Path
@@ -29,9 +29,9 @@ class Fit:
     variable: str
     times: tuple[np.datetime64, ...]
     seasons: Seasons
-    chain: tuple[Description, ...] = ()
+    chain: tuple[TransformSpec, ...] = ()
 
-    def frames(self, window: Window) -> Iterator[tuple[Values, TimeAxis]]:
+    def frames(self, window: Window) -> Iterator[tuple[Float32Array, TimeAxis]]:
         """Yield training frames of a window, some at a time (t, y, x), transformed so far."""
         cube = Cube.open(self.cube)
         chain = build_chain(self.chain, lambda name: read_field(self.fields, name, window))

@@ -9,24 +9,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.spread import free_bytes
+from pipeline.executors import available_bytes
 from pipeline.streams.batch import Batch
-from pipeline.streams.kept import Kept
-from pipeline.streams.layers import Layers
-from pipeline.streams.read import Source
-from pipeline.streams.samples import Sample, Span
+from pipeline.streams.batch_reader import BatchReader
+from pipeline.streams.lru_cache import LRUCache
+from pipeline.streams.samples import RolloutSpan, Sample
+from pipeline.streams.source import Source
 from stores.digests import canonical_json
 from stores.times import Time
 from stores.windows import Window
 
-WORKER_BYTES = 512 << 20
+SLAB_CACHE_BYTES = 512 << 20
 """Decoded slabs that a process keeps, if half of what it may still take holds them."""
 READ_BYTES = 32 << 20
 """Samples that one task sends: many in flight, few calls."""
-_AROUND = 4  # slabs that a patch at a corner touches
+_SLABS_PER_CORNER = 4  # slabs that a patch at a corner touches
 _OPEN = 2  # sources whose slabs a process keeps: one to learn from, one to spare
 
-Block = tuple[int, int, int]
+BlockKey = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -42,34 +42,34 @@ class BlockLoader:
     """
 
     source: Source
-    span: Span
-    worker_bytes: int = WORKER_BYTES
+    span: RolloutSpan
+    worker_bytes: int = SLAB_CACHE_BYTES
     inits: tuple[Time, Time] | None = None
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         """Load the arrays of some samples of one window shape."""
-        return self._layers().cut(samples)
+        return self._layers().read_batch(samples)
 
     def empty(self, n: int, window: Window) -> Batch:
         """Make room for samples of a window's shape."""
-        return self._layers().empty(n, window)
+        return self._layers().allocate(n, window)
 
     def fill(self, rows: Sequence[tuple[Batch, Sample]]) -> None:
         """Load samples, each into arrays without their batch axis."""
-        self._layers().fill(rows)
+        self._layers().read_into(rows)
 
-    def blocks(self, samples: Sequence[Sample]) -> list[Block]:
+    def block_keys(self, samples: Sequence[Sample]) -> list[BlockKey]:
         """Return the block that each sample is read with: dates, row and column of slabs.
 
         Blocks follow from the cube's chunks and the samples alone, because orders follow from
         blocks: no budget of a machine may change them.
         """
         layers = self._layers()
-        rows, cols = layers.edges
+        rows, cols = layers.slab_shape
         n_inits = self._inits_per_block(samples[0].window)
         return [
             (
-                layers.first_place(sample.init) // n_inits,
+                layers.first_frame_index(sample.init) // n_inits,
                 (sample.window.y0 + sample.window.y1) // 2 // rows,
                 (sample.window.x0 + sample.window.x1) // 2 // cols,
             )
@@ -80,13 +80,13 @@ class BlockLoader:
         """Compute how many inits a block spans: few reads, with slabs in a usual budget."""
         layers = self._layers()
         height, width = window.shape
-        rows, cols = layers.edges
+        rows, cols = layers.slab_shape
         columns = math.ceil(rows / height) * math.ceil(cols / width)
-        frames = WORKER_BYTES // (2 * _AROUND * layers.frame_bytes)
+        frames = SLAB_CACHE_BYTES // (2 * _SLABS_PER_CORNER * layers.frame_bytes)
         spans = self.span.history + self.span.leads
-        return max(1, min(self.per_read(window) // columns, frames - spans + 1))
+        return max(1, min(self.samples_per_read(window) // columns, frames - spans + 1))
 
-    def per_read(self, window: Window) -> int:
+    def samples_per_read(self, window: Window) -> int:
         """Compute how many samples of a window's shape one task loads at most."""
         return max(1, READ_BYTES // self.sample_bytes(window))
 
@@ -94,37 +94,37 @@ class BlockLoader:
         """Compute how much the arrays of one sample hold [B]."""
         return self._layers().sample_bytes(window)
 
-    def whole_bytes(self, samples: Sequence[Sample]) -> int:
+    def decoded_bytes(self, samples: Sequence[Sample]) -> int:
         """Compute how much everything holds that samples are cut from, decoded [B]."""
         inits = sorted({sample.init for sample in samples})
         windows = sorted({sample.window for sample in samples})
         return self._layers().touched_bytes(inits, windows)
 
-    def own_layers(self, kept_bytes: int) -> Layers:
+    def open_reader(self, kept_bytes: int) -> BatchReader:
         """Open layers that share no slab with others, and keep theirs within a budget [B]."""
-        return Layers(self.source, self.span, Kept(kept_bytes), self.inits)
+        return BatchReader(self.source, self.span, LRUCache(kept_bytes), self.inits)
 
-    def _layers(self) -> Layers:
+    def _layers(self) -> BatchReader:
         """Open the layers that this process shares between calls."""
         source = self.source
         stack = canonical_json(source.stack.to_json())
         committed = (source.cube / "zarr.json").stat().st_mtime_ns
-        key = (source.cube, committed, source.fields, stack, *self._asked)
+        key = (source.cube, committed, source.fields, stack, *self._cache_key)
         # Looked at once: a worker that keeps more than it has room for is killed.
-        return _SHARED.open(
-            key, lambda: self.own_layers(min(self.worker_bytes, free_bytes() // 2))
+        return _READERS.open(
+            key, lambda: self.open_reader(min(self.worker_bytes, available_bytes() // 2))
         )
 
     @property
-    def _asked(self) -> tuple[object, ...]:
+    def _cache_key(self) -> tuple[object, ...]:
         return self.span, self.worker_bytes, self.inits
 
 
-def batch_loader(
+def make_loader(
     source: Source,
-    span: Span,
+    span: RolloutSpan,
     *,
-    worker_bytes: int = WORKER_BYTES,
+    worker_bytes: int = SLAB_CACHE_BYTES,
     samples: Sequence[Sample] = (),
 ) -> BlockLoader:
     """Build the picklable function that a worker runs to load samples.
@@ -140,7 +140,7 @@ def batch_loader(
     return BlockLoader(source, span, worker_bytes, within)
 
 
-def load_batch(source: Source, span: Span, samples: Sequence[Sample]) -> Batch:
+def read_batch_directly(source: Source, span: RolloutSpan, samples: Sequence[Sample]) -> Batch:
     """Read the arrays of some samples of one window shape directly, one after the other.
 
     This is what the other ways to a batch have to equal, bit for bit (see ``streams.batch``).
@@ -149,11 +149,11 @@ def load_batch(source: Source, span: Span, samples: Sequence[Sample]) -> Batch:
     return Batch(*(np.stack(column) for column in zip(*parts, strict=True)))
 
 
-def _load(source: Source, span: Span, sample: Sample) -> Batch:
+def _load(source: Source, span: RolloutSpan, sample: Sample) -> Batch:
     """Read one sample; each array without its batch axis."""
     step = source.open().step
     window = sample.window
-    history = span.read_times(step, sample.init)
+    history = span.history_times(step, sample.init)
     leads = span.lead_times(step, sample.init)
     target, valid = source.filled_target(window, np.concatenate([history, leads]))
     return Batch(
@@ -165,14 +165,14 @@ def _load(source: Source, span: Span, sample: Sample) -> Batch:
     )
 
 
-class _Shared:
+class _ReaderPool:
     """Layers of this process by what they were opened from, the last few of them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: dict[object, Layers] = {}
+        self._open: dict[object, BatchReader] = {}
 
-    def open(self, key: object, make: Callable[[], Layers]) -> Layers:
+    def open(self, key: object, make: Callable[[], BatchReader]) -> BatchReader:
         """Return the layers of ``key``, and forget those that were opened long ago."""
         with self._lock:
             if key not in self._open:
@@ -182,4 +182,4 @@ class _Shared:
             return self._open[key]
 
 
-_SHARED = _Shared()
+_READERS = _ReaderPool()

@@ -73,7 +73,7 @@ def plan_reads(blocks: Sequence[Hashable], *, most: int) -> list[list[int]]:
     return reads
 
 
-def join_reads(reads: Sequence[Sequence[int]], *, most: int) -> list[list[int]]:
+def merge_reads(reads: Sequence[Sequence[int]], *, most: int) -> list[list[int]]:
     """Join reads that follow each other, because every task has a cost of its own.
 
     Args:

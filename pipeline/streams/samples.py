@@ -14,7 +14,7 @@ from stores.times import Step, Time, Times
 from stores.windows import Window
 
 if TYPE_CHECKING:  # what reads needs no torch
-    from pipeline.models.reading import Reading
+    from pipeline.models.step_spec import StepSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Sample:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Keys:
+class PackedSamples:
     """Samples as two arrays: sent to a worker in a seventh of the time of a list."""
 
     inits: Times
@@ -52,7 +52,7 @@ class Keys:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class RolloutSpan:
     """How many frames a sample reads, and how many it forecasts.
 
     What stands after ``leads`` is what the network states of itself (``models.Reading``).
@@ -68,7 +68,7 @@ class Span:
     """First frame that is forecast: 1 is the one after ``init``, 0 is ``init`` itself."""
 
     @classmethod
-    def of(cls, reading: Reading, leads: int) -> Self:
+    def of(cls, reading: StepSpec, leads: int) -> Self:
         """Return the span of a rollout of a network that reads so."""
         return cls(reading.history, leads, reading.emits, reading.ahead, reading.first_lead)
 
@@ -77,7 +77,7 @@ class Span:
         """Last frame that is forecast, counted from ``init``."""
         return self.first_lead + self.leads - 1
 
-    def read_times(self, step: Step, init: Time) -> Times:
+    def history_times(self, step: Step, init: Time) -> Times:
         """List the frames of the history (t,), ``init`` last."""
         return step.range(step.add(init, 1 - self.history), init)
 
@@ -97,7 +97,7 @@ class Span:
         return self.history + shifted + self.ahead
 
 
-def plan_inits(stretches: Iterable[Times], held: Times, span: Span) -> list[Time]:
+def list_inits(segments: Iterable[Times], available: Times, span: RolloutSpan) -> list[Time]:
     """List the inits whose history and leads all lie in one part, and in one stretch of it.
 
     Args:
@@ -105,12 +105,12 @@ def plan_inits(stretches: Iterable[Times], held: Times, span: Span) -> list[Time
         held: frames that the cube holds (t,).
         span: frames of a sample.
     """
-    known = set(held.tolist())
+    known = set(available.tolist())
     before = span.history - 1
     after = span.last_lead
     return [
         frames[index]
-        for frames in stretches
+        for frames in segments
         for index in range(before, len(frames) - after)
         if known.issuperset(frames[index - before : index + after + 1].tolist())
     ]

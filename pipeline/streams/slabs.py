@@ -10,22 +10,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.streams.kept import Arrays, Kept
+from pipeline.streams.lru_cache import Arrays, LRUCache
 from stores.windows import Window
 
 SLAB_BYTES = 2 << 20  # of float32: a call has a cost of its own, but so has what nobody wants
-_PARTS = 1 << 16  # windows whose parts are remembered; moved patches are ever new ones
+_MAX_REMEMBERED_WINDOWS = (
+    1 << 16
+)  # windows whose parts are remembered; moved patches are ever new ones
 SLAB_PX = 256  # least side: tiny chunks are read together
 
-Read = Callable[[int, int, Window], Arrays]
-Part = tuple[int, int, tuple[slice, slice], tuple[slice, slice]]
+SlabLoader = Callable[[int, int, Window], Arrays]
+SlabPiece = tuple[int, int, tuple[slice, slice], tuple[slice, slice]]
 """Row and column of a slab, and where a piece of a window lies there and in the window."""
-Runs = Sequence[tuple[int, slice, slice]]
+FrameRuns = Sequence[tuple[int, slice, slice]]
 """Stretches of frames inside one slab: its number, where they stand there, and in the cut."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class SlabGrid:
     """Frames that an array holds, and the edges of its slabs: whole chunks."""
 
     start: int
@@ -39,7 +41,7 @@ class Shape:
     @classmethod
     def of(
         cls, places: Sequence[int], grid: tuple[int, int], chunk: tuple[int, int, int]
-    ) -> Shape:
+    ) -> SlabGrid:
         """Choose slabs of whole chunks for an array that has the frames ``places``."""
         rows, cols = (
             min(edge * -(-SLAB_PX // edge), length)
@@ -52,45 +54,47 @@ class Shape:
         chunks = max(1, several * SLAB_BYTES // (chunk[0] * rows * cols * 4))
         return cls(start, stop, grid, chunk[0] * chunks, rows, cols)
 
-    def within(self, first: int, last: int) -> Shape:
+    def clip_frames(self, first: int, last: int) -> SlabGrid:
         """Leave out what lies before the frame ``first`` and after ``last``."""
         return replace(self, start=max(self.start, first), stop=min(self.stop, last + 1))
 
-    def corners(self, window: Window) -> list[tuple[int, int]]:
+    def touched_slabs(self, window: Window) -> list[tuple[int, int]]:
         """List the slabs that a window touches, by row and column of slabs."""
         rows = range(window.y0 // self.rows, -(-window.y1 // self.rows))
         return list(product(rows, range(window.x0 // self.cols, -(-window.x1 // self.cols))))
 
-    def box(self, row: int, col: int) -> Window:
+    def slab_window(self, row: int, col: int) -> Window:
         """Return the pixels of a slab."""
         y0 = row * self.rows
         x0 = col * self.cols
-        return Window(y0, y0 + self.rows, x0, x0 + self.cols).clip(Window.whole(self.grid))
+        return Window(y0, y0 + self.rows, x0, x0 + self.cols).clip(Window.from_shape(self.grid))
 
     def windows(self, window: Window) -> list[Window]:
         """Cut a window along the edges of slabs, where it stands in the grid."""
-        return [window.clip(self.box(*corner)) for corner in self.corners(window)]
+        return [window.clip(self.slab_window(*corner)) for corner in self.touched_slabs(window)]
 
-    def parts(self, window: Window) -> list[Part]:
+    def intersect(self, window: Window) -> list[SlabPiece]:
         """Cut a window along the edges of slabs."""
         parts = []
-        for row, col in self.corners(window):
-            box = self.box(row, col)
+        for row, col in self.touched_slabs(window):
+            box = self.slab_window(row, col)
             part = window.clip(box)
-            parts.append((row, col, part.within(box).slices, part.within(window).slices))
+            parts.append(
+                (row, col, part.relative_to(box).slices, part.relative_to(window).slices)
+            )
         return parts
 
-    def span(self, number: int) -> tuple[int, int]:
+    def frame_range(self, number: int) -> tuple[int, int]:
         """Return the frames of a slab."""
         first = number * self.frames
         return max(first, self.start), min(first + self.frames, self.stop)
 
     @property
-    def edges(self) -> tuple[int, int]:
+    def slab_shape(self) -> tuple[int, int]:
         """Rows and columns of a slab [px]."""
         return self.rows, self.cols
 
-    def runs(self, places: Sequence[int]) -> Runs:
+    def frame_runs(self, places: Sequence[int]) -> FrameRuns:
         """Cut frames into stretches of neighbors inside one slab."""
         runs: list[tuple[int, slice, slice]] = []
         begin = 0
@@ -99,13 +103,13 @@ class Shape:
             number = places[begin] // self.frames
             ends = index == len(places) or places[index] != places[index - 1] + 1
             if ends or places[index] // self.frames != number:
-                start = first - self.span(number)[0]
+                start = first - self.frame_range(number)[0]
                 runs.append((number, slice(start, start + index - begin), slice(begin, index)))
                 begin = index
         return runs
 
 
-class Slabs:
+class SlabReader:
     """One array (t, y, x) - or several of equal shape - that is read slab by slab.
 
     Args:
@@ -115,20 +119,24 @@ class Slabs:
         kept: where slabs stay for the next cut.
     """
 
-    def __init__(self, key: Hashable, shape: Shape, read: Read, kept: Kept) -> None:
+    def __init__(
+        self, key: Hashable, shape: SlabGrid, read: SlabLoader, kept: LRUCache
+    ) -> None:
         self.shape = shape
         self.key = key
         self._read = read
         self._kept = kept
-        self._parts: dict[Window, list[Part]] = {}
+        self._parts: dict[Window, list[SlabPiece]] = {}
 
-    def cut(self, runs: Runs, window: Window, out: Sequence[npt.NDArray[Any]]) -> None:
+    def read_into(
+        self, runs: FrameRuns, window: Window, out: Sequence[npt.NDArray[Any]]
+    ) -> None:
         """Copy the frames of ``shape.runs`` inside a window into ``out``, each (t, y, x)."""
         parts = self._parts.get(window)
         if parts is None:
-            if len(self._parts) >= _PARTS:
+            if len(self._parts) >= _MAX_REMEMBERED_WINDOWS:
                 self._parts.clear()
-            parts = self._parts[window] = self.shape.parts(window)
+            parts = self._parts[window] = self.shape.intersect(window)
         for row, col, here, there in parts:
             for number, frames, given in runs:
                 slab = self._slab(number, row, col)
@@ -137,22 +145,26 @@ class Slabs:
 
     def _slab(self, number: int, row: int, col: int) -> Arrays:
         def read() -> Arrays:
-            return self._read(*self.shape.span(number), self.shape.box(row, col))
+            return self._read(*self.shape.frame_range(number), self.shape.slab_window(row, col))
 
-        return self._kept.get((self.key, number, row, col), read)
+        return self._kept.get_or_load((self.key, number, row, col), read)
 
     def touched_bytes(
         self, places: Iterable[int], windows: Iterable[Window], pixel_bytes: int
     ) -> int:
         """Compute how much all slabs hold that frames of some windows touch [B]."""
         numbers = {place // self.shape.frames for place in places}
-        corners = {corner for window in set(windows) for corner in self.shape.corners(window)}
-        frames = sum(stop - start for start, stop in map(self.shape.span, numbers))
-        pixels = sum(self.shape.box(*corner).size for corner in corners)
+        corners = {
+            corner for window in set(windows) for corner in self.shape.touched_slabs(window)
+        }
+        frames = sum(stop - start for start, stop in map(self.shape.frame_range, numbers))
+        pixels = sum(self.shape.slab_window(*corner).size for corner in corners)
         return frames * pixels * pixel_bytes
 
 
-def fill(values: npt.NDArray[np.float32]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+def fill_invalid(
+    values: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """Put 0 where values (t, y, x) are invalid, in place, and return where they are valid."""
     valid = np.isfinite(values)
     invalid = np.logical_not(valid, out=valid)

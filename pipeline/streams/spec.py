@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.split import Split
-from pipeline.streams.stack import Stack
+from pipeline.streams.input_stack import InputStack
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class DomainSpec:
 class FitSpec:
     """What is fitted to the training part before a network learns."""
 
-    stack: Stack
+    stack: InputStack
     """All channels in their order; nothing of them is fitted yet."""
     transforms: Mapping[str, tuple[str, ...]]
     """Of every variable among the channels, the target first; applied in order."""

@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.executors import Executor
 from pipeline.metrics.moments import Moments, SeasonalSums
+from pipeline.registry import look_up
 from pipeline.split import Split
-from pipeline.spread import Spread
-from pipeline.streams.axis import Values
+from pipeline.streams.axis import Float32Array
 from pipeline.streams.fields import (
     CLIMATOLOGY,
     DOMAIN,
@@ -27,20 +28,19 @@ from pipeline.streams.fields import (
     field_blocks,
     finish_fields,
     has_parts,
-    load_field,
-    read_area,
+    read_field_uncached,
+    read_part_area,
     write_field,
 )
-from pipeline.streams.fit import Fit
-from pipeline.streams.known import latest
-from pipeline.streams.parts import fit_parts
+from pipeline.streams.fit import VariableFit
+from pipeline.streams.forcing_policy import last_available
+from pipeline.streams.input_stack import InputStack
+from pipeline.streams.spatial_split import fit_spatial_split
 from pipeline.streams.spec import DomainSpec, FitSpec
-from pipeline.streams.stack import Stack
-from pipeline.streams.transforms import Description
+from pipeline.streams.transforms import TransformSpec
 from pipeline.streams.trend_fit import fit_trend
-from pipeline.words import look_up
-from stores.counting import count
 from stores.cube import Cube
+from stores.formatting import pluralize
 from stores.seasons import Seasons
 from stores.times import Step
 from stores.windows import Window
@@ -50,10 +50,10 @@ log = logging.getLogger(__name__)
 _PIXEL = ("anomaly",)
 _SCALAR = ("zscore", "minmax")
 
-Sums = npt.NDArray[np.float64]
+Float64Array = npt.NDArray[np.float64]
 
 
-def fit_stack(spec: FitSpec, cube_path: Path, fields: Path, spread: Spread) -> Stack:
+def fit_stack(spec: FitSpec, cube_path: Path, fields: Path, executor: Executor) -> InputStack:
     """Fit everything a network needs beside its weights, on the training part alone.
 
     Writes the fields: the domain, the target's climatology in physical units (the baseline),
@@ -69,24 +69,24 @@ def fit_stack(spec: FitSpec, cube_path: Path, fields: Path, spread: Spread) -> S
     if not times:
         raise _nothing_to_learn(spec.target)
     seasons = Seasons.of(cube.step, np.array(times, dtype="datetime64[s]"))
-    _create(spec, cube, fields, seasons)
+    _create_fields(spec, cube, fields, seasons)
     blocks = field_blocks((cube.grid.height, cube.grid.width), len(seasons))
-    target = Fit(cube_path, fields, spec.target, times, seasons)
+    target = VariableFit(cube_path, fields, spec.target, times, seasons)
     domain = partial(_fit_domain, target, spec.domain)
-    if sum(spread.ordered(domain, blocks)) == 0:
+    if sum(executor.map(domain, blocks)) == 0:
         raise _nothing_to_learn(target.variable)
-    _describe(spec.split, cube, seasons, len(times))
+    _log_seasons(spec.split, cube, seasons, len(times))
     finish_fields(fields)
     if spec.split.place is not None:
-        fit_parts(spec.split, spec.split.place, cube, fields)
-        _level(fields, CLIMATOLOGY, blocks, spread)
+        fit_spatial_split(spec.split, spec.split.place, cube, fields)
+        _fill_outside_training(fields, CLIMATOLOGY, blocks, executor)
     chains = {}
     for variable, transforms in spec.transforms.items():
         times = training_times(spec.split, cube, variable)
         fit = replace(target, variable=variable, times=times)
         harmonics = spec.harmonics if variable == target.variable else None
-        chains[variable] = _fit_chain(fit, transforms, harmonics, blocks, spread)
-    _detrend_baseline(replace(target, chain=chains[target.variable][:1]), blocks, spread)
+        chains[variable] = _fit_chain(fit, transforms, harmonics, blocks, executor)
+    _detrend_baseline(replace(target, chain=chains[target.variable][:1]), blocks, executor)
     return spec.stack.with_chains(chains)
 
 
@@ -98,7 +98,7 @@ def training_times(split: Split, cube: Cube, variable: str) -> tuple[np.datetime
     frames = split.frames("train", cube.step)
     held = cube.dates[variable]
     if cube.variables[variable].cadence == "annual":
-        frames = latest(held, frames)
+        frames = last_available(held, frames)
     return tuple(frames[np.isin(frames, held)])
 
 
@@ -114,21 +114,21 @@ def _nothing_to_learn(variable: str) -> ValueError:
     )
 
 
-def _describe(split: Split, cube: Cube, seasons: Seasons, n_frames: int) -> None:
+def _log_seasons(split: Split, cube: Cube, seasons: Seasons, n_frames: int) -> None:
     """Log what the climatology tells apart, and how many frames it has no season for."""
     others = [split.frames(part, cube.step) for part in ("validation", "test")]
     later = np.concatenate(others)
     log.info(
         "climatology of %s: %s; %d of %d frames of validation and test are of "
         "a season that it does not hold and take the nearest",
-        count(n_frames, "training frame"),
+        pluralize(n_frames, "training frame"),
         seasons,
         seasons.n_unseen(later),
         len(later),
     )
 
 
-def _create(spec: FitSpec, cube: Cube, fields: Path, seasons: Seasons) -> None:
+def _create_fields(spec: FitSpec, cube: Cube, fields: Path, seasons: Seasons) -> None:
     """Write the template of the fields."""
     units = {CLIMATOLOGY: spec.units[spec.target]}
     for variable, transforms in spec.transforms.items():
@@ -147,7 +147,7 @@ def _field_of(variable: str) -> str:
     return f"{CLIMATOLOGY}_{variable}"
 
 
-def _fit_domain(target: Fit, wanted: DomainSpec, window: Window) -> int:
+def _fit_domain(target: VariableFit, wanted: DomainSpec, window: Window) -> int:
     """Write domain and baseline climatology of one block; count the domain's pixels."""
     climatology = _seasonal_sums(target, window).means(target.seasons)
     domain = np.isfinite(climatology).all(axis=0)
@@ -159,43 +159,47 @@ def _fit_domain(target: Fit, wanted: DomainSpec, window: Window) -> int:
 
 
 def _fit_chain(
-    fit: Fit,
+    fit: VariableFit,
     transforms: Sequence[str],
     harmonics: int | None,
     blocks: list[Window],
-    spread: Spread,
-) -> tuple[Description, ...]:
+    executor: Executor,
+) -> tuple[TransformSpec, ...]:
     """Fit the transforms of one variable, each on what those before it give."""
     so_far = fit
     for kind in transforms:
-        description: Description = {"kind": kind}
+        description: TransformSpec = {"kind": kind}
         if kind in _PIXEL:
             field = _field_of(fit.variable)
-            list(spread.ordered(partial(_fit_climatology, so_far, field, harmonics), blocks))
-            _level(fit.fields, field, blocks, spread)
+            list(executor.map(partial(_fit_climatology, so_far, field, harmonics), blocks))
+            _fill_outside_training(fit.fields, field, blocks, executor)
             description = {"kind": kind, "field": field}
         elif kind == "trend":
-            description = fit_trend(so_far, blocks, spread)
+            description = fit_trend(so_far, blocks, executor)
         elif kind in _SCALAR:
-            description = _fit_scale(so_far, kind, blocks, spread)
+            description = _fit_scale(so_far, kind, blocks, executor)
         so_far = replace(so_far, chain=(*so_far.chain, description))
     return so_far.chain
 
 
-def _fit_climatology(fit: Fit, field: str, harmonics: int | None, window: Window) -> None:
+def _fit_climatology(
+    fit: VariableFit, field: str, harmonics: int | None, window: Window
+) -> None:
     """Write the climatology of one block."""
     means = _seasonal_sums(fit, window).means(fit.seasons, harmonics)
     write_field(fit.fields, field, window, means.astype(np.float32))
 
 
-def _detrend_baseline(target: Fit, blocks: list[Window], spread: Spread) -> None:
+def _detrend_baseline(target: VariableFit, blocks: list[Window], executor: Executor) -> None:
     """Let the baseline be the climatology without the trend, where the target's has one."""
     if any(step["kind"] == "trend" for step in target.chain):
-        list(spread.ordered(partial(_fit_climatology, target, CLIMATOLOGY, None), blocks))
-        _level(target.fields, CLIMATOLOGY, blocks, spread)
+        list(executor.map(partial(_fit_climatology, target, CLIMATOLOGY, None), blocks))
+        _fill_outside_training(target.fields, CLIMATOLOGY, blocks, executor)
 
 
-def _level(fields: Path, name: str, blocks: list[Window], spread: Spread) -> None:
+def _fill_outside_training(
+    fields: Path, name: str, blocks: list[Window], executor: Executor
+) -> None:
     """Let a climatology be, outside of the training area, each season's mean over that area.
 
     It is what can honestly be said of a place without data.
@@ -204,40 +208,42 @@ def _level(fields: Path, name: str, blocks: list[Window], spread: Spread) -> Non
         return
     sums = np.zeros(1)
     counts = np.zeros(1)
-    for block_sums, block_counts in spread.ordered(partial(_area_sums, fields, name), blocks):
+    for block_sums, block_counts in executor.map(partial(_area_sums, fields, name), blocks):
         sums = sums + block_sums
         counts = counts + block_counts
     means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
-    list(spread.ordered(partial(_fill_outside, fields, name, means), blocks))
+    list(executor.map(partial(_fill_outside, fields, name, means), blocks))
 
 
-def _area_sums(fields: Path, name: str, window: Window) -> tuple[Sums, Sums]:
+def _area_sums(fields: Path, name: str, window: Window) -> tuple[Float64Array, Float64Array]:
     """Sum a block of a climatology over the training area; count its pixels (season,)."""
-    means = load_field(fields, name, window)
-    seen = read_area(fields, "train", window) & np.isfinite(means)
+    means = read_field_uncached(fields, name, window)
+    seen = read_part_area(fields, "train", window) & np.isfinite(means)
     sums = means.sum(axis=(1, 2), where=seen, dtype=np.float64)
     return sums, seen.sum(axis=(1, 2), dtype=np.float64)
 
 
-def _fill_outside(fields: Path, name: str, means: Values, window: Window) -> None:
-    own = load_field(fields, name, window)
-    inside = read_area(fields, "train", window)
+def _fill_outside(fields: Path, name: str, means: Float32Array, window: Window) -> None:
+    own = read_field_uncached(fields, name, window)
+    inside = read_part_area(fields, "train", window)
     write_field(fields, name, window, np.where(inside, own, means[:, None, None]))
 
 
-def _seasonal_sums(fit: Fit, window: Window) -> SeasonalSums:
+def _seasonal_sums(fit: VariableFit, window: Window) -> SeasonalSums:
     sums = SeasonalSums.zero(len(fit.seasons), window.shape)
     for values, axis in fit.frames(window):
         sums = sums.add(values, axis.seasons)
     return sums
 
 
-def _fit_scale(fit: Fit, kind: str, blocks: list[Window], spread: Spread) -> Description:
+def _fit_scale(
+    fit: VariableFit, kind: str, blocks: list[Window], executor: Executor
+) -> TransformSpec:
     """Fit offset and scale from merged sums, in a fixed order of blocks."""
     moments = Moments.zero()
     low = np.inf
     high = -np.inf
-    for part, part_low, part_high in spread.ordered(partial(_extent, fit), blocks):
+    for part, part_low, part_high in executor.map(partial(_moments_and_range, fit), blocks):
         moments += part
         low = min(low, part_low)
         high = max(high, part_high)
@@ -255,12 +261,12 @@ def _fit_scale(fit: Fit, kind: str, blocks: list[Window], spread: Spread) -> Des
     return {"kind": kind, "offset": offset, "scale": scale if scale > 0 else 1.0}
 
 
-def _extent(fit: Fit, window: Window) -> tuple[Moments, float, float]:
+def _moments_and_range(fit: VariableFit, window: Window) -> tuple[Moments, float, float]:
     """Sum the training area of one block: moments, least and largest value."""
     moments = Moments.zero()
     low = np.inf
     high = -np.inf
-    area = read_area(fit.fields, "train", window)
+    area = read_part_area(fit.fields, "train", window)
     for values, _ in fit.frames(window) if area.any() else ():
         valid: npt.NDArray[np.bool_] = np.isfinite(values) & area
         moments += Moments.of(values, valid)

@@ -8,33 +8,36 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pipeline.registry import look_up
 from pipeline.streams.axis import TimeAxis
-from pipeline.streams.axis import Values as Values  # also said by those who use transforms
 from pipeline.streams.trend import Trend
-from pipeline.words import look_up
 
-Description = Mapping[str, Any]
-ReadField = Callable[[str], Values]
+TransformSpec = Mapping[str, Any]
+ReadField = Callable[[str], Float32Array]
 
 
 class Transform(Protocol):
     """A step that can be undone; NaN stays NaN both ways."""
 
-    def forward(self, values: Values, axis: TimeAxis, out: Values | None = None) -> Values:
+    def forward(
+        self, values: Float32Array, axis: TimeAxis, out: Float32Array | None = None
+    ) -> Float32Array:
         """Transform frames (t, y, x) of the given dates (t,), into ``out`` if given."""
 
-    def inverse(self, values: Values, axis: TimeAxis) -> Values:
+    def inverse(self, values: Float32Array, axis: TimeAxis) -> Float32Array:
         """Undo ``forward`` (t, y, x)."""
 
 
 class Log1p:
     """Natural logarithm of one plus the value; for amounts that are never negative."""
 
-    def forward(self, values: Values, axis: TimeAxis, out: Values | None = None) -> Values:
+    def forward(
+        self, values: Float32Array, axis: TimeAxis, out: Float32Array | None = None
+    ) -> Float32Array:
         """Take the logarithm (t, y, x); amounts below zero count as zero."""
         return np.log1p(np.maximum(values, 0, out=out), out=out)
 
-    def inverse(self, values: Values, axis: TimeAxis) -> Values:
+    def inverse(self, values: Float32Array, axis: TimeAxis) -> Float32Array:
         """Take the exponential (t, y, x)."""
         return np.expm1(values)
 
@@ -42,11 +45,13 @@ class Log1p:
 class Sqrt:
     """Square root; for amounts that are never negative, milder than the logarithm."""
 
-    def forward(self, values: Values, axis: TimeAxis, out: Values | None = None) -> Values:
+    def forward(
+        self, values: Float32Array, axis: TimeAxis, out: Float32Array | None = None
+    ) -> Float32Array:
         """Take the root (t, y, x); amounts below zero count as zero."""
         return np.sqrt(np.maximum(values, 0, out=out), out=out)
 
-    def inverse(self, values: Values, axis: TimeAxis) -> Values:
+    def inverse(self, values: Float32Array, axis: TimeAxis) -> Float32Array:
         """Square (t, y, x); a root below zero is an amount of zero."""
         return np.square(np.maximum(values, 0))
 
@@ -55,13 +60,15 @@ class Sqrt:
 class Anomaly:
     """Difference from a climatology (season, y, x)."""
 
-    climatology: Values
+    climatology: Float32Array
 
-    def forward(self, values: Values, axis: TimeAxis, out: Values | None = None) -> Values:
+    def forward(
+        self, values: Float32Array, axis: TimeAxis, out: Float32Array | None = None
+    ) -> Float32Array:
         """Take the climatology of each frame's season away (t, y, x)."""
         return np.subtract(values, self.climatology[axis.seasons], out=out)
 
-    def inverse(self, values: Values, axis: TimeAxis) -> Values:
+    def inverse(self, values: Float32Array, axis: TimeAxis) -> Float32Array:
         """Add the climatology (t, y, x)."""
         return values + self.climatology[axis.seasons]
 
@@ -73,12 +80,14 @@ class Scale:
     offset: float
     scale: float
 
-    def forward(self, values: Values, axis: TimeAxis, out: Values | None = None) -> Values:
+    def forward(
+        self, values: Float32Array, axis: TimeAxis, out: Float32Array | None = None
+    ) -> Float32Array:
         """Scale to about one (t, y, x)."""
         scaled = np.subtract(values, np.float32(self.offset), out=out, dtype=np.float32)
         return np.divide(scaled, np.float32(self.scale), out=scaled)
 
-    def inverse(self, values: Values, axis: TimeAxis) -> Values:
+    def inverse(self, values: Float32Array, axis: TimeAxis) -> Float32Array:
         """Scale back (t, y, x)."""
         scaled = np.multiply(values, np.float32(self.scale), dtype=np.float32)
         return np.add(scaled, np.float32(self.offset), out=scaled)
@@ -90,14 +99,16 @@ class Chain:
 
     steps: Sequence[Transform]
 
-    def forward(self, values: Values, axis: TimeAxis, out: Values | None = None) -> Values:
+    def forward(
+        self, values: Float32Array, axis: TimeAxis, out: Float32Array | None = None
+    ) -> Float32Array:
         """Go from physical units to the network's space (t, y, x), into ``out`` if given."""
         normalized = values
         for step in self.steps:
             normalized = step.forward(normalized, axis, out)
         return normalized
 
-    def inverse(self, values: Values, axis: TimeAxis) -> Values:
+    def inverse(self, values: Float32Array, axis: TimeAxis) -> Float32Array:
         """Go back to physical units (t, y, x)."""
         restored = values
         for step in reversed(self.steps):
@@ -105,19 +116,19 @@ class Chain:
         return restored
 
 
-def _build_anomaly(description: Description, read_field: ReadField) -> Anomaly:
+def _build_anomaly(description: TransformSpec, read_field: ReadField) -> Anomaly:
     return Anomaly(read_field(description["field"]))
 
 
-def _build_scale(description: Description, read_field: ReadField) -> Scale:
+def _build_scale(description: TransformSpec, read_field: ReadField) -> Scale:
     return Scale(description["offset"], description["scale"])
 
 
-def _build_trend(description: Description, *_: Any) -> Trend:
+def _build_trend(description: TransformSpec, *_: Any) -> Trend:
     return Trend(description["slope"], np.datetime64(description["origin"], "s"))
 
 
-TRANSFORMS: Mapping[str, Callable[[Description, ReadField], Transform]] = {
+TRANSFORMS: Mapping[str, Callable[[TransformSpec, ReadField], Transform]] = {
     "trend": _build_trend,
     "log1p": lambda *_: Log1p(),
     "sqrt": lambda *_: Sqrt(),
@@ -128,7 +139,7 @@ TRANSFORMS: Mapping[str, Callable[[Description, ReadField], Transform]] = {
 """Every transform by its name in recipes and bundles."""
 
 
-def build_chain(descriptions: Sequence[Description], read_field: ReadField) -> Chain:
+def build_chain(descriptions: Sequence[TransformSpec], read_field: ReadField) -> Chain:
     """Build a chain from what a bundle says, reading per-pixel fields of one window.
 
     Raises:
@@ -138,7 +149,7 @@ def build_chain(descriptions: Sequence[Description], read_field: ReadField) -> C
     return Chain([build(one, read_field) for build, one in builders])
 
 
-def leading_trend(descriptions: Sequence[Description]) -> Chain:
+def leading_trend(descriptions: Sequence[TransformSpec]) -> Chain:
     """Build only the trend with which a chain begins, in physical units; empty without one."""
     first = [_build_trend(step) for step in descriptions[:1] if step["kind"] == "trend"]
     return Chain(first)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.streams.axis import TimeAxis, Values
+from pipeline.streams.axis import Float32Array, TimeAxis
 from stores.times import Time, Times
 
 Years = npt.NDArray[np.float64]
@@ -19,7 +19,7 @@ _YEAR_S = 365.25 * 86400
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A rise that is the same at every pixel, zero at ``origin``.
+    """A rise that is the same at every pixel, zero at ``describe_source``.
 
     Beyond the frames that it was fitted on the line goes on: that a rise continues is an
     assumption, which no statistic of the training part can check.
@@ -29,15 +29,17 @@ class Trend:
     """Rise [units year-1]."""
     origin: Time
 
-    def forward(self, values: Values, axis: TimeAxis, out: Values | None = None) -> Values:
+    def forward(
+        self, values: Float32Array, axis: TimeAxis, out: Float32Array | None = None
+    ) -> Float32Array:
         """Take the line away (t, y, x)."""
         return np.subtract(values, self._line(axis), out=out)
 
-    def inverse(self, values: Values, axis: TimeAxis) -> Values:
+    def inverse(self, values: Float32Array, axis: TimeAxis) -> Float32Array:
         """Put the line back (t, y, x)."""
         return values + self._line(axis)
 
-    def _line(self, axis: TimeAxis) -> Values:
+    def _line(self, axis: TimeAxis) -> Float32Array:
         """Compute the height of the line at each frame (t, 1, 1)."""
         rise = self.slope * years_since(self.origin, axis.times)
         return rise.astype(np.float32)[:, None, None]

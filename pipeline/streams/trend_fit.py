@@ -8,28 +8,28 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.spread import Spread
-from pipeline.streams.fields import read_area
-from pipeline.streams.fit import FRAMES_AT_ONCE, Fit
-from pipeline.streams.transforms import Description
+from pipeline.executors import Executor
+from pipeline.streams.fields import read_part_area
+from pipeline.streams.fit import FRAMES_AT_ONCE, VariableFit
+from pipeline.streams.transforms import TransformSpec
 from pipeline.streams.trend import TrendSums, Years, years_since
 from stores.cube import Cube
-from stores.seasons import Clock
+from stores.seasons import CalendarCycle
 from stores.windows import Window
 
 log = logging.getLogger(__name__)
 
 
-def fit_trend(fit: Fit, blocks: list[Window], spread: Spread) -> Description:
+def fit_trend(fit: VariableFit, blocks: list[Window], executor: Executor) -> TransformSpec:
     """Describe the trend of a variable over its training frames.
 
     Raises:
         ValueError: the training part is too short to tell a rise from a season.
     """
-    sums = sum(spread.ordered(partial(_sum_block, fit), blocks), start=TrendSums())
+    sums = sum(executor.map(partial(_sum_block, fit), blocks), start=TrendSums())
     step = fit.seasons.step
-    if sums.slope is None or fit.seasons.n_of_year < Clock.of(step).n_of_year:
-        first, last = (step.show(fit.times[place]) for place in (0, -1))
+    if sums.slope is None or fit.seasons.n_of_year < CalendarCycle.of(step).n_times_of_year:
+        first, last = (step.format(fit.times[place]) for place in (0, -1))
         raise ValueError(
             f"variable {fit.variable!r} has less than two years of training frames ({first} to "
             f"{last}), so a trend cannot be told from a season; lengthen split.train, or leave "
@@ -39,9 +39,9 @@ def fit_trend(fit: Fit, blocks: list[Window], spread: Spread) -> Description:
     return {"kind": "trend", "slope": sums.slope, "origin": str(fit.times[0])}
 
 
-def _sum_block(fit: Fit, window: Window) -> TrendSums:
+def _sum_block(fit: VariableFit, window: Window) -> TrendSums:
     """Sum the training area of one block, season by season."""
-    area = read_area(fit.fields, "train", window)
+    area = read_part_area(fit.fields, "train", window)
     times = np.array(fit.times)
     sums = TrendSums()
     seasons = fit.seasons.index(times)
@@ -52,7 +52,7 @@ def _sum_block(fit: Fit, window: Window) -> TrendSums:
         for start in range(0, len(own), FRAMES_AT_ONCE):
             few = own[start : start + FRAMES_AT_ONCE]
             pixels.add(cube.read(fit.variable, window, few), years_since(times[0], few))
-        sums += pixels.about_means()
+        sums += pixels.centered()
     return sums
 
 
@@ -66,7 +66,7 @@ class PixelSums:
         )
 
     def add(self, values: npt.NDArray[np.float32], years: Years) -> None:
-        """Add frames (t, y, x) at ``years`` (t,)."""
+        """Add frames (t, y, x) at ``by_time_of_day`` (t,)."""
         for frame, age in zip(values, years, strict=True):
             valid = np.isfinite(frame) & self._area
             known = np.where(valid, frame, 0).astype(np.float64)
@@ -76,7 +76,7 @@ class PixelSums:
             self._square += age**2 * valid
             self._product += age * known
 
-    def about_means(self) -> TrendSums:
+    def centered(self) -> TrendSums:
         """Sum what is left about each pixel's means."""
         n = np.maximum(self._n, 1)
         products = self._product - self._age * self._value / n

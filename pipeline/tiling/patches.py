@@ -10,41 +10,43 @@ import numpy.typing as npt
 
 from stores.windows import Window
 
-Area = npt.NDArray[np.bool_]
+BoolArray = npt.NDArray[np.bool_]
 
 _TRIES = 8  # of a move; where none is allowed the patch stays
 
 
 @dataclass(frozen=True, eq=False)
-class Room:
+class PatchConstraint:
     """Where patches may stand: enough of the domain (y, x), nothing outside the area (y, x).
 
     The area is that of one part of a split; None is the whole grid.
     """
 
-    domain: Area
+    domain: BoolArray
     min_valid: float
-    area: Area | None = None
+    area: BoolArray | None = None
 
-    def share(self, window: Window) -> float:
+    def valid_fraction(self, window: Window) -> float:
         """Give the share of a window's pixels that lie in the domain."""
         return float(self.domain[window.slices].mean())
 
     def allows(self, window: Window) -> bool:
         """Tell whether a patch may stand here; empty ones never may."""
-        inside = Window.whole((self.domain.shape[0], self.domain.shape[1])).contains(window)
+        inside = Window.from_shape((self.domain.shape[0], self.domain.shape[1])).contains(
+            window
+        )
         if not inside or (self.area is not None and not self.area[window.slices].all()):
             return False
-        return self.share(window) >= max(self.min_valid, 1e-12)
+        return self.valid_fraction(window) >= max(self.min_valid, 1e-12)
 
 
 def plan_patches(
-    domain: Area, *, side: int, min_valid: float, area: Area | None = None
+    domain: BoolArray, *, side: int, min_valid: float, area: BoolArray | None = None
 ) -> list[Window]:
     """Cover the domain (y, x) with square patches of one shape, row by row [px].
 
     Patches stand edge to edge; the last ones are shifted inward. Those with a smaller share of
-    domain pixels than ``min_valid`` are left out, and so are empty ones. With an ``area`` they
+    domain pixels than ``min_valid`` are left out, and so are empty ones. With an ``part_area`` they
     cover every pixel of it that a patch inside the area can reach.
 
     Raises:
@@ -72,7 +74,7 @@ def plan_patches(
 
 
 def jitter_patch(
-    patch: Window, room: Room, *, most_px: int, rng: np.random.Generator
+    patch: Window, room: PatchConstraint, *, most_px: int, rng: np.random.Generator
 ) -> Window:
     """Move a patch by up to ``most_px`` along both axes, to where it may stand [px]."""
     height, width = patch.shape
@@ -87,7 +89,7 @@ def jitter_patch(
     return patch
 
 
-def box_counts(marked: Area, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
+def count_in_boxes(marked: BoolArray, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
     """Count marked pixels in every box of ``shape`` that lies inside, by its first pixel."""
     sums = np.zeros((marked.shape[0] + 1, marked.shape[1] + 1), dtype=np.int64)
     sums[1:, 1:] = marked.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
@@ -99,14 +101,14 @@ def box_counts(marked: Area, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
 
 
 def _cover(
-    grid: tuple[int, ...], shape: tuple[int, int], area: Area | None
+    grid: tuple[int, ...], shape: tuple[int, int], area: BoolArray | None
 ) -> Iterator[Window]:
     if area is None:
         for y in _starts(grid[0], shape[0]):
             for x in _starts(grid[1], shape[1]):
                 yield Window(y, y + shape[0], x, x + shape[1])
         return
-    allowed = box_counts(area, shape) == shape[0] * shape[1]
+    allowed = count_in_boxes(area, shape) == shape[0] * shape[1]
     missing = _reached(allowed, shape)
     for y in range(grid[0]):
         while missing[y].any():
@@ -120,10 +122,10 @@ def _cover(
             yield patch
 
 
-def _reached(allowed: Area, shape: tuple[int, int]) -> Area:
+def _reached(allowed: BoolArray, shape: tuple[int, int]) -> BoolArray:
     """Mark the pixels that some allowed patch covers, by the first pixels of patches (y, x)."""
     around = np.pad(allowed, [(length - 1, length - 1) for length in shape])
-    return box_counts(around, shape) > 0
+    return count_in_boxes(around, shape) > 0
 
 
 def _starts(length: int, side: int) -> list[int]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.tiling.patches import Area, box_counts
+from pipeline.tiling.patches import BoolArray, count_in_boxes
 
 Labels = npt.NDArray[np.int64]
 """A whole number per pixel (y, x): its group, or its part; below zero is none."""
@@ -29,7 +29,7 @@ def label_blocks(shape: tuple[int, int], *, side: int) -> Labels:
     return labels
 
 
-def label_groups(values: npt.NDArray[np.float32], domain: Area) -> Labels:
+def label_groups(values: npt.NDArray[np.float32], domain: BoolArray) -> Labels:
     """Number the groups of a map of whole numbers (y, x), in their order.
 
     Pixels of the domain that have none are one group more; others without one have no label.
@@ -51,7 +51,7 @@ def label_groups(values: npt.NDArray[np.float32], domain: Area) -> Labels:
     return labels
 
 
-def group_sizes(groups: Labels, domain: Area) -> dict[int, int]:
+def group_sizes(groups: Labels, domain: BoolArray) -> dict[int, int]:
     """Count the domain's pixels of every group that has one."""
     inside = groups[domain & (groups >= 0)]
     names, sizes = np.unique(inside, return_counts=True)
@@ -96,7 +96,7 @@ def assign_folds(sizes: Mapping[int, int], n_folds: int, *, seed: int) -> dict[i
 
 
 @dataclass(frozen=True, slots=True)
-class Dealing:
+class SplitAssignment:
     """How groups become parts: 0 is learned from, 1 validates, 2 tests."""
 
     shares: tuple[float, float, float]
@@ -107,7 +107,7 @@ class Dealing:
     fold: int = 0
     """The fold that validates."""
 
-    def deal(self, sizes: Mapping[int, int]) -> dict[int, int]:
+    def assign(self, sizes: Mapping[int, int]) -> dict[int, int]:
         """Give every group its part; the groups of the test are the same for every fold.
 
         Raises:
@@ -135,26 +135,26 @@ def label_parts(groups: Labels, parts: Mapping[int, int]) -> Labels:
     missing = labels < 0
     if missing.any():
         names = np.array(sorted(set(parts.values())))
-        far = np.stack([_distances(labels == name)[missing] for name in names])
+        far = np.stack([_cityblock_distance(labels == name)[missing] for name in names])
         labels[missing] = names[far.argmin(axis=0)]
     return labels
 
 
-def part_area(labels: Labels, part: int, *, border: int) -> Area:
+def part_area(labels: Labels, part: int, *, border: int) -> BoolArray:
     """Mark what is farther than ``border`` px from the pixels of all other parts (y, x).
 
     Patches of a part stand there; those of two parts are ``2 * border`` px apart or more.
     """
-    return ~_grown(labels != part, border)
+    return ~_dilate(labels != part, border)
 
 
-def _grown(marked: Area, px: int) -> Area:
+def _dilate(marked: BoolArray, px: int) -> BoolArray:
     """Mark everything within ``px`` of what is marked, diagonals included."""
     around = np.pad(marked, px)
-    return box_counts(around, (2 * px + 1, 2 * px + 1)) > 0
+    return count_in_boxes(around, (2 * px + 1, 2 * px + 1)) > 0
 
 
-def _distances(marked: Area) -> npt.NDArray[np.int32]:
+def _cityblock_distance(marked: BoolArray) -> npt.NDArray[np.int32]:
     """Count the steps along rows and columns to the nearest marked pixel (y, x)."""
     steps = np.where(marked, 0, sum(marked.shape)).astype(np.int32)
     for axis in (1, 0):

@@ -9,20 +9,20 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.executors import Executor
 from pipeline.models import ConvLSTM, describe_network
-from pipeline.plots import Extent, plot_curves, plot_parts, to_png
-from pipeline.spread import Spread
+from pipeline.plots import Extent, plot_curves, plot_split, to_png
 from pipeline.streams.fields import FIELDS
-from pipeline.streams.parts import describe_parts, read_map, read_parts
-from pipeline.streams.read import Source
-from pipeline.streams.stack import Stack
+from pipeline.streams.input_stack import InputStack
+from pipeline.streams.source import Source
+from pipeline.streams.spatial_split import describe_areas, read_area_table, read_part_numbers
 from pipeline.streams.statistics import fit_stack
-from pipeline.training.finished import computed_with, making_of, note_finished
+from pipeline.training.checkpoint import delete_state
 from pipeline.training.lineage import code_digest, list_inputs, list_versions
-from pipeline.training.plan import plan_part
+from pipeline.training.result_cache import cache_key, describe_environments, record_result
 from pipeline.training.spec import TrainingSpec
-from pipeline.training.state import forget_training
-from pipeline.training.train import Trained, train_model
+from pipeline.training.train import TrainingResult, train_model
+from pipeline.training.training_plan import plan_part_inits
 from stores import grid as grids
 from stores.bundle import Bundle, publish_bundle, stage_bundle
 from stores.cube import Cube
@@ -38,8 +38,8 @@ def train_bundle(
     cube: Cube,
     folders: tuple[Path, Path],
     *,
-    spread: Spread,
-    tell: ProgressCallback | None = None,
+    executor: Executor,
+    on_progress: ProgressCallback | None = None,
     aside: bool = False,
 ) -> Bundle:
     """Train a model and publish it with everything needed to use it.
@@ -57,18 +57,18 @@ def train_bundle(
     """
     models, logs = folders
     for part in ("train", "validation"):
-        plan_part(spec, cube.dates, part)  # refuses before anything is fitted
-    inputs, making = list_inputs(cube), making_of(spec.fingerprint, cube)
+        plan_part_inits(spec, cube.dates, part)  # refuses before anything is fitted
+    inputs, making = list_inputs(cube), cache_key(spec.fingerprint, cube)
     with stage_bundle(models, spec.name) as folder:
-        stack = fit_stack(spec.fit, cube.path, folder / FIELDS, spread)
+        stack = fit_stack(spec.fit, cube.path, folder / FIELDS, executor)
         source = Source(cube.path, folder / FIELDS, stack)
-        trained = train_model(spec, source, logs, spread=spread, tell=tell)
+        trained = train_model(spec, source, logs, executor=executor, on_progress=on_progress)
         trained.curves.to_csv(folder / f"{CURVES}.csv", index=False)
         (folder / f"{CURVES}.png").write_bytes(
-            to_png(plot_curves(trained.curves, kept=trained.best_epoch))
+            to_png(plot_curves(trained.curves, best_epoch=trained.best_epoch))
         )
-        _draw_parts(spec, cube, folder)
-        description = describe(spec, cube, stack, trained) | {"inputs": inputs}
+        _draw_split_map(spec, cube, folder)
+        description = describe_training(spec, cube, stack, trained) | {"inputs": inputs}
         bundle = publish_bundle(
             folder,
             models,
@@ -77,27 +77,31 @@ def train_bundle(
             description,
             aside=aside or spec.fit.split.folds is not None,
         )
-    note_finished(logs, making | computed_with(trained.arithmetic), bundle)
-    forget_training(logs)  # asked for again, the same training is done again
+    record_result(logs, making | describe_environments(trained.arithmetic), bundle)
+    delete_state(logs)  # asked for again, the same training is done again
     return bundle
 
 
-def _draw_parts(spec: TrainingSpec, cube: Cube, folder: Path) -> None:
+def _draw_split_map(spec: TrainingSpec, cube: Cube, folder: Path) -> None:
     """Draw which pixel was learned from, where parts are split by place."""
-    place, table = spec.fit.split.place, read_parts(folder / FIELDS)
+    place, table = spec.fit.split.place, read_area_table(folder / FIELDS)
     if place is None or table is None:
         return
-    numbers = read_map(folder / FIELDS, Window.whole((cube.grid.height, cube.grid.width)))
-    figure = plot_parts(
+    numbers = read_part_numbers(
+        folder / FIELDS, Window.from_shape((cube.grid.height, cube.grid.width))
+    )
+    figure = plot_split(
         numbers,
-        describe_parts(table, place.unit),
+        describe_areas(table, place.unit_name),
         extent=Extent.of(cube.grid),
-        title=f"Parts {spec.fit.split.words(spec.step)}",
+        title=f"Parts {spec.fit.split.describe(spec.step)}",
     )
     (folder / f"{PARTS_MAP}.png").write_bytes(to_png(figure))
 
 
-def describe(spec: TrainingSpec, cube: Cube, stack: Stack, trained: Trained) -> dict[str, Any]:
+def describe_training(
+    spec: TrainingSpec, cube: Cube, stack: InputStack, trained: TrainingResult
+) -> dict[str, Any]:
     """Write down what a model is, what it was made of, and how far it looks."""
     network = ConvLSTM(trained.shape)
     return {
@@ -118,12 +122,12 @@ def describe(spec: TrainingSpec, cube: Cube, stack: Stack, trained: Trained) -> 
     }
 
 
-def _describe_training(spec: TrainingSpec, trained: Trained) -> dict[str, Any]:
+def _describe_training(spec: TrainingSpec, trained: TrainingResult) -> dict[str, Any]:
     rows: Mapping[Any, Any] = trained.curves.set_index("epoch").to_dict("index")
     best = rows[trained.best_epoch]
     return {
         "parameters": trained.n_parameters,
-        **computed_with(trained.arithmetic),
+        **describe_environments(trained.arithmetic),
         "best_epoch": trained.best_epoch,
         "epochs": len(trained.curves),
         "validation_loss": float(best["validation_loss"]),

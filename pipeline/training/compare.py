@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.training.spec import TrainingSpec
 from stores.bundle import Bundle
 
-Row = dict[str, Any]
+ScoreRow = dict[str, Any]
 
 
 def score_name(bundle: Bundle) -> str:
@@ -33,7 +33,7 @@ def seed_of(bundle: Bundle) -> int:
     return int(bundle.description["recipe"]["training"]["seed"])
 
 
-def list_scores(bundles: Sequence[Bundle]) -> list[Row]:
+def list_scores(bundles: Sequence[Bundle]) -> list[ScoreRow]:
     """Tabulate all scores of each training."""
     rows = []
     for bundle in bundles:
@@ -44,7 +44,7 @@ def list_scores(bundles: Sequence[Bundle]) -> list[Row]:
     return rows
 
 
-def summarize(bundles: Sequence[Bundle]) -> dict[str, tuple[float, float]]:
+def summarize_scores(bundles: Sequence[Bundle]) -> dict[str, tuple[float, float]]:
     """Give mean and spread of every score; the spread of one training is NaN.
 
     The spread is the standard deviation with one degree of freedom less than there are runs.
@@ -76,7 +76,9 @@ def check_comparable(trainings: Mapping[str, TrainingSpec]) -> None:
                 "nothing; sweep keys that change the model or how it learns, each value once"
             )
     for name in others:
-        differing = _differing(_meaning(trainings[first]), _meaning(trainings[name]))
+        differing = _differing_keys(
+            _score_definition(trainings[first]), _score_definition(trainings[name])
+        )
         if differing:
             raise ValueError(
                 f"{first!r} and {name!r} differ in {', '.join(differing)}, so their scores are "
@@ -86,19 +88,19 @@ def check_comparable(trainings: Mapping[str, TrainingSpec]) -> None:
             )
 
 
-def find_other_samples(trainings: Sequence[TrainingSpec]) -> list[str]:
+def find_sample_differences(trainings: Sequence[TrainingSpec]) -> list[str]:
     """Name what lets the validation samples differ, so that small differences mean little."""
     first, *others = map(_samples, trainings)
-    return sorted({key for other in others for key in _differing(first, other)})
+    return sorted({key for other in others for key in _differing_keys(first, other)})
 
 
-def _meaning(training: TrainingSpec) -> dict[str, Any]:
+def _score_definition(training: TrainingSpec) -> dict[str, Any]:
     """Say what the deciding score measures."""
     fit, score, leads = training.fit, training.score, training.span.leads
     meaning: dict[str, Any] = {
         "training.score": (score.kind, score.units),
         "target.variable": fit.target,
-        "split.validation": fit.split.ends["validation"],
+        "split.validation": fit.split.date_ranges["validation"],
         "split.folds": fit.split.folds,
         "split.place": fit.split.place,
     }
@@ -109,7 +111,9 @@ def _meaning(training: TrainingSpec) -> dict[str, Any]:
         meaning["the lead of training.score"] = score.lead or leads
     if score.kind == "loss" or score.units == "normalized":
         meaning["target.transform"] = fit.transforms[fit.target], fit.harmonics
-        meaning["split.train"] = fit.split.ends["train"]  # what the transform is fitted to
+        meaning["split.train"] = fit.split.date_ranges[
+            "train"
+        ]  # what the transform is fitted to
     return meaning
 
 
@@ -124,5 +128,5 @@ def _samples(training: TrainingSpec) -> dict[str, Any]:
     }
 
 
-def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+def _differing_keys(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     return [key for key in first if first[key] != second.get(key)]

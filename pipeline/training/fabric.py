@@ -15,31 +15,31 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.fabric.strategies.ddp import DDPStrategy
 from torch._C._distributed_c10d import TCPStore
 
-from pipeline.together import Seat
-from pipeline.training.arithmetic import resolve_precision
+from pipeline.rank_group import RankContext
+from pipeline.training.environment import resolve_precision
 
 # The last resort: who started the ranks notices within a second when a worker dies.
 _PATIENCE = timedelta(minutes=10)
 
 
-class Seated(ClusterEnvironment):
+class RankEnvironment(ClusterEnvironment):
     """Tells Lightning where this rank sits: each is a node of its own, with one device."""
 
     creates_processes_externally = True
 
-    def __init__(self, seat: Seat) -> None:
+    def __init__(self, rank_context: RankContext) -> None:
         super().__init__()
-        self._seat = seat
+        self._seat = rank_context
 
     @property
     def main_address(self) -> str:
         """Address of rank 0."""
-        return self._seat.meeting[0]
+        return self._seat.rendezvous[0]
 
     @property
     def main_port(self) -> int:
         """Port at which rank 0 waits for the others."""
-        return self._seat.meeting[1]
+        return self._seat.rendezvous[1]
 
     @staticmethod
     def detect() -> bool:
@@ -48,7 +48,7 @@ class Seated(ClusterEnvironment):
 
     def world_size(self) -> int:
         """Count the ranks."""
-        return self._seat.n
+        return self._seat.world_size
 
     def set_world_size(self, size: int) -> None:
         """Leave it: the seat says it."""
@@ -69,49 +69,53 @@ class Seated(ClusterEnvironment):
         return self._seat.rank
 
 
-def build_fabric(device: str, wanted: str, seat: Seat | None = None) -> Fabric:
+def build_fabric(
+    device: str, requested_precision: str, rank_context: RankContext | None = None
+) -> Fabric:
     """Build what knows devices and precision; with a seat, meet the other ranks."""
-    precision: Any = resolve_precision(wanted, device)
+    precision: Any = resolve_precision(requested_precision, device)
     accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[device]
-    if seat is None:
+    if rank_context is None:
         return Fabric(accelerator=accelerator, devices=1, precision=precision)
-    _speak_at(seat.host)
+    _bind_network_interface(rank_context.host)
     on_gpu = device != "cpu" and torch.cuda.is_available()
     group.init_process_group(  # before Lightning, whose store listens on all addresses
         "nccl" if on_gpu else "gloo",
-        store=_meet(seat),
-        rank=seat.rank,
-        world_size=seat.n,
+        store=_rendezvous_store(rank_context),
+        rank=rank_context.rank,
+        world_size=rank_context.world_size,
         timeout=_PATIENCE,
         device_id=torch.device("cuda", 0) if on_gpu else None,
     )
     fabric = Fabric(
         accelerator=accelerator,
         devices=1,
-        num_nodes=seat.n,
-        strategy=DDPStrategy(cluster_environment=Seated(seat), timeout=_PATIENCE),
+        num_nodes=rank_context.world_size,
+        strategy=DDPStrategy(
+            cluster_environment=RankEnvironment(rank_context), timeout=_PATIENCE
+        ),
         precision=precision,
     )
     fabric.launch()
     return fabric
 
 
-def _meet(seat: Seat) -> TCPStore:
+def _rendezvous_store(rank_context: RankContext) -> TCPStore:
     """Meet the other ranks at the first one's address of the cluster.
 
     By itself the store listens on all addresses of the machine, and whoever reaches it may read
     and write. It takes a socket that listens already, unless it is built on libuv.
     """
-    host, port = seat.meeting
+    host, port = rank_context.rendezvous
     options: dict[str, Any] = {"timeout": _PATIENCE, "use_libuv": False}
-    if seat.rank == 0:
+    if rank_context.rank == 0:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family)
         options |= {"is_master": True, "master_listen_fd": listening.detach()}
-    return TCPStore(host, port, seat.n, **options)
+    return TCPStore(host, port, rank_context.world_size, **options)
 
 
-def _speak_at(host: str) -> None:
+def _bind_network_interface(host: str) -> None:
     """Let the ranks speak over the network that Dask uses, and over no other."""
     for name, addresses in psutil.net_if_addrs().items():
         if any(address.address == host for address in addresses):

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from stores.cube import Cube
-from stores.files import sha256_of
-from stores.inputs import load_inputs
+from stores.cube_inputs import load_inputs
+from stores.files import sha256_file
 
 _LIBRARIES = ("torch", "lightning", "numpy", "zarr", "rasterio", "odc-geo")
-_ROOMS = ("pipeline", "stores")
+_PACKAGES = ("pipeline", "stores")
 
 
 def list_inputs(cube: Cube) -> dict[str, dict[str, Any]]:
@@ -47,7 +47,9 @@ def code_digest() -> str:
     """Name the source code that makes models, also between two releases."""
     house = Path(__file__).parents[2]
     digest = hashlib.sha256()
-    for room in _ROOMS:
+    for room in _PACKAGES:
         for path in sorted((house / room).rglob("*.py")):
-            digest.update(f"{path.relative_to(house).as_posix()} {sha256_of(path)}\n".encode())
+            digest.update(
+                f"{path.relative_to(house).as_posix()} {sha256_file(path)}\n".encode()
+            )
     return digest.hexdigest()

@@ -6,14 +6,14 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline.words import look_up
+from pipeline.registry import look_up
 
 _FACTOR, _PATIENCE = 0.5, 5  # plateau, as the XCO2 and precipitation systems used it
-_BETTER = 1e-4  # a plateau is a fall by less than this share
+_MIN_IMPROVEMENT = 1e-4  # a plateau is a fall by less than this share
 _STEEPNESS = 10.0  # of the inverse sigmoid: flat at both ends of the training
 
 
-def rate_at(step: int, *, kind: str, warmup_steps: int, total_steps: int) -> float:
+def lr_factor(step: int, *, kind: str, warmup_steps: int, total_steps: int) -> float:
     """Give the share of the largest rate at ``step``: a linear warm-up, then a way down.
 
     Source: cosine of Loshchilov and Hutter (2017), eq. 5 without restarts.
@@ -28,16 +28,16 @@ def _cosine(done: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-def _flat(done: float) -> float:
+def _constant(done: float) -> float:
     return 1.0
 
 
-_SCHEDULES = {"cosine": _cosine, "plateau": _flat, "constant": _flat}
+_SCHEDULES = {"cosine": _cosine, "plateau": _constant, "constant": _constant}
 """Share of the largest rate behind the warm-up; a plateau is found by the scores."""
 
 
 @dataclass
-class Plateau:
+class PlateauScheduler:
     """Halve the rate when the score has not fallen for some epochs."""
 
     factor: float = 1.0
@@ -45,16 +45,16 @@ class Plateau:
     best: float = math.inf
     n_bad: int = 0
 
-    def note(self, score: float) -> None:
+    def step(self, score: float) -> None:
         """Look at the score of one epoch."""
-        if score < self.best * (1 - _BETTER):
+        if score < self.best * (1 - _MIN_IMPROVEMENT):
             self.best, self.n_bad = score, 0
             return
         self.n_bad += 1
         if self.n_bad > _PATIENCE:
             self.factor, self.n_bad = self.factor * _FACTOR, 0
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Give what has to be kept."""
         return asdict(self)
 
@@ -77,20 +77,20 @@ class Curriculum:
         """Count the leads rolled out in ``epoch``, counted from 0."""
         return min(self.leads, self.leads_start + epoch // self.leads_every)
 
-    def grows_at(self, epoch: int) -> bool:
+    def is_growing_at(self, epoch: int) -> bool:
         """Tell whether ``epoch`` rolls out fewer leads than later ones."""
         return self.leads_at(epoch) < self.leads
 
-    def row_at(self, epoch: int) -> dict[str, float]:
+    def log_row_at(self, epoch: int) -> dict[str, float]:
         """Give what this epoch was asked, where that changes from epoch to epoch."""
         row: dict[str, float] = {}
         if self.leads_start < self.leads:
             row["leads"] = self.leads_at(epoch)
         if any(self.teacher):
-            row["teacher"] = self.teacher_at(epoch)
+            row["teacher"] = self.teacher_probability_at(epoch)
         return row
 
-    def teacher_at(self, epoch: int) -> float:
+    def teacher_probability_at(self, epoch: int) -> float:
         """Give the chance that a rolled-out frame is replaced by the truth.
 
         Source: scheduled sampling of Bengio et al. (2015), section 2.4. Their inverse sigmoid
@@ -103,7 +103,7 @@ class Curriculum:
         return start + (end - start) * done
 
 
-def _sigmoid_way(done: float) -> float:
+def _inverse_sigmoid_decay(done: float) -> float:
     """Bend the way from 0 to 1: slow, fast, slow."""
 
     def sigmoid(at: float) -> float:
@@ -112,8 +112,8 @@ def _sigmoid_way(done: float) -> float:
     return (sigmoid(done) - sigmoid(0.0)) / (sigmoid(1.0) - sigmoid(0.0))
 
 
-def _straight_way(done: float) -> float:
+def _linear_decay(done: float) -> float:
     return done
 
 
-_DECAYS = {"linear": _straight_way, "inverse-sigmoid": _sigmoid_way}
+_DECAYS = {"linear": _linear_decay, "inverse-sigmoid": _inverse_sigmoid_decay}

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.models import ConvLSTMShape
-from pipeline.streams.samples import Span
+from pipeline.models import ConvLSTMSpec
+from pipeline.streams.samples import RolloutSpan
 from pipeline.streams.spec import FitSpec, PatchSpec
-from pipeline.training.learner import LearningPlan
-from pipeline.training.members import Ensemble
+from pipeline.training.ensemble import TrainingEnsemble
+from pipeline.training.trainer import Hyperparameters
 from stores.times import Step
 
 
@@ -47,7 +47,7 @@ class ScoreSpec:
     lead: int | None = None
     """The last one by default."""
     units: str = "physical"
-    """Of the rmse: ``physical`` or ``normalized``."""
+    """Of the rmse: ``forecast_physical`` or ``forecast_normalized``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +84,12 @@ class TrainingSpec:
     step: Step
     """Distance between two frames."""
     fit: FitSpec
-    network: ConvLSTMShape
+    network: ConvLSTMSpec
     patches: PatchSpec
-    learning: LearningPlan
+    learning: Hyperparameters
     losses: tuple[LossSpec, ...] = (LossSpec(),)
     """Terms of what is minimized, added by weight."""
-    ensemble: Ensemble | None = None
+    ensemble: TrainingEnsemble | None = None
     """Members that every sample is rolled out in; None for one forecast."""
     score: ScoreSpec = ScoreSpec()
     batch: int = 4
@@ -105,9 +105,9 @@ class TrainingSpec:
     origin: Origin = Origin()
 
     @property
-    def span(self) -> Span:
+    def span(self) -> RolloutSpan:
         """Frames of a sample: the history, and all leads that are ever rolled out."""
-        return Span(self.network.history, self.learning.curriculum.leads)
+        return RolloutSpan(self.network.history, self.learning.curriculum.leads)
 
     @property
     def n_members(self) -> int:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from pipeline.models import ConvLSTM
-from pipeline.models.roll import Inputs, Teacher, roll
+from pipeline.models.roll import RolloutInputs, TeacherForcing, rollout
 from pipeline.streams.samples import Sample
-from pipeline.training.members import Ensemble
+from pipeline.training.ensemble import TrainingEnsemble
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class DeviceBatch:
     """One batch as tensors on the device of the network, and the keys of its samples."""
 
     target: Tensor
@@ -41,12 +41,12 @@ class Parts:
 
 
 TotalLoss = Callable[..., Tensor]
-Weigh = Callable[[Parts], Sequence[Tensor | None]]
+PixelWeights = Callable[[DeviceBatch], Sequence[Tensor | None]]
 """Gives weights of the pixels of all leads (b, leads, y, x), for each term of the loss."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rolled:
+class StepOutput:
     """A forecast beside what happened, each (b, l, y, x)."""
 
     forecast: Tensor
@@ -73,8 +73,8 @@ class ForecastTask:
         network: ConvLSTM,
         loss: TotalLoss,
         leads: int,
-        weigh: Weigh | None = None,
-        ensemble: Ensemble | None = None,
+        weigh: PixelWeights | None = None,
+        ensemble: TrainingEnsemble | None = None,
     ) -> None:
         self.network = network
         self._loss = loss
@@ -87,7 +87,9 @@ class ForecastTask:
         """Forecasts of every sample."""
         return self._ensemble.n if self._ensemble else 1
 
-    def teach(self, batch: Parts, *, leads: int, teacher: float, noise: float) -> Rolled:
+    def training_step(
+        self, batch: DeviceBatch, *, leads: int, teacher_probability: float, noise_std: float
+    ) -> StepOutput:
         """Roll out ``leads`` frames in training mode.
 
         Args:
@@ -96,25 +98,30 @@ class ForecastTask:
             teacher: chance that a rolled-out frame is replaced by the truth.
             noise: deviation of the noise on the history.
         """
-        inputs, truth = self._inputs(batch), self._picked(batch, teacher, leads)
+        inputs, truth = self._inputs(batch), self._picked(batch, teacher_probability, leads)
         if self._ensemble is not None:
-            inputs, truth = self._ensemble.repeat(inputs), self._ensemble.teach(truth)
-        inputs = inputs._replace(target=_add_training_noise(inputs.target, inputs.valid, noise))
-        return self._compare(batch, roll(self.network, inputs, leads=leads, truth=truth))
+            inputs, truth = (
+                self._ensemble.repeat(inputs),
+                self._ensemble.repeat_teacher_forcing(truth),
+            )
+        inputs = inputs._replace(
+            target=_add_training_noise(inputs.target, inputs.valid, noise_std)
+        )
+        return self._compare(batch, rollout(self.network, inputs, leads=leads, truth=truth))
 
-    def judge(self, batch: Parts) -> Rolled:
+    def validation_step(self, batch: DeviceBatch) -> StepOutput:
         """Roll out all leads without help."""
         inputs, ensemble = self._inputs(batch), self._ensemble
         if ensemble is None:
-            return self._compare(batch, roll(self.network, inputs, leads=self._leads))
-        inputs = ensemble.perturb(ensemble.repeat(inputs), batch.samples)
-        at_lead = partial(ensemble.at_lead, self.network, batch.samples)
-        forecast = roll(self.network, inputs, leads=self._leads, at_lead=at_lead)
+            return self._compare(batch, rollout(self.network, inputs, leads=self._leads))
+        inputs = ensemble.add_history_noise(ensemble.repeat(inputs), batch.samples)
+        at_lead = partial(ensemble.mc_dropout_at, self.network, batch.samples)
+        forecast = rollout(self.network, inputs, leads=self._leads, at_lead=at_lead)
         return self._compare(batch, forecast)
 
-    def _inputs(self, batch: Parts) -> Inputs:
+    def _inputs(self, batch: DeviceBatch) -> RolloutInputs:
         first = batch.target.shape[1] - self._leads
-        return Inputs(
+        return RolloutInputs(
             target=batch.target[:, :first],
             valid=batch.valid[:, :first],
             forcings=batch.forcings,
@@ -122,29 +129,29 @@ class ForecastTask:
             domain=batch.domain,
         )
 
-    def _compare(self, batch: Parts, said: Tensor) -> Rolled:
+    def _compare(self, batch: DeviceBatch, said: Tensor) -> StepOutput:
         """Compare all that was rolled out, whose leads are the first ones, with the truth."""
         forecast, spread = self._parted(said.float())
         first, leads = batch.target.shape[1] - self._leads, forecast.shape[1]
         truth = batch.target[:, first : first + leads]
         scored = batch.valid[:, first : first + leads] & batch.domain[:, None]
         loss = self._loss(forecast, truth, scored, self._weights(batch, leads), spread)
-        return Rolled(forecast, truth, scored, loss)
+        return StepOutput(forecast, truth, scored, loss)
 
     def _parted(self, said: Tensor) -> tuple[Tensor, Tensor | None]:
         """Give what stands for the forecast (b, l, y, x), and its spread (s, b, l, y, x)."""
         if self._ensemble is not None:
-            members = self._ensemble.part(said)
+            members = self._ensemble.split_members(said)
             return members.mean(dim=0), members
         reading = self.network.reading
-        return (said[reading.median], said) if reading.quantiles else (said, None)
+        return (said[reading.median_index], said) if reading.quantiles else (said, None)
 
-    def _weights(self, batch: Parts, leads: int) -> list[Tensor | None] | None:
+    def _weights(self, batch: DeviceBatch, leads: int) -> list[Tensor | None] | None:
         if self._weigh is None or not len(batch):
             return None
         return [None if w is None else w[:, :leads] for w in self._weigh(batch)]
 
-    def _picked(self, batch: Parts, chance: float, leads: int) -> Teacher | None:
+    def _picked(self, batch: DeviceBatch, chance: float, leads: int) -> TeacherForcing | None:
         """Pick the frames that are taught; None when none are."""
         if chance <= 0 or leads == 1:
             return None
@@ -152,7 +159,7 @@ class ForecastTask:
         picked = torch.rand(len(batch), leads, device=device) < chance
         first = batch.target.shape[1] - self._leads
         frames = slice(first, first + leads)
-        return Teacher(batch.target[:, frames], batch.valid[:, frames], picked)
+        return TeacherForcing(batch.target[:, frames], batch.valid[:, frames], picked)
 
 
 def _add_training_noise(target: Tensor, valid: Tensor, deviation: float) -> Tensor:

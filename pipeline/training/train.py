@@ -14,49 +14,49 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from pipeline.models import ConvLSTM, ConvLSTMShape, count_parameters
-from pipeline.spread import Spread
-from pipeline.streams.dataset import StreamedBatches
-from pipeline.streams.draw import build_patch_plan
-from pipeline.streams.loader import batch_loader
-from pipeline.streams.patchplan import PatchPlan
-from pipeline.streams.read import Source
+from pipeline.executors import Executor
+from pipeline.models import ConvLSTM, ConvLSTMSpec, count_parameters
+from pipeline.rank_group import RankContext
+from pipeline.streams.build_patch_plan import build_patch_plan
+from pipeline.streams.dataset import BatchDataset
+from pipeline.streams.loader import make_loader
+from pipeline.streams.patch_plan import PatchPlan
 from pipeline.streams.samples import Sample
-from pipeline.together import Seat
-from pipeline.training.arithmetic import Arithmetic
-from pipeline.training.build import build_task
-from pipeline.training.company import SilentDiary, learn_in_company
-from pipeline.training.diary import Diary
-from pipeline.training.fit import Fit
-from pipeline.training.judge import LeadRMSE, MeanLoss, Restore, Score
-from pipeline.training.learner import Learner
-from pipeline.training.plan import TrainingPlan, plan_training
-from pipeline.training.ranks import draw_apart
-from pipeline.training.share import stream_for
+from pipeline.streams.source import Source
+from pipeline.training.build_task import build_task
+from pipeline.training.checkpoint import Checkpoint, CheckpointState
+from pipeline.training.collectives import seed_rank
+from pipeline.training.data_parallel import NullLogger, train_data_parallel
+from pipeline.training.early_stopping import BatchInverseTransform, LeadRMSE, MeanLoss, Score
+from pipeline.training.environment import ComputeEnvironment
+from pipeline.training.logger import TrainingLogger
+from pipeline.training.loop import TrainingLoop
+from pipeline.training.rank_batches import dataset_for
 from pipeline.training.spec import TrainingSpec
-from pipeline.training.state import Checkpoint, State
-from pipeline.training.track import tracked
-from stores.counting import count
+from pipeline.training.trackers import open_trackers
+from pipeline.training.trainer import Trainer
+from pipeline.training.training_plan import TrainingPlan, plan_training
+from stores.formatting import pluralize
 from stores.progress import ProgressCallback
 
 log = logging.getLogger(__name__)
 
 _UNUSABLE = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)
-Arrays = dict[str, npt.NDArray[np.generic]]
+WeightArrays = dict[str, npt.NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """The best network of a run, and how it came about."""
 
-    shape: ConvLSTMShape
-    weights: Arrays
+    shape: ConvLSTMSpec
+    weights: WeightArrays
     curves: pd.DataFrame
     """One row per epoch: train_loss, validation_loss, lr, and further scores."""
     best_epoch: int
     """Counted from 1."""
     n_parameters: int
-    arithmetic: tuple[Arithmetic, ...]
+    arithmetic: tuple[ComputeEnvironment, ...]
     """How it was computed; several where it went on elsewhere."""
 
 
@@ -65,9 +65,9 @@ def train_model(
     source: Source,
     folder: Path,
     *,
-    spread: Spread,
-    tell: ProgressCallback | None = None,
-) -> Trained:
+    executor: Executor,
+    on_progress: ProgressCallback | None = None,
+) -> TrainingResult:
     """Train a network and return the weights of its best epoch.
 
     Curves and the state go to ``folder``. A training that was killed goes on from its state,
@@ -82,79 +82,82 @@ def train_model(
         spread: workers that read.
         tell: told after every batch how far it is.
     """
-    learn = partial(_learn, spec, source, folder)
+    learn = partial(_train, spec, source, folder)
     if spec.ranks == 1:
-        return _best(spec, learn(spread=spread, tell=tell).state())
-    learn_in_company(learn, spec.ranks, spec.device, spread, tell)
-    state = Checkpoint(folder, identity_of(spec, source)).open()
+        return _collect_result(spec, learn(spread=executor, tell=on_progress).state_dict())
+    train_data_parallel(learn, spec.ranks, spec.device, executor, on_progress)
+    state = Checkpoint(folder, training_identity(spec, source)).load_or_clear()
     assert state is not None  # the ranks have left it: no weights pass through the scheduler
-    return _best(spec, state)
+    return _collect_result(spec, state)
 
 
-def _learn(
+def _train(
     spec: TrainingSpec,
     source: Source,
     folder: Path,
     *,
-    spread: Spread,
-    tell: ProgressCallback | None,
-    seat: Seat | None = None,
-) -> Learner:
+    executor: Executor,
+    on_progress: ProgressCallback | None,
+    rank_context: RankContext | None = None,
+) -> Trainer:
     """Learn until nothing is left to learn: alone, or as the rank of a seat."""
     from lightning.fabric import seed_everything  # two seconds, for those who train
 
     plan = plan_training(spec, source)
     seed_everything(spec.seed, verbose=False)
-    learner = build_learner(spec, source, plan, seat)
-    draw_apart(spec.seed, learner.ranks.rank)
-    checkpoint = Checkpoint(folder, identity_of(spec, source))
+    learner = build_trainer(spec, source, plan, rank_context)
+    seed_rank(spec.seed, learner.ranks.rank)
+    checkpoint = Checkpoint(folder, training_identity(spec, source))
     _describe(spec, learner, plan)
     _resume(learner, checkpoint)
-    streams = _streams(spec, source, plan, spread, learner.fabric.device, seat)
-    with _open_diary(spec, learner, checkpoint, folder) as diary:
-        fit = Fit(
+    streams = _open_datasets(spec, source, plan, executor, learner.fabric.device, rank_context)
+    with _open_logger(spec, learner, checkpoint, folder) as diary:
+        fit = TrainingLoop(
             learner,
             *streams,
             checkpoint,
             spec.checkpoint_minutes,
             diary,
-            tell,
+            on_progress,
         )
-        diary.describe_stream(fit.train)
-        diary.pass_on(learner.curves)
+        diary.log_stream(fit.train)
+        diary.flush_trackers(learner.curves)
         fit.run()
     return learner
 
 
 @contextmanager
-def _open_diary(
-    spec: TrainingSpec, learner: Learner, checkpoint: Checkpoint, folder: Path
-) -> Iterator[Diary]:
+def _open_logger(
+    spec: TrainingSpec, learner: Trainer, checkpoint: Checkpoint, folder: Path
+) -> Iterator[TrainingLogger]:
     """Open the diary of a training; the first rank writes for all."""
     if not learner.ranks.is_first:
-        yield SilentDiary()
+        yield NullLogger()
         return
     with (
-        tracked(spec.track, checkpoint.identity, folder) as trackers,
-        Diary(folder, learner.at.epoch, trackers) as diary,
+        open_trackers(spec.track, checkpoint.identity, folder) as trackers,
+        TrainingLogger(folder, learner.at.epoch, trackers) as diary,
     ):
         yield diary
 
 
-def identity_of(spec: TrainingSpec, source: Source) -> dict[str, str]:
+def training_identity(spec: TrainingSpec, source: Source) -> dict[str, str]:
     """Say what makes two trainings the same one."""
     return {"recipe": spec.fingerprint, "cube": source.open().version}
 
 
-def build_learner(
-    spec: TrainingSpec, source: Source, plan: TrainingPlan, seat: Seat | None = None
-) -> Learner:
+def build_trainer(
+    spec: TrainingSpec,
+    source: Source,
+    plan: TrainingPlan,
+    rank_context: RankContext | None = None,
+) -> Trainer:
     """Build the network and everything that teaches it."""
     from pipeline.training.fabric import build_fabric  # imports Lightning, as above
 
     total_steps = plan.steps_per_epoch * plan.epochs
-    return Learner(
-        build_fabric(spec.device, spec.precision, seat),
+    return Trainer(
+        build_fabric(spec.device, spec.precision, rank_context),
         build_task(spec, source),
         replace(spec.learning, total_steps=total_steps),
         _build_scores(spec, source),
@@ -165,7 +168,7 @@ def build_learner(
 def _build_scores(spec: TrainingSpec, source: Source) -> list[Score]:
     """List what is told of every epoch; the last one decides."""
     wanted, units = spec.score, spec.fit.units[spec.fit.target]
-    restore, lead = Restore(source, spec.span), wanted.lead or spec.span.leads
+    restore, lead = BatchInverseTransform(source, spec.span), wanted.lead or spec.span.leads
     if wanted.kind == "loss":
         return [LeadRMSE(lead, restore, units), MeanLoss()]
     if wanted.units == "physical":
@@ -173,26 +176,26 @@ def _build_scores(spec: TrainingSpec, source: Source) -> list[Score]:
     return [MeanLoss(), LeadRMSE(lead)]
 
 
-def _streams(
+def _open_datasets(
     spec: TrainingSpec,
     source: Source,
     plan: TrainingPlan,
-    spread: Spread,
+    executor: Executor,
     device: torch.device,
-    seat: Seat | None,
-) -> tuple[StreamedBatches, StreamedBatches]:
+    rank_context: RankContext | None,
+) -> tuple[BatchDataset, BatchDataset]:
     """Open the batches to learn from, and those that judge."""
     span = spec.span
-    drawn = build_patch_plan(spec.patches, source, span, plan.train, spread, seed=spec.seed)
+    drawn = build_patch_plan(spec.patches, source, span, plan.train, executor, seed=spec.seed)
 
     def opened(
         samples: Sequence[Sample], given: Sequence[Sample] | PatchPlan, *, shared: bool
-    ) -> StreamedBatches:
-        return stream_for(seat, shared=shared)(
-            batch_loader(source, span, samples=samples),
+    ) -> BatchDataset:
+        return dataset_for(rank_context, split_batches=shared)(
+            make_loader(source, span, samples=samples),
             given,
             batch=spec.batch,
-            spread=spread,
+            spread=executor,
             device=device,
         )
 
@@ -202,42 +205,42 @@ def _streams(
     )
 
 
-def _describe(spec: TrainingSpec, learner: Learner, plan: TrainingPlan) -> None:
+def _describe(spec: TrainingSpec, learner: Trainer, plan: TrainingPlan) -> None:
     split = spec.fit.split
     step = spec.step.of_series(plan.train[0].init)
     log.info(
         "learning from %s, validating on %s%s",
-        split.show("train", step),
-        split.show("validation", step),
-        f"; {split.words(step)}" if split.words(step) else "",
+        split.format_part("train", step),
+        split.format_part("validation", step),
+        f"; {split.describe(step)}" if split.describe(step) else "",
     )
     log.info(
         "training %d parameters on %s; %s of %s, %s an epoch of up to %s, up to %s; "
         "%s validate",
         count_parameters(learner.task.network),
-        learner.arithmetic[-1],
-        count(len(plan.train), "sample"),
-        count(len(plan.patches), "patch"),
-        count(plan.steps_per_epoch, "step"),
-        count(spec.batch * spec.learning.accumulate, "patch"),
-        count(plan.epochs, "epoch"),
-        count(len(plan.validation), "sample"),
+        learner.environments[-1],
+        pluralize(len(plan.train), "sample"),
+        pluralize(len(plan.patches), "patch"),
+        pluralize(plan.steps_per_epoch, "step"),
+        pluralize(spec.batch * spec.learning.accumulate, "patch"),
+        pluralize(plan.epochs, "epoch"),
+        pluralize(len(plan.validation), "sample"),
     )
 
 
-def _resume(learner: Learner, checkpoint: Checkpoint) -> None:
+def _resume(learner: Trainer, checkpoint: Checkpoint) -> None:
     """Bring the learner to where a killed training was, if there was one."""
-    state = learner.ranks.from_first(checkpoint.open)
+    state = learner.ranks.broadcast(checkpoint.load_or_clear)
     if state is None:
         return
     try:
-        learner.restore(state)
+        learner.load_state_dict(state)
     except _UNUSABLE as error:  # half of it may be in the learner already
         raise ValueError(
             f"{checkpoint.path} is no state that this training can go on from ({error!r}), so "
             "nothing was learned from it; remove the file, and training starts anew"
         ) from error
-    *before, now = learner.arithmetic
+    *before, now = learner.environments
     if before and not learner.is_done:
         log.warning(
             "this training computed on %s and goes on on %s, so its weights will differ from "
@@ -248,14 +251,14 @@ def _resume(learner: Learner, checkpoint: Checkpoint) -> None:
     log.info("going on after %s, kept in %s", learner.at, checkpoint.path)
 
 
-def _best(spec: TrainingSpec, state: State) -> Trained:
+def _collect_result(spec: TrainingSpec, state: CheckpointState) -> TrainingResult:
     """Gather the weights of the best epoch and the curves from the state that is left."""
     judge = state["judge"]
-    return Trained(
+    return TrainingResult(
         shape=spec.network,
         weights={name: value.numpy() for name, value in judge["weights"].items()},
         curves=pd.DataFrame(state["curves"]).astype({"epoch": int}),
         best_epoch=judge["best_epoch"],
         n_parameters=count_parameters(ConvLSTM(spec.network)),
-        arithmetic=tuple(Arithmetic(**one) for one in state["arithmetic"]),
+        arithmetic=tuple(ComputeEnvironment(**one) for one in state["arithmetic"]),
     )

@@ -11,12 +11,12 @@ import pytest
 import yaml
 
 from flows.check import describe_rollout
-from flows.schedule import Request
-from pipeline.budget import OWN_BYTES, USABLE, Workers
+from flows.schedule import DeployRequest
+from pipeline.memory import USABLE_FRACTION, WORKER_BASE_BYTES, WorkerPool
 from pipeline.recipes import load_recipe, recipe_schema
 from pipeline.recipes.reference import recipe_reference
 from pipeline.recipes.schedule import FLOWS
-from pipeline.rollout.plan import plan_rollout
+from pipeline.rollout.rollout_plan import plan_rollout
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,7 +46,7 @@ def test_a_deployment_gives_its_flow_parameters_that_it_takes(
     deployment: dict[str, Any],
 ) -> None:
     flow = flow_of(deployment)
-    (product,) = Request().products()
+    (product,) = DeployRequest().products()
     given = {**product.parameters, **deployment["parameters"]}
     assert set(flow.validate_parameters(given)) <= set(flow.parameters.properties)
 
@@ -132,11 +132,14 @@ def test_the_workers_of_compose_are_planned_for_what_they_are_started_with() -> 
     assert started["--memory-limit"] == limit == "${DASK_MEMORY:-4GB}"
     threads = worker["environment"]["OMP_NUM_THREADS"]
     assert f"compute.threads={threads}" in deployed
-    four = Workers(2, 4 * 10**9, OWN_BYTES, gpus=0)
+    four = WorkerPool(2, 4 * 10**9, WORKER_BASE_BYTES, gpus=0)
     rainfall = describe_rollout(
         load_recipe(ROOT / "deploy/recipes/rainfall-java.yaml"), (75, 224)
     )
-    assert plan_rollout(rollout=rainfall, workers=four).memory.n_bytes < USABLE * four.n_bytes
+    assert (
+        plan_rollout(rollout=rainfall, workers=four).memory.n_bytes
+        < USABLE_FRACTION * four.n_bytes
+    )
 
 
 def test_every_service_that_others_wait_for_says_when_it_is_healthy() -> None:

@@ -17,8 +17,8 @@ from hypothesis.stateful import (
 )
 
 from stores.clean import clean
-from stores.leftovers import KeepPolicy
 from stores.published import published_issues
+from stores.retention import RetentionPolicy
 from stores.verify import verify
 from tests.make_issue import make_issue, make_key
 
@@ -78,7 +78,7 @@ class Store(RuleBasedStateMachine):
     @rule()
     def clean_away_what_dead_runs_left(self) -> None:
         if self.model:
-            clean(self.root, KeepPolicy(older_than_s=0))
+            clean(self.root, RetentionPolicy(min_age_s=0))
             assert verify(self.root) == []
 
     @invariant()

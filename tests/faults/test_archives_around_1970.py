@@ -22,7 +22,7 @@ from tests.make import (
     write_tiff,
 )
 
-WHOLE = Window.whole(SHAPE)
+WHOLE = Window.from_shape(SHAPE)
 N = 6
 SERIES = {
     "month": (RAIN_FILES, "1969-10"),

@@ -17,15 +17,17 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import cli, server
-from flows.children import Mark, started_for
 from flows.connection import find_server
-from flows.schedule import Request
+from flows.processes import ProcessId, owner_environment
+from flows.schedule import DeployRequest
 from flows.server import down
-from flows.state import State, state_file
+from flows.state import ServerState, state_file
 from stores.errors import CorruptError
 
 N_CASES = 300
-SOUND = State("http://127.0.0.1:4200/api", Mark(2**30, 1.5), [Mark(2**30 + 1, 2.5)], ready=True)
+SOUND = ServerState(
+    "http://127.0.0.1:4200/api", ProcessId(2**30, 1.5), [ProcessId(2**30 + 1, 2.5)], ready=True
+)
 VALUES: list[Any] = [
     *(None, True, -1, 0, 2**40, 10**400, 0.5, float("nan"), float("inf")),
     *("", "x", "\0", "http://127.0.0.1:99999/api", "http://0.0.0.0:4200/api"),
@@ -94,7 +96,7 @@ def cases() -> Iterator[bytes]:
 def refusal_of(home: Path) -> str:
     """Give the sentence by which a state is refused; "" where it is read."""
     try:
-        state = State.read(home)
+        state = ServerState.read(home)
     except CorruptError as error:
         return str(error)
     assert state is not None
@@ -125,7 +127,7 @@ def test_a_huge_state_is_refused_unread(tmp_path: Path) -> None:
     with state_file(tmp_path).open("wb") as huge:
         huge.truncate(2**40)  # sparse
     with pytest.raises(CorruptError, match="it has 1099511627776 bytes"):
-        State.read(tmp_path)
+        ServerState.read(tmp_path)
     assert not down(tmp_path)
 
 
@@ -136,25 +138,27 @@ def test_what_is_no_file_is_named_and_never_read(
     path = state_file(tmp_path)
     os.mkfifo(path)  # reading it would wait for ever
     with pytest.raises(CorruptError, match="it is no file"):
-        State.read(tmp_path)
+        ServerState.read(tmp_path)
     assert not down(tmp_path)
     path.mkdir()
     with pytest.raises(CorruptError, match="it is no file"):
         find_server(tmp_path)
     assert not down(tmp_path)
     with pytest.raises(CorruptError, match=r"server.json is a folder .* move it away"):
-        server.up(Request(), home=tmp_path, port=0, say=print)
+        server.up(DeployRequest(), home=tmp_path, port=0, echo=print)
     assert path.is_dir()
 
 
 def test_a_state_that_names_processes_of_others_ends_none_of_them(tmp_path: Path) -> None:
     sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
     other = subprocess.Popen(sleep)
-    ours = subprocess.Popen(sleep, env=os.environ | started_for(tmp_path))
-    elsewhere = subprocess.Popen(sleep, env=os.environ | started_for(tmp_path / "else"))
+    ours = subprocess.Popen(sleep, env=os.environ | owner_environment(tmp_path))
+    elsewhere = subprocess.Popen(sleep, env=os.environ | owner_environment(tmp_path / "else"))
     try:
-        mark = Mark.of(other.pid)
-        State(SOUND.url, mark, [mark, Mark(os.getpid(), mark.started)]).write(tmp_path)
+        mark = ProcessId.from_pid(other.pid)
+        ServerState(SOUND.url, mark, [mark, ProcessId(os.getpid(), mark.started)]).write(
+            tmp_path
+        )
         assert down(tmp_path)
         assert ours.poll() is not None
         assert other.poll() is None

@@ -244,5 +244,5 @@ def test_the_command_says_what_it_read_and_what_it_let_count(
     shutil.rmtree(root / "issues/small-rain/2006-10")
     assert not check.verify([root])
     assert "2006-10 is missing" in capsys.readouterr().out
-    assert check.verify([root], accepting=True)
+    assert check.verify([root], accept=True)
     assert "2006-10: is gone, and counts as removed" in capsys.readouterr().out

@@ -18,13 +18,13 @@ from flows.ingest import ingest
 from stores import lease as leases
 from stores.clean import clean
 from stores.cube import Cube
-from stores.errors import BusyError, CorruptError, FencedError
+from stores.errors import CorruptError, FencedError, LeaseHeldError
 from stores.forecast import open_forecast
 from stores.ingest import commit_cube
 from stores.ingest_plan import IngestPlan
 from stores.issue import FORECAST
 from stores.lease import lease
-from stores.leftovers import KeepPolicy
+from stores.retention import RetentionPolicy
 from tests.make import make_recipe, make_tiffs
 from tests.make_disk import SmallDisk
 from tests.make_flow import tree
@@ -97,7 +97,7 @@ def test_a_wrong_clock_neither_gives_nor_takes_a_lease(
     with lease(tmp_path, "rain", wait_s=0) as first:
         monkeypatch.setattr(_Clock, "wrong", wrong)
         monkeypatch.setattr(leases, "datetime", _Clock)
-        with pytest.raises(BusyError), lease(tmp_path, "rain", wait_s=0):
+        with pytest.raises(LeaseHeldError), lease(tmp_path, "rain", wait_s=0):
             pass
         first.check()
     with lease(tmp_path, "rain", wait_s=0) as second:
@@ -114,7 +114,7 @@ def test_who_reads_an_old_revision_while_it_is_cleaned_away_never_reads_another(
     reader = open_forecast(old / FORECAST)
     np.testing.assert_array_equal(reader.read("rain", 1), make_values()[0])
     before = tree(tmp_path / ".staging")
-    clean(tmp_path, KeepPolicy(older_than_s=0, revisions=1))
+    clean(tmp_path, RetentionPolicy(min_age_s=0, revisions=1))
     assert not old.exists()
     assert tree(tmp_path / ".staging") == before
     with pytest.raises(CorruptError, match=r"lacks rain/c/.*forecast it again"):

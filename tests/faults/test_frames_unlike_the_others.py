@@ -15,7 +15,7 @@ import rasterio
 from flows.check import check
 from flows.ingest import ingest
 from stores.archive import SourceVariable
-from stores.inventory import take_inventory
+from stores.inventory import scan_archive
 from stores.times import Step
 from tests.make import GRID, NODATA, make_recipe, write_tiff
 
@@ -106,9 +106,9 @@ def test_a_complex_raster_is_refused_instead_of_losing_half_of_its_numbers(
 
 
 def test_nothing_is_odd_in_the_sample() -> None:
-    found = take_inventory(SAMPLE, [RAINFALL], Step.parse("month"))
+    found = scan_archive(SAMPLE, [RAINFALL], Step.parse("month"))
     assert len(found.series["rain"].files) > 100
-    assert found.odd() == []
+    assert found.find_outliers() == []
 
 
 def test_holes_of_zeros_in_the_sample_are_found(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_holes_of_zeros_in_the_sample_are_found(tmp_path: Path) -> None:
         frame.ravel()[first : first + frame.size // 50] = 0  # a hole in an uncompressed file
         with rasterio.open(path, "w", **profile) as raster:
             raster.write(frame, 1)
-    found = take_inventory(tmp_path, [RAINFALL], Step.parse("month")).odd()
-    named = {odd.file for one in found for odd in one.found}
+    found = scan_archive(tmp_path, [RAINFALL], Step.parse("month")).find_outliers()
+    named = {odd.file for one in found for odd in one.outliers}
     assert named <= {f"rainfall/{path.name}" for path in damaged}
     assert len(named) >= 0.9 * len(damaged)

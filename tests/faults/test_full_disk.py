@@ -15,8 +15,8 @@ from flows.check import check
 from flows.forecast import forecast
 from flows.ingest import ingest
 from flows.train import train
-from pipeline.training.state import Checkpoint
-from stores.errors import FullError
+from pipeline.training.checkpoint import Checkpoint
+from stores.errors import DiskFullError
 from stores.manifest import read_manifest
 from tests.make import make_recipe
 from tests.make_disk import SmallDisk
@@ -104,7 +104,7 @@ def test_a_flow_on_a_full_disk_says_so_and_goes_on_once_there_is_room(
     said = ""
     try:
         flow.run(trained, root)
-    except FullError as full:
+    except DiskFullError as full:
         said = str(full)
     if said or level < ENOUGH:
         assert re.search(rf"the disk at {small_disk.mount} has \S+ k?B left", said)
@@ -120,7 +120,7 @@ def test_an_ingest_that_fills_the_disk_names_frame_and_disk_and_goes_on_once_the
     recipe, root = str(make_recipe(tmp_path)), small_disk.mount / "run"
     small_disk.leave(250_000)  # each of 98 files takes a block of the disk
     said = rf"of rain/rain_\S+\.tif: .* could not be written, because the disk at {root.parent}"
-    with pytest.raises(FullError, match=said):
+    with pytest.raises(DiskFullError, match=said):
         ingest.fn(recipe, root=str(root))
     assert not (root / "cube.zarr").exists()
     small_disk.grow()
@@ -136,7 +136,7 @@ def test_an_ingest_without_room_is_refused_before_a_byte_is_written(
     small_disk.leave(50_000)
     said = r"an ingest of 98 frames takes \S+ kB or more .* has \S+ kB left of .*--root"
     for work in (check, ingest.fn):
-        with pytest.raises(FullError, match=said):
+        with pytest.raises(DiskFullError, match=said):
             work(recipe, [], str(root))
     assert tree(small_disk.mount) == []
 
@@ -144,6 +144,8 @@ def test_an_ingest_without_room_is_refused_before_a_byte_is_written(
 def test_a_state_that_does_not_fit_names_its_file_and_disk(small_disk: SmallDisk) -> None:
     checkpoint = Checkpoint(small_disk.mount, {"recipe": "r", "cube": "c"})
     small_disk.leave(20_000)
-    with pytest.raises(FullError, match=r"state\.ckpt could not be written, because the disk"):
+    with pytest.raises(
+        DiskFullError, match=r"state\.ckpt could not be written, because the disk"
+    ):
         checkpoint.save({"weights": torch.zeros(1_000_000)})
     assert tree(small_disk.mount) == []

@@ -12,7 +12,7 @@ from affine import Affine
 
 from flows.check import check
 from flows.ingest import ingest
-from pipeline.budget import held_bytes, peak_bytes, reset_peak
+from pipeline.memory import peak_rss_bytes, reset_peak_rss, rss_bytes
 from stores import geotiff
 from tests.make import GRID, NODATA, SHAPE, make_fields, make_recipe, make_tiffs, write_tiff
 from tests.make_rasters import write_sparse
@@ -33,7 +33,7 @@ GRIDS: dict[str, dict[str, Any]] = {
 
 
 def refuse(recipe: str, said: str, folder: Path) -> None:
-    """See that ``check`` and ``ingest`` refuse a recipe, and write nothing."""
+    """See that ``check_leaks`` and ``ingest`` refuse a recipe, and write nothing."""
     for work in (lambda: check(recipe, [], None), lambda: ingest.fn(recipe)):
         with pytest.raises(ValueError, match=said):
             work()
@@ -104,11 +104,11 @@ def test_a_small_file_that_declares_many_pixels_is_refused_at_once(
     recipe = str(make_recipe(tmp_path))
     path = write_sparse(tmp_path / "archive" / name, side)
     assert path.stat().st_size < side * side / 4000  # not trivial
-    reset_peak()
-    held, began_s = held_bytes(), time.process_time()
+    reset_peak_rss()
+    held, began_s = rss_bytes(), time.process_time()
     said = (
         rf"{path.name} declares {side} x {side} px but holds \d+ bytes .*at most 1000.*gdalwarp"
     )
     refuse(recipe, said, tmp_path)
     assert time.process_time() - began_s < 2 * 2
-    assert peak_bytes() - held < 500e6
+    assert peak_rss_bytes() - held < 500e6

@@ -16,7 +16,7 @@ import pytest
 from stores.clean import clean
 from stores.cube import Cube
 from stores.errors import CorruptError
-from stores.leftovers import KeepPolicy
+from stores.retention import RetentionPolicy
 from stores.verify import verify
 from stores.windows import Window
 from tests.make import SHAPE
@@ -94,7 +94,7 @@ def check_readable(root: Path) -> None:
     except CorruptError:
         assert not (root / "cube.zarr").exists()
     else:
-        assert len(cube.read("rain", Window.whole(SHAPE))) == 96
+        assert len(cube.read("rain", Window.from_shape(SHAPE))) == 96
     if (root / "issues").exists() and list((root / "issues").iterdir()):
         # The catalog of a publication that was cut short follows with the next one.
         assert [found for found in verify(root) if "catalog" not in found] == []
@@ -121,7 +121,7 @@ def test_a_flow_that_is_killed_leaves_nothing_that_its_rerun_and_a_cleaning_do_n
         seen.add(len(left_in(root)))
         check_readable(root)
         finish(start(trained, root, flow))
-        clean(root, KeepPolicy(older_than_s=0))
+        clean(root, RetentionPolicy(min_age_s=0))
         assert left_in(root) == calm
     assert n_killed >= N_KILLS - 2
     assert len(seen) > 2  # not trivial: they died at different places

@@ -17,15 +17,15 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from flows.asked import find_bundle
-from flows.refusal import is_ours
+from flows.error_messages import is_user_error
 from pipeline.models import build_network
 from pipeline.recipes import Recipe
 from pipeline.rollout.prepare import build_request
 from pipeline.specs import build_rollout_spec
-from pipeline.specs.trained import date_as_trained, list_differences
-from pipeline.training.learner import Learner
-from pipeline.training.state import FILE, FORMAT, Checkpoint
+from pipeline.specs.trained import list_differences, with_trained_dates
+from pipeline.training.checkpoint import FORMAT, STATE_FILE, Checkpoint
 from pipeline.training.train import _resume
+from pipeline.training.trainer import Trainer
 from stores.bundle import BUNDLE, Bundle
 from stores.cube import Cube
 from stores.weights import WEIGHTS
@@ -67,7 +67,7 @@ class Made(NamedTuple):
         error = self._error()
         if error is None:
             return False
-        assert is_ours(error), f"{error!r} is no sentence of ours"
+        assert is_user_error(error), f"{error!r} is no sentence of ours"
         assert said in str(error)
         return True
 
@@ -82,7 +82,7 @@ class Made(NamedTuple):
     def _use(self) -> None:
         """Go the way of a forecast until it would write."""
         bundle = find_bundle(self.recipe, self.path.name)
-        dated = date_as_trained(self.recipe, bundle, self.cube)
+        dated = with_trained_dates(self.recipe, bundle, self.cube)
         list_differences(dated, bundle)
         request = build_request(
             build_rollout_spec(dated), [bundle], self.cube, init="2006-12", leads=2
@@ -249,7 +249,7 @@ def test_a_pointer_to_no_bundle_is_refused(made: Made, pointer: bytes) -> None:
     path.write_bytes(pointer)
     with pytest.raises(ValueError, match=r"bundle|leads out") as said:
         find_bundle(made.recipe, None)
-    assert is_ours(said.value)
+    assert is_user_error(said.value)
     path.write_bytes(before)
 
 
@@ -261,7 +261,7 @@ def test_a_name_that_is_no_bundle_is_refused(whole: Made, name: str) -> None:
         ValueError, match=r"no bundle .* known are small-rain-|leads out"
     ) as said:
         find_bundle(whole.recipe, name)
-    assert is_ours(said.value)
+    assert is_user_error(said.value)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_an_init_or_leads_that_cannot_be_forecast_are_refused(
         build_request(
             build_rollout_spec(whole.recipe), [whole.bundle], whole.cube, init=init, leads=leads
         )
-    assert is_ours(said.value)
+    assert is_user_error(said.value)
 
 
 def checkpoint(folder: Path) -> Checkpoint:
@@ -299,8 +299,8 @@ def test_a_state_of_no_training_lets_it_start_anew(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, content: Any
 ) -> None:
     (tmp_path / "logs").mkdir()
-    torch.save(content, tmp_path / "logs" / FILE)
-    assert checkpoint(tmp_path).open() is None
+    torch.save(content, tmp_path / "logs" / STATE_FILE)
+    assert checkpoint(tmp_path).load_or_clear() is None
     assert "training starts anew" in caplog.text or "this one starts anew" in caplog.text
 
 
@@ -313,8 +313,8 @@ def test_no_code_of_a_state_runs(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         b"PK\x03\x04",
     ):
         (tmp_path / "logs").mkdir(exist_ok=True)
-        (tmp_path / "logs" / FILE).write_bytes(content)
-        assert checkpoint(tmp_path).open() is None
+        (tmp_path / "logs" / STATE_FILE).write_bytes(content)
+        assert checkpoint(tmp_path).load_or_clear() is None
         assert "training starts anew" in caplog.text
     assert not (tmp_path / "ran").exists()
 
@@ -326,7 +326,9 @@ def test_a_state_that_lacks_what_a_learner_needs_is_refused_with_its_file(
     (tmp_path / "logs").mkdir()
     kept.save({"at": {}, "network": {}})
     learner = SimpleNamespace(ranks=SimpleNamespace(from_first=lambda look: look()))
-    learner.restore = lambda state: Learner.restore(learner, state)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=rf"{FILE} is no state .*; remove the file") as said:
+    learner.restore = lambda state: Trainer.load_state_dict(learner, state)  # type: ignore[arg-type]
+    with pytest.raises(
+        ValueError, match=rf"{STATE_FILE} is no state .*; remove the file"
+    ) as said:
         _resume(learner, kept)  # type: ignore[arg-type]
-    assert is_ours(said.value)
+    assert is_user_error(said.value)

@@ -10,7 +10,7 @@ import pytest
 
 from flows.resolve import open_recipe
 from flows.steps.cube import check_archive, check_sources, take_inventory
-from pipeline.budget import held_bytes, peak_bytes, reset_peak
+from pipeline.memory import peak_rss_bytes, reset_peak_rss, rss_bytes
 from stores.cube import Cube
 from stores.errors import ArchiveError, GridError
 from stores.windows import Window
@@ -38,7 +38,7 @@ def make_damaged(folder: Path, damage: Damage, seed: int) -> tuple[str, str]:
 
 
 def look(recipe: str) -> None:
-    """Do what ``check`` and ``ingest`` do before anything is written."""
+    """Do what ``check_leaks`` and ``ingest`` do before anything is written."""
     asked = open_recipe(recipe, [], None)
     check_sources(asked)
     check_archive(asked, take_inventory(asked))
@@ -55,8 +55,8 @@ def test_a_malformed_raster_is_accepted_and_sensible_or_refused_by_its_name(
         folder = tmp_path / str(seed)
         recipe, name = make_damaged(folder, damage, seed)
         before = tree(folder)
-        reset_peak()
-        held, began_s = held_bytes(), time.process_time()
+        reset_peak_rss()
+        held, began_s = rss_bytes(), time.process_time()
         try:
             look(recipe)
         except (ArchiveError, GridError, ValueError) as refusal:
@@ -64,7 +64,7 @@ def test_a_malformed_raster_is_accepted_and_sensible_or_refused_by_its_name(
         else:
             said = ""
         assert time.process_time() - began_s < MOST_S
-        assert peak_bytes() - held < MOST_BYTES
+        assert peak_rss_bytes() - held < MOST_BYTES
         assert tree(folder) == before
         if said:
             assert name in said or "2000-0" in said, (seed, said)
@@ -76,7 +76,7 @@ def test_a_malformed_raster_is_accepted_and_sensible_or_refused_by_its_name(
 def check_sensible(folder: Path, recipe: str) -> None:
     """Ingest what was accepted: every value lies in the valid range or is NaN."""
     ingest(open_recipe(recipe, [], None), folder / "run/cube.zarr")
-    rain = Cube.open(folder / "run/cube.zarr").read("rain", Window.whole(SHAPE))
+    rain = Cube.open(folder / "run/cube.zarr").read("rain", Window.from_shape(SHAPE))
     assert rain.shape == (N_MONTHS, *SHAPE)
     assert np.nanmin(rain) >= 0
     assert np.nanmax(rain) <= 5000

@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from flows.cli import main
-from flows.refusal import explain, is_ours
+from flows.error_messages import describe_error, is_user_error
 from flows.resolve import check_init
-from pipeline.recipes import Recipe, RecipeError, date_recipe, load_recipe
+from pipeline.recipes import Recipe, RecipeError, load_recipe, resolve_dates
 from pipeline.recipes.sweep import plan_sweep
 from pipeline.specs import build_training_spec
 from stores.times import Step, parse_time
@@ -113,9 +113,9 @@ def look_at(recipe: Recipe) -> None:
     text.encode()
     assert Recipe.model_validate(json.loads(text)).fingerprint() == recipe.fingerprint()
     assert build_training_spec(recipe).fit.stack.names[0] == recipe.target.variable
-    for cron in recipe.schedule.crons(recipe.step).values():
+    for cron in recipe.schedule.cron_by_flow(recipe.step).values():
         assert cron is None or len(cron.split()) == 5
-    dated = date_recipe(recipe, parse_time("2018-12"))
+    dated = resolve_dates(recipe, parse_time("2018-12"))
     for part in dated.split.parts:
         assert dated.split.to_split().label(part, dated.step)
 
@@ -322,7 +322,7 @@ def test_a_malformed_sweep_is_refused_in_a_sentence(text: str) -> None:
 def test_a_malformed_init_is_refused_before_heavy_imports(init: str) -> None:
     with pytest.raises(ValueError, match="--init time=") as refused:
         check_init(init)
-    assert is_ours(refused.value)
+    assert is_user_error(refused.value)
 
 
 @pytest.mark.parametrize("init", ["20061231", "2006-12", "2006", "20190610T000530"])
@@ -371,16 +371,16 @@ def test_an_error_that_nobody_foresaw_names_the_file_with_its_traceback(
     ids=lambda value: str(value)[:15],
 )
 def test_what_the_system_refuses_is_said_with_a_way_out(error: Exception, said: str) -> None:
-    assert said in explain(error)
+    assert said in describe_error(error)
 
 
 def test_only_what_we_raise_ourselves_is_called_a_refusal() -> None:
     with pytest.raises(ValueError, match="is not a calendar step") as ours:
         Step.parse("fortnight")
-    assert is_ours(ours.value)
+    assert is_user_error(ours.value)
     with pytest.raises(AttributeError) as slip:
         Step.parse("month").label(None)  # type: ignore[arg-type]
-    assert not is_ours(slip.value)
+    assert not is_user_error(slip.value)
     with pytest.raises(ValueError, match="invalid literal") as foreign:
         int("x")
-    assert not is_ours(foreign.value)
+    assert not is_user_error(foreign.value)

@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from stores.accounts import settle
 from stores.bundle import open_bundle
 from stores.clean import clean
 from stores.cube import CUBE, Cube
 from stores.cube_digests import check_frames
 from stores.errors import StoreError
-from stores.files import MOST_JSON_BYTES, read_json
+from stores.files import MAX_JSON_BYTES, read_json
 from stores.ingest import commit_cube, prepare_cube
 from stores.ledger import Ledger
-from stores.leftovers import KeepPolicy
-from stores.publish import already_published
+from stores.publish import find_published
 from stores.published import published_issues
+from stores.reconcile import reconcile_register
+from stores.retention import RetentionPolicy
 from stores.verify import verify
 from tests.make import make_archive, make_tiffs
 from tests.make_ingest import RAIN, ingest_variables, make_plan, write_plan
@@ -166,12 +166,14 @@ def read_everything(root: Path) -> Iterator[Callable[[], object]]:
     """Do what flows do before they read numbers, each for itself."""
     cube = root / CUBE
     yield lambda: published_issues(root)
-    yield lambda: already_published(root, make_key())
-    yield lambda: clean(root, KeepPolicy(older_than_s=0, revisions=1, bundles=0), dry_run=True)
-    yield lambda: settle(root)
+    yield lambda: find_published(root, make_key())
+    yield lambda: clean(
+        root, RetentionPolicy(min_age_s=0, revisions=1, bundles=0), dry_run=True
+    )
+    yield lambda: reconcile_register(root)
     yield lambda: [open_bundle(path) for path in root.glob("models/rain-*/")]
     yield lambda: Cube.open(cube)
-    yield lambda: check_frames(cube, ["rain/c/1/0/0"], why="this test")
+    yield lambda: check_frames(cube, ["rain/c/1/0/0"], purpose="this test")
     yield lambda: make_plan(root / "archive", cube, RAIN)
 
 
@@ -260,7 +262,7 @@ def test_a_damaged_entry_of_a_ledger_is_not_done(content: bytes, tmp_path: Path)
 def test_a_huge_or_deep_record_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     with path.open("wb") as file:
-        file.truncate(MOST_JSON_BYTES + 1)
+        file.truncate(MAX_JSON_BYTES + 1)
     with pytest.raises(ValueError, match="bytes and files like it at most"):
         read_json(path)
     path.write_bytes(b'{"a":' * 100_000)

@@ -64,7 +64,7 @@ def test_a_cube_across_the_antimeridian_takes_files_from_both_sides(tmp_path: Pa
     write_tiff(tmp_path / "map.tif", np.roll(field, 18, axis=1), grid=other)
     sources = RAIN, SourceVariable("map", "map.tif", resampling="nearest")
     cube = ingest_variables(tmp_path, tmp_path / "cube.zarr", *sources, grid=globe)
-    whole = type(WHOLE).whole((18, 36))
+    whole = type(WHOLE).from_shape((18, 36))
     np.testing.assert_array_equal(cube.read("rain", whole)[0], cube.read("map", whole))
 
 

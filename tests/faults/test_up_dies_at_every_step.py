@@ -14,11 +14,11 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
 from flows import server
-from flows.children import Mark, find_started
 from flows.ingest import ingest
-from flows.schedule import Request
-from flows.state import State, state_file
-from stores.errors import BusyError
+from flows.processes import ProcessId, find_owned
+from flows.schedule import DeployRequest
+from flows.state import ServerState, state_file
+from stores.errors import LeaseHeldError
 from stores.lease import lease
 from tests.flows.test_server import CUBECAST, MINE, environment_in, free_port, wait_until
 from tests.make import make_recipe
@@ -40,10 +40,10 @@ def home(tmp_path: Path) -> Iterator[Path]:
     try:
         yield home
     finally:
-        kill(find_started(home))
+        kill(find_owned(home))
 
 
-def kill(marks: list[Mark]) -> None:
+def kill(marks: list[ProcessId]) -> None:
     """End processes at once, in no order, as a machine that is switched off does."""
     for mark in marks:
         if process := mark.find():
@@ -75,13 +75,13 @@ def run(home: Path, *words: str, crash_at: str = "") -> tuple[int, str]:
 
 
 def assert_nothing_stays(home: Path) -> None:
-    wait_until(lambda: not find_started(home) and not state_file(home).exists(), _PATIENCE_S)
+    wait_until(lambda: not find_owned(home) and not state_file(home).exists(), _PATIENCE_S)
     assert (home.parent / "user" / "profiles.toml").read_text() == MINE
     assert [path.name for path in (home.parent / "user").iterdir()] == ["profiles.toml"]
 
 
-def state_of(home: Path) -> State:
-    state = State.read(home)
+def state_of(home: Path) -> ServerState:
+    state = ServerState.read(home)
     assert state is not None
     return state
 
@@ -93,9 +93,9 @@ def test_while_somebody_starts_a_server_nobody_else_does(
     monkeypatch.setattr(server, "stopped_in_a_sentence", nullcontext)  # leaves signals alone
     with (
         lease(home, "up", wait_s=0),
-        pytest.raises(BusyError, match="is up already or just starting, so a second one"),
+        pytest.raises(LeaseHeldError, match="is up already or just starting, so a second one"),
     ):
-        start(Request(), home=home, port=0, say=print)
+        start(DeployRequest(), home=home, port=0, say=print)
     assert not [*home.glob("logs/*")]
 
 
@@ -112,7 +112,7 @@ def test_of_two_at_the_same_instant_one_is_refused_and_of_the_other_nothing_outl
         assert "is up already" in said
         assert len(said.splitlines()) == 1
         wait_until(lambda: state_file(home).exists() and bool(state_of(home).members), 60)
-        assert len(find_started(home)) >= 2  # not trivial: a server, and who watches
+        assert len(find_owned(home)) >= 2  # not trivial: a server, and who watches
         alive.kill()
     assert_nothing_stays(home)
 
@@ -135,11 +135,11 @@ def test_what_a_killed_one_left_is_ended_by_the_next(home: Path) -> None:
                 break
         (watchdog,) = (
             mark
-            for mark in find_started(home)
+            for mark in find_owned(home)
             if "flows.watchdog" in psutil.Process(mark.pid).cmdline()
         )
-        kill([watchdog, Mark.of(process.pid)])
-    left = find_started(home)
+        kill([watchdog, ProcessId.from_pid(process.pid)])
+    left = find_owned(home)
     assert len(left) >= 2  # not trivial: server and worker live on
     assert all(mark.find() for mark in left)
     code, said = run(home, "up", "--port", "0", crash_at="up.watchdog")
@@ -176,7 +176,7 @@ def test_runs_that_died_with_their_server_are_ended_and_their_slot_is_free(
         wait_until(lambda: state_name(home, lost) == "Running", _PATIENCE_S)
         leases = [*(home / "prefect/concurrency_leases").glob("*-*.json")]
         assert len(leases) == 1  # not trivial: the run has the only slot, kept in a file
-        kill([state_of(home).owner, *find_started(home)])
+        kill([state_of(home).owner, *find_owned(home)])
         assert run(home, *up)[0] == 0
         assert state_name(home, lost) == "Crashed"
         after = start_train(home)

@@ -11,18 +11,18 @@ from pathlib import Path
 import dask
 import pytest
 
-from flows.runtime import spread_on
+from flows.runtime import open_executor
+from pipeline.executors import MAX_IN_FLIGHT_PER_WORKER, Executor
 from pipeline.recipes import ComputeRecipe
-from pipeline.spread import IN_FLIGHT, Spread
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 POISON, N_ITEMS, GREEDY_BYTES = 7, 12, 4 << 30
 
 
 @pytest.fixture(scope="module")
-def spread() -> Iterator[Spread]:
+def spread() -> Iterator[Executor]:
     compute = ComputeRecipe(workers=2, threads=1, memory_gb=1.2, device="cpu")
-    with spread_on(compute) as opened:
+    with open_executor(compute) as opened:
         yield opened
 
 
@@ -46,11 +46,11 @@ def take_too_much(item: int) -> int:
     return 2 * item
 
 
-def do_all(spread: Spread, function: object) -> tuple[dict[int, int], str]:
+def do_all(executor: Executor, function: object) -> tuple[dict[int, int], str]:
     """Do all items; give what was done, and the refusal."""
     done: dict[int, int] = {}
     try:
-        done.update(spread.each(function, range(N_ITEMS)))  # type: ignore[arg-type]
+        done.update(executor.map_unordered(function, range(N_ITEMS)))  # type: ignore[arg-type]
     except RuntimeError as refusal:
         return done, str(refusal)
     return done, ""
@@ -58,16 +58,16 @@ def do_all(spread: Spread, function: object) -> tuple[dict[int, int], str]:
 
 @pytest.mark.parametrize("poison", [die_over_poison, take_too_much])
 def test_an_item_that_kills_every_worker_is_named_and_the_workers_live_on(
-    spread: Spread, poison: object
+    executor: Executor, poison: object
 ) -> None:
-    done, said = do_all(spread, poison)
+    done, said = do_all(executor, poison)
     assert f"workers died 3 times over {POISON}" in said
     assert "compute.memory_gb" in said
     assert POISON not in done
-    assert do_all(spread, double) == ({item: 2 * item for item in range(N_ITEMS)}, "")
+    assert do_all(executor, double) == ({item: 2 * item for item in range(N_ITEMS)}, "")
 
 
-def test_many_items_are_handed_out_a_few_at_a_time(spread: Spread) -> None:
+def test_many_items_are_handed_out_a_few_at_a_time(executor: Executor) -> None:
     taken = 0
 
     def items() -> Iterator[int]:
@@ -77,8 +77,8 @@ def test_many_items_are_handed_out_a_few_at_a_time(spread: Spread) -> None:
             yield item
 
     begun_s = time.monotonic()
-    for n, _ in enumerate(spread.each(double, items()), start=1):
-        assert taken <= n + IN_FLIGHT * 2
+    for n, _ in enumerate(executor.map_unordered(double, items()), start=1):
+        assert taken <= n + MAX_IN_FLIGHT_PER_WORKER * 2
     assert n == 2_000
     assert time.monotonic() - begun_s < 120
 
@@ -97,7 +97,7 @@ def test_a_worker_that_is_frozen_is_replaced(tmp_path: Path) -> None:
     items = [(str(tmp_path / "mark"), number) for number in range(N_ITEMS)]
     with (
         dask.config.set({"distributed.scheduler.worker-ttl": "20s"}),
-        spread_on(compute) as spread,
+        open_executor(compute) as executor,
     ):
-        assert list(spread.ordered(freeze_once, items)) == [2 * n for n in range(N_ITEMS)]
+        assert list(executor.map(freeze_once, items)) == [2 * n for n in range(N_ITEMS)]
     assert (tmp_path / "mark").exists()

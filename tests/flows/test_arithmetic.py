@@ -9,14 +9,14 @@ import pytest
 
 from flows.forecast import forecast
 from flows.ingest import ingest
-from flows.runtime import own_threads
+from flows.runtime import local_threads
 from flows.sweep import sweep
 from flows.train import train
-from flows.trainings import find_trained
+from flows.train_one import find_finished_bundle
 from pipeline.recipes import load_recipe
-from pipeline.training import arithmetic
-from pipeline.training.arithmetic import Arithmetic, expect_arithmetic
-from pipeline.training.finished import FILE
+from pipeline.training import environment
+from pipeline.training.environment import ComputeEnvironment, expected_environment
+from pipeline.training.result_cache import FINISHED_FILE
 from stores.bundle import open_bundle
 from tests.make import make_recipe
 
@@ -31,13 +31,13 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> str:
     return path
 
 
-def expected(recipe: str, *changes: str) -> Arithmetic:
+def expected(recipe: str, *changes: str) -> ComputeEnvironment:
     asked = load_recipe(Path(recipe), overrides=changes)
     compute = asked.compute
-    return expect_arithmetic(
+    return expected_environment(
         compute.device,
         asked.training.precision,
-        threads=own_threads(compute),
+        threads=local_threads(compute),
         ranks=compute.ranks,
     )
 
@@ -60,9 +60,9 @@ def test_a_part_of_a_sweep_is_found_again_with_the_same_arithmetic_alone(
     caplog.clear()
     sweep.fn(recipe, ["compute.threads=2"], None, SWEPT)
     assert trained(caplog) == []
-    monkeypatch.setattr(arithmetic, "_name_of", lambda device: "another processor")
+    monkeypatch.setattr(environment, "_name_of", lambda device: "another processor")
     asked = load_recipe(Path(recipe), overrides=["training.lr=1e-3", "compute.threads=2"])
-    assert find_trained(asked) is None
+    assert find_finished_bundle(asked) is None
 
 
 def test_auto_precision_of_another_machine_is_not_taken_for_that_of_this_one(
@@ -71,15 +71,15 @@ def test_auto_precision_of_another_machine_is_not_taken_for_that_of_this_one(
     changes = ["training.runs=2", "training.seed=5"]
     train.fn(recipe, changes)
     one = load_recipe(Path(recipe), overrides=["training.seed=5"])
-    found = find_trained(one)
+    found = find_finished_bundle(one)
     assert found is not None
-    for path in (one.root / "training").glob(f"*-{one.fingerprint()[:8]}/{FILE}"):
+    for path in (one.root / "training").glob(f"*-{one.fingerprint()[:8]}/{FINISHED_FILE}"):
         written = json.loads(path.read_text())
         (known,) = written["making"]["arithmetic"]
         assert known["precision"] == "32-true"
         known["precision"] = "bf16-mixed"
         path.write_text(json.dumps(written))
-    assert find_trained(one) is None
+    assert find_finished_bundle(one) is None
 
 
 def test_a_bundle_and_the_plan_of_its_forecast_say_how_it_was_computed(
@@ -88,7 +88,7 @@ def test_a_bundle_and_the_plan_of_its_forecast_say_how_it_was_computed(
     caplog.set_level("INFO")
     bundle = open_bundle(Path(train.fn(recipe, ["training.seed=3", "compute.threads=2"])))
     (written,) = bundle.description["training"]["arithmetic"]
-    assert Arithmetic(**written) == expected(recipe, "compute.threads=2")
+    assert ComputeEnvironment(**written) == expected(recipe, "compute.threads=2")
     assert written["threads"] == 2
     assert f"on {expected(recipe, 'compute.threads=2')};" in caplog.text
     capsys.readouterr()
@@ -100,7 +100,7 @@ def test_a_training_that_goes_on_with_other_threads_names_both_and_is_not_found_
     recipe: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = ["training.runs=2", "training.seed=7", "training.epochs=2"]
-    monkeypatch.setattr("pipeline.training.fit.crash_point", _stop_at("training.epoch.1"))
+    monkeypatch.setattr("pipeline.training.loop.crash_point", _stop_at("training.epoch.1"))
     with pytest.raises(InterruptedError):
         train.fn(recipe, changes)
     monkeypatch.undo()
@@ -113,10 +113,12 @@ def test_a_training_that_goes_on_with_other_threads_names_both_and_is_not_found_
     assert len(several) == 1
     written = several[0].description["training"]["arithmetic"]
     assert [one["threads"] for one in written] == [1, 2]
-    assert replace(Arithmetic(**written[0]), threads=2) == Arithmetic(**written[1])
+    assert replace(ComputeEnvironment(**written[0]), threads=2) == ComputeEnvironment(
+        **written[1]
+    )
     for threads in (1, 2):
         changed = ["training.seed=7", "training.epochs=2", f"compute.threads={threads}"]
-        assert find_trained(load_recipe(Path(recipe), overrides=changed)) is None
+        assert find_finished_bundle(load_recipe(Path(recipe), overrides=changed)) is None
 
 
 def _stop_at(place: str) -> Callable[[str], None]:

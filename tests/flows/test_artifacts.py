@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from flows import artifacts
-from flows.artifacts import ProgressPage, leave_table, leave_text
+from flows.artifacts import ProgressArtifact, create_markdown, create_table
 
 
 def test_work_goes_on_where_the_server_that_shows_it_is_gone(
@@ -24,10 +24,10 @@ def test_work_goes_on_where_the_server_that_shows_it_is_gone(
     for name in ("update_progress", "create_markdown", "create_table"):
         monkeypatch.setattr(artifacts, f"{name}_artifact", lose)
     monkeypatch.setattr(artifacts.log, "propagate", True)
-    page = ProgressPage("training", "epochs")
+    page = ProgressArtifact("training", "epochs")
     for done in (1, 2, 3):
-        page.tell(done, 3)
-    leave_table("scores", [{"lead": 1}], description="scores")
-    leave_text("report", "all is well", description="report")
+        page.update(done, 3)
+    create_table("scores", [{"lead": 1}], description="scores")
+    create_markdown("report", "all is well", description="report")
     assert asked == ["None", "scores", "report"]  # a lost page is not asked for again
     assert caplog.text.count("the server is gone (Connection refused)") == 3

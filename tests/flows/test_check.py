@@ -15,9 +15,9 @@ from flows.forecast import forecast
 from flows.ingest import ingest
 from flows.resolve import open_recipe
 from flows.train import train
-from pipeline.models import ConvLSTMShape, count_parameters, outline_network
+from pipeline.models import ConvLSTMSpec, build_meta_network, count_parameters
 from pipeline.recipes import load_recipe
-from stores.errors import FullError, GridError
+from stores.errors import DiskFullError, GridError
 from tests.flows.test_other_steps import FIVE_YEARS, make_series
 from tests.make import make_recipe
 
@@ -221,7 +221,7 @@ def test_a_bundle_of_the_recipe_that_does_not_exist_is_refused(tmp_path: Path) -
 
 
 def test_a_large_network_is_counted_without_memory_for_its_weights() -> None:
-    network = outline_network(ConvLSTMShape(channels=5, history=3, hidden=(4096, 4096)))
+    network = build_meta_network(ConvLSTMSpec(channels=5, history=3, hidden=(4096, 4096)))
     assert count_parameters(network) > 1e9
 
 
@@ -296,8 +296,8 @@ def test_a_training_or_a_forecast_without_room_is_refused_by_the_check(
     check(str(store / "recipe.yaml"), changes, None)
     shutil.rmtree(store / "run/training")
     left = shutil.disk_usage(store)._replace(free=free_bytes)
-    monkeypatch.setattr("stores.room.shutil.disk_usage", lambda _: left)
-    with pytest.raises(FullError, match=said):
+    monkeypatch.setattr("stores.disk_space.shutil.disk_usage", lambda _: left)
+    with pytest.raises(DiskFullError, match=said):
         check(str(store / "recipe.yaml"), changes, None)
 
 

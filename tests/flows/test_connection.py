@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from flows import connection, launch
-from flows.connection import check_answers, connected
+from flows.connection import check_server, connect_to_server
 from tests.flows.test_server import environment_in, free_port
 
 
@@ -53,7 +53,7 @@ def test_a_server_that_stops_while_it_is_asked_is_told_in_a_sentence(
     monkeypatch.setattr(connection, "_RETRIES", 0)
 
     def ask() -> None:
-        with connected(url) as client:
+        with connect_to_server(url) as client:
             client.hello()
             client.read_flows()
 
@@ -66,7 +66,7 @@ def test_a_run_is_not_begun_on_a_server_that_is_not_there() -> None:
     with pytest.raises(
         ConnectionError, match=f"{url} does not answer .* unset PREFECT_API_URL"
     ):
-        check_answers(url)
+        check_server(url)
 
 
 def test_a_run_whose_server_is_lost_ends_in_a_sentence_and_at_once(
@@ -78,7 +78,7 @@ def test_a_run_whose_server_is_lost_ends_in_a_sentence_and_at_once(
     monkeypatch.setattr(connection, "check_answers", lambda url: None)
     monkeypatch.setattr(launch, "_leave", sys.exit)  # does not wait for Prefect's good-byes
     with pytest.raises(SystemExit) as left:
-        launch._run_on("http://127.0.0.1:1/api", lose, {})  # type: ignore[arg-type]
+        launch._run_on_server("http://127.0.0.1:1/api", lose, {})  # type: ignore[arg-type]
     said = capsys.readouterr().err
     assert left.value.code == 1
     assert said.startswith(

@@ -8,8 +8,14 @@ import pytest
 from rich.console import Console
 
 from flows import console as consoles
-from flows.console import OnceOfEach, progress_bar, show_sheet, show_table, warn
-from stores.counting import count, listed
+from flows.console import (
+    DuplicateFilter,
+    echo_warning,
+    progress_bar,
+    show_table,
+    show_transposed_table,
+)
+from stores.formatting import abbreviate, pluralize
 
 Captured = pytest.CaptureFixture[str]
 LEADS = [
@@ -43,7 +49,7 @@ def test_numbers_in_text_stay_whole_in_a_narrow_terminal(narrow: int, capsys: Ca
         {"variable": name, "minimum": "-1234.56789", "grid": "23 x 31 px of 0.03333333333"}
         for name in ("rain", "elevation", "land")
     ]
-    show_sheet("archive", rows, key="variable")
+    show_transposed_table("archive", rows, key="variable")
     said = capsys.readouterr().out
     assert said.count("-1234.56789") == said.count("0.03333333333") == len(rows)
     assert all(len(line) <= narrow for line in said.splitlines())
@@ -52,12 +58,12 @@ def test_numbers_in_text_stay_whole_in_a_narrow_terminal(narrow: int, capsys: Ca
 def test_warnings_and_facts_go_apart(capsys: Captured) -> None:
     log = logging.getLogger("tests.console")
     log.propagate = False
-    log.addHandler(handler := consoles._Facts())
+    log.addHandler(handler := consoles._ConsoleHandler())
     log.setLevel(logging.INFO)
     try:
         log.info("12 tiles")
         log.warning("no intervals")
-        warn("less skill than persistence")
+        echo_warning("less skill than persistence")
     finally:
         log.removeHandler(handler)
     told = capsys.readouterr()
@@ -80,8 +86,8 @@ def test_without_a_terminal_long_work_logs_a_line_now_and_then(
 
 
 def test_one_thing_has_no_plural() -> None:
-    assert [count(n, "tile") for n in (0, 1, 2)] == ["0 tiles", "1 tile", "2 tiles"]
-    assert listed([str(n) for n in range(14)]).endswith("11 and 2 more")
+    assert [pluralize(n, "tile") for n in (0, 1, 2)] == ["0 tiles", "1 tile", "2 tiles"]
+    assert abbreviate([str(n) for n in range(14)]).endswith("11 and 2 more")
 
 
 def test_debugging_may_be_asked_for_behind_the_command() -> None:
@@ -95,7 +101,7 @@ def test_debugging_may_be_asked_for_behind_the_command() -> None:
 def test_what_gdal_says_of_every_file_is_shown_once() -> None:
     said = [f"CPLE_AppDefined in {name}.tif: Unknown field" for name in ("a", "b")]
     said.append("CPLE_AppDefined in b.tif: Cut short")
-    once = OnceOfEach()
+    once = DuplicateFilter()
     records = [
         logging.LogRecord("rasterio._env", 30, "", 0, "%s", (text,), None) for text in said
     ]

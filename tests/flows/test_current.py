@@ -8,7 +8,7 @@ import zarr
 
 from flows.forecast import forecast
 from flows.train import train
-from stores.bundle import MODELS, current_bundle, open_bundle
+from stores.bundle import MODELS, open_bundle, open_current_bundle
 
 FOLD = ["split.folds=3", "split.fold=1"]
 PLAIN = ["outputs.cog=false", "outputs.report=false"]
@@ -25,13 +25,13 @@ def attributes_of(issue: str) -> dict[str, object]:
 def test_the_model_of_a_fold_is_kept_and_never_becomes_current(
     store: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = current_bundle(store / "run" / MODELS, "small-rain").path
+    before = open_current_bundle(store / "run" / MODELS, "small-rain").path
     alone = Path(train.fn(recipe_of(store), FOLD))
     several = Path(train.fn(recipe_of(store), [*FOLD, "training.runs=2"]))
     assert alone.exists()
     assert several.exists()
     assert before not in (alone, several)
-    assert current_bundle(store / "run" / MODELS, "small-rain").path == before
+    assert open_current_bundle(store / "run" / MODELS, "small-rain").path == before
     assert f"so {alone.name} does not become current" in caplog.text
     said = capsys.readouterr().out
     assert "current is" not in said
@@ -62,7 +62,7 @@ def test_the_model_of_a_fold_forecasts_only_when_it_is_named_and_the_issue_says_
 def test_a_current_model_that_the_recipe_does_not_describe_is_refused_before_writing(
     store: Path, change: str, named: str
 ) -> None:
-    current = current_bundle(store / "run" / MODELS, "small-rain").path.name
+    current = open_current_bundle(store / "run" / MODELS, "small-rain").path.name
     before = sorted(store.rglob("*"))
     with pytest.raises(ValueError, match=rf"{re.escape(named)}.*--bundle {current}"):
         forecast.fn(recipe_of(store), [*PLAIN, change])
@@ -72,5 +72,5 @@ def test_a_current_model_that_the_recipe_does_not_describe_is_refused_before_wri
 
 
 def test_a_bundle_says_how_its_split_was_written(store: Path) -> None:
-    bundle = open_bundle(current_bundle(store / "run" / MODELS, "small-rain").path)
+    bundle = open_bundle(open_current_bundle(store / "run" / MODELS, "small-rain").path)
     assert bundle.description["split"] == bundle.description["recipe"]["split"]

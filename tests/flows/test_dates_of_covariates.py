@@ -14,7 +14,7 @@ from flows.forecast import forecast
 from flows.importance import importance
 from flows.ingest import ingest
 from flows.train import train
-from stores.bundle import current_bundle
+from stores.bundle import open_current_bundle
 from stores.verify import verify
 from tests.make_beyond import make_annual, make_beyond
 
@@ -155,7 +155,7 @@ def test_annual_maps_that_have_to_be_known_reach_the_last_lead_or_are_refused(
     recipe = make_annual(tmp_path, range(2000, 2006), "known")
     ingest.fn(recipe)
     train.fn(recipe)
-    bundle = current_bundle(tmp_path / "run" / "models", "known")
+    bundle = open_current_bundle(tmp_path / "run" / "models", "known")
     assert bundle.description["stack"]["forcings"][0]["future"] == "known"
     said = r"'trees' has future='known' but ends 2005, before 2006.* start from 2005-01,"
     with pytest.raises(ValueError, match=said):

@@ -23,7 +23,7 @@ from flows.importance import importance
 from flows.ingest import ingest
 from flows.steps import issue as issue_steps
 from flows.train import train
-from pipeline.rollout.engine import Progress, roll_out
+from pipeline.rollout.engine import RolloutProgress, roll_out
 from stores.cube import Cube
 from stores.errors import ArchiveError, CorruptError, GridError
 from stores.manifest import read_manifest
@@ -229,7 +229,7 @@ def test_workers_that_are_killed_meanwhile_give_the_numbers_of_one_process(
     shutil.rmtree(store / "run" / "issues")
     killed: list[int] = []
 
-    def roll_and_kill(*args: Any, **kwargs: Any) -> Iterator[Progress]:
+    def roll_and_kill(*args: Any, **kwargs: Any) -> Iterator[RolloutProgress]:
         for progress in roll_out(*args, **kwargs):
             if progress.pixels and not killed:
                 worker = next(p for p in psutil.Process().children() if is_worker(p))
@@ -238,7 +238,7 @@ def test_workers_that_are_killed_meanwhile_give_the_numbers_of_one_process(
             yield progress
 
     monkeypatch.setattr("flows.steps.issue.roll_out", roll_and_kill)
-    monkeypatch.setattr("flows.workers.START_S", 0.0)  # so little work needs no workers
+    monkeypatch.setattr("flows.workers.WORKER_START_S", 0.0)  # so little work needs no workers
     workers = ["compute.workers=2", "compute.threads=1", *tiles]
     together = Path(forecast.fn(recipe_of(store), workers, init=INIT))
     assert killed

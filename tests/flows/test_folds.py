@@ -12,7 +12,7 @@ from flows.ingest import ingest
 from flows.sweep import sweep
 from flows.train import train
 from pipeline.training.compare import score_of
-from stores.bundle import current_bundle, open_bundle
+from stores.bundle import open_bundle, open_current_bundle
 from tests.make import make_recipe
 
 FOLDS = "split.fold=0,1,2"
@@ -73,7 +73,7 @@ def test_values_are_ranked_by_their_mean_over_the_folds_and_trained_without_them
     changes = [word for word in shlex.split(line)[3:] if word != "--set"]
     caplog.set_level("INFO")
     bundle = open_bundle(Path(train.fn(recipe_of(store), changes)))
-    assert bundle.path == current_bundle(store / "run/models", "small-rain").path
+    assert bundle.path == open_current_bundle(store / "run/models", "small-rain").path
     assert bundle.description["recipe"]["split"]["folds"] is None
     assert "learning from 2000-01 to 2004-12, validating on 2005-02 to 2005-12" in caplog.text
 

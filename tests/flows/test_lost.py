@@ -13,7 +13,7 @@ import pytest
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Completed, Pending, Running
 
-from flows.lost import end_lost_runs, is_lost
+from flows.lost_runs import is_lost, mark_lost_runs_crashed
 from flows.schedule import POOL
 
 NOW = datetime.now(UTC)
@@ -95,7 +95,7 @@ def test_lost_runs_are_marked_as_crashed_and_those_that_ended_meanwhile_are_not(
 ) -> None:
     lost, done, alive = (make_run(str(pid)) for pid in (dead, dead, os.getpid()))
     client = Client([done, lost, alive], ended_since=[done])
-    assert end_lost_runs(client) == [lost.name]  # type: ignore[arg-type]
+    assert mark_lost_runs_crashed(client) == [lost.name]  # type: ignore[arg-type]
     assert list(client.told) == [lost.id]
     state = client.told[lost.id]
     assert state.is_crashed()

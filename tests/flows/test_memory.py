@@ -9,9 +9,9 @@ import pytest
 
 from flows.check import check
 from flows.ingest import ingest
-from flows.steps.memory import measuring
-from pipeline.budget import MemoryPlan, held_bytes
-from pipeline.spread import InPlace
+from flows.steps.memory import measure_memory
+from pipeline.executors import SerialExecutor
+from pipeline.memory import MemoryPlan, rss_bytes
 from tests.make import make_recipe
 
 
@@ -28,9 +28,9 @@ def test_a_run_says_planned_and_measured_memory(
 
 def test_more_memory_than_was_planned_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     tiny = MemoryPlan("a tile of 8 px", 1, 1)
-    with measuring("rollout", tiny, InPlace()):
+    with measure_memory("rollout", tiny, SerialExecutor()):
         # More than a plan may err, even where this process gives some back meanwhile.
-        assert bytearray(held_bytes())[-1] == 0
+        assert bytearray(rss_bytes())[-1] == 0
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "more than was planned" in record.getMessage()
@@ -39,7 +39,9 @@ def test_more_memory_than_was_planned_is_a_warning(caplog: pytest.LogCaptureFixt
 def test_trainer_and_readers_are_measured_apart(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "flows")
     plenty = MemoryPlan("learning", 10**12, 0, "the trainer")
-    with measuring("training", MemoryPlan("reading", 1, 1), InPlace(), here=plenty):
+    with measure_memory(
+        "training", MemoryPlan("reading", 1, 1), SerialExecutor(), local_plan=plenty
+    ):
         pass
     assert [text[:21] for text in caplog.messages] == ["memory of the trainer"]
 

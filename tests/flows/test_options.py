@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from flows.asked import Training
+from flows.asked import TrainingRequest
 from flows.options import say_once
-from flows.steps.runs import command_line
+from flows.steps.seeds import format_command
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,8 @@ def test_a_command_says_each_change_once_and_the_last_one_counts(typed: str, sai
 
 
 def test_what_is_typed_next_changes_no_key_twice() -> None:
-    asked = Training("my.yaml", ("rollout.members=5", "training.runs=3"), "a b", "")
-    line = command_line("forecast", asked, ["rollout.members=3"])
+    asked = TrainingRequest("my.yaml", ("rollout.members=5", "training.runs=3"), "a b", "")
+    line = format_command("forecast", asked, ["rollout.members=3"])
     assert line == (
         "cubecast forecast my.yaml --set training.runs=3 --set rollout.members=3 --root 'a b'"
     )

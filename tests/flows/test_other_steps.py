@@ -221,9 +221,9 @@ def test_the_whole_job_runs_on_every_step(
         time.item() for time in expected
     ]
     assert json.loads((issue / "item.json").read_text())["properties"]["datetime"]
-    assert_read_by_people(capsys.readouterr().out + caplog.text, step.show(init))
+    assert_read_by_people(capsys.readouterr().out + caplog.text, step.format(init))
     if (issue / "report.html").exists():
         page = re.sub(r"<[^>]*>", " ", (issue / "report.html").read_text())
-        assert_read_by_people(page, step.show(init))
+        assert_read_by_people(page, step.format(init))
     fields = xr.open_zarr(next((root / "models").glob("*/fields.zarr")))
     assert fields["climatology"].sizes["season"] == case.seasons

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flows.resolve import find_recipe, open_recipe
-from flows.schedule import Request
+from flows.schedule import DeployRequest
 
 HOUSE = "rainfall-java"
 
@@ -43,13 +43,13 @@ def test_scheduled_runs_of_a_packaged_recipe_write_where_they_were_scheduled_fro
 ) -> None:
     shutil.copy(find_recipe(HOUSE), tmp_path / "mine.yaml")
 
-    def parameters(request: Request) -> Mapping[str, Any]:
+    def parameters(request: DeployRequest) -> Mapping[str, Any]:
         (product,) = request.products()
         return product.parameters
 
-    assert parameters(Request())["root"] == str(tmp_path / "runs" / HOUSE)
-    assert parameters(Request(root=Path("there")))["root"] == str(tmp_path / "there")
-    moved = parameters(Request((HOUSE,), ("root=there",)))
+    assert parameters(DeployRequest())["root"] == str(tmp_path / "runs" / HOUSE)
+    assert parameters(DeployRequest(root=Path("there")))["root"] == str(tmp_path / "there")
+    moved = parameters(DeployRequest((HOUSE,), ("root=there",)))
     assert moved["root"] is None
     assert f"root={tmp_path / 'there'}" in moved["overrides"]
-    assert parameters(Request(("mine.yaml",)))["root"] is None
+    assert parameters(DeployRequest(("mine.yaml",)))["root"] is None

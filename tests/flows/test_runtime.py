@@ -16,23 +16,23 @@ import pytest
 
 from flows import workers
 from flows.runtime import (
-    OffersGpu,
-    describe,
+    GpuResource,
+    describe_compute,
     n_threads,
-    spread_on,
+    open_executor,
 )
-from flows.supervise import Reviver
+from flows.worker_supervision import WorkerSupervisor
 from flows.workers import worker_bytes
-from pipeline.on_dask import OnDask
+from pipeline.dask_executor import DaskExecutor
+from pipeline.executors import SerialExecutor
 from pipeline.recipes import ComputeRecipe
-from pipeline.spread import InPlace
 
 
 @pytest.fixture(scope="module")
-def two() -> Iterator[OnDask]:
-    with spread_on(ComputeRecipe(workers=2, threads=1, device="cpu")) as spread:
-        assert isinstance(spread, OnDask)
-        yield spread
+def two() -> Iterator[DaskExecutor]:
+    with open_executor(ComputeRecipe(workers=2, threads=1, device="cpu")) as executor:
+        assert isinstance(executor, DaskExecutor)
+        yield executor
 
 
 def look(_: int) -> dict[str, Any]:
@@ -52,16 +52,16 @@ def die_once(marker: Path) -> str:
 
 
 def test_no_workers_compute_in_this_process() -> None:
-    with spread_on(ComputeRecipe(workers=0, threads=1)) as spread:
-        assert isinstance(spread, InPlace)
-        assert list(spread.ordered(lambda item: os.getpid(), range(2))) == [os.getpid()] * 2
+    with open_executor(ComputeRecipe(workers=0, threads=1)) as executor:
+        assert isinstance(executor, SerialExecutor)
+        assert list(executor.ordered(lambda item: os.getpid(), range(2))) == [os.getpid()] * 2
 
 
 def test_local_workers_have_the_threads_that_were_asked_for_and_survive_a_kill(
     tmp_path: Path,
 ) -> None:
-    with spread_on(ComputeRecipe(workers=2, threads=1)) as spread:
-        seen = list(spread.ordered(look, range(6)))
+    with open_executor(ComputeRecipe(workers=2, threads=1)) as executor:
+        seen = list(executor.map(look, range(6)))
         assert len({one["pid"] for one in seen}) == 2
         assert os.getpid() not in {one["pid"] for one in seen}
         assert {one["threads"] for one in seen} == {1}
@@ -69,7 +69,7 @@ def test_local_workers_have_the_threads_that_were_asked_for_and_survive_a_kill(
         assert {one["ZARR_ASYNC__CONCURRENCY"] for one in seen} == {"4"}
         assert _listens_only_here()
         markers = [tmp_path / str(index) for index in range(2)]
-        assert list(spread.ordered(die_once, markers)) == ["0", "1"]
+        assert list(executor.map(die_once, markers)) == ["0", "1"]
 
 
 def count_faults(n_bytes: int) -> int:
@@ -82,7 +82,7 @@ def count_faults(n_bytes: int) -> int:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators differ")
-def test_workers_keep_the_memory_that_they_freed(two: OnDask) -> None:
+def test_workers_keep_the_memory_that_they_freed(two: DaskExecutor) -> None:
     sizes = [8_000_000, 100_000_000]  # the second is more than a thread's own arena holds
     for n_bytes, faults in zip(sizes, two.ordered(count_faults, sizes), strict=True):
         # given anew they were 8 times it
@@ -94,10 +94,10 @@ def where(_: int) -> int:
     return os.getpid()
 
 
-def test_work_for_a_gpu_goes_to_the_workers_that_offer_one(two: OnDask) -> None:
+def test_work_for_a_gpu_goes_to_the_workers_that_offer_one(two: DaskExecutor) -> None:
     with pytest.raises(ValueError, match="none of 2 workers offers the resource 'GPU'"):
         list(two.with_gpu(True).each(where, range(8)))
-    two._client.register_plugin(OffersGpu(2, gpus=1))
+    two._client.register_plugin(GpuResource(2, gpus=1))
     anywhere = {pid for _, pid in two.each(where, range(8))}
     on_gpu = {pid for _, pid in two.with_gpu(True).each(where, range(8))}
     assert len(anywhere) == 2
@@ -117,10 +117,10 @@ def test_workers_share_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None
     assert n_threads(elsewhere) == 1  # whose cores nobody here knows
     stated = ComputeRecipe(workers=4, threads=3, memory_gb=1.5)
     assert (n_threads(stated), worker_bytes(stated)) == (3, 1_500_000_000)
-    assert describe(stated) == (
+    assert describe_compute(stated) == (
         "this process (3 threads) and 4 local workers (3 threads, 1.50 GB each)"
     )
-    assert describe(ComputeRecipe(workers=0)) == "this process (8 threads)"
+    assert describe_compute(ComputeRecipe(workers=0)) == "this process (8 threads)"
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
     message = (
         r"compute.scheduler='tcp://127.0.0.1:9' did not answer.*leave compute.scheduler out"
     )
-    with pytest.raises(ConnectionError, match=message), spread_on(compute):
+    with pytest.raises(ConnectionError, match=message), open_executor(compute):
         pass
 
 
@@ -140,8 +140,8 @@ def test_work_runs_on_a_scheduler_that_runs_already() -> None:
         n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
     ) as cluster:
         compute = ComputeRecipe(scheduler=cluster.scheduler_address, threads=2)
-        with spread_on(compute) as spread:
-            assert [one["threads"] for one in spread.ordered(look, range(1))] == [2]
+        with open_executor(compute) as executor:
+            assert [one["threads"] for one in executor.map(look, range(1))] == [2]
 
 
 class LostCluster:
@@ -157,7 +157,7 @@ class LostCluster:
 
 def test_lost_workers_are_brought_back_after_some_patience() -> None:
     cluster = LostCluster()
-    revive = Reviver(cluster, 2, patience_s=0.05)  # type: ignore[arg-type]
+    revive = WorkerSupervisor(cluster, 2, grace_s=0.05)  # type: ignore[arg-type]
     revive()
     assert cluster.scaled == []
     time.sleep(0.06)
@@ -167,7 +167,7 @@ def test_lost_workers_are_brought_back_after_some_patience() -> None:
 
 def test_a_worker_that_is_back_in_time_is_not_restarted() -> None:
     cluster = LostCluster()
-    revive = Reviver(cluster, 2, patience_s=0.05)  # type: ignore[arg-type]
+    revive = WorkerSupervisor(cluster, 2, grace_s=0.05)  # type: ignore[arg-type]
     revive()
     cluster.scheduler_info["workers"]["b"] = {"status": "running"}
     time.sleep(0.06)
@@ -178,7 +178,7 @@ def test_a_worker_that_is_back_in_time_is_not_restarted() -> None:
 
 
 def test_workers_that_are_lost_again_and_again_end_the_run() -> None:
-    revive = Reviver(LostCluster(), 2, patience_s=0.0)  # type: ignore[arg-type]
+    revive = WorkerSupervisor(LostCluster(), 2, grace_s=0.0)  # type: ignore[arg-type]
     for _ in range(3):
         revive()
     with pytest.raises(RuntimeError, match="1 of 2 workers are gone after 3 restarts"):

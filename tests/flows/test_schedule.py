@@ -12,11 +12,11 @@ import yaml
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import connection, deployed, scheduled
-from flows.deployed import Deployed
+from flows import connection, deployment, recipe_flow
+from flows.deployment import DeploymentInfo
 from flows.resolve import open_recipe
-from flows.schedule import Request, write_deployments
-from pipeline.recipes import RecipeError, date_recipe
+from flows.schedule import DeployRequest, write_deployments
+from pipeline.recipes import RecipeError, resolve_dates
 from pipeline.split import PARTS
 from stores.times import parse_time
 from tests.flows.test_other_steps import FIVE_YEARS, make_series
@@ -26,7 +26,7 @@ FIRST = ("ingest/nightly", "train/quarterly", "forecast/monthly", "evaluate/mont
 
 
 def deployments(
-    request: Request, folder: Path, **options: Any
+    request: DeployRequest, folder: Path, **options: Any
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """Map recipe and flow to what is applied."""
     products = request.products()
@@ -52,7 +52,7 @@ def two_recipes(folder: Path) -> tuple[str, str]:
 
 
 def test_deployments_run_the_recipe_of_the_house_by_default(tmp_path: Path) -> None:
-    found = deployments(Request(), tmp_path)
+    found = deployments(DeployRequest(), tmp_path)
     names = {f"{flow}/{one['name']}" for (_, flow), one in found.items()}
     assert names == {
         "ingest/nightly",
@@ -73,10 +73,10 @@ def test_deployments_run_the_recipe_of_the_house_by_default(tmp_path: Path) -> N
 def test_the_parts_of_the_deployed_recipe_move_on_and_are_those_of_the_demo_today(
     tmp_path: Path,
 ) -> None:
-    first = deployments(Request(), tmp_path)["rainfall-java", "train"]["parameters"]
+    first = deployments(DeployRequest(), tmp_path)["rainfall-java", "train"]["parameters"]
     fixed = open_recipe("rainfall-java", [], None)
     moving = open_recipe("rainfall-java", first["overrides"], None)
-    today, later = (date_recipe(moving, parse_time(date)) for date in ("2018-12", "2019-03"))
+    today, later = (resolve_dates(moving, parse_time(date)) for date in ("2018-12", "2019-03"))
     assert [today.split.to_split().bounds(part) for part in PARTS] == [
         fixed.split.to_split().bounds(part) for part in PARTS
     ]
@@ -87,7 +87,7 @@ def test_the_parts_of_the_deployed_recipe_move_on_and_are_those_of_the_demo_toda
 def test_a_second_recipe_stands_beside_the_first_with_its_own_cadence_and_zone(
     tmp_path: Path,
 ) -> None:
-    found = deployments(Request(two_recipes(tmp_path)), tmp_path)
+    found = deployments(DeployRequest(two_recipes(tmp_path)), tmp_path)
     names = [f"{flow}/{one['name']}" for (_, flow), one in found.items()]
     assert names == [
         *FIRST,
@@ -104,7 +104,7 @@ def test_a_second_recipe_stands_beside_the_first_with_its_own_cadence_and_zone(
 
 
 def test_what_is_paused_is_written_as_paused(tmp_path: Path) -> None:
-    found = deployments(Request(), tmp_path, paused={("rainfall-java", "train")})
+    found = deployments(DeployRequest(), tmp_path, paused={("rainfall-java", "train")})
     (line,) = found["rainfall-java", "train"]["schedules"]
     assert found["rainfall-java", "train"]["paused"]
     assert not line["active"]
@@ -114,8 +114,8 @@ def test_what_is_paused_is_written_as_paused(tmp_path: Path) -> None:
 def test_overrides_of_the_caller_come_after_those_that_the_recipe_schedules(
     tmp_path: Path,
 ) -> None:
-    stated = deployments(Request(), tmp_path)["rainfall-java", "train"]["parameters"]
-    given = Request(overrides=("training.epochs=2",))
+    stated = deployments(DeployRequest(), tmp_path)["rainfall-java", "train"]["parameters"]
+    given = DeployRequest(overrides=("training.epochs=2",))
     added = deployments(given, tmp_path)["rainfall-java", "train"]["parameters"]
     assert stated["overrides"]
     assert added["overrides"] == [*stated["overrides"], "training.epochs=2"]
@@ -126,7 +126,9 @@ def test_paths_of_a_request_are_absolute_since_runs_start_elsewhere(
 ) -> None:
     make_recipe(tmp_path)
     monkeypatch.chdir(tmp_path)
-    request = Request(("recipe.yaml",), ("archive.root=data", "training.epochs=2"), Path("out"))
+    request = DeployRequest(
+        ("recipe.yaml",), ("archive.root=data", "training.epochs=2"), Path("out")
+    )
     first, *_, last = (one["parameters"] for one in deployments(request, tmp_path).values())
     assert first == last
     assert first == {
@@ -137,29 +139,29 @@ def test_paths_of_a_request_are_absolute_since_runs_start_elsewhere(
 
 
 def test_a_request_is_spelled_as_the_command_line_takes_it() -> None:
-    request = Request(("a.yaml", "b.yaml"), ("a=1", "b=2"), Path("out"))
+    request = DeployRequest(("a.yaml", "b.yaml"), ("a=1", "b=2"), Path("out"))
     spelled = ["a.yaml", "b.yaml", "--set", "a=1", "--set", "b=2", "--root", "out"]
     assert request.arguments() == spelled
-    assert Request().arguments() == ["rainfall-java"]
+    assert DeployRequest().arguments() == ["rainfall-java"]
 
 
 def test_two_recipes_of_one_name_are_refused(tmp_path: Path) -> None:
     recipes = tuple(str(make_recipe(tmp_path / folder)) for folder in ("a", "b"))
     with pytest.raises(RecipeError, match="name='small-rain' is that of 2 recipes"):
-        Request(recipes).products()
+        DeployRequest(recipes).products()
 
 
 def test_a_recipe_is_one_product_however_its_path_is_written(tmp_path: Path) -> None:
     recipe = str(make_recipe(tmp_path / "a"))
     (tmp_path / "d").mkdir()
-    (product,) = Request((recipe, str(tmp_path / "d/../a/recipe.yaml"))).products()
+    (product,) = DeployRequest((recipe, str(tmp_path / "d/../a/recipe.yaml"))).products()
     assert product.parameters["recipe"] == recipe
 
 
-def as_deployed(request: Request, folder: Path, *, first: str) -> list[Deployed]:
+def as_deployed(request: DeployRequest, folder: Path, *, first: str) -> list[DeploymentInfo]:
     """List what a server has after a request, without a server."""
     return [
-        Deployed(
+        DeploymentInfo(
             id=uuid4(),
             flow=flow,
             deployment=one["name"],
@@ -176,24 +178,24 @@ def as_deployed(request: Request, folder: Path, *, first: str) -> list[Deployed]
 def test_what_is_deployed_keeps_its_names_in_any_order_and_when_the_first_has_gone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    both = Request(two_recipes(tmp_path))
-    turned = Request(both.recipes[::-1])
+    both = DeployRequest(two_recipes(tmp_path))
+    turned = DeployRequest(both.recipes[::-1])
     before = as_deployed(both, tmp_path, first="small-rain")
-    assert deployed._first_product([], both.products()) == "small-rain"
-    assert deployed._first_product(before, turned.products()) == "small-rain"
+    assert deployment._unsuffixed_product([], both.products()) == "small-rain"
+    assert deployment._unsuffixed_product(before, turned.products()) == "small-rain"
     radar_alone = [one for one in before if one.recipe == "radar"]
-    assert deployed._first_product(radar_alone, turned.products()) == "small-rain"
-    assert deployed._first_product(radar_alone, turned.products()[:1]) == ""
-    deployed._tell_moved(before, turned.products())
+    assert deployment._unsuffixed_product(radar_alone, turned.products()) == "small-rain"
+    assert deployment._unsuffixed_product(radar_alone, turned.products()[:1]) == ""
+    deployment._tell_moved(before, turned.products())
     assert capsys.readouterr().err == ""
 
 
 def test_a_recipe_that_takes_the_place_of_another_of_its_name_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, second = (Request((str(make_recipe(tmp_path / name)),)) for name in ("a", "b"))
+    first, second = (DeployRequest((str(make_recipe(tmp_path / name)),)) for name in ("a", "b"))
     before = as_deployed(first, tmp_path, first="small-rain")
-    deployed._tell_moved(before, second.products())
+    deployment._tell_moved(before, second.products())
     said = " ".join(capsys.readouterr().err.split())
     assert said.count("the deployments of 'small-rain' ran") == 1
     for recipe in (*first.recipes, *second.recipes):
@@ -202,7 +204,7 @@ def test_a_recipe_that_takes_the_place_of_another_of_its_name_is_told(
 
 def test_a_product_of_five_years_is_deployed_for_once_a_year(tmp_path: Path) -> None:
     recipe = make_series(tmp_path, FIVE_YEARS)
-    found = deployments(Request((recipe,)), tmp_path)
+    found = deployments(DeployRequest((recipe,)), tmp_path)
     assert {one["name"] for one in found.values()} == {"yearly"}
 
 
@@ -242,7 +244,7 @@ def test_without_a_server_nothing_is_deployed(tmp_path: Path) -> None:
 def test_a_server_that_does_not_answer_is_named() -> None:
     url = "http://127.0.0.1:9/api"
     with pytest.raises(ConnectionError, match=f"the server {url} does not answer"):
-        deployed.deploy(Request(), url)
+        deployment.deploy(DeployRequest(), url)
 
 
 @pytest.mark.parametrize(("most", "said"), [(2, "it was due 3.0 h ago, more than"), (4, "")])
@@ -252,7 +254,9 @@ def test_a_run_that_comes_too_late_is_left_out(
     recipe = open_recipe(str(make_recipe(tmp_path)), [f"schedule.max_delay_hours={most}"], None)
     due = datetime.now(UTC) - timedelta(hours=3)
     run = FlowRun(flow_id=uuid4(), auto_scheduled=True, expected_start_time=due)
-    monkeypatch.setattr(scheduled, "_count_newer", lambda _: 0)
-    assert scheduled._why_late(run, recipe) == (said and f"{said} schedule.max_delay_hours=2")
+    monkeypatch.setattr(recipe_flow, "_count_newer", lambda _: 0)
+    assert recipe_flow._lateness_reason(run, recipe) == (
+        said and f"{said} schedule.max_delay_hours=2"
+    )
     by_hand = run.model_copy(update={"auto_scheduled": False})
-    assert scheduled._why_late(by_hand, recipe) == ""
+    assert recipe_flow._lateness_reason(by_hand, recipe) == ""

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from flows.asked import find_bundle, open_cube, scores_of
+from flows.asked import find_bundle, open_cube, scores_path
 from flows.evaluate import evaluate
 from flows.forecast import forecast
 from flows.ingest import ingest
@@ -22,8 +22,8 @@ from flows.steps import issue as issue_steps
 from flows.steps import page as page_steps
 from flows.train import train
 from pipeline.metrics.calibration import Calibration
-from pipeline.rollout.calibrate import keep_calibration
-from stores.bundle import current_bundle
+from pipeline.rollout.calibrate import save_calibration
+from stores.bundle import open_current_bundle
 from stores.errors import CorruptError
 from stores.verify import verify
 from tests.make import make_recipe
@@ -62,7 +62,7 @@ def damage_cube(store: Path, month: int) -> None:
 def test_what_a_page_says_of_the_model_is_in_its_bundle(store: Path) -> None:
     edited = ["split.train=[2001-01, 2004-12]", "target.transform=[zscore]"]
     edited += ["archive.variables.rain.units=cm", "rollout.history=4"]
-    bundle = current_bundle(store / "run/models", "small-rain").path.name
+    bundle = open_current_bundle(store / "run/models", "small-rain").path.name
     page = page_of(forecast.fn(recipe_of(store), [*edited, *PAGE], init=INIT, bundle=bundle))
     assert "Trained on 2000-01 to 2004-12" in page
     assert "Transform log1p, zscore" in page
@@ -181,7 +181,7 @@ def test_a_page_names_the_leads_whose_interval_was_narrowed(store: Path) -> None
     job = issue_steps.plan_forecast(recipe, cube, bundle, init=INIT, leads=None)
     margins = Calibration(0.8, (0.2, -0.1, -0.3, 0.1), (99,) * 4, "validation", ("2005-04",))
     key = job.score_key("validation")
-    keep_calibration(scores_of(recipe, bundle.path), key, margins, cube.version)
+    save_calibration(scores_path(recipe, bundle.path), key, margins, cube.version)
     issue = forecast.fn(recipe_of(store), PAGE, init=INIT)
     assert lower_of(issue).attrs["margins"] == [0.2, -0.1, -0.3, 0.1]
     assert "they move inward" in lower_of(issue).attrs["comment"]

@@ -26,10 +26,10 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
-from flows.children import Mark
-from flows.deployed import Deployed, list_deployed
+from flows.deployment import DeploymentInfo, list_deployed
 from flows.ingest import ingest
-from flows.state import State
+from flows.processes import ProcessId
+from flows.state import ServerState
 from flows.train import train
 from stores.verify import verify
 from tests.flows.test_other_steps import MINUTES, make_series
@@ -69,7 +69,7 @@ class Server:
     """A server with two products, as a user has it."""
 
     folder: Path
-    state: State
+    state: ServerState
     environment: dict[str, str]
 
     def recipe(self, product: str) -> str:
@@ -86,7 +86,7 @@ class Server:
         with SyncPrefectClient(self.state.url) as client:
             yield client
 
-    def deployed(self) -> dict[str, Deployed]:
+    def deployed(self) -> dict[str, DeploymentInfo]:
         with self.client() as client:
             return {one.name: one for one in list_deployed(client)}
 
@@ -118,7 +118,7 @@ def server(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     command = [*CUBECAST, "up", *recipes, "--detach", "--port", str(free_port())]
     done = run(command, environment, folder)
     assert done.returncode == 0, done.stdout + done.stderr
-    state = State.read(folder / "home")
+    state = ServerState.read(folder / "home")
     assert state is not None
     exported = environment | {"PREFECT_API_URL": state.url}
     assert f"export PREFECT_API_URL={state.url}" in done.stdout
@@ -331,7 +331,7 @@ def test_a_server_listens_on_this_machine_only_and_nothing_of_it_outlives_a_cras
     assert all(mark.find() is not None for mark in members)
     os.kill(server.state.owner.pid, signal.SIGKILL)  # a crash
     wait_until(lambda: all(mark.find() is None for mark in members), 60)
-    wait_until(lambda: State.read(server.folder / "home") is None, 10)
+    wait_until(lambda: ServerState.read(server.folder / "home") is None, 10)
     assert server.run(*CUBECAST, "down") == "nothing was up\n"
     assert (server.folder / "user" / "profiles.toml").read_text() == MINE
 
@@ -355,8 +355,10 @@ def test_down_without_a_server_says_so(tmp_path: Path, environment: dict[str, st
 
 
 def test_a_state_survives_being_written_and_read(tmp_path: Path) -> None:
-    state = State("http://127.0.0.1:1/api", Mark(1, 2.0), [Mark(3, 4.5)], ready=True)
+    state = ServerState(
+        "http://127.0.0.1:1/api", ProcessId(1, 2.0), [ProcessId(3, 4.5)], ready=True
+    )
     state.write(tmp_path)
-    assert State.read(tmp_path) == state
+    assert ServerState.read(tmp_path) == state
     assert json.loads((tmp_path / "server.json").read_text())["ready"] is True
-    assert State.read(tmp_path / "nowhere") is None
+    assert ServerState.read(tmp_path / "nowhere") is None

@@ -18,7 +18,7 @@ from flows.sweep import sweep
 from flows.train import train
 from pipeline.recipes import RecipeError
 from pipeline.training.compare import score_of, seed_of
-from stores.bundle import Bundle, current_bundle, open_bundle
+from stores.bundle import Bundle, open_bundle, open_current_bundle
 from stores.cube import Cube
 from stores.errors import CorruptError
 from stores.verify import verify
@@ -88,7 +88,7 @@ def test_several_seeds_are_compared_and_the_best_becomes_current(
     assert sorted(map(seed_of, bundles)) == [0, 1, 2]
     scores = [score_of(bundle) for bundle in bundles]
     assert len(set(scores)) == 3
-    current = current_bundle(store / "run/models", "small-rain")
+    current = open_current_bundle(store / "run/models", "small-rain")
     assert score_of(current) == min(scores)
     assert current.path == Path(path)
     said = capsys.readouterr().out
@@ -124,7 +124,10 @@ def test_networks_of_quantiles_are_not_forecast_together(
     loss = "training.loss={kind: quantile, quantiles: [0.1, 0.5, 0.9]}"
     train.fn(recipe_of(store), ["training.runs=2", "training.epochs=1", loss])
     said = capsys.readouterr().out
-    assert f"current is {current_bundle(store / 'run/models', 'small-rain').path.name}" in said
+    assert (
+        f"current is {open_current_bundle(store / 'run/models', 'small-rain').path.name}"
+        in said
+    )
     assert "cubecast forecast" not in said
 
 
@@ -135,7 +138,7 @@ def test_a_kill_costs_neither_seeds_that_are_finished_nor_epochs(
     changes = ["training.runs=3", "training.epochs=2"]
     before = train.fn(recipe_of(store), ["training.epochs=1"])
     kill("train", "seed=1", "training.epoch.1", recipe_of(store), changes)
-    assert current_bundle(store / "run/models", "small-rain").path == Path(before)
+    assert open_current_bundle(store / "run/models", "small-rain").path == Path(before)
     caplog.set_level("INFO")
     train.fn(recipe_of(store), changes)
     assert trained(caplog) == ["seed=1", "seed=2"]
@@ -187,7 +190,7 @@ def test_a_sweep_ranks_all_combinations_and_leaves_the_current_bundle(
     assert {*zip(table["model.hidden"], table["training.lr"], strict=True)} == {
         *(("[4]", "1e-2"), ("[4]", "1e-5"), ("[2]", "1e-2"), ("[2]", "1e-5"))
     }
-    assert current_bundle(store / "run/models", "small-rain").path == Path(before)
+    assert open_current_bundle(store / "run/models", "small-rain").path == Path(before)
     for text in ("4 combinations, 4 trainings, 0 of them finished", "s; 3 left, about"):
         assert text in caplog.text
     (line,) = re.findall(r"^ *(cubecast train .*)$", capsys.readouterr().out, re.MULTILINE)
@@ -196,7 +199,7 @@ def test_a_sweep_ranks_all_combinations_and_leaves_the_current_bundle(
     winner = Path(train.fn(recipe_of(store), changes))
     assert winner.name == table["bundles"][0]
     assert "trained already" in caplog.text
-    assert current_bundle(store / "run/models", "small-rain").path == winner
+    assert open_current_bundle(store / "run/models", "small-rain").path == winner
 
 
 def test_a_sweep_never_reads_the_test_part(store: Path) -> None:

@@ -14,7 +14,7 @@ from flows.steps.scores import show_scores
 from pipeline.metrics import ErrorSums, score_table
 from pipeline.rollout.evaluate import Evaluation
 from pipeline.rollout.hindcast import MODEL
-from pipeline.training.diary import _tell
+from pipeline.training.logger import _format_score
 
 
 def evaluation(units: str) -> Evaluation:
@@ -54,5 +54,5 @@ def test_tables_of_scores_name_units_where_there_are_some(
 )
 def test_the_log_of_a_training_names_units_where_there_are_some(units: str, shown: str) -> None:
     learner = SimpleNamespace(scores=[SimpleNamespace(name="validation_rmse", units=units)])
-    said = _tell(cast(Any, learner), "validation_rmse", 79.612)
+    said = _format_score(cast(Any, learner), "validation_rmse", 79.612)
     assert said == f"validation_rmse {shown}"

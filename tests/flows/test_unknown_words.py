@@ -11,8 +11,8 @@ import pytest
 
 from flows.evaluate import evaluate
 from flows.forecast import forecast
-from pipeline.words import UnknownWordError
-from stores.bundle import BUNDLE, MODELS, current_bundle, open_bundle
+from pipeline.registry import UnknownOptionError
+from stores.bundle import BUNDLE, MODELS, open_bundle, open_current_bundle
 from stores.digests import digest_json
 
 Change = Callable[[dict[str, Any]], Any]
@@ -48,7 +48,7 @@ WORDS: dict[str, tuple[Change, str]] = {
 def tamper(store: Path, change: Change) -> str:
     """Write the current bundle as a later version would, sound but with other words."""
     models = store / "run" / MODELS
-    now = current_bundle(models, "small-rain").path
+    now = open_current_bundle(models, "small-rain").path
     later = models / "small-rain-later"
     shutil.copytree(now, later, dirs_exist_ok=True)
     content = json.loads((later / BUNDLE).read_text())
@@ -72,11 +72,11 @@ def test_a_word_of_a_later_version_is_refused_by_name_before_anything_is_written
         rf"{later} was written by cubecast 9\.1\.0 and says what this cubecast [\d.]+ does not "
         rf"know \(.*{re.escape(named)}.*install cubecast 9\.1\.0"
     )
-    with pytest.raises(UnknownWordError, match=expected):
+    with pytest.raises(UnknownOptionError, match=expected):
         forecast.fn(recipe, bundle=later)
-    with pytest.raises(UnknownWordError, match=expected):
+    with pytest.raises(UnknownOptionError, match=expected):
         evaluate.fn(recipe, bundle=later)
     members = ["rollout.members=2", f"rollout.bundles=[{later}]"]
-    with pytest.raises(UnknownWordError, match=expected):
+    with pytest.raises(UnknownOptionError, match=expected):
         forecast.fn(recipe, members)
     assert sorted(store.rglob("*")) == before

@@ -22,11 +22,23 @@ from flows.forecast import forecast
 from flows.ingest import ingest
 from flows.plan import plan
 from flows.resolve import open_recipe
-from flows.runtime import n_threads, spread_on
+from flows.runtime import n_threads, open_executor
 from flows.steps.cube import estimate_seconds, plan_cube, take_inventory
-from flows.workers import START_S, ask_scheduler, connect, place_for, worker_share
-from pipeline import on_dask
-from pipeline.budget import OWN_BYTES, USABLE, MemoryPlan, Workers, held_bytes
+from flows.workers import (
+    WORKER_START_S,
+    connect,
+    pick_compute,
+    query_scheduler,
+    resolve_workers,
+)
+from pipeline import dask_executor
+from pipeline.memory import (
+    USABLE_FRACTION,
+    WORKER_BASE_BYTES,
+    MemoryPlan,
+    WorkerPool,
+    rss_bytes,
+)
 from pipeline.recipes import ComputeRecipe
 from stores.manifest import read_manifest
 from tests.make import make_recipe
@@ -80,14 +92,14 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_a_scheduler_is_asked_for_its_workers_and_the_weakest_of_them_decides(
     scheduler: str,
 ) -> None:
-    found = worker_share(ComputeRecipe(scheduler=scheduler, workers=2))
-    assert found == Workers(2, 1_200_000_000, OWN_BYTES, 2, scheduler, gpus=1)
+    found = resolve_workers(ComputeRecipe(scheduler=scheduler, workers=2))
+    assert found == WorkerPool(2, 1_200_000_000, WORKER_BASE_BYTES, 2, scheduler, gpus=1)
     assert str(found) == f"2 workers of {scheduler}, 1.20 GB each, 2 threads"
-    assert found.room == (int(USABLE * 1.2e9) - OWN_BYTES) // 2
+    assert found.task_bytes_available == (int(USABLE_FRACTION * 1.2e9) - WORKER_BASE_BYTES) // 2
 
 
 def test_a_recipe_may_take_less_of_a_cluster_than_there_is(scheduler: str) -> None:
-    capped = worker_share(ComputeRecipe(scheduler=scheduler, memory_gb=1.1))
+    capped = resolve_workers(ComputeRecipe(scheduler=scheduler, memory_gb=1.1))
     assert capped.n_bytes == 1_100_000_000
 
 
@@ -109,7 +121,7 @@ def test_a_scheduler_without_workers_is_refused_after_a_while(
     with scheduler_in(tmp_path) as address:
         compute = ComputeRecipe(scheduler=address)
         with pytest.raises(ConnectionError, match=r"has no worker after 0\.3 s.*dask worker"):
-            worker_share(compute)
+            resolve_workers(compute)
 
 
 class Asked:
@@ -127,9 +139,9 @@ class Asked:
 def test_a_worker_without_a_limit_needs_one_from_the_recipe() -> None:
     client = Asked()
     with pytest.raises(ValueError, match=r"has no memory limit.*compute\.memory_gb"):
-        ask_scheduler(client, ComputeRecipe(scheduler="tcp://s"))  # type: ignore[arg-type]
+        query_scheduler(client, ComputeRecipe(scheduler="tcp://s"))  # type: ignore[arg-type]
     stated = ComputeRecipe(scheduler="tcp://s", memory_gb=4)
-    assert ask_scheduler(client, stated).n_bytes == 4_000_000_000  # type: ignore[arg-type]
+    assert query_scheduler(client, stated).n_bytes == 4_000_000_000  # type: ignore[arg-type]
 
 
 def test_workers_too_small_for_themselves_are_refused_before_any_starts(
@@ -144,18 +156,18 @@ def test_workers_too_small_for_themselves_are_refused_before_any_starts(
 
 
 def test_a_refusal_names_the_memory_or_the_number_of_workers_that_would_do() -> None:
-    four = Workers(4, 10**9, own_bytes=4 * 10**8)
+    four = WorkerPool(4, 10**9, base_bytes=4 * 10**8)
     tile = MemoryPlan("a tile of 64 px", 10**9, 4 * 10**8)
     with pytest.raises(ValueError, match=r"memory_gb=1\.8 or compute\.workers=2") as refused:
         tile.check(four)
     assert "needs 1.00 GB beside the 400 MB of a worker itself" in str(refused.value)
-    tile.check(Workers(1, int(1.8e9), own_bytes=4 * 10**8))
+    tile.check(WorkerPool(1, int(1.8e9), base_bytes=4 * 10**8))
 
 
 def fill_up(_: int) -> int:
     """Keep so much of the worker's limit that Dask hands it nothing more."""
     limit = int(get_worker().memory_manager.memory_limit or 0)
-    _KEPT.append(b"x" * int(0.87 * limit - held_bytes()))
+    _KEPT.append(b"x" * int(0.87 * limit - rss_bytes()))
     return limit
 
 
@@ -163,13 +175,13 @@ def fill_up(_: int) -> int:
 def test_workers_that_hold_too_much_for_another_task_end_the_run_with_a_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(on_dask, "_PULSE_S", 0.3)
+    monkeypatch.setattr(dask_executor, "_PULSE_S", 0.3)
     monkeypatch.setattr(runtime, "STUCK_S", 1.0)
     compute = ComputeRecipe(workers=1, threads=1, memory_gb=0.8, device="cpu")
-    with spread_on(compute) as spread:
-        assert list(spread.ordered(fill_up, [0])) == [800_000_000]
+    with open_executor(compute) as executor:
+        assert list(executor.map(fill_up, [0])) == [800_000_000]
         with pytest.raises(RuntimeError, match=r"all 1 workers hold.*wait for ever"):
-            list(spread.ordered(abs, range(-1000, 0)))
+            list(executor.map(abs, range(-1000, 0)))
 
 
 @pytest.mark.slow
@@ -180,9 +192,9 @@ def test_workers_that_are_killed_as_they_start_end_the_run(
     compute = ComputeRecipe(workers=1, threads=1, memory_gb=0.15, device="cpu")
     with (
         pytest.raises((ConnectionError, RuntimeError), match=r"compute\.memory_gb"),
-        spread_on(compute) as spread,
+        open_executor(compute) as executor,
     ):
-        list(spread.ordered(abs, range(-4, 0)))
+        list(executor.map(abs, range(-4, 0)))
 
 
 def test_the_most_that_a_worker_held_comes_with_its_results() -> None:
@@ -191,13 +203,13 @@ def test_the_most_that_a_worker_held_comes_with_its_results() -> None:
     def fill(n_bytes: int) -> int:  # inside: a worker would import this module, and Prefect
         return len(b"x" * n_bytes)
 
-    with spread_on(compute) as spread:
-        assert list(spread.ordered(fill, [1])) == [1]
-        idle = spread.take_peak()
-        assert 0 < idle < OWN_BYTES
-        assert list(spread.each(fill, [3 * 10**8])) == [(3 * 10**8, 3 * 10**8)]
-        assert spread.take_peak() - idle == pytest.approx(3 * 10**8, rel=0.1)
-        assert spread.take_peak() == 0
+    with open_executor(compute) as executor:
+        assert list(executor.map(fill, [1])) == [1]
+        idle = executor.pop_peak_bytes()
+        assert 0 < idle < WORKER_BASE_BYTES
+        assert list(executor.map_unordered(fill, [3 * 10**8])) == [(3 * 10**8, 3 * 10**8)]
+        assert executor.pop_peak_bytes() - idle == pytest.approx(3 * 10**8, rel=0.1)
+        assert executor.pop_peak_bytes() == 0
 
 
 def test_work_that_takes_less_than_starting_workers_stays_in_this_process(
@@ -205,16 +217,16 @@ def test_work_that_takes_less_than_starting_workers_stays_in_this_process(
 ) -> None:
     caplog.set_level("INFO")
     stated = ComputeRecipe(workers=4, threads=3)
-    assert place_for(stated, 60.0) == stated
-    here = place_for(stated, 0.4)
+    assert pick_compute(stated, 60.0) == stated
+    here = pick_compute(stated, 0.4)
     assert (here.workers, here.threads) == (0, 3)  # threads are part of what a number is
     assert (
         "about 0.4 s of work, and starting 4 workers takes 5 s: none is started" in caplog.text
     )
     planned = ComputeRecipe(workers=2)
-    assert n_threads(place_for(planned, 0.0)) == n_threads(planned)
+    assert n_threads(pick_compute(planned, 0.0)) == n_threads(planned)
     elsewhere = ComputeRecipe(workers=4, scheduler="tcp://10.0.0.1:8786")
-    assert place_for(elsewhere, 0.0) == elsewhere
+    assert pick_compute(elsewhere, 0.0) == elsewhere
 
 
 def test_an_ingest_with_nothing_new_and_a_small_forecast_start_no_workers(store: Path) -> None:
@@ -267,7 +279,7 @@ def test_a_scheduler_that_asks_for_certificates_is_reached_with_those_of_dasks_s
 ) -> None:
     address, security = encrypted
     with dask.config.set(settings_of(security)):
-        assert worker_share(ComputeRecipe(scheduler=address)).n == 1
+        assert resolve_workers(ComputeRecipe(scheduler=address)).n_workers == 1
         with connect(address) as client:
             assert client.submit(sum, [1, 2]).result() == 3
 
@@ -300,5 +312,5 @@ def test_an_ingest_of_large_rasters_onto_a_coarse_grid_is_no_little_work(
     plan = plan_cube(recipe, take_inventory(recipe))
     (rain, *others) = plan.variables
     large = replace(rain, source_px=36_000_000)
-    assert estimate_seconds(plan) < START_S
-    assert estimate_seconds(replace(plan, variables=(large, *others))) > 10 * START_S
+    assert estimate_seconds(plan) < WORKER_START_S
+    assert estimate_seconds(replace(plan, variables=(large, *others))) > 10 * WORKER_START_S

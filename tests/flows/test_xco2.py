@@ -68,7 +68,7 @@ def published(chain: Chain) -> xr.DataArray:
 def test_twelve_months_beyond_the_archive_are_forecast(chain: Chain) -> None:
     found = published(chain)
     assert [str(time)[:7] for time in found.time.values] == MONTHS
-    assert str(chain.cube.times_of("xco2")[-1])[:7] == "2021-12"
+    assert str(chain.cube.step_times("xco2")[-1])[:7] == "2021-12"
     assert (np.isfinite(found.values) == np.isfinite(chain.truth)).all()
 
 

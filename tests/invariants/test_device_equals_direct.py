@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.executors import SerialExecutor
 from pipeline.specs import build_training_spec
-from pipeline.spread import InPlace
-from pipeline.streams.dataset import StreamedBatches
-from pipeline.streams.loader import batch_loader
-from pipeline.streams.resident import Resident
-from pipeline.streams.stack import Stack
-from pipeline.tiling.patches import Room
-from pipeline.training.train import Trained, train_model
+from pipeline.streams.dataset import BatchDataset
+from pipeline.streams.device_reader import DeviceBatchReader
+from pipeline.streams.input_stack import InputStack
+from pipeline.streams.loader import make_loader
+from pipeline.tiling.patches import PatchConstraint
+from pipeline.training.train import TrainingResult, train_model
 from stores.windows import Window
 from tests.make_streams import (
     SPAN,
@@ -47,7 +47,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
 def test_batches_cut_on_a_device_are_those_of_a_direct_read(made: Made) -> None:
     batches = on_device(made)
     assert batches.mode == "device"
-    assert "may be kept on cpu" in batches.why
+    assert "may be kept on cpu" in batches.reason
     found = arrays(batches)
     valid = np.concatenate([batch[1] for batch in found])
     assert valid.any()
@@ -59,27 +59,27 @@ def test_a_device_needs_what_it_was_planned_to_hold_and_refuses_one_byte_less(
     made: Made,
 ) -> None:
     batches = on_device(made)
-    there = Resident(
-        batch_loader(made.source, SPAN).own_layers(0), made.samples, torch.device("cpu")
+    there = DeviceBatchReader(
+        make_loader(made.source, SPAN).open_reader(0), made.samples, torch.device("cpu")
     )
     held = there._held
     tensors = [*held.frames.values(), held.valid, held.statics, held.domain]
     assert there.n_bytes == sum(tensor.nbytes for tensor in tensors)
     batches.device_bytes = there.n_bytes - 1
     assert batches.mode == "streamed"
-    assert "may be kept on cpu; all samples take" in batches.why
+    assert "may be kept on cpu; all samples take" in batches.reason
 
 
 def test_moved_patches_are_cut_on_a_device_too(made: Made) -> None:
     cube = made.source.open()
-    domain = made.source.domain(Window.whole((cube.grid.height, cube.grid.width)))
-    moved = on_device(made, per_epoch=40, jitter_px=4, room=Room(domain, 0.1))
-    assert len({s.window for batch in moved.plan() for s in batch}) > 12
+    domain = made.source.domain(Window.from_shape((cube.grid.height, cube.grid.width)))
+    moved = on_device(made, per_epoch=40, jitter_px=4, room=PatchConstraint(domain, 0.1))
+    assert len({s.window for batch in moved.plan_batches() for s in batch}) > 12
     assert_same(arrays(moved), moved)
 
 
 def test_a_stack_without_covariates_is_cut_on_a_device_too(made: Made) -> None:
-    bare = replace(made.source, stack=Stack(made.source.stack.target))
+    bare = replace(made.source, stack=InputStack(made.source.stack.target))
     batches = on_device(made._replace(source=bare), per_epoch=14)
     found = arrays(batches)
     assert found[0][2].shape[2] == found[0][3].shape[1] == 0
@@ -89,18 +89,18 @@ def test_a_stack_without_covariates_is_cut_on_a_device_too(made: Made) -> None:
 def test_loading_for_a_device_reads_every_chunk_once_and_keeps_none(
     made: Made, reads: list[tuple[object, ...]]
 ) -> None:
-    layers = batch_loader(made.source, SPAN, samples=made.samples).own_layers(0)
-    there = Resident(layers, made.samples, torch.device("cpu"))
+    layers = make_loader(made.source, SPAN, samples=made.samples).open_reader(0)
+    there = DeviceBatchReader(layers, made.samples, torch.device("cpu"))
     assert not reads
-    there.cut(made.samples[:3])
+    there.read_batch(made.samples[:3])
     assert len(reads) > 20
     assert len(set(reads)) == len(reads)
-    assert layers.kept.held_bytes <= 8 * 7 * 4 * 5
+    assert layers.kept.cached_bytes <= 8 * 7 * 4 * 5
 
 
 @pytest.mark.gpu
 def test_batches_cut_on_a_gpu_are_there_and_equal_a_direct_read(made: Made) -> None:
-    batches = stream(made, InPlace(), device="cuda")
+    batches = stream(made, SerialExecutor(), device="cuda")
     assert batches.mode == "device"
     assert all(tensor.is_cuda for batch in batches for tensor in batch)
     assert_same(arrays(batches), batches)
@@ -112,18 +112,18 @@ def test_a_training_from_the_device_gives_the_weights_of_one_from_memory(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    once = made.recipe.training.with_values(epochs=1, patches_per_epoch=40)
-    recipe = made.recipe.with_values(training=once)
+    once = made.recipe.training.replace(epochs=1, patches_per_epoch=40)
+    recipe = made.recipe.replace(training=once)
 
-    def train(name: str) -> Trained:
+    def train(name: str) -> TrainingResult:
         return train_model(
-            build_training_spec(recipe), made.source, tmp_path / name, spread=InPlace()
+            build_training_spec(recipe), made.source, tmp_path / name, executor=SerialExecutor()
         )
 
     caplog.set_level("INFO", "pipeline")
     memory = train("memory")
     assert "patches are cut from memory" in caplog.text
-    monkeypatch.setattr(StreamedBatches, "device_bytes", 1 << 30)
+    monkeypatch.setattr(BatchDataset, "device_bytes", 1 << 30)
     device = train("device")
     assert "patches are cut on the device that learns" in caplog.text
     assert any(weight.any() for weight in memory.weights.values())

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from pipeline.metrics.calibration import Calibration
-from pipeline.recipes.base import RecipePart, digest
+from pipeline.recipes.base import RecipePart, digest_recipe
 from pipeline.rollout.score_key import ScoreKey
 from stores import grid as grids
 from stores.bundle import publish_bundle, stage_bundle
 from stores.cube_digests import CubeDigests
-from stores.inputs import Inputs, VariableInputs
+from stores.cube_inputs import CubeInputs, VariableInputs
 from stores.issue import IssueKey
 from stores.manifest import digest_manifest
-from stores.register import REGISTER, Entry, enter
+from stores.register import REGISTER, RegisterEntry, append_entries
 from tests.make_issue import GRID, make_template
 
 
@@ -56,7 +56,7 @@ RECORDED: dict[str, tuple[Callable[[], str], str]] = {
         "fa9854178f3998809d3b048950379a08e092b2eebad5ddbc2173a75554e5b80f",
     ),
     "part of a recipe": (
-        lambda: digest(PART, exclude={"left_out": True}),
+        lambda: digest_recipe(PART, exclude={"left_out": True}),
         "e526dba78649beb5422edf69fb08f46dcb8fcf3fd39675dd221b99b48d2c29b9",
     ),
     "scores": (lambda: ScoreKey(WORDS).name, "fa9854178f39"),
@@ -65,7 +65,7 @@ RECORDED: dict[str, tuple[Callable[[], str], str]] = {
         "72fc7b977f10abdece6f1a9fb793121aa772e6d38eece480aa06c2f381365bf6",
     ),
     "files of a cube": (
-        lambda: FILES.name,
+        lambda: FILES.digest,
         "99c4f08d1f642c310282445f7ee37d0d18a38f7c93b177ce24d3be72ee4d454b",
     ),
     "inputs of a variable": (
@@ -73,10 +73,10 @@ RECORDED: dict[str, tuple[Callable[[], str], str]] = {
         "23aa77e26c3bedcf25b24692f76e01a202616f59485c939e3d376a4db4e6f25a",
     ),
     "version of a cube": (
-        lambda: Inputs("f" * 12, "month", {"rain": RAIN}).version,
+        lambda: CubeInputs("f" * 12, "month", {"rain": RAIN}).version,
         "3c6da0f7b18a",
     ),
-    "grid": (lambda: grids.fingerprint(GRID), "e0736aaa66b9"),
+    "grid": (lambda: grids.grid_fingerprint(GRID), "e0736aaa66b9"),
     "issue": (
         lambda: KEY.digest,
         "f9f34d2ed72a87efa5d581b6a3847a9621fc1771518fd7504fd570ccc0c2eaf7",
@@ -104,9 +104,11 @@ def test_a_bundle_has_the_name_it_ever_had(tmp_path: Path) -> None:
 
 
 def test_a_register_has_the_lines_it_ever_had(tmp_path: Path) -> None:
-    entry = Entry("published", "rain", "2017-12", 0, "i1", "größe", when="2026-01-01T00:00:00")
-    enter(tmp_path, [entry, replace(entry, act="removed")])
-    enter(tmp_path, [entry])
+    entry = RegisterEntry(
+        "published", "rain", "2017-12", 0, "i1", "größe", when="2026-01-01T00:00:00"
+    )
+    append_entries(tmp_path, [entry, replace(entry, act="removed")])
+    append_entries(tmp_path, [entry])
     lines = (tmp_path / REGISTER).read_text().splitlines()
     assert lines[0] == LINE
     seals = [json.loads(line)["seal"] for line in lines]

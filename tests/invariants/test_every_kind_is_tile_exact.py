@@ -9,8 +9,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline.models.roll import Inputs, roll, roll_on
-from pipeline.tiling.plan import Tile, plan_tiles
+from pipeline.models.roll import RolloutInputs, rollout, rollout_stateful
+from pipeline.tiling.tiles import Tile, plan_tiles
 from tests.networks import (
     Built,
     DirectHead,
@@ -84,7 +84,7 @@ def worst(kind: Built, shape: tuple[int, int], *, tiles: list[Tile], leads: int)
     network = kind.network()
     inputs = make_inputs(network.reading, shape, leads=leads)
     with torch.inference_mode():
-        whole = roll(network, inputs, leads=leads)
+        whole = rollout(network, inputs, leads=leads)
         return _farthest(roll_tiles(network, inputs, tiles, leads=leads), whole)
 
 
@@ -102,7 +102,7 @@ def test_tiles_of_every_kind_give_the_untiled_forecast(kind: Built, case: Case) 
     tiles = plan(network, shape, leads=leads, core=case.core)
     event(f"tiles read less than the grid: {tiles[0].reads.shape < shape}")
     with torch.inference_mode():
-        whole = roll(network, inputs, leads=leads)
+        whole = rollout(network, inputs, leads=leads)
         stitched = roll_tiles(network, inputs, tiles, leads=leads)
     assert len(tiles) > 1
     assert whole[..., -1, :, :].std() > 1e-3
@@ -159,13 +159,20 @@ def test_a_pixel_by_pixel_network_needs_no_halo_at_all() -> None:
 
 
 def roll_block(
-    network: Stated, inputs: Inputs, tiles: list[Tile], *, leads: int, memory: Tensor | None
+    network: Stated,
+    inputs: RolloutInputs,
+    tiles: list[Tile],
+    *,
+    leads: int,
+    memory: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Roll a block out tile by tile; put forecasts and memories of what tiles own together."""
     parts = []
     for tile in tiles:
         known = None if memory is None else memory[..., *tile.reads.slices]
-        parts.append(roll_on(network, cut(inputs, tile.reads), leads=leads, memory=known))
+        parts.append(
+            rollout_stateful(network, cut(inputs, tile.reads), leads=leads, memory=known)
+        )
     frames, kept = (
         stitch(list(column), tiles, inputs.domain.shape[1:])
         for column in zip(*parts, strict=True)
@@ -194,7 +201,7 @@ def worst_of_blocks(kind: Built, case: Case, *, second: int, less_px: int = 0) -
     assert len(tiles) > 1
     assert len(more) > 1
     with torch.inference_mode():
-        whole = roll(network, inputs, leads=first + second)
+        whole = rollout(network, inputs, leads=first + second)
         assert whole[..., -1, :, :].std() > 1e-3
         frames, memory = roll_block(network, inputs, tiles, leads=first, memory=None)
         after = later(inputs, frames, network.reading)

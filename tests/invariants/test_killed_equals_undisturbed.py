@@ -8,17 +8,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.runtime import spread_on
+from flows.runtime import open_executor
 from flows.steps import issue
-from flows.steps.issue import Job
-from pipeline.budget import Workers
+from flows.steps.issue import ForecastJob
+from pipeline.executors import Executor, SerialExecutor
+from pipeline.memory import WorkerPool
 from pipeline.recipes import ComputeRecipe
 from pipeline.rollout.engine import roll_out
-from pipeline.rollout.plan import RolloutPlan
 from pipeline.rollout.prepare import build_plan, build_request
+from pipeline.rollout.rollout_plan import RolloutPlan
 from pipeline.specs import build_rollout_spec
-from pipeline.spread import InPlace, Spread
-from stores.forecast import finish_forecast
+from stores.forecast import commit_forecast
 from stores.issue import FORECAST
 from tests.make_rollout import Made, make_model
 
@@ -29,15 +29,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make_model(folder, training={"epochs": 2}, rollout={"tile_px": 5})
 
 
-def plan(made: Made, root: Path) -> Job:
+def plan(made: Made, root: Path) -> ForecastJob:
     recipe, cube, bundle = made
     request = build_request(
         build_rollout_spec(recipe), [bundle], cube, init="2006-06", leads=None
     )
     tiles: RolloutPlan = build_plan(
-        build_rollout_spec(recipe), bundle, cube, request.leads, Workers(2, 10**9)
+        build_rollout_spec(recipe), bundle, cube, request.leads, WorkerPool(2, 10**9)
     )
-    return Job(recipe.with_values(root=root), cube, (bundle,), request, tiles)
+    return ForecastJob(recipe.replace(root=root), cube, (bundle,), request, tiles)
 
 
 def workers() -> list[int]:
@@ -46,14 +46,16 @@ def workers() -> list[int]:
     return [child.pid for child in started if "spawn_main" in " ".join(child.cmdline())]
 
 
-def roll(made: Made, root: Path, spread: Spread, *, kill_after: set[int]) -> dict[str, str]:
+def roll(made: Made, root: Path, executor: Executor, *, kill_after: set[int]) -> dict[str, str]:
     """Forecast, killing a worker after the given numbers of tiles; give every file's digest."""
     job = plan(made, root)
     stage = issue.stage_forecast(job)
-    for count, _ in enumerate(roll_out(job.request, job.plan, stage, spread=spread), start=1):
+    for count, _ in enumerate(
+        roll_out(job.request, job.plan, stage, executor=executor), start=1
+    ):
         if count in kill_after:
             os.kill(workers()[0], signal.SIGKILL)
-    finish_forecast(stage)
+    commit_forecast(stage)
     return digests(stage)
 
 
@@ -69,9 +71,9 @@ def digests(stage: Path) -> dict[str, str]:
 def test_workers_that_are_killed_while_tiles_roll_change_no_byte(
     made: Made, tmp_path: Path
 ) -> None:
-    calm = roll(made, tmp_path / "calm", InPlace(), kill_after=set())
+    calm = roll(made, tmp_path / "calm", SerialExecutor(), kill_after=set())
     assert len(plan(made, tmp_path).plan.tiles) > 20
     compute = ComputeRecipe(workers=2, threads=1, memory_gb=1.5, device="cpu")
-    with spread_on(compute) as spread:
-        hurt = roll(made, tmp_path / "hurt", spread, kill_after={4, 12})
+    with open_executor(compute) as executor:
+        hurt = roll(made, tmp_path / "hurt", executor, kill_after={4, 12})
     assert hurt == calm

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from flows.runtime import spread_on
+from flows.runtime import open_executor
 from flows.steps import issue
+from pipeline.executors import SerialExecutor
 from pipeline.recipes import ComputeRecipe
 from pipeline.rollout.engine import roll_out
 from pipeline.rollout.publishing import ledger_of
-from pipeline.spread import InPlace
-from stores.forecast import finish_forecast
+from stores.forecast import commit_forecast
 from stores.issue import FORECAST
 from tests.invariants.test_killed_equals_undisturbed import digests, plan
 from tests.make_rollout import Made, make_model
@@ -65,25 +65,25 @@ def _wait_for(file: Path) -> None:
 def test_a_scheduler_that_is_killed_costs_no_byte(made: Made, tmp_path: Path) -> None:
     calm = plan(made, tmp_path / "calm")
     stage = issue.stage_forecast(calm)
-    assert list(roll_out(calm.request, calm.plan, stage, spread=InPlace()))
-    finish_forecast(stage)
+    assert list(roll_out(calm.request, calm.plan, stage, executor=SerialExecutor()))
+    commit_forecast(stage)
     expected = digests(stage)
 
     hurt = plan(made, tmp_path / "hurt")
     stage = issue.stage_forecast(hurt)
-    with cluster(tmp_path) as (address, pid), spread_on(_on(address)) as spread:
-        rolling = roll_out(hurt.request, hurt.plan, stage, spread=spread)
+    with cluster(tmp_path) as (address, pid), open_executor(_on(address)) as spread:
+        rolling = roll_out(hurt.request, hurt.plan, stage, executor=spread)
         for _ in range(4):
             next(rolling)
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(ConnectionError, match="run the same command: what is done is kept"):
             list(rolling)
-    n_done = len(ledger_of(stage).done())
+    n_done = len(ledger_of(stage).done_keys())
     assert 0 < n_done < hurt.plan.n_tasks
-    with cluster(tmp_path) as (address, _), spread_on(_on(address)) as spread:
-        again = list(roll_out(hurt.request, hurt.plan, stage, spread=spread))
+    with cluster(tmp_path) as (address, _), open_executor(_on(address)) as executor:
+        again = list(roll_out(hurt.request, hurt.plan, stage, executor=executor))
     assert again[0].done >= n_done
-    finish_forecast(stage)
+    commit_forecast(stage)
     assert digests(stage) == expected
     assert len(expected) > len(list((stage / FORECAST).glob("*")))
 

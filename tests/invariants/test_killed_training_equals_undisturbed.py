@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import torch
 
-from flows.runtime import spread_on
+from flows.runtime import open_executor
+from pipeline.executors import Executor
 from pipeline.recipes import ComputeRecipe, Recipe, load_recipe
 from pipeline.specs import build_training_spec
-from pipeline.spread import Spread
 from pipeline.training.bundle import train_bundle
-from pipeline.training.state import FILE
+from pipeline.training.checkpoint import STATE_FILE
 from stores.bundle import Bundle
 from stores.cube import Cube
 from stores.progress import ProgressCallback
@@ -85,22 +85,26 @@ def cube(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def here() -> Iterator[Spread]:
-    with spread_on(ComputeRecipe(workers=0, threads=1, device="cpu")) as spread:
-        yield spread
+def here() -> Iterator[Executor]:
+    with open_executor(ComputeRecipe(workers=0, threads=1, device="cpu")) as executor:
+        yield executor
 
 
 @pytest.fixture(scope="module")
-def calm(cube: Path, here: Spread, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def calm(cube: Path, here: Executor, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return train(cube, tmp_path_factory.mktemp("calm"), here)
 
 
 def train(
-    cube: Path, folder: Path, spread: Spread, tell: ProgressCallback | None = None
+    cube: Path, folder: Path, executor: Executor, on_progress: ProgressCallback | None = None
 ) -> Bundle:
     folders = (folder / "models", folder / "logs")
     return train_bundle(
-        build_training_spec(recipe_of(cube)), Cube.open(cube), folders, spread=spread, tell=tell
+        build_training_spec(recipe_of(cube)),
+        Cube.open(cube),
+        folders,
+        executor=executor,
+        on_progress=on_progress,
     )
 
 
@@ -154,7 +158,7 @@ def test_the_undisturbed_training_is_no_trivial_one(calm: Bundle) -> None:
 
 
 def test_a_training_that_is_stopped_at_many_batches_ends_equal_and_logs_the_same_epochs(
-    cube: Path, calm: Bundle, here: Spread, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    cube: Path, calm: Bundle, here: Executor, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     n_stops = 0
@@ -180,14 +184,14 @@ def test_a_training_that_is_stopped_at_many_batches_ends_equal_and_logs_the_same
 
 
 def test_a_training_that_is_killed_in_an_epoch_ends_equal(
-    cube: Path, calm: Bundle, here: Spread, tmp_path: Path
+    cube: Path, calm: Bundle, here: Executor, tmp_path: Path
 ) -> None:
     killed = start(cube, tmp_path, CUBECAST_CRASH_AT="training.step.9")
     assert killed.wait(timeout=120) == -signal.SIGKILL
-    kept = torch.load(tmp_path / "logs" / FILE, weights_only=True)["state"]["at"]
+    kept = torch.load(tmp_path / "logs" / STATE_FILE, weights_only=True)["state"]["at"]
     assert (kept["epoch"], kept["batch"], kept["step"]) == (1, 4, 8)
     assert_equal(train(cube, tmp_path, here), calm)
-    assert not (tmp_path / "logs" / FILE).exists()
+    assert not (tmp_path / "logs" / STATE_FILE).exists()
 
 
 @pytest.mark.slow
@@ -196,7 +200,7 @@ def test_a_training_that_is_killed_in_an_epoch_ends_equal(
     ["training.checkpoint", "training.validated.2", "training.epoch.3", "bundle.rename"],
 )
 def test_a_training_that_is_killed_between_two_writes_ends_equal(
-    cube: Path, calm: Bundle, here: Spread, tmp_path: Path, place: str
+    cube: Path, calm: Bundle, here: Executor, tmp_path: Path, place: str
 ) -> None:
     killed = start(cube, tmp_path, CUBECAST_CRASH_AT=place)
     assert killed.wait(timeout=120) == -signal.SIGKILL
@@ -206,7 +210,7 @@ def test_a_training_that_is_killed_between_two_writes_ends_equal(
 
 @pytest.mark.slow
 def test_a_training_that_is_asked_to_end_keeps_its_state_first(
-    cube: Path, calm: Bundle, here: Spread, tmp_path: Path
+    cube: Path, calm: Bundle, here: Executor, tmp_path: Path
 ) -> None:
     process = start(cube, tmp_path)
     wait_for_steps(process, tmp_path, 3)
@@ -219,7 +223,7 @@ def test_a_training_that_is_asked_to_end_keeps_its_state_first(
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_ten_random_kills_with_changing_workers_end_equal(
-    cube: Path, calm: Bundle, here: Spread, tmp_path: Path
+    cube: Path, calm: Bundle, here: Executor, tmp_path: Path
 ) -> None:
     random.seed(0)
     n_killed = 0
@@ -236,7 +240,7 @@ def test_ten_random_kills_with_changing_workers_end_equal(
 
 def wait_for_steps(process: Any, folder: Path, n_steps: int) -> None:
     """Wait until a started training has kept some further states."""
-    path = folder / "logs" / FILE
+    path = folder / "logs" / STATE_FILE
     seen: set[int] = set()
     before = path.stat().st_mtime_ns if path.exists() else 0
     while process.poll() is None and len(seen - {before}) < n_steps:

@@ -15,12 +15,12 @@ from odc.geo.geobox import GeoBox
 
 from stores.archive import SourceVariable
 from stores.cog import export_cogs
-from stores.contents import check_contents
-from stores.forecast import create_forecast, finish_forecast, write_domain, write_forecast
+from stores.contents import check_issue_contents
+from stores.forecast import commit_forecast, create_forecast, write_domain, write_forecast
 from stores.forecast_template import ForecastTemplate
 from stores.ingest import prepare_cube, write_frame
 from stores.ingest_plan import plan_ingest
-from stores.inventory import take_inventory
+from stores.inventory import scan_archive
 from stores.issue import open_stage
 from stores.layout import Layout, plan_layout
 from stores.times import Step, parse_time
@@ -36,7 +36,7 @@ MONTH = Step.parse("month")
 
 @pytest.fixture(autouse=True)
 def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stores.geotiff.PIECE_PX", SHARD_PX**2)
+    monkeypatch.setattr("stores.geotiff.READ_PX", SHARD_PX**2)
     monkeypatch.setattr("stores.regrid._LARGEST_SIDE", SHARD_PX)
     monkeypatch.setattr("stores.forecast._WINDOW_PX", SHARD_PX)
 
@@ -73,7 +73,7 @@ def archive_of(folder: Path, side: int) -> Path:
 
 def ingest(folder: Path, side: int, target: GeoBox) -> Callable[[], object]:
     plan = plan_ingest(
-        take_inventory(archive_of(folder / "a", side), [SOURCE], MONTH),
+        scan_archive(archive_of(folder / "a", side), [SOURCE], MONTH),
         target,
         folder / "cube.zarr",
     )
@@ -92,7 +92,7 @@ def warped(folder: Path, side: int) -> Callable[[], object]:
 
 def inventory(folder: Path, side: int) -> Callable[[], object]:
     archive = archive_of(folder, side)
-    return lambda: take_inventory(archive, [SOURCE], MONTH)
+    return lambda: scan_archive(archive, [SOURCE], MONTH)
 
 
 def stage_of(folder: Path, side: int) -> Path:
@@ -102,10 +102,10 @@ def stage_of(folder: Path, side: int) -> Path:
     )
     stage, frame = open_stage(folder, key), make_frame(side)
     create_forecast(stage, template)
-    for window in Window.whole((side, side)).blocks(SHARD_PX, SHARD_PX):
+    for window in Window.from_shape((side, side)).blocks(SHARD_PX, SHARD_PX):
         write_domain(stage, window, np.ones(window.shape, dtype=bool))
         write_forecast(stage, "rain", window, frame[window.slices][None])
-    finish_forecast(stage)
+    commit_forecast(stage)
     return stage
 
 
@@ -117,8 +117,8 @@ def cogs(folder: Path, side: int) -> Callable[[], object]:
 def checks(folder: Path, side: int) -> Callable[[], object]:
     stage = stage_of(folder, side)
     export_cogs(stage)
-    assert check_contents(stage) == []
-    return lambda: check_contents(stage)
+    assert check_issue_contents(stage) == []
+    return lambda: check_issue_contents(stage)
 
 
 @pytest.mark.parametrize("prepare", [inventory, same_grid, warped, cogs, checks])

@@ -9,23 +9,23 @@ import numpy.typing as npt
 import pytest
 import zarr
 
+from pipeline.executors import SerialExecutor
 from pipeline.recipes import Recipe, load_recipe
 from pipeline.specs import build_fit_spec, build_training_spec
-from pipeline.spread import InPlace
-from pipeline.streams.dataset import StreamedBatches
-from pipeline.streams.importance import Kind, measure_chances
-from pipeline.streams.loader import batch_loader
-from pipeline.streams.patchplan import PatchPlan
-from pipeline.streams.read import Source
-from pipeline.streams.samples import Sample, Span
-from pipeline.streams.stack import Stack
+from pipeline.streams.dataset import BatchDataset
+from pipeline.streams.input_stack import InputStack
+from pipeline.streams.loader import make_loader
+from pipeline.streams.patch_plan import PatchPlan
+from pipeline.streams.samples import RolloutSpan, Sample
+from pipeline.streams.sampling_weights import DrawKind, sampling_weights
+from pipeline.streams.source import Source
 from pipeline.streams.statistics import fit_stack
-from pipeline.training.plan import TrainingPlan, plan_training
+from pipeline.training.training_plan import TrainingPlan, plan_training
 from stores.cube import Cube
 from stores.windows import Window
 from tests.make import RAIN_FILES, make_cube
 
-SPAN, WHOLE = Span(3, 2), Window(0, 23, 0, 31)
+SPAN, WHOLE = RolloutSpan(3, 2), Window(0, 23, 0, 31)
 DATES = ["2001-03", "2004-12"]
 SPLITS: dict[str, dict[str, object]] = {
     "dates": {"train": DATES},
@@ -53,7 +53,7 @@ Bits = list[npt.NDArray[np.generic]]
 
 class Fitted(NamedTuple):
     recipe: Recipe
-    stack: Stack
+    stack: InputStack
     source: Source
     plan: TrainingPlan
 
@@ -71,9 +71,9 @@ def fit(folder: Path, split: str, *, clean: Fitted | None = None) -> Fitted:
     recipe = load_recipe(folder / "recipe.yaml", overrides=changes)
     if clean is not None:
         assert poison_dates(recipe, cube) > 40
-        outside = poison_places(cube, clean.source.area("train", WHOLE))
+        outside = poison_places(cube, clean.source.part_area("train", WHOLE))
         assert (outside > 500) == (split == "blocks")
-    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", InPlace())
+    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", SerialExecutor())
     source = Source(cube, folder / "fields.zarr", stack)
     return Fitted(recipe, stack, source, plan_training(build_training_spec(recipe), source))
 
@@ -109,11 +109,11 @@ def poison_places(path: Path, area: npt.NDArray[np.bool_]) -> int:
     return n_poisoned
 
 
-def bits(fitted: Fitted, samples: list[Sample], *, memory: int, kind: Kind | None) -> Bits:
+def bits(fitted: Fitted, samples: list[Sample], *, memory: int, kind: DrawKind | None) -> Bits:
     source = fitted.source
-    chances = kind and measure_chances(source, SPAN, samples, kind, InPlace())
-    plan = PatchPlan(tuple(samples), 1, 60, chances=chances, buffer=20)
-    batches = StreamedBatches(batch_loader(source, SPAN), plan, batch=8, spread=InPlace())
+    chances = kind and sampling_weights(source, SPAN, samples, kind, SerialExecutor())
+    plan = PatchPlan(tuple(samples), 1, 60, weights=chances, buffer=20)
+    batches = BatchDataset(make_loader(source, SPAN), plan, batch=8, executor=SerialExecutor())
     batches.memory_bytes = memory
     found: Bits = []
     for batches.epoch in (0, 1):
@@ -145,7 +145,7 @@ def test_poison_outside_the_training_part_leaves_statistics_alone(
 @pytest.mark.parametrize("kind", [None, "changes", "quantiles"])
 @pytest.mark.parametrize("memory", [0, 1 << 30], ids=["streamed", "memory"])
 def test_poison_outside_the_training_part_leaves_its_batches_alone(
-    both: tuple[Fitted, Fitted], memory: int, kind: Kind | None
+    both: tuple[Fitted, Fitted], memory: int, kind: DrawKind | None
 ) -> None:
     clean, dirty = both
     assert list(clean.plan.train) == list(dirty.plan.train)

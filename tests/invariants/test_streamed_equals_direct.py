@@ -12,21 +12,21 @@ import numpy.typing as npt
 import pytest
 from torch import Tensor
 
-from flows.runtime import spread_on
+from flows.runtime import open_executor
+from pipeline.executors import Executor, SerialExecutor, ThreadExecutor
 from pipeline.recipes import ComputeRecipe, load_recipe
 from pipeline.specs import build_fit_spec, build_training_spec
-from pipeline.spread import InPlace, OnThreads, Spread
 from pipeline.streams import dataset
 from pipeline.streams.batch import Batch
-from pipeline.streams.dataset import StreamedBatches
-from pipeline.streams.layers import Layers
-from pipeline.streams.loader import batch_loader
-from pipeline.streams.patchplan import PatchPlan
-from pipeline.streams.read import Source
+from pipeline.streams.batch_reader import BatchReader
+from pipeline.streams.dataset import BatchDataset
+from pipeline.streams.loader import make_loader
+from pipeline.streams.patch_plan import PatchPlan
 from pipeline.streams.samples import Sample
+from pipeline.streams.source import Source
 from pipeline.streams.statistics import fit_stack
-from pipeline.tiling.patches import Room
-from pipeline.training.plan import plan_training
+from pipeline.tiling.patches import PatchConstraint
+from pipeline.training.training_plan import plan_training
 from stores.cube import Cube
 from stores.windows import Window
 from tests.make import (
@@ -71,7 +71,7 @@ def test_streamed_batches_are_those_of_a_direct_read_in_any_layout(
     tmp_path: Path, chunk: tuple[int, int, int] | None
 ) -> None:
     made = make_source(tmp_path, chunk)
-    batches = stream(made, InPlace())
+    batches = stream(made, SerialExecutor())
     found = arrays(batches)
     assert batches.mode == "streamed"
     valid = np.concatenate([batch[1] for batch in found])
@@ -96,11 +96,14 @@ def test_annual_maps_of_other_years_are_streamed_too(tmp_path: Path) -> None:
     )
     recipe, cube = load_recipe(path), tmp_path / "run" / "cube.zarr"
     ingest(recipe, cube)
-    assert Cube.open(cube).places("trees") == [1, 2, 3, 4, 5]
-    stack = fit_stack(build_fit_spec(recipe), cube, tmp_path / "fields.zarr", InPlace())
+    assert Cube.open(cube).frame_indices("trees") == [1, 2, 3, 4, 5]
+    stack = fit_stack(build_fit_spec(recipe), cube, tmp_path / "fields.zarr", SerialExecutor())
     source = Source(cube, tmp_path / "fields.zarr", stack)
     made = Made(recipe, source, list(plan_training(build_training_spec(recipe), source).train))
-    for batches in (stream(made, InPlace(), per_epoch=45), on_device(made, per_epoch=45)):
+    for batches in (
+        stream(made, SerialExecutor(), per_epoch=45),
+        on_device(made, per_epoch=45),
+    ):
         assert_same(arrays(batches), batches)
 
 
@@ -129,12 +132,15 @@ def test_covariates_that_begin_and_end_at_dates_of_their_own_are_streamed_too(
     )
     recipe, cube = load_recipe(path), tmp_path / "run" / "cube.zarr"
     ingest(recipe, cube)
-    stack = fit_stack(build_fit_spec(recipe), cube, tmp_path / "fields.zarr", InPlace())
+    stack = fit_stack(build_fit_spec(recipe), cube, tmp_path / "fields.zarr", SerialExecutor())
     source = Source(cube, tmp_path / "fields.zarr", stack)
     made = Made(recipe, source, list(plan_training(build_training_spec(recipe), source).train))
     inits = sorted({sample.init for sample in made.samples})
     assert [str(init)[:7] for init in inits[:: len(inits) - 1]] == ["2000-11", "2004-10"]
-    for batches in (stream(made, InPlace(), per_epoch=45), on_device(made, per_epoch=45)):
+    for batches in (
+        stream(made, SerialExecutor(), per_epoch=45),
+        on_device(made, per_epoch=45),
+    ):
         found = arrays(batches)
         ended, begun, unread = np.concatenate([batch[2] for batch in found]).swapaxes(0, 2)[:3]
         assert ended.any()
@@ -145,9 +151,12 @@ def test_covariates_that_begin_and_end_at_dates_of_their_own_are_streamed_too(
 
 
 def test_batches_from_memory_are_those_of_the_stream(made: Made) -> None:
-    streamed, kept = stream(made, OnThreads(3)), stream(made, InPlace(), memory=1 << 30)
+    streamed, kept = (
+        stream(made, ThreadExecutor(3)),
+        stream(made, SerialExecutor(), memory=1 << 30),
+    )
     assert (streamed.mode, kept.mode) == ("streamed", "memory")
-    assert "1.07 GB may be kept here" in kept.why
+    assert "1.07 GB may be kept here" in kept.reason
     found = arrays(kept)
     assert_same(found, streamed)
     for one, other in zip(found, arrays(streamed), strict=True):
@@ -160,30 +169,30 @@ def test_batches_from_memory_are_those_of_the_stream(made: Made) -> None:
 def test_a_budget_changes_how_often_chunks_are_decoded_and_nothing_else(
     made: Made, worker_bytes: int
 ) -> None:
-    batches = stream(made, InPlace(), worker=worker_bytes, per_epoch=40)
+    batches = stream(made, SerialExecutor(), worker=worker_bytes, per_epoch=40)
     assert_same(arrays(batches), batches)
-    assert batches.plan() == stream(made, InPlace(), per_epoch=40).plan()
+    assert batches.plan_batches() == stream(made, SerialExecutor(), per_epoch=40).plan_batches()
 
 
 @pytest.fixture(scope="module")
-def workers() -> Iterator[Spread]:
+def workers() -> Iterator[Executor]:
     compute = ComputeRecipe(workers=2, threads=1, memory_gb=1.5, device="cpu")
-    with spread_on(compute) as spread:
-        yield spread
+    with open_executor(compute) as executor:
+        yield executor
 
 
-def test_workers_change_neither_order_nor_bits(made: Made, workers: Spread) -> None:
+def test_workers_change_neither_order_nor_bits(made: Made, workers: Executor) -> None:
     batches = stream(made, workers)
     assert workers.n_workers == 2
-    assert "block by block (workers: 2)" in batches.why
+    assert "block by block (workers: 2)" in batches.reason
     assert_same(arrays(batches), batches)
 
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_while_it_reads_changes_no_bit(
-    made: Made, workers: Spread
+    made: Made, workers: Executor
 ) -> None:
-    pids = set(workers.ordered(pid_of, range(8)))
+    pids = set(workers.map(pid_of, range(8)))
     batches = stream(made, workers)
     found: list[list[npt.NDArray[np.generic]]] = []
     for batch in batches:
@@ -191,7 +200,7 @@ def test_a_worker_that_is_killed_while_it_reads_changes_no_bit(
             os.kill(min(pids), signal.SIGKILL)
         found.append([tensor.numpy() for tensor in batch])
     assert_same(found, batches)
-    assert min(pids) not in set(workers.ordered(pid_of, range(8)))
+    assert min(pids) not in set(workers.map(pid_of, range(8)))
 
 
 def pid_of(_: int) -> int:
@@ -205,7 +214,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
 
 
 def test_an_epoch_decodes_every_chunk_once(made: Made, reads: list[tuple[object, ...]]) -> None:
-    batches = stream(made, InPlace(), worker=(1 << 30) + 1)  # a size that no other test kept
+    batches = stream(
+        made, SerialExecutor(), worker=(1 << 30) + 1
+    )  # a size that no other test kept
     assert sum(len(batch[0]) for batch in batches) == 90
     assert len(reads) > 100
     assert len(set(reads)) == len(reads)
@@ -214,7 +225,7 @@ def test_an_epoch_decodes_every_chunk_once(made: Made, reads: list[tuple[object,
 def test_a_budget_below_one_sample_does_not_decode_anew_for_every_sample(
     made: Made, reads: list[tuple[object, ...]]
 ) -> None:
-    load = batch_loader(made.source, SPAN, worker_bytes=2)
+    load = make_loader(made.source, SPAN, worker_bytes=2)
     sample = max(made.samples, key=lambda sample: (sample.window, sample.init))
     load([sample])
     once = len(reads)
@@ -227,15 +238,15 @@ def test_what_is_streamed_in_place_is_read_ahead_and_not_by_the_thread_that_lear
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readers: set[str] = set()
-    cut = Layers.fill
+    cut = BatchReader.read_into
 
-    def noted(layers: Layers, rows: Sequence[tuple[Batch, Sample]]) -> None:
+    def noted(layers: BatchReader, rows: Sequence[tuple[Batch, Sample]]) -> None:
         readers.add(threading.current_thread().name)
         cut(layers, rows)
 
-    monkeypatch.setattr(Layers, "fill", noted)
-    batches = stream(made, InPlace())
-    assert "block by block (threads: 1)" in batches.why
+    monkeypatch.setattr(BatchReader, "fill", noted)
+    batches = stream(made, SerialExecutor())
+    assert "block by block (threads: 1)" in batches.reason
     assert sum(len(batch[0]) for batch in batches) == 90
     assert len(readers) == 1
     assert threading.current_thread().name not in readers
@@ -243,8 +254,8 @@ def test_what_is_streamed_in_place_is_read_ahead_and_not_by_the_thread_that_lear
 
 @pytest.mark.parametrize("memory", [0, 1 << 30])
 def test_a_resumed_epoch_continues_with_the_very_next_batch(made: Made, memory: int) -> None:
-    whole = arrays(stream(made, OnThreads(2), memory=memory))
-    resumed = stream(made, OnThreads(2), memory=memory)
+    whole = arrays(stream(made, ThreadExecutor(2), memory=memory))
+    resumed = stream(made, ThreadExecutor(2), memory=memory)
     resumed.first_batch = 5
     rest = arrays(resumed)
     assert len(rest) == len(whole) - 5 == len(resumed) - 5
@@ -257,35 +268,35 @@ def test_a_resumed_epoch_continues_with_the_very_next_batch(made: Made, memory: 
 
 def test_moved_patches_and_unshuffled_ones_are_streamed_too(made: Made) -> None:
     cube = made.source.open()
-    domain = made.source.domain(Window.whole((cube.grid.height, cube.grid.width)))
-    moved = stream(made, OnThreads(2), jitter_px=4, room=Room(domain, 0.1))
-    assert len({s.window for batch in moved.plan() for s in batch}) > 12
+    domain = made.source.domain(Window.from_shape((cube.grid.height, cube.grid.width)))
+    moved = stream(made, ThreadExecutor(2), jitter_px=4, room=PatchConstraint(domain, 0.1))
+    assert len({s.window for batch in moved.plan_batches() for s in batch}) > 12
     assert_same(arrays(moved), moved)
-    plain = stream(made, InPlace(), seed=None)
+    plain = stream(made, SerialExecutor(), seed=None)
     assert_same(arrays(plain), plain)
 
 
 def test_small_epochs_keep_the_order_that_published_numbers_come_from(made: Made) -> None:
-    load = batch_loader(made.source, SPAN)
+    load = make_loader(made.source, SPAN)
     plan = PatchPlan(tuple(made.samples), seed=4, per_epoch=90)
-    batches = StreamedBatches(load, plan, batch=7, spread=InPlace())
+    batches = BatchDataset(load, plan, batch=7, executor=SerialExecutor())
     batches.epoch = 3
     order = np.random.default_rng([4, 3]).permutation(np.arange(len(made.samples)))[:90]
-    planned = [sample for batch in batches.plan() for sample in batch]
+    planned = [sample for batch in batches.plan_batches() for sample in batch]
     assert planned == [made.samples[index] for index in order]
 
 
 def test_a_buffer_that_would_fill_the_memory_is_made_smaller(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = stream(made, InPlace(), buffer=90)
-    whole = asked.plan()
+    asked = stream(made, SerialExecutor(), buffer=90)
+    whole = asked.plan_batches()
     monkeypatch.setattr(dataset, "_BUFFER_BYTES", 1 << 17)
-    assert asked.plan() != whole
+    assert asked.plan_batches() != whole
 
 
 def test_an_abandoned_epoch_leaves_no_thread_behind(made: Made) -> None:
-    batches: Iterator[list[Tensor]] = iter(stream(made, OnThreads(2)))
+    batches: Iterator[list[Tensor]] = iter(stream(made, ThreadExecutor(2)))
     next(batches)
     assert any(t.name.startswith("cubecast") for t in threading.enumerate())
     batches.close()  # type: ignore[attr-defined]

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
-from pipeline.budget import Workers
+from pipeline.executors import SerialExecutor
+from pipeline.memory import WorkerPool
 from pipeline.recipes import load_recipe
 from pipeline.rollout.forecaster import open_forecaster
 from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.specs import build_rollout_spec, build_training_spec
-from pipeline.spread import InPlace
-from pipeline.streams.transforms import Values
+from pipeline.streams.transforms import Float32Array
 from pipeline.training.bundle import train_bundle
 from stores.bundle import Bundle
 from stores.cube import Cube
@@ -45,20 +45,23 @@ def train(folder: Path, *, poisoned_after: str | None) -> tuple[Bundle, Cube]:
     ingest(recipe, folder / "cube.zarr")
     folders = (folder / "models", folder / "logs")
     bundle = train_bundle(
-        build_training_spec(recipe), Cube.open(folder / "cube.zarr"), folders, spread=InPlace()
+        build_training_spec(recipe),
+        Cube.open(folder / "cube.zarr"),
+        folders,
+        executor=SerialExecutor(),
     )
     return bundle, Cube.open(folder / "cube.zarr")
 
 
-def forecast(folder: Path, bundle: Bundle, cube: Cube, init: str) -> tuple[Values, Time]:
+def forecast(folder: Path, bundle: Bundle, cube: Cube, init: str) -> tuple[Float32Array, Time]:
     recipe = load_recipe(folder / "recipe.yaml")
     request = build_request(build_rollout_spec(recipe), [bundle], cube, init=init, leads=None)
     tiles = build_plan(
-        build_rollout_spec(recipe), bundle, cube, 4, Workers(1, 10**9), one_block=True
+        build_rollout_spec(recipe), bundle, cube, 4, WorkerPool(1, 10**9), one_block=True
     ).tiles
-    return open_forecaster((bundle.path,), cube.path, "cpu").physical(tiles[0], request)[
-        0
-    ], request.init
+    return open_forecaster((bundle.path,), cube.path, "cpu").forecast_physical(
+        tiles[0], request
+    )[0], request.init
 
 
 def test_noise_after_the_training_part_leaves_statistics_and_the_domain_alone(

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.models import ConvLSTM, ConvLSTMShape
+from pipeline.executors import SerialExecutor
+from pipeline.models import ConvLSTM, ConvLSTMSpec
 from pipeline.recipes import Recipe, load_recipe
 from pipeline.rollout.forecaster import Forecaster
-from pipeline.rollout.request import Request
+from pipeline.rollout.request import ForecastRequest
 from pipeline.specs import build_fit_spec
-from pipeline.spread import InPlace
 from pipeline.streams.fields import FIELDS
-from pipeline.streams.read import Source
+from pipeline.streams.source import Source
 from pipeline.streams.statistics import fit_stack
-from pipeline.streams.transforms import Values
-from pipeline.tiling.plan import plan_tiles
+from pipeline.streams.transforms import Float32Array
+from pipeline.tiling.tiles import plan_tiles
 from stores.times import parse_time
 from tests.make import ingest
 
@@ -42,14 +42,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Source]:
     folder = tmp_path_factory.mktemp("sample")
     recipe = load_recipe(RECIPE)
     ingest(recipe, folder / "cube.zarr")
-    stack = fit_stack(build_fit_spec(recipe), folder / "cube.zarr", folder / FIELDS, InPlace())
+    stack = fit_stack(
+        build_fit_spec(recipe), folder / "cube.zarr", folder / FIELDS, SerialExecutor()
+    )
     return recipe, Source(folder / "cube.zarr", folder / FIELDS, stack)
 
 
 def build(made: tuple[Recipe, Source], *, std: float) -> tuple[Forecaster, ConvLSTM]:
     """Build the recipe's network with random weights of a given size."""
     recipe, source = made
-    shape = ConvLSTMShape(
+    shape = ConvLSTMSpec(
         channels=len(source.stack.names),
         history=recipe.rollout.history,
         hidden=recipe.model.hidden,
@@ -63,13 +65,13 @@ def build(made: tuple[Recipe, Source], *, std: float) -> tuple[Forecaster, ConvL
     return Forecaster((network,), source, torch.device("cpu")), network
 
 
-def rolled(forecaster: Forecaster, *, core: int, halo: int, leads: int = LEADS) -> Values:
+def rolled(forecaster: Forecaster, *, core: int, halo: int, leads: int = LEADS) -> Float32Array:
     where = Path("unused")
-    request = Request((where,), forecaster.source.cube, parse_time("2017-12"), leads)
+    request = ForecastRequest((where,), forecaster.source.cube, parse_time("2017-12"), leads)
     stitched = np.full((leads, *SHAPE), np.nan)
     for tile in plan_tiles(SHAPE, core=core, halo=halo):
-        frames = forecaster.normalized([tile], request)[0, 0]
-        stitched[:, *tile.owns.slices] = frames[:, *tile.kept.slices]
+        frames = forecaster.forecast_normalized([tile], request)[0, 0]
+        stitched[:, *tile.owns.slices] = frames[:, *tile.crop.slices]
     return stitched
 
 

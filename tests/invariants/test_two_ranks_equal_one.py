@@ -19,21 +19,21 @@ import psutil
 import pytest
 import torch
 
-from flows.runtime import spread_on
-from pipeline.on_dask import OnDask
+from flows.runtime import open_executor
+from pipeline.dask_executor import DaskExecutor
+from pipeline.executors import SerialExecutor
+from pipeline.rank_group import RankContext
 from pipeline.recipes import Recipe, load_recipe
 from pipeline.specs import build_fit_spec, build_training_spec
-from pipeline.spread import InPlace
-from pipeline.streams.dataset import StreamedBatches
-from pipeline.streams.patchplan import PatchPlan
-from pipeline.streams.read import Source
+from pipeline.streams.dataset import BatchDataset
+from pipeline.streams.patch_plan import PatchPlan
 from pipeline.streams.samples import Sample
+from pipeline.streams.source import Source
 from pipeline.streams.statistics import fit_stack
-from pipeline.together import Seat
-from pipeline.training.plan import plan_training
-from pipeline.training.share import SharedBatches
-from pipeline.training.state import FILE
-from pipeline.training.train import Trained, train_model
+from pipeline.training.checkpoint import STATE_FILE
+from pipeline.training.rank_batches import SplitBatches
+from pipeline.training.train import TrainingResult, train_model
+from pipeline.training.training_plan import plan_training
 from stores.progress import ProgressCallback
 from tests.make import make_cube
 
@@ -93,15 +93,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def source(folder: Path) -> Source:
     cube, fields = folder / "run" / "cube.zarr", folder / "fields.zarr"
     return Source(
-        cube, fields, fit_stack(build_fit_spec(recipe_of(folder)), cube, fields, InPlace())
+        cube,
+        fields,
+        fit_stack(build_fit_spec(recipe_of(folder)), cube, fields, SerialExecutor()),
     )
 
 
 @pytest.fixture(scope="module")
-def workers(folder: Path) -> Iterator[OnDask]:
-    with spread_on(recipe_of(folder).compute) as spread:
-        assert isinstance(spread, OnDask)
-        yield spread
+def workers(folder: Path) -> Iterator[DaskExecutor]:
+    with open_executor(recipe_of(folder).compute) as executor:
+        assert isinstance(executor, DaskExecutor)
+        yield executor
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +113,9 @@ def listening() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def calm(folder: Path, source: Source, workers: OnDask, listening: list[str]) -> Trained:
+def calm(
+    folder: Path, source: Source, workers: DaskExecutor, listening: list[str]
+) -> TrainingResult:
     def look(done: float, total: float, note: str = "") -> None:
         if done > 1 and not listening:
             for pid in workers._client.run(os.getpid).values():
@@ -122,13 +126,13 @@ def calm(folder: Path, source: Source, workers: OnDask, listening: list[str]) ->
         build_training_spec(by_chance(folder)),
         source,
         folder / "calm",
-        spread=workers,
-        tell=look,
+        executor=workers,
+        on_progress=look,
     )
 
 
 def test_ranks_listen_at_the_address_of_the_cluster_and_nowhere_else(
-    calm: Trained, listening: list[str]
+    calm: TrainingResult, listening: list[str]
 ) -> None:
     assert len(listening) >= 2 * 1 + 3  # Dask's of each worker, gloo's of each, and the store's
     assert set(listening) == {"127.0.0.1"}
@@ -136,19 +140,19 @@ def test_ranks_listen_at_the_address_of_the_cluster_and_nowhere_else(
 
 def recipe_of(folder: Path, ranks: int = 1, **training: Any) -> Recipe:
     recipe = load_recipe(folder / "recipe.yaml")
-    return recipe.with_values(
-        compute=recipe.compute.with_values(ranks=ranks),
-        training=recipe.training.with_values(**training),
+    return recipe.replace(
+        compute=recipe.compute.replace(ranks=ranks),
+        training=recipe.training.replace(**training),
     )
 
 
 def by_chance(folder: Path) -> Recipe:
     """Give a recipe of two ranks that draw random numbers and keep every step."""
     recipe = recipe_of(folder, 2, **CHANCE, checkpoint_minutes=0)
-    return recipe.with_values(model=recipe.model.with_values(dropout=0.3))
+    return recipe.replace(model=recipe.model.replace(dropout=0.3))
 
 
-def assert_close(one: Trained, other: Trained) -> None:
+def assert_close(one: TrainingResult, other: TrainingResult) -> None:
     for name, weight in one.weights.items():
         found, wanted = other.weights[name].astype(float), weight.astype(float)
         np.testing.assert_allclose(found, wanted, _RTOL, _ATOL, err_msg=name)
@@ -156,7 +160,7 @@ def assert_close(one: Trained, other: Trained) -> None:
     assert one.best_epoch == other.best_epoch
 
 
-def assert_equal(one: Trained, other: Trained) -> None:
+def assert_equal(one: TrainingResult, other: TrainingResult) -> None:
     for name, weight in one.weights.items():
         np.testing.assert_array_equal(other.weights[name], weight, err_msg=name)
     pd.testing.assert_frame_equal(one.curves, other.curves)
@@ -167,9 +171,12 @@ def shares(recipe: Recipe, source: Source) -> list[list[list[Sample]]]:
     samples = PatchPlan(
         tuple(plan_training(build_training_spec(recipe), source).train), seed=0, per_epoch=41
     )
-    given = {"batch": 5, "spread": InPlace()}
-    seats = [Seat(rank, n, "", ("", 0)) for rank, n in ((0, 1), (0, 2), (1, 2))]
-    return [SharedBatches(None, samples, seat=seat, **given).plan() for seat in seats]
+    given = {"batch": 5, "spread": SerialExecutor()}
+    seats = [RankContext(rank, n, "", ("", 0)) for rank, n in ((0, 1), (0, 2), (1, 2))]
+    return [
+        SplitBatches(None, samples, rank_context=rank_context, **given).plan_batches()
+        for rank_context in seats
+    ]
 
 
 def test_the_ranks_take_every_sample_of_a_batch_once(folder: Path, source: Source) -> None:
@@ -185,31 +192,36 @@ def test_the_ranks_take_every_sample_of_a_batch_once(folder: Path, source: Sourc
 
 
 def test_two_ranks_learn_what_one_learns(
-    folder: Path, source: Source, workers: OnDask, tmp_path: Path
+    folder: Path, source: Source, workers: DaskExecutor, tmp_path: Path
 ) -> None:
     one = train_model(
-        build_training_spec(recipe_of(folder)), source, tmp_path / "one", spread=InPlace()
+        build_training_spec(recipe_of(folder)),
+        source,
+        tmp_path / "one",
+        executor=SerialExecutor(),
     )
     assert one.curves["validation_loss"].iloc[-1] < 0.9 * one.curves["validation_loss"][0]
     two = train_model(
-        build_training_spec(recipe_of(folder, 2)), source, tmp_path / "two", spread=workers
+        build_training_spec(recipe_of(folder, 2)), source, tmp_path / "two", executor=workers
     )
     assert_close(one, two)
 
 
 @pytest.mark.slow
 def test_two_ranks_of_four_samples_learn_what_one_learns_with_eight(
-    folder: Path, source: Source, workers: OnDask, tmp_path: Path
+    folder: Path, source: Source, workers: DaskExecutor, tmp_path: Path
 ) -> None:
     plain = {"batch": 8, "patches_per_epoch": 40, "accumulate": 1, "loss": {"kind": "mse"}}
     one, two = recipe_of(folder, 1, **plain), recipe_of(folder, 2, **plain)
-    alone = train_model(build_training_spec(one), source, tmp_path / "one", spread=InPlace())
+    alone = train_model(
+        build_training_spec(one), source, tmp_path / "one", executor=SerialExecutor()
+    )
     assert_close(
-        alone, train_model(build_training_spec(two), source, tmp_path / "two", spread=workers)
+        alone, train_model(build_training_spec(two), source, tmp_path / "two", executor=workers)
     )
     halved = recipe_of(folder, 1, **plain | {"batch": 4, "accumulate": 2})
     apart = train_model(
-        build_training_spec(halved), source, tmp_path / "halved", spread=InPlace()
+        build_training_spec(halved), source, tmp_path / "halved", executor=SerialExecutor()
     )
     with pytest.raises(AssertionError):  # halves averaged by themselves are another thing
         assert_close(alone, apart)
@@ -217,12 +229,12 @@ def test_two_ranks_of_four_samples_learn_what_one_learns_with_eight(
 
 @pytest.mark.slow
 def test_ranks_that_draw_random_numbers_learn_and_repeat(
-    folder: Path, source: Source, workers: OnDask, calm: Trained, tmp_path: Path
+    folder: Path, source: Source, workers: DaskExecutor, calm: TrainingResult, tmp_path: Path
 ) -> None:
     assert calm.curves["validation_loss"].iloc[-1] < calm.curves["validation_loss"][0]
     assert_equal(
         calm,
-        train_model(build_training_spec(by_chance(folder)), source, tmp_path, spread=workers),
+        train_model(build_training_spec(by_chance(folder)), source, tmp_path, executor=workers),
     )
 
 
@@ -230,17 +242,17 @@ def test_ranks_that_draw_random_numbers_learn_and_repeat(
 def test_ranks_that_read_ahead_learn_what_ranks_learn_that_keep_all_samples(
     folder: Path,
     source: Source,
-    workers: OnDask,
-    calm: Trained,
+    workers: DaskExecutor,
+    calm: TrainingResult,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO", "pipeline")
-    may_keep = partial(setattr, StreamedBatches, "memory_bytes")
+    may_keep = partial(setattr, BatchDataset, "memory_bytes")
     workers._client.run(may_keep, 0)
     try:
         streamed = train_model(
-            build_training_spec(by_chance(folder)), source, tmp_path, spread=workers
+            build_training_spec(by_chance(folder)), source, tmp_path, executor=workers
         )
     finally:
         workers._client.run(may_keep, None)
@@ -251,7 +263,12 @@ def test_ranks_that_read_ahead_learn_what_ranks_learn_that_keep_all_samples(
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_that_is_killed_stops_all_and_the_same_command_goes_on(
-    folder: Path, source: Source, workers: OnDask, calm: Trained, tmp_path: Path, rank: int
+    folder: Path,
+    source: Source,
+    workers: DaskExecutor,
+    calm: TrainingResult,
+    tmp_path: Path,
+    rank: int,
 ) -> None:
     killed_s: list[float] = []
 
@@ -263,16 +280,18 @@ def test_a_rank_that_is_killed_stops_all_and_the_same_command_goes_on(
 
     recipe = by_chance(folder)
     with pytest.raises(ConnectionError, match=r"the worker of rank . .* is gone.*goes on"):
-        train_model(build_training_spec(recipe), source, tmp_path, spread=workers, tell=kill)
+        train_model(
+            build_training_spec(recipe), source, tmp_path, executor=workers, on_progress=kill
+        )
     assert time.monotonic() - killed_s[0] < 10
-    assert (tmp_path / FILE).exists()
+    assert (tmp_path / STATE_FILE).exists()
     assert_equal(
-        calm, train_model(build_training_spec(recipe), source, tmp_path, spread=workers)
+        calm, train_model(build_training_spec(recipe), source, tmp_path, executor=workers)
     )
 
 
 def test_ranks_stop_when_nobody_waits_for_them_and_go_on_later(
-    folder: Path, source: Source, workers: OnDask, calm: Trained, tmp_path: Path
+    folder: Path, source: Source, workers: DaskExecutor, calm: TrainingResult, tmp_path: Path
 ) -> None:
     def stop_after(n_told: int) -> ProgressCallback:
         told = count(1)
@@ -290,20 +309,20 @@ def test_ranks_stop_when_nobody_waits_for_them_and_go_on_later(
                 build_training_spec(by_chance(folder)),
                 source,
                 tmp_path,
-                spread=workers,
-                tell=stop_after(n_told),
+                executor=workers,
+                on_progress=stop_after(n_told),
             )
     assert workers._client.run(os.getpid) == before  # they stopped by themselves
     assert_equal(
         calm,
-        train_model(build_training_spec(by_chance(folder)), source, tmp_path, spread=workers),
+        train_model(build_training_spec(by_chance(folder)), source, tmp_path, executor=workers),
     )
 
 
 def test_a_training_of_one_process_goes_on_in_two_ranks(
     folder: Path,
     source: Source,
-    workers: OnDask,
+    workers: DaskExecutor,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -318,33 +337,39 @@ def test_a_training_of_one_process_goes_on_in_two_ranks(
 
     one = recipe_of(folder, 1, checkpoint_minutes=0)
     two = recipe_of(folder, 2, checkpoint_minutes=0)
-    whole = train_model(build_training_spec(one), source, tmp_path / "one", spread=InPlace())
+    whole = train_model(
+        build_training_spec(one), source, tmp_path / "one", executor=SerialExecutor()
+    )
     with pytest.raises(Stopped):
         train_model(
-            build_training_spec(one), source, tmp_path / "two", spread=InPlace(), tell=stop
+            build_training_spec(one),
+            source,
+            tmp_path / "two",
+            executor=SerialExecutor(),
+            on_progress=stop,
         )
     assert_close(
-        whole, train_model(build_training_spec(two), source, tmp_path / "two", spread=workers)
+        whole, train_model(build_training_spec(two), source, tmp_path / "two", executor=workers)
     )
     assert re.search(r"1 thread, precision .* and goes on on .* 2 ranks", caplog.text)
 
 
 def test_a_loss_that_is_not_finite_is_told_by_the_rank_that_met_it(
-    folder: Path, source: Source, workers: OnDask, tmp_path: Path
+    folder: Path, source: Source, workers: DaskExecutor, tmp_path: Path
 ) -> None:
     wild = recipe_of(folder, 2, lr=1e30, clip=0.0)
     with pytest.raises(FloatingPointError, match=r"the (loss|gradient) is .* sample"):
-        train_model(build_training_spec(wild), source, tmp_path, spread=workers)
+        train_model(build_training_spec(wild), source, tmp_path, executor=workers)
 
 
 @pytest.mark.slow
 def test_ranks_that_are_asked_to_end_keep_their_state_first(
-    source: Source, workers: OnDask, tmp_path: Path
+    source: Source, workers: DaskExecutor, tmp_path: Path
 ) -> None:
     made = {"training": TRAINING | CHANCE, "model": MODEL, "compute": COMPUTE}
     make_cube(tmp_path, **made)
     calm = train_model(
-        build_training_spec(recipe_of(tmp_path, 2)), source, tmp_path / "calm", spread=workers
+        build_training_spec(recipe_of(tmp_path, 2)), source, tmp_path / "calm", executor=workers
     )
     (tmp_path / "script.py").write_text(SCRIPT)
     logs = tmp_path / "logs"
@@ -359,10 +384,10 @@ def test_ranks_that_are_asked_to_end_keep_their_state_first(
         process.terminate()
         assert process.wait(timeout=60) == -signal.SIGTERM
     assert "asked to end: the state is kept" in (tmp_path / "log").read_text()
-    kept = torch.load(logs / FILE, weights_only=True)["state"]
+    kept = torch.load(logs / STATE_FILE, weights_only=True)["state"]
     assert 0 < kept["at"]["step"] < 15
     assert len(kept["random_of_others"]) == 1
     again = train_model(
-        build_training_spec(recipe_of(tmp_path, 2)), source, logs, spread=workers
+        build_training_spec(recipe_of(tmp_path, 2)), source, logs, executor=workers
     )
     assert_equal(calm, again)

@@ -8,12 +8,12 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from pipeline.models.sight import stack_channels
+from pipeline.models.steppers import stack_channels
 from pipeline.recipes import load_recipe
-from pipeline.rollout.forecaster import Parts
-from pipeline.rollout.permute import list_covariates, swap
+from pipeline.rollout.forecaster import TileInputs
+from pipeline.rollout.permutation import list_covariates, replace_channels
 from pipeline.specs import build_fit_spec
-from pipeline.streams.stack import Stack
+from pipeline.streams.input_stack import InputStack
 from tests.make import RAIN_FILES, make_recipe
 
 PIXEL = (1, 1)
@@ -87,15 +87,15 @@ ORDERS = {
 }
 
 
-def order(folder: Path, covariates: list[dict[str, Any]]) -> Stack:
+def order(folder: Path, covariates: list[dict[str, Any]]) -> InputStack:
     path = make_recipe(folder, archive={"variables": VARIABLES}, covariates=covariates)
     return build_fit_spec(load_recipe(path)).stack
 
 
-def number(recorded: Order) -> Parts:
+def number(recorded: Order) -> TileInputs:
     """Give parts in which every channel holds its recorded place among all."""
     places = np.arange(len(recorded.names), dtype=np.float32)[:, None, None]
-    return Parts(
+    return TileInputs(
         target=np.zeros((1, 1, *PIXEL), np.float32),
         valid=np.ones((1, *PIXEL), dtype=np.bool_),
         forcings=places[None, 2 : recorded.first_static],
@@ -104,7 +104,7 @@ def number(recorded: Order) -> Parts:
     )
 
 
-def see(parts: Parts) -> npt.NDArray[np.float32]:
+def see(parts: TileInputs) -> npt.NDArray[np.float32]:
     """Stack parts of one frame and pixel as a network sees them (c,)."""
     tensors = [torch.from_numpy(np.asarray(part)[None]) for part in parts[:4]]
     target, valid, forcings, statics = tensors
@@ -132,9 +132,9 @@ def test_a_covariate_is_exchanged_at_its_recorded_place(
     own = number(recorded)
     foreign = own._replace(forcings=own.forcings + 100, statics=own.statics + 100)
     history, *others = list_covariates(stack)
-    assert history.part == "history"
+    assert history.group == "history"
     assert [covariate.name for covariate in others] == list(recorded.places)
     for covariate in others:
-        (changed,) = np.nonzero(see(swap(own, foreign, covariate)) != see(own))
+        (changed,) = np.nonzero(see(replace_channels(own, foreign, covariate)) != see(own))
         expected = np.arange(len(recorded.names))[recorded.places[covariate.name]]
         np.testing.assert_array_equal(changed, expected)

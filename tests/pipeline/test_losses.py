@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from pipeline.losses import (
-    Term,
+    WeightedLoss,
     build_loss,
-    classed,
     crps,
-    join_losses,
     laplacian,
     pinball,
     ssim,
+    sum_losses,
+    threshold_weights,
 )
 
 FORECAST = torch.tensor([1.0, 5.0, float("nan")])
@@ -122,14 +122,14 @@ def test_weights_multiply_the_error_of_their_pixel_by_hand() -> None:
 def test_a_value_on_a_threshold_belongs_to_the_upper_class() -> None:
     truth = torch.tensor([[0.0, 1.0], [1.5, 9.0]]).reshape(1, 1, 2, 2)
     factors = torch.tensor([1.0, 2.0, 5.0])
-    found = classed(truth, torch.tensor([1.0, 5.0]), factors)
+    found = threshold_weights(truth, torch.tensor([1.0, 5.0]), factors)
     assert found.flatten().tolist() == [1.0, 2.0, 2.0, 5.0]
 
 
 def test_every_pixel_may_have_thresholds_of_its_own() -> None:
     truth = torch.full((1, 1, 1, 2), 3.0)
     thresholds = torch.tensor([[2.0, 4.0]]).reshape(1, 1, 1, 1, 2)
-    found = classed(truth, thresholds, torch.tensor([1.0, 7.0]))
+    found = threshold_weights(truth, thresholds, torch.tensor([1.0, 7.0]))
     assert found.flatten().tolist() == [7.0, 1.0]
 
 
@@ -152,8 +152,11 @@ def test_weights_multiply_what_a_pixel_adds_to_the_score_of_a_spread(kind: str) 
 def test_a_term_scores_the_spread_or_what_stands_for_it() -> None:
     forecast, truth, valid = made(3)
     quantile = build_loss("quantile", quantiles=(0.1, 0.5, 0.9))
-    terms = [Term(2.0, quantile, of_spread=True), Term(1.0, build_loss("mse"))]
-    found = join_losses(terms)(forecast[1], truth, valid, None, forecast)
+    terms = [
+        WeightedLoss(2.0, quantile, takes_distribution=True),
+        WeightedLoss(1.0, build_loss("mse")),
+    ]
+    found = sum_losses(terms)(forecast[1], truth, valid, None, forecast)
     expected = 2 * quantile(forecast, truth, valid) + build_loss("mse")(
         forecast[1], truth, valid
     )
@@ -162,7 +165,9 @@ def test_a_term_scores_the_spread_or_what_stands_for_it() -> None:
 
 def test_losses_are_added_by_their_factors() -> None:
     weights = torch.tensor([2.0, 2.0, 2.0])
-    loss = join_losses([Term(1.0, build_loss("mse")), Term(0.1, build_loss("mae"))])
+    loss = sum_losses(
+        [WeightedLoss(1.0, build_loss("mse")), WeightedLoss(0.1, build_loss("mae"))]
+    )
     assert loss(FORECAST, TRUTH, VALID).item() == pytest.approx(5 + 0.1 * 2)
     assert loss(FORECAST, TRUTH, VALID, [None, weights]).item() == pytest.approx(5 + 0.1 * 4)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.spread import OnThreads, free_bytes
+from pipeline.executors import ThreadExecutor, available_bytes
 
 
 def test_threads_give_results_in_order_however_long_each_takes() -> None:
@@ -12,8 +12,8 @@ def test_threads_give_results_in_order_however_long_each_takes() -> None:
         time.sleep(0.02 if number % 3 == 0 else 0)
         return number * number
 
-    assert list(OnThreads(3).ordered(late, range(20))) == [n * n for n in range(20)]
-    assert sorted(OnThreads(3).each(late, range(5))) == [(n, n * n) for n in range(5)]
+    assert list(ThreadExecutor(3).ordered(late, range(20))) == [n * n for n in range(20)]
+    assert sorted(ThreadExecutor(3).each(late, range(5))) == [(n, n * n) for n in range(5)]
 
 
 def test_threads_take_no_more_items_than_twice_their_number() -> None:
@@ -24,7 +24,7 @@ def test_threads_take_no_more_items_than_twice_their_number() -> None:
             taken.append(number)
             yield number
 
-    results = OnThreads(3).ordered(abs, items())
+    results = ThreadExecutor(3).ordered(abs, items())
     ahead = [len(taken) - done for done, _ in enumerate(results)]
     assert len(taken) == 30
     assert max(ahead) <= 2 * 3
@@ -32,9 +32,9 @@ def test_threads_take_no_more_items_than_twice_their_number() -> None:
 
 def test_what_fails_on_a_thread_fails_for_its_caller_and_ends_the_threads() -> None:
     with pytest.raises(ZeroDivisionError):
-        list(OnThreads(2).ordered(lambda number: 1 // number, [2, 1, 0, 3]))
+        list(ThreadExecutor(2).ordered(lambda number: 1 // number, [2, 1, 0, 3]))
     assert not any(t.name.startswith("cubecast") for t in threading.enumerate())
 
 
 def test_free_memory_is_some_and_no_more_than_a_machine_has() -> None:
-    assert 2**20 < free_bytes() < 2**50
+    assert 2**20 < available_bytes() < 2**50

@@ -7,86 +7,88 @@ from typing import Any
 import dask.config
 import pytest
 
-from flows.runtime import OffersGpu, spread_on
-from pipeline import together as companions
-from pipeline.on_dask import OnDask
+from flows.runtime import GpuResource, open_executor
+from pipeline import rank_group as companions
+from pipeline.dask_executor import DaskExecutor
+from pipeline.executors import SerialExecutor, available_bytes
+from pipeline.rank_group import RankChannel, RankContext
 from pipeline.recipes import ComputeRecipe
-from pipeline.spread import InPlace, free_bytes
-from pipeline.together import Line, Seat
 
 HELD_BYTES = 300 << 20
 
 
 @pytest.fixture(scope="module")
-def workers() -> Iterator[OnDask]:
+def workers() -> Iterator[DaskExecutor]:
     compute = ComputeRecipe(workers=2, threads=1, memory_gb=1.5, device="cpu")
     # What schedulers elsewhere are asked for does not keep local workers from starting.
     elsewhere = {"distributed.comm.require-encryption": True}
-    with dask.config.set(elsewhere), spread_on(compute) as spread:
-        assert isinstance(spread, OnDask)
-        yield spread
+    with dask.config.set(elsewhere), open_executor(compute) as executor:
+        assert isinstance(executor, DaskExecutor)
+        yield executor
 
 
-def run(spread: OnDask, function: Any, n: int = 2, **given: Any) -> list[Any]:
+def run(executor: DaskExecutor, function: Any, n: int = 2, **given: Any) -> list[Any]:
     heard = given.pop("hear", lambda message: None)
-    return spread.together(function, n, hear=heard, is_ending=lambda: False, **given)
+    return executor.together(function, n, hear=heard, is_ending=lambda: False, **given)
 
 
-def pids(spread: OnDask) -> set[int]:
-    return set(spread._client.run(os.getpid).values())
+def pids(executor: DaskExecutor) -> set[int]:
+    return set(executor._client.run(os.getpid).values())
 
 
-def sit(seat: Seat, line: Line) -> tuple[Seat, int]:
-    line.say([seat.rank, "here"])
+def sit(rank_context: RankContext, line: RankChannel) -> tuple[RankContext, int]:
+    line.send([rank_context.rank, "here"])
     time.sleep(0.2)
-    return seat, os.getpid()
+    return rank_context, os.getpid()
 
 
-def look_for_room(seat: Seat, line: Line) -> int:
-    return free_bytes()
+def look_for_room(rank_context: RankContext, line: RankChannel) -> int:
+    return available_bytes()
 
 
-def hold(seat: Seat, line: Line) -> int:
-    return len(b"x" * (HELD_BYTES if seat.rank == 1 else 1))
+def hold(rank_context: RankContext, line: RankChannel) -> int:
+    return len(b"x" * (HELD_BYTES if rank_context.rank == 1 else 1))
 
 
-def fail_alone(seat: Seat, line: Line) -> None:
-    if seat.rank == 1:
+def fail_alone(rank_context: RankContext, line: RankChannel) -> None:
+    if rank_context.rank == 1:
         raise LookupError("of rank 1")
     while True:
         time.sleep(0.05)
-        line.say(None)
+        line.send(None)
 
 
-def lose_the_other(seat: Seat, line: Line) -> None:
-    if seat.rank == 1:
+def lose_the_other(rank_context: RankContext, line: RankChannel) -> None:
+    if rank_context.rank == 1:
         time.sleep(0.5)
         raise LookupError("of rank 1")
     raise ConnectionError("lost rank 1")
 
 
-def hear_nothing(seat: Seat, line: Line) -> None:
-    if seat.rank == 1:
+def hear_nothing(rank_context: RankContext, line: RankChannel) -> None:
+    if rank_context.rank == 1:
         raise LookupError("of rank 1")
     time.sleep(600)
 
 
-def die(seat: Seat, line: Line) -> None:
-    if seat.rank == 1:
+def die(rank_context: RankContext, line: RankChannel) -> None:
+    if rank_context.rank == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     while True:
         time.sleep(0.05)
-        line.say(None)
+        line.send(None)
 
 
-def end_when_asked(seat: Seat, line: Line) -> str:
-    line.say("ready")
-    while not line.is_asked_to_end():
+def end_when_asked(rank_context: RankContext, line: RankChannel) -> str:
+    line.send("ready")
+    while not line.is_stop_requested():
         time.sleep(0.02)
-    return f"rank {seat.rank} kept its work"
+    return f"rank {rank_context.rank} kept its work"
 
 
-def test_companions_sit_on_different_workers_and_know_where_to_meet(workers: OnDask) -> None:
+def test_companions_sit_on_different_workers_and_know_where_to_meet(
+    workers: DaskExecutor,
+) -> None:
     heard: list[Any] = []
     (first, one), (second, other) = run(workers, sit, hear=heard.append)
     assert {one, other} == pids(workers)
@@ -96,27 +98,29 @@ def test_companions_sit_on_different_workers_and_know_where_to_meet(workers: OnD
     assert sorted(map(tuple, heard)) == [(0, "here"), (1, "here")]
 
 
-def test_companions_may_take_no_more_memory_than_their_worker_has(workers: OnDask) -> None:
-    assert free_bytes() > 3 * 10**9  # this process may take more
+def test_companions_may_take_no_more_memory_than_their_worker_has(
+    workers: DaskExecutor,
+) -> None:
+    assert available_bytes() > 3 * 10**9  # this process may take more
     assert all(10**8 < room < 1.5 * 10**9 for room in run(workers, look_for_room))
 
 
-def test_one_that_fails_stops_the_others_and_its_error_is_told(workers: OnDask) -> None:
+def test_one_that_fails_stops_the_others_and_its_error_is_told(workers: DaskExecutor) -> None:
     before, began = pids(workers), time.monotonic()
     with pytest.raises(LookupError, match="of rank 1"):
         run(workers, fail_alone)
-    assert time.monotonic() - began < companions._GRACE_S + 5
+    assert time.monotonic() - began < companions._GRACE_PERIOD_S + 5
     assert pids(workers) == before  # nobody had to be restarted
     assert len(run(workers, sit)) == 2
 
 
-def test_the_cause_is_told_and_not_that_others_noticed(workers: OnDask) -> None:
+def test_the_cause_is_told_and_not_that_others_noticed(workers: DaskExecutor) -> None:
     with pytest.raises(LookupError, match="of rank 1"):
         run(workers, lose_the_other)
 
 
 def test_one_that_hears_nothing_is_restarted(
-    workers: OnDask, monkeypatch: pytest.MonkeyPatch
+    workers: DaskExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(companions, "_GRACE_S", 1.0)
     before = pids(workers)
@@ -127,7 +131,7 @@ def test_one_that_hears_nothing_is_restarted(
 
 
 def test_a_worker_that_is_killed_ends_the_work_in_seconds(
-    workers: OnDask, monkeypatch: pytest.MonkeyPatch
+    workers: DaskExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(companions, "_GRACE_S", 1.0)
     began = time.monotonic()
@@ -137,7 +141,7 @@ def test_a_worker_that_is_killed_ends_the_work_in_seconds(
     assert len(run(workers, sit)) == 2
 
 
-def test_companions_are_asked_to_end_and_give_what_they_have(workers: OnDask) -> None:
+def test_companions_are_asked_to_end_and_give_what_they_have(workers: DaskExecutor) -> None:
     heard: list[Any] = []
     found = workers.together(
         end_when_asked, 2, hear=heard.append, is_ending=lambda: len(heard) == 2
@@ -146,7 +150,7 @@ def test_companions_are_asked_to_end_and_give_what_they_have(workers: OnDask) ->
 
 
 def test_fewer_workers_than_companions_are_refused(
-    workers: OnDask, monkeypatch: pytest.MonkeyPatch
+    workers: DaskExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(companions, "_PATIENCE_S", 0.1)
     message = r"2 workers are there for compute.ranks=3.*lower compute.ranks"
@@ -155,20 +159,20 @@ def test_fewer_workers_than_companions_are_refused(
 
 
 def test_fewer_gpus_than_companions_are_refused(
-    workers: OnDask, monkeypatch: pytest.MonkeyPatch
+    workers: DaskExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(companions, "_PATIENCE_S", 0.1)
-    workers._client.register_plugin(OffersGpu(2, gpus=1))
+    workers._client.register_plugin(GpuResource(2, gpus=1))
     with pytest.raises(ConnectionError, match=r"workers with a GPU are there for"):
         run(workers.with_gpu(True), sit)
 
 
 def test_one_process_cannot_run_companions() -> None:
     with pytest.raises(ValueError, match=r"compute.ranks=2 learn .* set compute.workers=2"):
-        InPlace().together(sit, 2, hear=print, is_ending=lambda: False)
+        SerialExecutor().together(sit, 2, on_message=print, should_stop=lambda: False)
 
 
-def test_the_most_that_one_of_them_held_is_measured(workers: OnDask) -> None:
+def test_the_most_that_one_of_them_held_is_measured(workers: DaskExecutor) -> None:
     workers.take_peak()
     assert run(workers, hold) == [1, HELD_BYTES]
     assert workers.take_peak() > HELD_BYTES

@@ -6,33 +6,33 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from pipeline.budget import Workers
-from pipeline.models import ConvLSTMShape
+from pipeline.executors import SerialExecutor
+from pipeline.memory import WorkerPool
+from pipeline.models import ConvLSTMSpec
 from pipeline.recipes import load_recipe
 from pipeline.rollout.evaluate import evaluate_part
 from pipeline.rollout.forecaster import forecaster_of
 from pipeline.rollout.prepare import build_plan, build_request
-from pipeline.rollout.request import HindcastSpec, Members, RolloutSpec
+from pipeline.rollout.request import EnsembleSpec, HindcastSpec, RolloutSpec
 from pipeline.specs import build_rollout_spec, build_training_spec
 from pipeline.split import Split
-from pipeline.spread import InPlace
+from pipeline.streams.input_stack import ForcingSpec, InputStack, VariableSpec
 from pipeline.streams.spec import FitSpec, PatchSpec
-from pipeline.streams.stack import Forcing, Series, Stack
 from pipeline.training.bundle import train_bundle
-from pipeline.training.learner import LearningPlan
 from pipeline.training.schedule import Curriculum
 from pipeline.training.spec import LossSpec, Origin, TrackSpec, TrainingSpec
+from pipeline.training.trainer import Hyperparameters
 from stores.archive import SourceVariable
 from stores.cube import Cube
 from stores.ingest import commit_cube, prepare_cube, write_frame
 from stores.ingest_plan import plan_ingest
-from stores.inventory import take_inventory
-from stores.progress import tell_nobody
+from stores.inventory import scan_archive
+from stores.progress import no_progress
 from stores.times import Step
 from tests.make import GRID, RAIN_FILES, date_names, make_fields, make_recipe, write_tiff
 
 MONTH = Step.parse("month")
-STACK = Stack(Series("rain"), forcings=(Forcing("season"),))
+STACK = InputStack(VariableSpec("rain"), forcings=(ForcingSpec("season"),))
 SPLIT = Split(
     {
         "train": ("2000-01", "2003-12"),
@@ -45,11 +45,11 @@ TRAINING = TrainingSpec(
     fingerprint="by hand",
     step=MONTH,
     fit=FitSpec(STACK, {"rain": ("log1p", "zscore")}, {"rain": "mm month-1"}, SPLIT),
-    network=ConvLSTMShape(
+    network=ConvLSTMSpec(
         len(STACK.names), history=3, hidden=(4,), head=(4,), dropout=0.0, norm="none"
     ),
     patches=PatchSpec(side_px=16),
-    learning=LearningPlan(
+    learning=Hyperparameters(
         Curriculum(epochs=3, leads=2, leads_start=2),
         lr=0.02,
         weight_decay=0.01,
@@ -61,13 +61,13 @@ TRAINING = TrainingSpec(
     device="cpu",
 )
 ROLLOUT = RolloutSpec(
-    target="rain", leads=4, minimum=0.0, members=Members(dropout=True), device="cpu"
+    target="rain", leads=4, minimum=0.0, members=EnsembleSpec(dropout=True), device="cpu"
 )
 WRITTEN = {
     "name": "plain",
     "covariates": [{"kind": "derived", "of": "season"}],
     "domain": None,
-    "split": {part: list(ends) for part, ends in SPLIT.ends.items()} | {"gap": 0},
+    "split": {part: list(ends) for part, ends in SPLIT.date_ranges.items()} | {"gap": 0},
     "training": {"epochs": 3, "lr": 0.02},
 }
 """The same as ``TRAINING`` and ``ROLLOUT``, in the words of a recipe."""
@@ -79,7 +79,7 @@ def store(series: xr.DataArray, folder: Path) -> Cube:
     for name, frame in zip(names, series.values, strict=True):
         write_tiff(folder / name, frame)
     rain = SourceVariable("rain", RAIN_FILES, units="mm month-1")
-    inventory = take_inventory(folder, [rain], MONTH)
+    inventory = scan_archive(folder, [rain], MONTH)
     plan = plan_ingest(inventory, GRID, folder / "cube.zarr")
     prepare_cube(plan)
     commit_cube(plan, [write_frame(plan, frame.variable, frame.key) for frame in plan.frames])
@@ -92,11 +92,11 @@ def test_a_model_is_trained_scored_and_rolled_out_from_arrays_alone(tmp_path: Pa
     series = xr.DataArray(fields, dims=("time", "y", "x"), coords={"time": months})
     cube = store(series, tmp_path)
     folders = (tmp_path / "models", tmp_path / "logs")
-    bundle = train_bundle(TRAINING, cube, folders, spread=InPlace())
+    bundle = train_bundle(TRAINING, cube, folders, executor=SerialExecutor())
     request = build_request(ROLLOUT, [bundle], cube, init="2006-06", leads=None)
-    plan = build_plan(ROLLOUT, bundle, cube, 4, Workers(1, 10**9), one_block=True)
+    plan = build_plan(ROLLOUT, bundle, cube, 4, WorkerPool(1, 10**9), one_block=True)
     (tile,) = plan.tiles
-    forecast = forecaster_of(request).physical(tile, request)
+    forecast = forecaster_of(request).forecast_physical(tile, request)
     truth = series.sel(time=slice("2006-07", "2006-10")).values
     error = np.sqrt(np.mean((forecast[0] - truth) ** 2))
     assert error < 0.8 * truth.std()
@@ -104,8 +104,8 @@ def test_a_model_is_trained_scored_and_rolled_out_from_arrays_alone(tmp_path: Pa
         HindcastSpec("test", SPLIT, MONTH, "mm month-1"),
         request,
         plan.tiles,
-        spread=InPlace(),
-        tell=tell_nobody,
+        executor=SerialExecutor(),
+        on_progress=no_progress,
     )
     assert len(scored.inits) == 24 - 3 - 4 + 1
     assert set(scored.table["method"]) >= {"model", "climatology", "persistence"}

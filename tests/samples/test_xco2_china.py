@@ -5,7 +5,7 @@ import pytest
 import rasterio
 
 from samples.xco2_china import (
-    MEMORY,
+    AR1_COEFFICIENT,
     PATTERN_SD,
     TREND,
     WEATHER_SD,
@@ -67,7 +67,7 @@ def test_fields_have_the_trend_and_the_spread_that_are_stated() -> None:
     assert np.diff(annual) == pytest.approx(TREND, abs=1e-6)
     assert local.std() == pytest.approx(WEATHER_SD, rel=0.3)
     again = np.corrcoef(local[1:].ravel(), local[:-1].ravel())[0, 1]
-    assert again == pytest.approx(MEMORY, abs=0.15)
-    north = shapes.places[0][shapes.inside] > 40
+    assert again == pytest.approx(AR1_COEFFICIENT, abs=0.15)
+    north = shapes.lat_lon[0][shapes.inside] > 40
     season = (frames - local)[:12]
     assert np.ptp(season[:, north].mean(1)) > 1.2 * np.ptp(season[:, ~north].mean(1))

@@ -11,9 +11,9 @@ from stores.arrays import (
     ArrayTemplate,
     Coordinate,
     add_array,
-    array_of,
     commit_group,
     create_group,
+    get_array,
     open_group,
     write_block,
 )
@@ -31,7 +31,7 @@ def _create(path: Path, *, shard: tuple[int, ...] | None = None) -> None:
         attributes={"units": "mm"},
     )
     days = Coordinate(
-        "time", ("time",), np.arange(5), {"units": "days since 1970-01-01"}, room=64
+        "time", ("time",), np.arange(5), {"units": "days since 1970-01-01"}, chunk_length=64
     )
     create_group(path, grid=GRID, arrays=[rain], coordinates=[days], attributes={"title": "t"})
 
@@ -68,7 +68,7 @@ def test_analysts_open_a_committed_group_with_xarray_alone(
     _create(path, shard=shard)
     frame = _frame()
     frame[0, 0, 0] = np.nan
-    write_block(array_of(open_group(path, mode="r+"), "rain"), (2, 0, 0), frame)
+    write_block(get_array(open_group(path, mode="r+"), "rain"), (2, 0, 0), frame)
     commit_group(path)
     with xr.open_zarr(path) as dataset:
         assert dataset.rain.dims == ("time", "y", "x")
@@ -87,7 +87,7 @@ def test_a_block_that_shares_a_shard_is_refused_before_a_byte_is_written(
 ) -> None:
     path = tmp_path / "a.zarr"
     _create(path, shard=(1, 16, 16))
-    array = array_of(open_group(path, mode="r+"), "rain")
+    array = get_array(open_group(path, mode="r+"), "rain")
     before = sorted(path.rglob("*"))
     with pytest.raises(ValueError, match=r"block y\[8:16\] .* 'y' \(16"):
         write_block(array, (0, 8, 0), np.zeros((1, 8, 16), dtype=np.float32))
@@ -100,7 +100,7 @@ def test_a_flipped_bit_is_an_error_and_never_a_value(
 ) -> None:
     path = tmp_path / "a.zarr"
     _create(path, shard=shard)
-    write_block(array_of(open_group(path, mode="r+"), "rain"), (0, 0, 0), _frame())
+    write_block(get_array(open_group(path, mode="r+"), "rain"), (0, 0, 0), _frame())
     commit_group(path)
     victim = next(file for file in sorted((path / "rain" / "c").rglob("*")) if file.is_file())
     sound = victim.read_bytes()
@@ -110,13 +110,13 @@ def test_a_flipped_bit_is_an_error_and_never_a_value(
         broken[bit // 8] ^= 1 << (bit % 8)
         victim.write_bytes(broken)
         with pytest.raises((ValueError, RuntimeError)):
-            array_of(open_group(path), "rain")[0]
+            get_array(open_group(path), "rain")[0]
 
 
 def test_a_frame_without_a_value_is_written_all_the_same(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr"
     _create(path)
-    array = array_of(open_group(path, mode="r+"), "rain")
+    array = get_array(open_group(path, mode="r+"), "rain")
     write_block(array, (0, 0, 0), np.full((1, *SHAPE), np.nan, dtype=np.float32))
     assert sum(file.is_file() for file in (path / "rain" / "c" / "0").rglob("*")) == 12
 
@@ -126,4 +126,4 @@ def test_an_unknown_array_is_named_with_those_that_are_there(tmp_path: Path) -> 
     _create(path)
     commit_group(path)
     with pytest.raises(KeyError, match="no array 'snow'; it has rain"):
-        array_of(open_group(path), "snow")
+        get_array(open_group(path), "snow")

@@ -11,10 +11,10 @@ import pytest
 from odc.geo.geobox import GeoBox
 
 from stores.bundle import (
-    abandoned_bundles,
     check_bundle_fits,
-    current_bundle,
+    list_abandoned_stages,
     open_bundle,
+    open_current_bundle,
     publish_bundle,
     stage_bundle,
 )
@@ -31,7 +31,7 @@ BUNDLE = (
 
 def test_a_bundle_gives_back_what_was_put_in(tmp_path: Path) -> None:
     made = make_bundle(tmp_path, seed=7)
-    found = current_bundle(tmp_path, "rain")
+    found = open_current_bundle(tmp_path, "rain")
     assert found == made == open_bundle(made.path)
     assert found.path.name == f"rain-{found.digest[:12]}"
     assert found.description == {"seed": 7}
@@ -64,7 +64,7 @@ def test_another_description_is_another_bundle(tmp_path: Path) -> None:
             weights = {"a": np.zeros(3)}
             paths.append(publish_bundle(folder, tmp_path, "rain", weights, {"note": note}).path)
     assert paths[0] != paths[1]
-    assert current_bundle(tmp_path, "rain").path == paths[1]
+    assert open_current_bundle(tmp_path, "rain").path == paths[1]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_an_altered_file_is_named(name: str, tmp_path: Path) -> None:
     with pytest.raises(CorruptError, match=rf"{name} (was altered|cannot be read)"):
         open_bundle(path)
     with pytest.raises(CorruptError, match="train again"):
-        current_bundle(tmp_path, "rain")
+        open_current_bundle(tmp_path, "rain")
     assert name in verify(path)[0]
 
 
@@ -91,14 +91,14 @@ def test_missing_and_strange_files_are_named(tmp_path: Path) -> None:
 
 def test_without_a_bundle_the_way_out_is_training(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="train first: cubecast train RECIPE"):
-        current_bundle(tmp_path, "rain")
+        open_current_bundle(tmp_path, "rain")
 
 
 def test_a_pointer_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
     make_bundle(tmp_path)
     (tmp_path / "rain.current").write_text("../elsewhere\n")
     with pytest.raises(ValueError, match="leads out of"):
-        current_bundle(tmp_path, "rain")
+        open_current_bundle(tmp_path, "rain")
 
 
 def test_a_bundle_of_another_grid_is_refused_with_both_grids() -> None:
@@ -121,17 +121,17 @@ def test_a_kill_while_publishing_leaves_the_last_bundle_current(
         timeout=60,
     )
     assert died.returncode == -signal.SIGKILL
-    assert current_bundle(tmp_path, "rain") == before
+    assert open_current_bundle(tmp_path, "rain") == before
     after = make_bundle(tmp_path, seed=2)
-    assert current_bundle(tmp_path, "rain") == after
+    assert open_current_bundle(tmp_path, "rain") == after
     assert len(list(tmp_path.glob("rain-*"))) == 2
-    left = list(abandoned_bundles(tmp_path))
+    left = list(list_abandoned_stages(tmp_path))
     assert len(left) == (point == "bundle.rename")  # later, it was moved to where it belongs
 
 
 def test_a_bundle_that_is_being_made_is_not_abandoned(tmp_path: Path) -> None:
     with stage_bundle(tmp_path, "rain") as folder:
-        assert list(abandoned_bundles(tmp_path)) == []
+        assert list(list_abandoned_stages(tmp_path)) == []
         assert folder.exists()
     assert not folder.exists()
 
@@ -155,7 +155,7 @@ def test_bundles_that_were_swapped_are_named_and_not_forecast_with(tmp_path: Pat
         (finding,) = verify(path)
         assert finding.startswith(f"holds the model that was published as {own.name}")
     with pytest.raises(CorruptError, match="holds the model that was published as"):
-        current_bundle(models, "rain")
+        open_current_bundle(models, "rain")
 
 
 @pytest.mark.parametrize("content", ["", "rain-000000000000", "a\nb", "\0", "x" * 5000])
@@ -166,4 +166,4 @@ def test_a_name_without_a_bundle_is_told(content: str, tmp_path: Path) -> None:
     (finding,) = verify(tmp_path)
     assert finding.startswith("models/rain.current names ")
     with pytest.raises(CorruptError, match=r"rain.current names .* or train again"):
-        current_bundle(models, "rain")
+        open_current_bundle(models, "rain")

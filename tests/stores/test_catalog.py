@@ -19,7 +19,7 @@ from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
 from stores.catalog import build_catalogs, check_catalogs, write_catalogs
 from stores.errors import CorruptError
-from stores.files import sha256_of
+from stores.files import sha256_file
 from stores.item import FILE, FORECASTS, PROJECTION, RASTER, RENDER, VERSION, resolution_m
 from stores.lease import lease
 from stores.publish import publish_issue
@@ -207,7 +207,7 @@ def test_a_cog_asset_carries_band_lead_and_checksum(tmp_path: Path) -> None:
     asset = json.loads((issue / "item.json").read_text())["assets"]["rain_2018-02"]
     path = issue / "cog/rain_2018-02.tif"
     assert asset["href"] == "./cog/rain_2018-02.tif"
-    assert asset["file:checksum"] == f"1220{sha256_of(path)}"
+    assert asset["file:checksum"] == f"1220{sha256_file(path)}"
     assert asset["file:size"] == path.stat().st_size
     assert asset["forecast:horizon"] == "P2M"
     assert asset["forecast:variable"] == "lwe_precipitation_rate"
@@ -226,7 +226,7 @@ def test_the_report_is_an_asset_with_its_checksum(tmp_path: Path) -> None:
     issue = make_issue(tmp_path).path
     report = json.loads((issue / "item.json").read_text())["assets"]["report"]
     assert report["type"] == "text/html"
-    assert report["file:checksum"] == f"1220{sha256_of(issue / 'report.html')}"
+    assert report["file:checksum"] == f"1220{sha256_file(issue / 'report.html')}"
 
 
 def test_the_same_issues_give_the_same_catalog_and_it_is_not_written_twice(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from stores import grid as grids
-from stores.chunks import describe_chunk_file, guess_chunk, list_chunk_files
+from stores.chunks import describe_chunk_file, describe_chunk_path, list_chunk_files
 from stores.forecast import open_forecast
 from tests.make_issue import make_key, make_stage
 
@@ -53,8 +53,8 @@ def test_a_chunk_without_a_time_axis_is_described_by_its_pixels(tmp_path: Path) 
 
 
 def test_a_path_alone_tells_the_chunk() -> None:
-    assert guess_chunk("forecast.zarr/rain/c/1/0/2") == "chunk (1, 0, 2) of 'rain'"
-    assert guess_chunk("report.html") == "report.html"
+    assert describe_chunk_path("forecast.zarr/rain/c/1/0/2") == "chunk (1, 0, 2) of 'rain'"
+    assert describe_chunk_path("report.html") == "report.html"
 
 
 @given(

@@ -13,9 +13,9 @@ import pytest
 from stores.bundle import stage_bundle
 from stores.clean import clean, clean_stages
 from stores.issue import IssueKey, open_stage
-from stores.leftovers import DAY_S, KeepPolicy, Leftover
 from stores.manifest import list_files
-from stores.publish import already_published
+from stores.publish import find_published
+from stores.retention import DAY_S, CleanupCandidate, RetentionPolicy
 from stores.verify import verify
 from tests.make_issue import make_bundle, make_issue, make_key
 
@@ -28,7 +28,7 @@ with lease(Path(sys.argv[1]), sys.argv[2], wait_s=0):
     print("held", flush=True)
     sys.stdin.read()
 """
-NOW = KeepPolicy(older_than_s=0)
+NOW = RetentionPolicy(min_age_s=0)
 
 
 @contextmanager
@@ -59,8 +59,8 @@ def begin(root: Path, key: IssueKey) -> Path:
     return issue.parent
 
 
-def gone(found: list[Leftover]) -> list[Path]:
-    return sorted(one.path for one in found if one.goes)
+def gone(found: list[CleanupCandidate]) -> list[Path]:
+    return sorted(one.path for one in found if one.is_removed)
 
 
 def test_stages_of_dead_runs_wait_for_a_rerun_and_go_when_they_are_old(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_stages_of_dead_runs_wait_for_a_rerun_and_go_when_they_are_old(tmp_path:
     young, old, done = (begin(tmp_path, make_key(bundle=b)) for b in ("b1", "b2", "done"))
     make_old(old)
     before = list_files(young)
-    assert gone(clean_stages(tmp_path, KeepPolicy())) == sorted([old, done])
+    assert gone(clean_stages(tmp_path, RetentionPolicy())) == sorted([old, done])
     assert list_files(young) == before
     assert not old.exists()
     assert not done.exists()
@@ -85,7 +85,7 @@ def test_a_stage_that_another_process_holds_is_left_alone_to_the_last_file(
     with held_elsewhere(tmp_path, key.lease_name):
         for dry_run in (True, False):
             (found,) = clean(tmp_path, NOW, dry_run=dry_run)
-            assert (found.path, found.goes, found.why) == (stage, False, "in use")
+            assert (found.path, found.is_removed, found.reason) == (stage, False, "in use")
         assert list_files(stage) == before
     assert gone(clean(tmp_path, NOW)) == [stage]  # its holder was killed
 
@@ -96,12 +96,12 @@ def test_a_dry_run_says_what_would_go_and_writes_nothing(tmp_path: Path) -> None
     make_bundle(tmp_path / "models", seed=1)
     make_bundle(tmp_path / "models", seed=2)
     begin(tmp_path, make_key(bundle="b3"))
-    policy = KeepPolicy(older_than_s=0, revisions=1, bundles=0)
+    policy = RetentionPolicy(min_age_s=0, revisions=1, bundles=0)
     before = {name: (tmp_path / name).stat().st_mtime_ns for name in list_files(tmp_path)}
     would = clean(tmp_path, policy, dry_run=True)
     after = {name: (tmp_path / name).stat().st_mtime_ns for name in list_files(tmp_path)}
     assert after == before
-    assert sorted(one.what for one in would if one.goes) == ["bundle", "issue", "stage"]
+    assert sorted(one.kind for one in would if one.is_removed) == ["bundle", "issue", "stage"]
     assert all(one.n_bytes > 0 for one in would)
     assert gone(clean(tmp_path, policy)) == gone(would)
 
@@ -109,7 +109,7 @@ def test_a_dry_run_says_what_would_go_and_writes_nothing(tmp_path: Path) -> None
 def test_a_removal_that_was_cut_short_is_finished(tmp_path: Path) -> None:
     left = tmp_path / ".staging/.rain-2017-12-abc.gone"
     (left / "ledger").mkdir(parents=True)
-    assert gone(clean(tmp_path, KeepPolicy())) == [left]
+    assert gone(clean(tmp_path, RetentionPolicy())) == [left]
     assert not left.exists()
 
 
@@ -124,12 +124,12 @@ def test_temporary_files_and_staged_bundles_go_when_nobody_touches_them(
         path.write_text("half")
     dead = tmp_path / "models/.staging/rain-xyz"
     dead.mkdir()
-    assert gone(clean(tmp_path, KeepPolicy())) == []
+    assert gone(clean(tmp_path, RetentionPolicy())) == []
     for path in (*files, dead):
         make_old(path)
     with stage_bundle(tmp_path / "models", "rain") as living:
         make_old(living)
-        assert gone(clean(tmp_path, KeepPolicy())) == sorted([*files, dead])
+        assert gone(clean(tmp_path, RetentionPolicy())) == sorted([*files, dead])
         assert living.exists()
     assert verify(tmp_path) == []
 
@@ -140,7 +140,7 @@ def test_nothing_published_goes_unless_somebody_says_so(tmp_path: Path) -> None:
     for seed in (1, 2):
         make_old(make_bundle(tmp_path / "models", seed=seed).path)
     assert gone(clean(tmp_path, NOW)) == []
-    assert gone(clean(tmp_path, KeepPolicy(revisions=1, bundles=0))) == [
+    assert gone(clean(tmp_path, RetentionPolicy(revisions=1, bundles=0))) == [
         make_bundle(tmp_path / "models", seed=1).path  # issues were made a moment ago
     ]
 
@@ -150,11 +150,11 @@ def test_old_revisions_go_by_policy_and_the_catalog_follows(tmp_path: Path) -> N
     first, second, *_ = [make_issue(tmp_path, key).path for key in keys]
     other = make_issue(tmp_path, make_key(name="dust")).path
     make_issue(tmp_path, make_key(name="dust", bundle="b2"))
-    policy = KeepPolicy(older_than_s=0, revisions=2, recipe="rain")
+    policy = RetentionPolicy(min_age_s=0, revisions=2, recipe="rain")
     assert gone(clean(tmp_path, policy)) == [first, second]
     assert other.exists()  # of another recipe
     assert verify(tmp_path) == []
-    assert already_published(tmp_path, keys[0]) is None
+    assert find_published(tmp_path, keys[0]) is None
     assert make_issue(tmp_path, keys[0]).path.name == "2017-12.r5"
 
 
@@ -167,10 +167,10 @@ def test_a_bundle_that_somebody_refers_to_stays(tmp_path: Path) -> None:
     (tmp_path / "scores" / scored.path.name).mkdir(parents=True)
     make_issue(tmp_path, make_key(bundle=issued.digest))
     open_stage(tmp_path, make_key(bundle=staged.digest))
-    policy = KeepPolicy(bundles=1, named=frozenset([named.path.name]))
-    found = {one.path: one for one in clean(tmp_path, policy) if one.what == "bundle"}
-    assert [path for path in found if found[path].goes] == [free.path]
-    assert {bundle.path: found[bundle.path].why for bundle in made} == {
+    policy = RetentionPolicy(bundles=1, pinned_bundles=frozenset([named.path.name]))
+    found = {one.path: one for one in clean(tmp_path, policy) if one.kind == "bundle"}
+    assert [path for path in found if found[path].is_removed] == [free.path]
+    assert {bundle.path: found[bundle.path].reason for bundle in made} == {
         scored.path: "has scores",
         issued.path: "of a published issue",
         staged.path: "of a forecast that is being made",
@@ -184,7 +184,7 @@ def test_a_bundle_that_somebody_refers_to_stays(tmp_path: Path) -> None:
 
 def test_a_policy_that_would_remove_what_readers_follow_is_refused() -> None:
     with pytest.raises(ValueError, match="would remove what readers follow; keep 1 or more"):
-        KeepPolicy(revisions=0)
+        RetentionPolicy(revisions=0)
 
 
 def test_a_folder_that_is_no_store_is_left_alone(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from stores.cog import (
-    CogLabel,
+    CogMetadata,
     check_cog,
     export_cogs,
     list_cogs,
@@ -26,7 +26,7 @@ from stores.times import parse_time
 from stores.windows import Window
 from tests.make_issue import Field, make_key, make_stage, make_values
 
-LABEL = CogLabel("monthly rainfall", "mm month-1", parse_time("2018-01"), {"lead": "1"})
+LABEL = CogMetadata("monthly rainfall", "mm month-1", parse_time("2018-01"), {"lead": "1"})
 FILL_DISK = """
 import resource, sys
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ def make_grid(shape: tuple[int, int], *, crs: str = "EPSG:32749") -> GeoBox:
 
 def cut(frame: Field, side: int = 512) -> Iterator[tuple[Window, Field]]:
     """Cut a frame into windows."""
-    for window in Window.whole((frame.shape[0], frame.shape[1])).blocks(side, side):
+    for window in Window.from_shape((frame.shape[0], frame.shape[1])).blocks(side, side):
         yield window, frame[window.slices]
 
 
@@ -67,7 +67,9 @@ def test_a_cog_is_strictly_valid_and_keeps_every_bit(
     path, frame = tmp_path / "a.tif", make_frame(shape)
     write_cog(path, cut(frame), make_grid(shape), LABEL)
     check_cog(path)
-    assert (read_cog(path, Window.whole(shape)).view(np.uint32) == frame.view(np.uint32)).all()
+    assert (
+        read_cog(path, Window.from_shape(shape)).view(np.uint32) == frame.view(np.uint32)
+    ).all()
     assert [file.name for file in tmp_path.iterdir()] == ["a.tif"]
     with rasterio.open(path) as raster:
         assert np.isnan(raster.nodata)
@@ -108,7 +110,7 @@ def test_a_frame_without_a_valid_pixel_is_a_cog_too(tmp_path: Path) -> None:
     frame = np.full((23, 31), np.nan, dtype=np.float32)
     write_cog(tmp_path / "a.tif", cut(frame), make_grid((23, 31)), LABEL)
     check_cog(tmp_path / "a.tif")
-    assert Statistics.of(frame).stac() == {"valid_percent": 0.0}
+    assert Statistics.of(frame).to_stac() == {"valid_percent": 0.0}
 
 
 def test_the_same_frame_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -118,7 +120,7 @@ def test_the_same_frame_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_values_of_another_shape_or_type_are_refused(tmp_path: Path) -> None:
-    path, grid, window = tmp_path / "a.tif", make_grid((23, 31)), Window.whole((23, 31))
+    path, grid, window = tmp_path / "a.tif", make_grid((23, 31)), Window.from_shape((23, 31))
     with pytest.raises(ValueError, match=r"float32 of shape \(23, 31\)"):
         write_cog(path, [(window, make_frame((31, 23)))], grid, LABEL)
     with pytest.raises(ValueError, match="values are float64"):
@@ -184,7 +186,7 @@ def test_every_frame_of_a_forecast_becomes_a_cog_with_the_same_pixels(tmp_path: 
     assert list(list_cogs(open_forecast(stage / "forecast.zarr"))) == names
     for path, frame in zip(paths, make_values(), strict=True):
         check_cog(path)
-        np.testing.assert_array_equal(read_cog(path, Window.whole(frame.shape)), frame)
+        np.testing.assert_array_equal(read_cog(path, Window.from_shape(frame.shape)), frame)
     with rasterio.open(paths[1]) as raster:
         assert raster.tags()["init_time"] == "2017-12"
         assert raster.tags()["time"] == "2018-02"

@@ -12,9 +12,9 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from pipeline.recipes import load_recipe
+from stores.acdd import extent_attributes, time_coverage_attributes
 from stores.archive import SourceVariable
-from stores.discovery import describe_coverage, describe_extent
-from stores.forecast import create_forecast, finish_forecast
+from stores.forecast import commit_forecast, create_forecast
 from stores.forecast_template import ForecastVariable
 from stores.issue import open_stage
 from stores.times import Step, to_times
@@ -32,7 +32,7 @@ def make_empty(root: Path, *variables: ForecastVariable) -> Path:
     metadata = load_recipe(JAVA).metadata.attributes
     template = replace(make_template(), variables=variables, attributes=metadata)
     store = create_forecast(stage, template)
-    finish_forecast(stage)
+    commit_forecast(stage)
     return store
 
 
@@ -134,13 +134,13 @@ def test_a_store_says_where_it_lies_as_geozarr_does(crs: str, tmp_path: Path) ->
 
 def test_a_grid_across_the_antimeridian_has_no_polygon_around_the_globe() -> None:
     fiji = GeoBox((10, 10), Affine(1, 0, 175, 0, -1, -12), "EPSG:4326")
-    said = describe_extent(fiji)
+    said = extent_attributes(fiji)
     assert (said["geospatial_lon_min"], said["geospatial_lon_max"]) == (175, -175)
     assert "geospatial_bounds" not in said
 
 
 def test_coverage_lasts_to_the_end_of_the_last_frame() -> None:
-    assert describe_coverage(Step.parse("5 years"), to_times(["2000", "2005"])) == {
+    assert time_coverage_attributes(Step.parse("5 years"), to_times(["2000", "2005"])) == {
         "time_coverage_start": "2000-01-01T00:00:00Z",
         "time_coverage_end": "2010-01-01T00:00:00Z",
         "time_coverage_duration": "P10Y",

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from stores.counting import show_bytes
+from stores.formatting import format_bytes
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ from stores.counting import show_bytes
     ],
 )
 def test_a_size_has_three_digits_whatever_its_unit(n_bytes: float, shown: str) -> None:
-    assert show_bytes(n_bytes) == shown
+    assert format_bytes(n_bytes) == shown

@@ -16,13 +16,13 @@ from stores.cube import Cube
 from stores.errors import CorruptError
 from stores.ingest import commit_cube, prepare_cube, write_frame
 from stores.ingest_plan import plan_ingest
-from stores.inventory import take_inventory
+from stores.inventory import scan_archive
 from stores.times import Step, parse_time
 from stores.windows import Window
 from tests.make import GRID, RAIN_FILES, SHAPE, make_archive, make_cube, make_land, sources_of
 from tests.make_ingest import read_whole
 
-WHOLE = Window.whole(SHAPE)
+WHOLE = Window.from_shape(SHAPE)
 SAMPLE = Path(__file__).parents[2] / "deploy" / "recipes" / "rainfall-java.yaml"
 
 
@@ -104,7 +104,7 @@ def test_many_threads_read_what_one_reads(tmp_path: Path) -> None:
 
 
 def test_frames_written_by_many_processes_make_the_same_cube(tmp_path: Path) -> None:
-    inventory = take_inventory(
+    inventory = scan_archive(
         make_archive(tmp_path / "archive", n=9),
         [SourceVariable("rain", RAIN_FILES), SourceVariable("land", "land.tif")],
         Step.parse("month"),
@@ -143,7 +143,7 @@ def test_analysts_open_a_cube_with_xarray_alone(tmp_path: Path) -> None:
 def test_the_sample_archive_becomes_a_cube(tmp_path: Path) -> None:
     recipe = load_recipe(SAMPLE)
     sources = sources_of(recipe)
-    inventory = take_inventory(
+    inventory = scan_archive(
         recipe.archive.root, sources, recipe.step, end=parse_time("2003-12")
     )
     inventory.check()
@@ -153,7 +153,7 @@ def test_the_sample_archive_becomes_a_cube(tmp_path: Path) -> None:
     prepare_cube(plan)
     commit_cube(plan, [write_frame(plan, f.variable, f.key) for f in plan.frames])
     cube = Cube.open(plan.path)
-    whole = Window.whole((75, 224))
+    whole = Window.from_shape((75, 224))
     rain = cube.read("precipitation", whole)
     first = recipe.archive.root / "rainfall" / "java_chirps-v2.0.2003.01.tif"
     np.testing.assert_array_equal(rain[0], read_whole(first, sources[0])[0])
@@ -173,6 +173,6 @@ def test_versions_are_equal_exactly_when_the_archives_are(tmp_path: Path) -> Non
     for place, seed in enumerate((0, 1, 0)):
         root = make_archive(tmp_path / str(place), n=2, seed=seed)
         sources = [SourceVariable("rain", RAIN_FILES)]
-        inventory = take_inventory(root, sources, Step.parse("month"))
+        inventory = scan_archive(root, sources, Step.parse("month"))
         versions.append(plan_ingest(inventory, GRID, root / "cube.zarr").version)
     assert versions[0] == versions[2] != versions[1]

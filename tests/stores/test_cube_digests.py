@@ -75,9 +75,9 @@ def test_two_months_that_were_swapped_are_named(cube: Path) -> None:
 def test_what_is_read_is_proven_before(cube: Path) -> None:
     shutil.copy(cube / MARCH, cube / MAY)
     opened = Cube.open(cube)
-    check_frames(cube, opened.files_of("rain", opened.times[:4]), why="this forecast")
+    check_frames(cube, opened.frame_files("rain", opened.times[:4]), purpose="this forecast")
     with pytest.raises(CorruptError, match=rf"damaged where this forecast .*: {MAY} "):
-        check_frames(cube, opened.files_of("rain"), why="this forecast")
+        check_frames(cube, opened.frame_files("rain"), purpose="this forecast")
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_cube_from_before_digests_is_told_of_and_adopted_when_it_grows(
         assert verify(cube) == []
     assert "was ingested before digests of its frames were kept" in caplog.text
     opened = Cube.open(cube)
-    check_frames(cube, opened.files_of("rain"), why="this forecast")
+    check_frames(cube, opened.frame_files("rain"), purpose="this forecast")
     grow(cube)
     shutil.copy(cube / MARCH, cube / MAY)
     (finding,) = verify(cube)
@@ -194,7 +194,7 @@ def test_a_sample_reads_some_files_and_misses_none(cube: Path) -> None:
 
 def test_a_scrub_says_how_far_it_is(cube: Path) -> None:
     told: list[tuple[int, int]] = []
-    verify(cube, tell=lambda done, total, note="": told.append((done, total)))
+    verify(cube, on_progress=lambda done, total, note="": told.append((done, total)))
     assert [done for done, _ in told] == list(range(1, 7))
     for share in (0, -1, 1.1):
         with pytest.raises(ValueError, match="is no share of the files"):

@@ -12,8 +12,8 @@ import zarr
 
 from stores.errors import CorruptError
 from stores.forecast import (
+    commit_forecast,
     create_forecast,
-    finish_forecast,
     open_forecast,
     write_domain,
     write_forecast,
@@ -97,7 +97,7 @@ def test_a_forecast_cannot_be_opened_before_it_is_finished(tmp_path: Path) -> No
     create_forecast(stage, make_template())
     with pytest.raises(CorruptError, match="holds no finished Zarr group"):
         open_forecast(stage / "forecast.zarr")
-    finish_forecast(stage)
+    commit_forecast(stage)
     assert open_forecast(stage / "forecast.zarr").grid == GRID
 
 
@@ -122,11 +122,11 @@ def test_values_that_do_not_fit_their_window_are_refused(tmp_path: Path) -> None
 def test_leads_can_be_written_in_blocks(tmp_path: Path) -> None:
     stage = open_stage(tmp_path, make_key())
     create_forecast(stage, make_template())
-    values, whole = make_values(), Window.whole(SHAPE)
+    values, whole = make_values(), Window.from_shape(SHAPE)
     write_domain(stage, whole, make_domain())
     write_forecast(stage, "rain", whole, values[:2])
     write_forecast(stage, "rain", whole, values[2:], lead=3)
-    finish_forecast(stage)
+    commit_forecast(stage)
     with xr.open_zarr(stage / "forecast.zarr") as forecast:
         np.testing.assert_array_equal(forecast.rain.values, values)
 
@@ -161,7 +161,7 @@ def test_years_and_hours_are_decoded_as_the_dates_they_are(tmp_path: Path) -> No
         template = replace(make_template(), step=step, init=start)
         stage = open_stage(tmp_path, make_key(init=step.label(start)))
         create_forecast(stage, template)
-        finish_forecast(stage)
+        commit_forecast(stage)
         with xr.open_zarr(stage / "forecast.zarr") as forecast:
             assert forecast.time.values[1] == np.datetime64(second)
 

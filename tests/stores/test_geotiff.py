@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stores.archive import SourceVariable
 from stores.errors import ArchiveError
-from stores.geotiff import digest_of, read_header, scan
+from stores.geotiff import digest_raster, read_header, scan
 from tests.make import GRID, SHAPE, make_land, write_tiff
 from tests.make_ingest import read_whole
 
@@ -160,6 +160,6 @@ def test_the_band_that_is_asked_for_is_read(tmp_path: Path) -> None:
 
 def test_a_digest_covers_the_sidecars_that_change_pixels(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "v.tif", _numbers("uint8"))
-    before = digest_of(path)
+    before = digest_raster(path)
     (tmp_path / "v.tif.msk").write_bytes(b"mask")
-    assert digest_of(path) != before
+    assert digest_raster(path) != before

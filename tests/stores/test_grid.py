@@ -30,36 +30,39 @@ boxes = st.builds(
 def test_a_grid_survives_json_exactly(grid: GeoBox) -> None:
     back = grids.from_json(json.loads(json.dumps(grids.to_json(grid))))
     assert back == grid
-    assert grids.fingerprint(back) == grids.fingerprint(grid)
+    assert grids.grid_fingerprint(back) == grids.grid_fingerprint(grid)
 
 
 @given(boxes, boxes)
 def test_fingerprints_are_equal_exactly_when_grids_are(one: GeoBox, other: GeoBox) -> None:
-    assert (grids.fingerprint(one) == grids.fingerprint(other)) == (one == other)
+    assert (grids.grid_fingerprint(one) == grids.grid_fingerprint(other)) == (one == other)
 
 
 def test_the_grid_of_a_file_is_that_with_which_it_was_written(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "a.tif", np.zeros((23, 31), dtype=np.float32))
     assert grids.read_grid(path) == GRID
-    assert grids.describe(GRID) == "23 x 31 px of 0.1 x 0.1 degree, EPSG:4326, corner (10, 50)"
+    assert (
+        grids.describe_grid(GRID)
+        == "23 x 31 px of 0.1 x 0.1 degree, EPSG:4326, corner (10, 50)"
+    )
 
 
 def test_a_grid_a_millionth_of_a_pixel_away_is_another(tmp_path: Path) -> None:
     moved = GeoBox(GRID.shape, GRID.affine @ Affine.translation(1e-6, 0), GRID.crs)
-    assert grids.fingerprint(moved) != grids.fingerprint(GRID)
+    assert grids.grid_fingerprint(moved) != grids.grid_fingerprint(GRID)
     with pytest.raises(GridError, match=r"the map lies on another grid .* so its pixels would"):
-        grids.check_same_grid(moved, GRID, what="the map", way_out="warp it")
+        grids.check_same_grid(moved, GRID, what="the map", hint="warp it")
 
 
 def test_one_crs_in_two_spellings_gives_one_grid() -> None:
     assert GRID.crs is not None
     spelled = GeoBox(GRID.shape, GRID.affine, GRID.crs.to_wkt())
     assert spelled == GRID
-    assert grids.fingerprint(spelled) == grids.fingerprint(GRID)
+    assert grids.grid_fingerprint(spelled) == grids.grid_fingerprint(GRID)
 
 
 def test_centers_lie_half_a_pixel_inside_the_corner() -> None:
-    ys, xs = grids.centers(GRID)
+    ys, xs = grids.pixel_centers(GRID)
     assert (ys[0], xs[0]) == pytest.approx((49.95, 10.05))
     assert (len(ys), len(xs)) == (23, 31)
 
@@ -67,12 +70,12 @@ def test_centers_lie_half_a_pixel_inside_the_corner() -> None:
 def test_a_rotated_grid_has_no_coordinates() -> None:
     rotated = GeoBox((3, 3), Affine.rotation(10), "EPSG:3035")
     with pytest.raises(GridError, match="is rotated"):
-        grids.centers(rotated)
+        grids.pixel_centers(rotated)
 
 
 def test_a_grid_without_a_crs_is_refused() -> None:
     with pytest.raises(GridError, match="no CRS"):
-        grids.describe(GeoBox((3, 3), Affine.identity(), None))
+        grids.describe_grid(GeoBox((3, 3), Affine.identity(), None))
 
 
 def test_coordinates_in_feet_are_not_called_meters() -> None:

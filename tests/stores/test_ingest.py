@@ -135,7 +135,7 @@ def test_frames_larger_than_a_shard_are_written_by_their_owner_whole(
     assert plan.n_shards == 3 * 4 * len(plan.frames)
     commit_cube(plan, write_plan(plan))
     cube = Cube.open(tmp_path / "cube.zarr")
-    whole = cube.read("rain", Window.whole((71, 97)))
+    whole = cube.read("rain", Window.from_shape((71, 97)))
     for frame, path in zip(whole, paths, strict=True):
         np.testing.assert_array_equal(frame, read_whole(path, RAIN)[0])
     for window in (Window(5, 19, 7, 30), Window(31, 33, 0, 97), Window(70, 71, 96, 97)):
@@ -179,7 +179,7 @@ def test_a_task_holds_a_shard_whatever_the_raster() -> None:
 def test_windows_write_the_bytes_that_a_whole_frame_writes(
     source: SourceVariable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stores.geotiff.PIECE_PX", 100)
+    monkeypatch.setattr("stores.geotiff.READ_PX", 100)
     archive = make_archive(tmp_path / "a", n=1)
     variables = {RAIN, source}
     planned = make_plan(archive, tmp_path / "cube.zarr", *variables)

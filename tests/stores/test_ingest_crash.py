@@ -14,20 +14,20 @@ import xarray as xr
 from zarr.core.sync import sync as zarr_sync
 
 from stores import files, ingest
+from stores.append import PlannedFrame
 from stores.archive import SourceVariable
 from stores.cube import Cube
 from stores.errors import CorruptError
-from stores.growth import PlannedFrame
 from stores.ingest_frame import copy_frame
 from stores.ingest_plan import plan_ingest
-from stores.inventory import Inventory, take_inventory
+from stores.inventory import Inventory, scan_archive
 from stores.times import Step
 from stores.verify import verify
 from stores.windows import Window
 from tests.make import GRID, RAIN_FILES, SHAPE, make_archive
 
 SOURCES = [SourceVariable("rain", RAIN_FILES), SourceVariable("elevation", "elevation.tif")]
-WHOLE = Window.whole(SHAPE)
+WHOLE = Window.from_shape(SHAPE)
 
 
 class PowerCut(BaseException):
@@ -75,7 +75,7 @@ async def _rest() -> None:
 
 
 def _inventory(archive: Path) -> Inventory:
-    return take_inventory(archive, SOURCES, Step.parse("month"))
+    return scan_archive(archive, SOURCES, Step.parse("month"))
 
 
 def _ingest(inventory: Inventory, path: Path) -> None:
@@ -207,7 +207,7 @@ def test_half_a_chunk_of_a_killed_writer_goes_when_its_ingest_goes_on(
         ingest.commit_cube(first, receipts)
     plan = plan_ingest(_inventory(make_archive(tmp_path / "archive", n=4)), GRID, path)
     ingest.prepare_cube(plan)
-    half = ingest._work(path) / "rain/c/3/0/0.0123abcd.partial"
+    half = ingest._write_target(path) / "rain/c/3/0/0.0123abcd.partial"
     half.parent.mkdir(parents=True)
     half.write_bytes(b"half")
     ingest.prepare_cube(plan)

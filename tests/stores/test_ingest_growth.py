@@ -16,7 +16,7 @@ from stores.cube import Cube
 from stores.errors import ArchiveError, CorruptError, GridError
 from stores.ingest import commit_cube, prepare_cube
 from stores.ingest_plan import plan_ingest
-from stores.inventory import take_inventory
+from stores.inventory import scan_archive
 from stores.times import Step, parse_time
 from tests.make import (
     GRID,
@@ -53,7 +53,7 @@ def test_an_ingest_with_nothing_new_writes_nothing(tmp_path: Path) -> None:
     plan = make_plan(tmp_path / "a", tmp_path / "run" / "cube.zarr")
     assert plan.is_empty
     assert not plan.frames
-    assert commit_cube(plan, write_plan(plan)) == plan.base
+    assert commit_cube(plan, write_plan(plan)) == plan.base_version
     assert _files(tmp_path / "run") == before
 
 
@@ -203,7 +203,10 @@ def test_covariates_may_end_before_and_after_the_target(tmp_path: Path) -> None:
     wind = SourceVariable("wind", "wind_{time:%Y%m}.tif", "m s-1")
     path = tmp_path / "cube.zarr"
     cube = ingest_variables(tmp_path / "a", path, RAIN, wind)
-    assert [str(time)[:7] for time in cube.times_of("wind")[[0, -1]]] == ["2000-02", "2000-06"]
+    assert [str(time)[:7] for time in cube.step_times("wind")[[0, -1]]] == [
+        "2000-02",
+        "2000-06",
+    ]
     assert len(cube.times) == 6
     assert cube.read("rain", WHOLE).shape[0] == 3
     with pytest.raises(ValueError, match="no frame of 'rain' for 2000-04"):
@@ -258,7 +261,7 @@ def test_a_recipe_with_another_grid_or_step_cannot_grow_a_cube(tmp_path: Path) -
     moved = GeoBox(SHAPE, GRID.affine @ Affine.translation(0.5, 0), "EPSG:4326")
     with pytest.raises(GridError, match="the recipe's grid lies on another grid"):
         make_plan(tmp_path / "a", path, grid=moved)
-    inventory = take_inventory(tmp_path / "a", [RAIN], Step.parse("2 months"))
+    inventory = scan_archive(tmp_path / "a", [RAIN], Step.parse("2 months"))
     with pytest.raises(ArchiveError, match=r"2000-02"):
         plan_ingest(inventory, GRID, path)
 

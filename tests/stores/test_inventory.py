@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from stores.archive import SourceVariable
 from stores.errors import ArchiveError
-from stores.inventory import Inventory, take_inventory
+from stores.inventory import Inventory, scan_archive
 from stores.times import Step, parse_time
 from tests.make import GRID, RAIN_FILES, SHAPE, make_fields, make_land, make_tiffs, write_tiff
 
@@ -22,7 +22,7 @@ MONTH = Step.parse("month")
 def _take(
     root: Path, files: str = RAIN_FILES, *, step: str = "month", **fields: Any
 ) -> Inventory:
-    return take_inventory(root, [SourceVariable("rain", files, **fields)], Step.parse(step))
+    return scan_archive(root, [SourceVariable("rain", files, **fields)], Step.parse(step))
 
 
 def _refusal(inventory: Inventory, *, accept_gaps: bool = False) -> str:
@@ -48,7 +48,7 @@ def test_a_sound_archive_passes_and_its_table_says_what_is_there(tmp_path: Path)
 def test_progress_counts_every_file(tmp_path: Path) -> None:
     make_tiffs(tmp_path, n=5)
     told: list[tuple[int, int]] = []
-    take_inventory(
+    scan_archive(
         tmp_path,
         [SourceVariable("rain", RAIN_FILES)],
         MONTH,
@@ -183,7 +183,7 @@ def test_bounds_leave_files_out_and_make_absent_dates_gaps(tmp_path: Path) -> No
     make_tiffs(tmp_path, n=6)
     sources = [SourceVariable("rain", RAIN_FILES)]
     start, end = parse_time("2000-03"), parse_time("2000-08")
-    inventory = take_inventory(tmp_path, sources, MONTH, start=start, end=end)
+    inventory = scan_archive(tmp_path, sources, MONTH, start=start, end=end)
     assert inventory.rows()[0]["files"] == "4"
     assert "2 of 6 dates have no file (2000-07, 2000-08)" in _refusal(inventory)
 

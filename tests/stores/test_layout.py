@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stores.layout import check_owned, plan_layout
+from stores.layout import check_shard_aligned, plan_layout
 
 side = st.integers(1, 41)
 
@@ -33,7 +33,7 @@ def test_the_owner_check_judges_as_brute_force_does(
     (height, shard_y, y0, y1), (width, shard_x, x0, x1) = ys, xs
     shared = _shares_a_shard(*ys) or _shares_a_shard(*xs)
     try:
-        check_owned(
+        check_shard_aligned(
             (y0, x0), (y1, x1), shape=(height, width), shard=(shard_y, shard_x), dims=("y", "x")
         )
     except ValueError:
@@ -44,12 +44,12 @@ def test_the_owner_check_judges_as_brute_force_does(
 
 def test_the_owner_check_names_dimension_and_edge() -> None:
     with pytest.raises(ValueError, match=r"block y\[512:900\] .* shard edge of 'y' \(256"):
-        check_owned((512,), (900,), shape=(2048,), shard=(256,), dims=("y",))
+        check_shard_aligned((512,), (900,), shape=(2048,), shard=(256,), dims=("y",))
 
 
 def test_a_block_beyond_the_array_is_refused() -> None:
     with pytest.raises(ValueError, match="length 5"):
-        check_owned((4,), (8,), shape=(5,), shard=(4,), dims=("time",))
+        check_shard_aligned((4,), (8,), shape=(5,), shard=(4,), dims=("time",))
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(12, 22))
@@ -63,11 +63,11 @@ def test_a_layout_keeps_months_apart_and_shards_whole(
     ):
         assert 1 <= chunk <= length
         assert shard % chunk == 0
-    owned = sum(block.size for block in layout.blocks((rows, cols)))
+    owned = sum(block.size for block in layout.shard_windows((rows, cols)))
     assert owned == rows * cols
 
 
 def test_a_country_gets_few_files_and_small_chunks() -> None:
     layout = plan_layout((7316, 4963))
     assert layout.chunk == (1, 512, 512)
-    assert len(layout.blocks((7316, 4963))) <= 4
+    assert len(layout.shard_windows((7316, 4963))) <= 4

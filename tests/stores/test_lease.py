@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stores.errors import BusyError, FencedError
+from stores.errors import FencedError, LeaseHeldError
 from stores.lease import Holder, lease
 
 HOLD = """
@@ -51,8 +51,8 @@ def test_a_second_holder_is_told_who_holds_the_lease(tmp_path: Path) -> None:
     waited: list[Holder | None] = []
     with (
         lease(tmp_path, "rain", wait_s=0),
-        pytest.raises(BusyError, match=rf"held by process {os.getpid()} on .* since 20"),
-        lease(tmp_path, "rain", wait_s=0.3, waiting=waited.append),
+        pytest.raises(LeaseHeldError, match=rf"held by process {os.getpid()} on .* since 20"),
+        lease(tmp_path, "rain", wait_s=0.3, on_wait=waited.append),
     ):
         pass
     assert [holder.pid for holder in waited if holder] == [os.getpid()]
@@ -61,7 +61,7 @@ def test_a_second_holder_is_told_who_holds_the_lease(tmp_path: Path) -> None:
 def test_a_killed_holder_gives_the_lease_back_at_once(tmp_path: Path) -> None:
     holder = start_holder(tmp_path)
     with (
-        pytest.raises(BusyError, match=f"process {holder.pid}"),
+        pytest.raises(LeaseHeldError, match=f"process {holder.pid}"),
         lease(tmp_path, "rain", wait_s=0),
     ):
         pass
@@ -79,7 +79,7 @@ def test_a_waiting_run_takes_over_when_the_holder_is_done(tmp_path: Path) -> Non
         waited.append(who)
         holder.kill()
 
-    with lease(tmp_path, "rain", wait_s=20, waiting=kill) as held:
+    with lease(tmp_path, "rain", wait_s=20, on_wait=kill) as held:
         assert held.token == 2
     holder.communicate()
     assert [who.pid for who in waited if who] == [holder.pid]

@@ -20,7 +20,7 @@ def test_what_is_marked_is_what_is_done(
     ledger = Ledger(tmp_path_factory.mktemp("ledger"))
     for key, receipt in entries.items():
         ledger.mark(key, receipt)
-    assert ledger.done() == set(entries)
+    assert ledger.done_keys() == set(entries)
     assert ledger.receipts() == entries
 
 
@@ -31,7 +31,7 @@ def test_a_key_never_leaves_the_ledgers_folder(tmp_path: Path, key: str) -> None
     ledger = Ledger(tmp_path / "ledger")
     ledger.mark(key, {})
     assert [file.parent for file in tmp_path.rglob("*.json")] == [tmp_path / "ledger"]
-    assert ledger.done() == {key}
+    assert ledger.done_keys() == {key}
 
 
 def test_a_crash_while_marking_leaves_the_key_undone(
@@ -47,7 +47,7 @@ def test_a_crash_while_marking_leaves_the_key_undone(
         patch.setattr(files, "sync_file", crash)
         with pytest.raises(OSError, match="power cut"):
             ledger.mark("b", {})
-    assert ledger.done() == {"a"}
+    assert ledger.done_keys() == {"a"}
     assert ledger.receipt("b") is None
     assert ledger.receipt("a") == {"n": 1}
 

@@ -19,10 +19,10 @@ from stores.clean import clean
 from stores.errors import CorruptError, FencedError
 from stores.forecast import write_domain, write_forecast
 from stores.lease import lease
-from stores.leftovers import KeepPolicy
 from stores.manifest import list_files
-from stores.publish import already_published, publish_issue
+from stores.publish import find_published, publish_issue
 from stores.published import find_issue, published_issues
+from stores.retention import RetentionPolicy
 from stores.verify import verify
 from stores.windows import Window
 from tests.make_issue import (
@@ -184,7 +184,7 @@ def test_a_kill_between_two_writes_shows_the_old_state_and_a_rerun_ends_the_same
 def test_cleaning_finishes_a_catalog_that_a_crash_left_behind(tmp_path: Path) -> None:
     start_issue(tmp_path, "2017-12", crash_at="publish.catalog").communicate(timeout=60)
     assert not (tmp_path / "catalog.json").exists()
-    clean(tmp_path, KeepPolicy())
+    clean(tmp_path, RetentionPolicy())
     assert read_latest(tmp_path) == "2017-12"
 
 
@@ -301,7 +301,7 @@ def test_a_damaged_issue_is_left_out_and_never_overwritten(tmp_path: Path) -> No
     again = make_issue(tmp_path)
     assert (again.path.name, again.is_new) == ("2017-12.r2", True)
     assert read_latest(tmp_path) == "2017-12.r2"
-    assert already_published(tmp_path, make_key()) is not None
+    assert find_published(tmp_path, make_key()) is not None
 
 
 def test_every_byte_is_on_the_disk_before_the_issue_becomes_visible(
@@ -344,5 +344,5 @@ def test_a_reader_that_polls_while_revisions_appear_never_sees_half(tmp_path: Pa
 def test_a_forecast_for_nowhere_is_not_published(tmp_path: Path) -> None:
     stage = make_stage(tmp_path, make_key())
     nowhere = np.zeros(SHAPE, dtype=bool)
-    write_domain(stage, Window.whole(SHAPE), nowhere)
+    write_domain(stage, Window.from_shape(SHAPE), nowhere)
     assert "'domain' holds no pixel" in refuse(tmp_path, stage)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stores import reading
+from stores import retry
 from stores.cube import Cube
 from stores.errors import CorruptError
 from stores.forecast import open_forecast
@@ -18,7 +18,7 @@ from stores.windows import Window
 from tests.make import SHAPE, make_cube
 from tests.make_issue import make_key, make_stage
 
-WHOLE = Window.whole(SHAPE)
+WHOLE = Window.from_shape(SHAPE)
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def on_pause(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> list
         pauses.append(seconds)
         act()
 
-    monkeypatch.setattr("stores.reading.time.sleep", pause)
+    monkeypatch.setattr("stores.retry.time.sleep", pause)
     return pauses
 
 
@@ -71,7 +71,7 @@ def test_a_system_that_keeps_failing_is_named_and_not_called_damage(
     assert "rain/c/0/0/0" in str(raised.value.filename)
     assert not isinstance(raised.value, CorruptError)
     assert "altered" not in str(raised.value)
-    assert tuple(pauses) == reading.PAUSES_S
+    assert tuple(pauses) == retry.RETRY_DELAYS_S
 
 
 def test_a_file_that_is_torn_for_a_moment_is_read_again(

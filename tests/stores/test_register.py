@@ -12,9 +12,9 @@ import pytest
 from stores.accept import accept
 from stores.clean import clean
 from stores.errors import CorruptError
-from stores.leftovers import KeepPolicy
 from stores.manifest import REGISTERED, digest_manifest
 from stores.register import REGISTER, read_register
+from stores.retention import RetentionPolicy
 from stores.verify import verify
 from tests.make_issue import make_issue, make_key
 
@@ -180,21 +180,21 @@ def test_an_issue_that_goes_before_its_publication_was_finished_is_missing(root:
         publish_next(root)
     shutil.rmtree(root / "issues/rain" / THIRD)
     assert any(f"{THIRD} is missing" in finding for finding in verify(root))
-    clean(root, KeepPolicy(older_than_s=0))  # the rest of its stage goes, the entry stays
+    clean(root, RetentionPolicy(min_age_s=0))  # the rest of its stage goes, the entry stays
     assert any(f"{THIRD} is missing" in finding for finding in verify(root))
 
 
 def test_a_stage_that_goes_before_its_issue_was_published_is_not_missing(root: Path) -> None:
     with power_cut("publish.rename"):
         publish_next(root)
-    clean(root, KeepPolicy(older_than_s=0))
+    clean(root, RetentionPolicy(min_age_s=0))
     assert not list((root / ".staging").iterdir())
     assert verify(root) == []
 
 
 def test_what_cleaning_removes_is_entered_also_when_it_is_cut_short(root: Path) -> None:
     make_issue(root, make_key(init=SECOND, bundle="b2"))
-    policy = KeepPolicy(older_than_s=0, revisions=1)
+    policy = RetentionPolicy(min_age_s=0, revisions=1)
     for point in ("clean.remove", "discard.rename"):
         with power_cut(point):
             clean(root, policy)
@@ -202,7 +202,7 @@ def test_what_cleaning_removes_is_entered_also_when_it_is_cut_short(root: Path) 
     clean(root, policy)
     assert not (root / "issues/rain" / SECOND).exists()
     assert verify(root) == []
-    assert read_register(root).last[f"rain/{SECOND}"].act == "removed"
+    assert read_register(root).latest[f"rain/{SECOND}"].act == "removed"
 
 
 def test_a_store_from_before_the_register_is_told_of_and_entered(
@@ -216,7 +216,7 @@ def test_a_store_from_before_the_register_is_told_of_and_entered(
     caplog.clear()
     publish_next(root)
     assert "its 1 whole issues are entered" in caplog.text
-    assert sorted(read_register(root).last) == [f"rain/{SECOND}", f"rain/{THIRD}"]
+    assert sorted(read_register(root).latest) == [f"rain/{SECOND}", f"rain/{THIRD}"]
     (finding,) = verify(root)
     assert finding.startswith(f"issues/rain/{FIRST}: ")
     shutil.rmtree(root / "issues/rain" / SECOND)
@@ -240,7 +240,7 @@ def test_half_a_line_of_a_register_is_no_line(root: Path) -> None:
     (root / REGISTER).write_bytes(content[:-30])
     make_issue(root, make_key(init="2018-02"))
     assert verify(root) == []
-    assert read_register(root).last[f"rain/{THIRD}"].act == "published"
+    assert read_register(root).latest[f"rain/{THIRD}"].act == "published"
 
 
 @pytest.mark.parametrize("line", range(4))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from stores import regrid as module
-from stores.regrid import Regrid, crop
+from stores.regrid import Regridder, crop
 from stores.warp import warp_onto
 from stores.windows import Window
 from tests.make import GRID, Field, make_fields, make_land
@@ -39,12 +39,12 @@ FRAME = make_frame((61, 83))
 
 def read(window: Window) -> Field:
     """Read the source as a file would give it: its part and no more."""
-    assert Window.whole((61, 83)).contains(window)
+    assert Window.from_shape((61, 83)).contains(window)
     return np.ascontiguousarray(FRAME[window.slices])
 
 
 def whole_of(target: GeoBox) -> Window:
-    return Window.whole((target.height, target.width))
+    return Window.from_shape((target.height, target.width))
 
 
 @settings(max_examples=25)
@@ -58,7 +58,7 @@ def test_windows_of_any_size_equal_the_whole(
     name: str, method: str, height: int, width: int
 ) -> None:
     target = TARGETS[name]
-    regrid = Regrid(SOURCE, target, method)
+    regrid = Regridder(SOURCE, target, method)
     whole = regrid.read(read, whole_of(target))
     pieces = np.zeros_like(whole)
     for window in whole_of(target).blocks(height, width):
@@ -70,8 +70,8 @@ def test_windows_of_any_size_equal_the_whole(
 @pytest.mark.parametrize("name", ["same CRS, finer", "same CRS, coarser", "rows run north"])
 def test_blocks_equal_one_warp_of_the_whole_image(name: str, method: str) -> None:
     target = TARGETS[name]
-    regrid = Regrid(SOURCE, target, method)
-    assert whole_of(target).size > regrid.side**2
+    regrid = Regridder(SOURCE, target, method)
+    assert whole_of(target).size > regrid.block_side**2
     blocks = regrid.read(read, whole_of(target))
     direct = warp_onto(FRAME, SOURCE, target, resampling=method, scale=regrid._scale)
     assert np.isfinite(direct).any()
@@ -84,7 +84,7 @@ def test_another_crs_moves_values_by_less_than_gdal_promises(name: str, method: 
     # GDAL may misplace a pixel by 1/8 px, in a block as in the whole, so both move by 1/4.
     target = TARGETS[name]
     slope = np.add.outer(np.arange(61.0), 2 * np.arange(83.0)).astype(np.float32)
-    regrid = Regrid(SOURCE, target, method)
+    regrid = Regridder(SOURCE, target, method)
     blocks = regrid.read(lambda window: slope[window.slices].copy(), whole_of(target))
     direct = warp_onto(slope, SOURCE, target, resampling=method, scale=regrid._scale)
     both = np.isfinite(blocks) & np.isfinite(direct)
@@ -102,14 +102,14 @@ def test_a_block_reads_its_part_of_the_source_and_the_halo() -> None:
         sizes.append(window.size)
         return read(window)
 
-    Regrid(SOURCE, target, "cubic").read(watched, whole_of(target))
+    Regridder(SOURCE, target, "cubic").read(watched, whole_of(target))
     assert len(sizes) > 2
     assert max(sizes) < FRAME.size / 2
 
 
 def test_a_target_beside_the_source_reads_nothing() -> None:
     apart = GeoBox((40, 40), Affine(0.05, 0, 40, 0, -0.05, 50), "EPSG:4326")
-    values = Regrid(SOURCE, apart, "bilinear").read(_refuse, whole_of(apart))
+    values = Regridder(SOURCE, apart, "bilinear").read(_refuse, whole_of(apart))
     assert np.isnan(values).all()
 
 
@@ -117,7 +117,7 @@ def test_longitudes_of_a_whole_circle_are_found_from_both_sides() -> None:
     globe = GeoBox((60, 120), Affine(3, 0, 0, 0, -3, 90), "EPSG:4326")
     west = GeoBox((40, 40), Affine(1, 0, -30, 0, -1, 60), "EPSG:4326")
     frame = np.tile(np.arange(120, dtype=np.float32), (60, 1))
-    values = Regrid(globe, west, "nearest").read(
+    values = Regridder(globe, west, "nearest").read(
         lambda window: frame[window.slices].copy(), whole_of(west)
     )
     direct = warp_onto(frame, globe, west, resampling="nearest")
@@ -125,7 +125,7 @@ def test_longitudes_of_a_whole_circle_are_found_from_both_sides() -> None:
 
 
 def test_a_crop_of_a_grid_lies_where_the_grid_lies() -> None:
-    assert crop(GRID, Window.whole((23, 31))) == GRID
+    assert crop(GRID, Window.from_shape((23, 31))) == GRID
     assert crop(GRID, Window(2, 5, 3, 9)).affine == GRID.affine @ Affine.translation(3, 2)
 
 

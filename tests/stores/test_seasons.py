@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stores.seasons import Clock, Seasons, has_period, period_before
+from stores.seasons import CalendarCycle, Seasons, has_period, shift_to_observed
 from stores.times import Step, Times, parse_time
 
 MONTH, DAY = Step.parse("month"), Step.parse("day")
@@ -28,7 +28,7 @@ def found(step: str, start: str, n: int) -> Seasons:
 
 def test_months_of_two_years_are_twelve_seasons_and_the_first_is_january() -> None:
     seasons = found("month", "2003-11", 24)
-    assert seasons.held == tuple(range(12))
+    assert seasons.season_numbers == tuple(range(12))
     assert seasons.index(frames("month", "2003-11", 4)).tolist() == [10, 11, 0, 1]
 
 
@@ -67,12 +67,14 @@ def test_every_training_frame_has_its_own_season_and_any_frame_some(
 ) -> None:
     times = np.array([step.add(start, index) for index in range(n)])
     seasons = Seasons.of(step, times)
-    assert (np.array(seasons.held)[seasons.index(times)] == seasons.numbers(times)).all()
+    assert (
+        np.array(seasons.season_numbers)[seasons.index(times)] == seasons.numbers(times)
+    ).all()
     assert seasons.n_unseen(times) == 0
     assert set(seasons.index(times).tolist()) == set(range(len(seasons)))
     beyond = np.array([step.add(start, n + later)])
     assert 0 <= seasons.index(beyond)[0] < len(seasons)
-    assert sorted(np.concatenate([places for places, _ in seasons.years()])) == list(
+    assert sorted(np.concatenate([places for places, _ in seasons.by_time_of_day()])) == list(
         range(len(seasons))
     )
 
@@ -94,9 +96,9 @@ def test_the_hour_is_part_of_a_season() -> None:
 
 
 def test_no_season_is_as_short_as_a_day_of_leap_years() -> None:
-    clock = Clock.of(DAY)
+    clock = CalendarCycle.of(DAY)
     times = DAY.range(parse_time("2004-12-29"), parse_time("2005-01-01"))
-    assert clock.of_year(times).tolist() == [363, 364, 364, 0]
+    assert clock.time_of_year(times).tolist() == [363, 364, 364, 0]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ def test_the_last_observed_frame_of_a_season_lies_whole_periods_before(
     step: str, time: str, init: str, before: str
 ) -> None:
     every = Step.parse(step)
-    assert period_before(every, parse_time(time), parse_time(init)) == parse_time(before)
+    assert shift_to_observed(every, parse_time(time), parse_time(init)) == parse_time(before)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stores.times import Step, Time, parse_end, parse_time, spell_dates
+from stores.times import Step, Time, format_dates, parse_end, parse_time
 
 steps = st.builds(
     Step,
@@ -23,7 +23,7 @@ dates = st.datetimes(max_value=datetime(9000, 1, 1)).map(
 @given(steps, dates, st.integers(0, 60))
 def test_adding_and_counting_steps_undo_each_other(step: Step, date: Time, n: int) -> None:
     start = step.floor(date)
-    assert step.between(start, step.add(start, n)) == n
+    assert step.steps_between(start, step.add(start, n)) == n
     assert step.add(step.add(start, n), -n) == start
 
 
@@ -32,7 +32,7 @@ def test_a_range_holds_both_ends_and_every_step_between(step: Step, date: Time, 
     start = step.floor(date)
     times = step.range(start, step.add(start, n))
     assert len(times) == n + 1
-    assert [step.between(start, time) for time in times] == list(range(n + 1))
+    assert [step.steps_between(start, time) for time in times] == list(range(n + 1))
 
 
 @given(steps, dates, st.integers(0, 60))
@@ -81,14 +81,14 @@ def test_a_label_is_read_back_and_names_no_folder(step: Step, date: Time) -> Non
 )
 def test_people_read_dates_where_files_bear_labels(step: str, label: str, shown: str) -> None:
     every, time = Step.parse(step), parse_time(label)
-    assert (every.label(time), every.show(time)) == (label, shown)
-    assert spell_dates(f"from {label}.") == f"from {shown}."
+    assert (every.label(time), every.format(time)) == (label, shown)
+    assert format_dates(f"from {label}.") == f"from {shown}."
 
 
 @given(steps, dates)
 def test_what_people_read_is_understood_when_they_write_it(step: Step, date: Time) -> None:
     start = step.floor(date)
-    assert parse_time(step.show(start)) == start
+    assert parse_time(step.format(start)) == start
 
 
 @given(steps, dates)
@@ -116,7 +116,7 @@ def test_a_range_of_a_series_holds_its_frames_alone(
     found = step.of_series(first).range(start, step.add(start, n))
     assert len(found) in (n, n + 1)
     assert (found >= step.floor(start)).all()
-    assert all(step.between(step.floor(first), time) is not None for time in found)
+    assert all(step.steps_between(step.floor(first), time) is not None for time in found)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_steps_that_users_expect_are_understood(text: str, step: Step) -> None:
 
 def test_a_distance_between_two_steps_is_refused() -> None:
     with pytest.raises(ValueError, match="1987 is not a whole number of steps of 5 years"):
-        Step.parse("5 years").between(parse_time("1985"), parse_time("1987"))
+        Step.parse("5 years").steps_between(parse_time("1985"), parse_time("1987"))
 
 
 @pytest.mark.parametrize("text", ["fortnight", "0 months", "", "1.5 days", "-1 month"])
@@ -162,9 +162,9 @@ def test_an_end_holds_all_that_its_label_names_and_no_more(step: Step, date: Tim
 def test_a_stretch_of_one_frame_is_named_once_and_a_distance_with_its_number() -> None:
     months, epochs = Step.parse("month"), Step.parse("5 years")
     first, last = parse_time("2015"), parse_time("2020")
-    assert epochs.ends(last, last) == "2020"
-    assert months.ends(first, last) == "2015-01 to 2020-01"
-    assert (months.counted, epochs.counted) == ("one month", "5 years")
+    assert epochs.label_range(last, last) == "2020"
+    assert months.label_range(first, last) == "2015-01 to 2020-01"
+    assert (months.phrase, epochs.phrase) == ("one month", "5 years")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,14 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from stores.errors import GridError
-from stores.warp import check_overlap, is_coarser, is_same, pick_resampling, shift_px, warp_onto
+from stores.warp import (
+    check_overlap,
+    is_coarser,
+    is_same_grid,
+    pick_resampling,
+    shift_px,
+    warp_onto,
+)
 from tests.make import GRID, LAND_GRID, SHAPE, make_fields, make_land
 
 RAIN = make_fields(1)[0]
@@ -25,9 +32,9 @@ def test_the_same_grid_gives_the_same_values() -> None:
 def test_grids_apart_by_the_rounding_of_floats_are_one() -> None:
     noisy = Affine(0.1 + 1e-16, 0, 10.0 - 1e-14, 0, -0.1, 50.0)
     assert GeoBox(SHAPE, noisy, "EPSG:4326") != GRID
-    assert is_same(GeoBox(SHAPE, noisy, "EPSG:4326"), GRID)
+    assert is_same_grid(GeoBox(SHAPE, noisy, "EPSG:4326"), GRID)
     moved = GeoBox(SHAPE, GRID.affine @ Affine.translation(1e-6, 0), "EPSG:4326")
-    assert not is_same(moved, GRID)
+    assert not is_same_grid(moved, GRID)
     assert shift_px(moved, GRID) == pytest.approx(1e-6, rel=1e-3)
 
 

@@ -28,7 +28,7 @@ def test_clip_keeps_the_pixels_that_both_windows_have(one: Window, other: Window
 
 @given(st.lists(windows(), min_size=1, max_size=5))
 def test_a_window_around_others_is_the_smallest_that_holds_them(inner: list[Window]) -> None:
-    around = Window.around(inner)
+    around = Window.bounding(inner)
     assert all(around.contains(window) for window in inner)
     y0, x0 = min(w.y0 for w in inner), min(w.x0 for w in inner)
     y1, x1 = max(w.y1 for w in inner), max(w.x1 for w in inner)
@@ -51,7 +51,7 @@ def test_blocks_own_every_pixel_exactly_once(window: Window, height: int, width:
 
 @given(windows(), st.integers(0, 9))
 def test_a_grown_window_holds_the_first_at_its_middle(window: Window, px: int) -> None:
-    inner = window.within(window.grow(px))
+    inner = window.relative_to(window.grow(px))
     assert (inner.y0, inner.x0) == (px, px)
     assert inner.shape == window.shape
 
@@ -59,7 +59,7 @@ def test_a_grown_window_holds_the_first_at_its_middle(window: Window, px: int) -
 def test_slices_take_the_pixels_of_a_window_from_the_whole_grid() -> None:
     grid = np.arange(7 * 11).reshape(7, 11)
     assert (grid[Window(2, 5, 3, 4).slices] == grid[2:5, 3:4]).all()
-    assert (grid[Window.whole((7, 11)).slices] == grid).all()
+    assert (grid[Window.from_shape((7, 11)).slices] == grid).all()
 
 
 def test_a_window_that_ends_before_it_begins_is_refused() -> None:
@@ -69,4 +69,4 @@ def test_a_window_that_ends_before_it_begins_is_refused() -> None:
 
 def test_a_window_outside_cannot_be_expressed_within() -> None:
     with pytest.raises(ValueError, match="does not lie inside"):
-        Window(0, 2, 0, 2).within(Window(1, 3, 0, 2))
+        Window(0, 2, 0, 2).relative_to(Window(1, 3, 0, 2))

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.metrics import ErrorSums, collapse_alarm, name_leads
+from pipeline.metrics import ErrorSums, collapse_alarm, format_leads
 
 Array = npt.NDArray[Any]
 N_LEADS = 6
@@ -41,9 +41,9 @@ def test_a_flat_forecast_names_leads_values_and_units() -> None:
 
 def test_the_share_that_rings_can_be_chosen() -> None:
     sums = ErrorSums.of(faded([0.8] * N_LEADS), make_truth())
-    assert collapse_alarm(sums, units="mm", share=0.9)
+    assert collapse_alarm(sums, units="mm", min_spread_ratio=0.9)
     with pytest.raises(ValueError, match=r"share=1.5 is no share .* above 0 and at most 1"):
-        collapse_alarm(sums, units="mm", share=1.5)
+        collapse_alarm(sums, units="mm", min_spread_ratio=1.5)
 
 
 def test_a_forecast_whose_spread_runs_down_is_said_to_fade() -> None:
@@ -78,4 +78,4 @@ def test_leads_that_were_not_scored_ring_nothing() -> None:
     [([3], "lead 3"), ([4, 5, 6], "leads 4-6"), ([5, 1, 2], "leads 1-2, 5"), ([12], "lead 12")],
 )
 def test_leads_are_named_as_runs(leads: list[int], words: str) -> None:
-    assert name_leads(leads) == words
+    assert format_leads(leads) == words

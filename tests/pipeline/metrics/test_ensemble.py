@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.metrics.ensemble import EnsembleSums, summarize
+from pipeline.metrics.ensemble import EnsembleSums, summarize_members
 
 Array = npt.NDArray[Any]
 
@@ -121,7 +121,9 @@ def test_what_cannot_be_scored_is_refused() -> None:
 
 def test_a_summary_is_mean_spread_and_quantiles_of_the_members() -> None:
     members = np.array([4.0, 1.0, 2.0, 9.0, 4.0], dtype=np.float32).reshape(5, 1, 1, 1)
-    mean, std, quantiles = (v.ravel().tolist() for v in summarize(members, [0, 0.1, 0.5, 1]))
+    mean, std, quantiles = (
+        v.ravel().tolist() for v in summarize_members(members, [0, 0.1, 0.5, 1])
+    )
     assert mean == [4.0]
     assert std == pytest.approx([np.sqrt(38 / 4)], rel=1e-6)
     assert quantiles == pytest.approx([1, 1.4, 4, 9])
@@ -130,7 +132,7 @@ def test_a_summary_is_mean_spread_and_quantiles_of_the_members() -> None:
 def test_a_summary_keeps_the_spread_about_a_large_mean_and_the_gaps() -> None:
     members, _ = make_ensemble(center=400, spread=0.05)
     members[2, 1, 4, 5] = np.nan
-    summary = summarize(members, [0.05, 0.95])
+    summary = summarize_members(members, [0.05, 0.95])
     assert summary.quantiles.shape == (2, 3, 11, 13)
     gaps = np.isnan(summary.mean)
     assert gaps.sum() == 1
@@ -143,4 +145,4 @@ def test_a_summary_keeps_the_spread_about_a_large_mean_and_the_gaps() -> None:
 
 def test_a_summary_of_one_member_is_refused() -> None:
     with pytest.raises(ValueError, match="so they have no spread"):
-        summarize(np.zeros((1, 2, 3, 3)), [0.5])
+        summarize_members(np.zeros((1, 2, 3, 3)), [0.5])

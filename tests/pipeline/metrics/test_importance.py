@@ -3,18 +3,18 @@ import pandas as pd
 import pytest
 
 from pipeline.metrics import ErrorSums
-from pipeline.metrics.importance import PermutedSums, importance_table, needless
+from pipeline.metrics.importance import PermutationSums, importance_table, uninformative
 
 TRUTH = np.random.default_rng(0).normal(size=(2, 8, 9))
 
 
-def make_sums(truth: np.ndarray = TRUTH, **permuted: tuple[float, ...]) -> PermutedSums:
+def make_sums(truth: np.ndarray = TRUTH, **permuted: tuple[float, ...]) -> PermutationSums:
     """Score forecasts that miss by 1, and by another number in each repeat of a covariate."""
     repeats = {
         name: tuple(ErrorSums.of(truth + miss, truth) for miss in misses)
         for name, misses in permuted.items()
     }
-    return PermutedSums(ErrorSums.of(truth + 1, truth), repeats)
+    return PermutationSums(ErrorSums.of(truth + 1, truth), repeats)
 
 
 def row(table: pd.DataFrame, covariate: str, lead: object) -> pd.Series:
@@ -40,7 +40,7 @@ def test_covariates_come_best_first_and_those_within_their_spread_are_needless()
     table = importance_table(sums, units="mm")
     order = table[table["lead"] == "all"]["covariate"].tolist()
     assert order == ["wind", "noise", "same", "harm"]
-    assert needless(table) == ["noise", "same", "harm"]
+    assert uninformative(table) == ["noise", "same", "harm"]
     assert row(table, "same", "all")["importance"] == 0
 
 
@@ -56,6 +56,6 @@ def test_sums_of_halves_give_the_table_of_the_whole() -> None:
 
 def test_without_any_error_there_is_no_importance() -> None:
     perfect = ErrorSums.of(TRUTH, TRUTH)
-    table = importance_table(PermutedSums(perfect, {"wind": (perfect,) * 2}), units="mm")
+    table = importance_table(PermutationSums(perfect, {"wind": (perfect,) * 2}), units="mm")
     assert table["importance"].isna().all()
-    assert needless(table) == []
+    assert uninformative(table) == []

@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.models.chance import Key, drop, fields, normal, uniform
+from pipeline.models.counter_rng import RandomKey, dropout_mask, normal, normal_fields, uniform
 
 Array = npt.NDArray[Any]
-KEY = Key(seed=7, member=3, lead=5)
+KEY = RandomKey(seed=7, member=3, lead=5)
 OTHERS = {
     "seed": KEY._replace(seed=8),
     "member": KEY._replace(member=4),
     "lead": KEY._replace(lead=6),
     "channel": KEY._replace(channel=1),
-    "swapped": Key(seed=7, member=5, lead=3),
+    "swapped": RandomKey(seed=7, member=5, lead=3),
 }
 WORD = 2**64
 PINNED_UNIFORM = [905351, 4295834, 2662547]
@@ -51,8 +51,8 @@ def test_the_reference_gives_the_published_numbers_of_splitmix64() -> None:
     ]
 
 
-@pytest.mark.parametrize("key", [KEY, Key(-1, 0, 0), Key(2**63, 10**6, 24, 9)])
-def test_every_pixel_is_output_c_of_the_sequence_that_row_r_begins(key: Key) -> None:
+@pytest.mark.parametrize("key", [KEY, RandomKey(-1, 0, 0), RandomKey(2**63, 10**6, 24, 9)])
+def test_every_pixel_is_output_c_of_the_sequence_that_row_r_begins(key: RandomKey) -> None:
     origin = (4097, 2**31 - 2)
     window = uniform(key, origin, (3, 5))
     assert window.dtype == torch.float32
@@ -63,11 +63,11 @@ def test_every_pixel_is_output_c_of_the_sequence_that_row_r_begins(key: Key) -> 
 
 
 def test_numbers_of_a_key_never_change() -> None:
-    first = uniform(Key(0, 0, 1), (0, 0), (1, 3))[0].tolist()
+    first = uniform(RandomKey(0, 0, 1), (0, 0), (1, 3))[0].tolist()
     assert [int(number * 2**23) for number in first] == PINNED_UNIFORM
-    gauss = normal(Key(0, 0, 1), (0, 0), (1, 3))[0].tolist()
+    gauss = normal(RandomKey(0, 0, 1), (0, 0), (1, 3))[0].tolist()
     assert gauss == pytest.approx(PINNED_NORMAL, abs=1e-6)
-    smooth = normal(Key(0, 0, 1), (0, 0), (1, 3), correlation_px=4)[0].tolist()
+    smooth = normal(RandomKey(0, 0, 1), (0, 0), (1, 3), correlation_px=4)[0].tolist()
     assert smooth == pytest.approx(PINNED_SMOOTH, abs=1e-6)
 
 
@@ -145,7 +145,7 @@ def test_any_window_equals_the_same_window_of_the_whole_bit_for_bit(
 def test_a_batch_of_windows_and_members_equals_each_alone(correlation_px: int) -> None:
     keys = [KEY, *OTHERS.values()]
     origins = [(0, 0), (3, 11), (3, 11), (1000, 4), (7, 7), (2, 999)]
-    batch = fields(keys, origins, (13, 17), correlation_px=correlation_px)
+    batch = normal_fields(keys, origins, (13, 17), correlation_px=correlation_px)
     assert batch.shape == (6, 13, 17)
     for place, (key, origin) in enumerate(zip(keys, origins, strict=True)):
         alone = normal(key, origin, (13, 17), correlation_px=correlation_px)
@@ -153,8 +153,8 @@ def test_a_batch_of_windows_and_members_equals_each_alone(correlation_px: int) -
 
 
 def test_smooth_noise_has_variance_one_at_every_pixel() -> None:
-    keys = [Key(1, member, 1) for member in range(4000)]
-    noise = fields(keys, [(5, 2)] * len(keys), (13, 11), correlation_px=6).numpy()
+    keys = [RandomKey(1, member, 1) for member in range(4000)]
+    noise = normal_fields(keys, [(5, 2)] * len(keys), (13, 11), correlation_px=6).numpy()
     variance = noise.astype(np.float64).var(axis=0, ddof=1)
     assert np.abs(variance - 1).max() < 5 * np.sqrt(2 / len(keys))
     assert np.abs(noise.mean(axis=0)).max() < 5 / np.sqrt(len(keys))
@@ -179,19 +179,19 @@ def test_a_correlation_of_one_pixel_is_white_noise() -> None:
 
 
 def test_dropped_maps_are_a_share_p_and_the_rest_makes_up_for_them() -> None:
-    factors = drop(0.2, [Key(1, member, 1) for member in range(500)], 64)
+    factors = dropout_mask(0.2, [RandomKey(1, member, 1) for member in range(500)], 64)
     assert factors.shape == (500, 64, 1, 1)
     assert set(factors.flatten().tolist()) == {0.0, 1.25}
     dropped = (factors == 0).double().mean().item()
     assert abs(dropped - 0.2) < 4 * np.sqrt(0.2 * 0.8 / factors.numel())
-    assert torch.equal(drop(0.0, [KEY], 5), torch.ones(1, 5, 1, 1))
+    assert torch.equal(dropout_mask(0.0, [KEY], 5), torch.ones(1, 5, 1, 1))
 
 
 def test_dropped_maps_depend_on_the_key_alone() -> None:
     keys = [KEY, *OTHERS.values()]
-    batch = drop(0.5, keys, 128)
+    batch = dropout_mask(0.5, keys, 128)
     for place, key in enumerate(keys):
-        assert torch.equal(batch[place], drop(0.5, [key], 128)[0])
+        assert torch.equal(batch[place], dropout_mask(0.5, [key], 128)[0])
     flat = batch.flatten(1)
     for one in range(len(keys)):
         for other in range(one):
@@ -202,12 +202,12 @@ def test_dropped_maps_depend_on_the_key_alone() -> None:
 @pytest.mark.parametrize("p", [-0.1, 1.0, float("nan")])
 def test_a_chance_of_dropping_outside_zero_to_one_is_refused(p: float) -> None:
     with pytest.raises(ValueError, match="is no chance of dropping a map"):
-        drop(p, [KEY], 3)
+        dropout_mask(p, [KEY], 3)
 
 
 def test_windows_without_a_key_and_negative_distances_are_refused() -> None:
     with pytest.raises(ValueError, match="1 keys are given for 2 windows"):
-        fields([KEY], [(0, 0), (1, 1)], (3, 3))
+        normal_fields([KEY], [(0, 0), (1, 1)], (3, 3))
     with pytest.raises(ValueError, match="correlation_px=-1 is no distance"):
         normal(KEY, (0, 0), (3, 3), correlation_px=-1)
 
@@ -218,7 +218,9 @@ def test_a_gpu_draws_the_same_numbers() -> None:
     assert torch.equal(
         uniform(key, origin, shape, device="cuda").cpu(), uniform(key, origin, shape)
     )
-    assert torch.equal(drop(0.3, [key], 64, device="cuda").cpu(), drop(0.3, [key], 64))
+    assert torch.equal(
+        dropout_mask(0.3, [key], 64, device="cuda").cpu(), dropout_mask(0.3, [key], 64)
+    )
     for correlation_px in (0, 6):
         there = normal(key, origin, shape, correlation_px=correlation_px, device="cuda").cpu()
         here = normal(key, origin, shape, correlation_px=correlation_px)

@@ -3,11 +3,11 @@ import torch
 
 from pipeline.models import (
     ConvLSTM,
-    ConvLSTMShape,
+    ConvLSTMSpec,
     build_network,
     count_parameters,
     describe_network,
-    read_shape,
+    parse_network_spec,
 )
 from pipeline.models.cells import ConvLSTMCell
 
@@ -16,7 +16,7 @@ def test_the_xco2_network_has_the_published_number_of_parameters_less_its_unused
     None
 ):
     # 287,489 with nine channels; ours keeps no second bias, and adds none.
-    network = ConvLSTM(ConvLSTMShape(channels=9, history=12))
+    network = ConvLSTM(ConvLSTMSpec(channels=9, history=12))
     assert count_parameters(network) == 287_489
 
 
@@ -38,7 +38,7 @@ def test_the_cell_equals_one_convolution_over_input_and_hidden_maps() -> None:
 NARROW_AND_WIDE = pytest.mark.parametrize("hidden", [(3, 4), (16, 17)], ids=str)
 
 
-def random_network(shape: ConvLSTMShape) -> ConvLSTM:
+def random_network(shape: ConvLSTMSpec) -> ConvLSTM:
     torch.manual_seed(1)
     network = ConvLSTM(shape).double().eval()
     for weight in network.parameters():
@@ -49,7 +49,7 @@ def random_network(shape: ConvLSTMShape) -> ConvLSTM:
 @NARROW_AND_WIDE
 def test_forecasts_are_those_of_the_network_that_was_trained(hidden: tuple[int, ...]) -> None:
     # Without gradients other operations, in another order of memory, do the same.
-    network = random_network(ConvLSTMShape(channels=3, history=4, hidden=hidden))
+    network = random_network(ConvLSTMSpec(channels=3, history=4, hidden=hidden))
     frames = torch.randn(2, 4, 3, 11, 13, dtype=torch.float64)
     trained = network(frames)
     with torch.inference_mode():
@@ -65,7 +65,7 @@ def test_forecasts_are_those_of_the_network_that_was_trained(hidden: tuple[int, 
 def test_statics_that_are_convolved_once_equal_statics_in_every_frame(
     hidden: tuple[int, ...], n_statics: int, learning: bool
 ) -> None:
-    network = random_network(ConvLSTMShape(channels=3, history=4, hidden=hidden))
+    network = random_network(ConvLSTMSpec(channels=3, history=4, hidden=hidden))
     moving = torch.randn(2, 4, 3 - n_statics, 11, 13, dtype=torch.float64)
     statics = torch.randn(2, n_statics, 11, 13, dtype=torch.float64)
     whole = torch.cat([moving, statics[:, None].expand(-1, 4, -1, -1, -1)], dim=2)
@@ -78,7 +78,7 @@ def test_statics_that_are_convolved_once_equal_statics_in_every_frame(
 @pytest.mark.parametrize("residual", ["none", "persistence"])
 def test_an_untrained_network_forecasts_its_mean_or_the_last_frame(residual: str) -> None:
     network = ConvLSTM(
-        ConvLSTMShape(channels=3, history=2, hidden=(4,), residual=residual)
+        ConvLSTMSpec(channels=3, history=2, hidden=(4,), residual=residual)
     ).eval()
     frames = torch.randn(2, 2, 3, 8, 8)
     expected = frames[:, -1, 0] if residual == "persistence" else torch.zeros(2, 8, 8)
@@ -87,7 +87,7 @@ def test_an_untrained_network_forecasts_its_mean_or_the_last_frame(residual: str
 
 def test_a_network_is_rebuilt_from_its_description_and_weights() -> None:
     torch.manual_seed(1)
-    network = ConvLSTM(ConvLSTMShape(channels=3, history=2, hidden=(4, 5))).eval()
+    network = ConvLSTM(ConvLSTMSpec(channels=3, history=2, hidden=(4, 5))).eval()
     torch.nn.init.normal_(network.head[-1].weight)  # type: ignore[arg-type]
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     rebuilt = build_network(describe_network(network.shape), weights)
@@ -96,22 +96,22 @@ def test_a_network_is_rebuilt_from_its_description_and_weights() -> None:
 
 
 def test_weights_of_another_network_are_refused() -> None:
-    network = ConvLSTM(ConvLSTMShape(channels=3, history=2, hidden=(4,)))
+    network = ConvLSTM(ConvLSTMSpec(channels=3, history=2, hidden=(4,)))
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    other = describe_network(ConvLSTMShape(channels=3, history=2, hidden=(5,)))
+    other = describe_network(ConvLSTMSpec(channels=3, history=2, hidden=(5,)))
     with pytest.raises(ValueError, match="weights do not fit"):
         build_network(other, weights)
 
 
 def test_a_memory_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ValueError, match=r"model.memory 'endless' is unknown"):
-        ConvLSTMShape(channels=3, history=2, memory="endless")
+        ConvLSTMSpec(channels=3, history=2, memory="endless")
 
 
 def test_a_bundle_that_says_nothing_of_memory_reads_windows() -> None:
-    description = describe_network(ConvLSTMShape(channels=3, history=2))
+    description = describe_network(ConvLSTMSpec(channels=3, history=2))
     del description["memory"]
-    assert not ConvLSTM(read_shape(description)).reading.carries
+    assert not ConvLSTM(parse_network_spec(description)).reading.carries
 
 
 def test_a_family_that_is_not_known_is_refused_by_name() -> None:

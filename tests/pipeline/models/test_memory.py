@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.models import ConvLSTM
-from pipeline.models.roll import Inputs, Teacher, roll, roll_on
+from pipeline.models.roll import RolloutInputs, TeacherForcing, rollout, rollout_stateful
 from tests.networks import Built, later, make_convlstm, make_inputs
 
 SHAPE = (11, 13)
@@ -24,9 +24,9 @@ def random_network(memory: str, **sizes: object) -> ConvLSTM:
 def test_one_lead_is_the_same_with_either_memory() -> None:
     carried, window = random_network("carried"), random_network("window")
     inputs = make_inputs(carried.reading, SHAPE, leads=2, batch=2)
-    first, other = (roll(network, inputs, leads=1) for network in (carried, window))
+    first, other = (rollout(network, inputs, leads=1) for network in (carried, window))
     torch.testing.assert_close(first, other, rtol=0, atol=0)
-    second, other = (roll(network, inputs, leads=2) for network in (carried, window))
+    second, other = (rollout(network, inputs, leads=2) for network in (carried, window))
     assert (second - other).abs().max() > 1e-3
 
 
@@ -44,11 +44,11 @@ def test_blocks_that_go_on_from_a_memory_equal_one_rollout(
     network = random_network("carried", **sizes)
     inputs = make_inputs(network.reading, SHAPE, leads=sum(blocks), batch=2, seed=seed)
     with torch.inference_mode():
-        whole = roll(network, inputs, leads=sum(blocks))
-        frames, memory = roll_on(network, inputs, leads=blocks[0], memory=None)
+        whole = rollout(network, inputs, leads=sum(blocks))
+        frames, memory = rollout_stateful(network, inputs, leads=blocks[0], memory=None)
         for leads in blocks[1:]:
             after = later(inputs, frames, network.reading)
-            more, memory = roll_on(network, after, leads=leads, memory=memory)
+            more, memory = rollout_stateful(network, after, leads=leads, memory=memory)
             frames = torch.cat([frames, more], dim=-3)
     assert whole.std() > 1e-3
     torch.testing.assert_close(frames, whole, rtol=0, atol=1e-12)
@@ -58,16 +58,16 @@ def test_a_memory_that_read_no_frame_goes_on_like_none() -> None:
     network = random_network("carried", history=1)
     inputs = make_inputs(network.reading, SHAPE, leads=3)
     blank = torch.zeros(1, network.memory_channels, *SHAPE, dtype=torch.float64)
-    going_on = roll(network, inputs, leads=3, memory=blank)
-    torch.testing.assert_close(going_on, roll(network, inputs, leads=3), rtol=0, atol=1e-12)
+    going_on = rollout(network, inputs, leads=3, memory=blank)
+    torch.testing.assert_close(going_on, rollout(network, inputs, leads=3), rtol=0, atol=1e-12)
 
 
 def test_frames_before_the_last_one_are_not_read_with_a_memory() -> None:
     network = random_network("carried")
     inputs = make_inputs(network.reading, SHAPE, leads=3)
     memory = torch.randn(1, network.memory_channels, *SHAPE, dtype=torch.float64)
-    short = roll(network, inputs.last(), leads=3, memory=memory)
-    long = roll(network, inputs, leads=3, memory=memory)
+    short = rollout(network, inputs.last_frame(), leads=3, memory=memory)
+    long = rollout(network, inputs, leads=3, memory=memory)
     torch.testing.assert_close(short, long, rtol=0, atol=0)
 
 
@@ -80,16 +80,16 @@ def test_a_carried_memory_reads_every_frame_once(
     with monkeypatch.context() as patched:
         step = Mock(wraps=cell.step)
         patched.setattr(cell, "step", step)
-        roll(network, make_inputs(network.reading, SHAPE, leads=5), leads=5)
+        rollout(network, make_inputs(network.reading, SHAPE, leads=5), leads=5)
     assert step.call_count == n_steps
 
 
-def all_taught(inputs: Inputs, leads: int) -> Teacher:
+def all_taught(inputs: RolloutInputs, leads: int) -> TeacherForcing:
     """Teach every frame, as scheduled sampling does when training begins."""
     shape = (len(inputs.target), leads, *inputs.domain.shape[1:])
     truth = torch.randn(shape, dtype=torch.float64)
     every = torch.ones(shape, dtype=torch.bool)
-    return Teacher(truth, every, every[..., 0, 0])
+    return TeacherForcing(truth, every, every[..., 0, 0])
 
 
 @pytest.mark.parametrize("taught", [False, True])
@@ -98,7 +98,7 @@ def test_a_carried_network_learns_through_its_memory(taught: bool) -> None:
     inputs = make_inputs(network.reading, SHAPE, leads=4, batch=2, gaps=0.0)
     observed = inputs.target.clone().requires_grad_(True)
     teacher = all_taught(inputs, 4) if taught else None
-    forecast = roll(network, inputs._replace(target=observed), leads=4, truth=teacher)
+    forecast = rollout(network, inputs._replace(target=observed), leads=4, truth=teacher)
     learned = [*network.parameters(), observed]
     gradients = torch.autograd.grad(forecast[:, -1].square().mean(), learned)
     assert all(float(gradient.abs().max()) > 0 for gradient in gradients)
@@ -112,7 +112,7 @@ def test_a_window_forgets_what_a_memory_keeps() -> None:
     for memory in ("window", "carried"):
         observed = inputs.target.clone().requires_grad_(True)
         given = inputs._replace(target=observed)
-        forecast = roll(random_network(memory), given, leads=4, truth=all_taught(inputs, 4))
+        forecast = rollout(random_network(memory), given, leads=4, truth=all_taught(inputs, 4))
         (gradient,) = torch.autograd.grad(
             forecast[:, -1].sum(), observed, allow_unused=True, materialize_grads=True
         )
@@ -123,11 +123,13 @@ def test_a_window_forgets_what_a_memory_keeps() -> None:
 def test_a_memory_is_kept_in_float32_when_convolutions_are_in_half_precision() -> None:
     network = random_network("carried").float()
     inputs = make_inputs(network.reading, SHAPE, leads=2)
-    single = Inputs(*(part if part.dtype == torch.bool else part.float() for part in inputs))
+    single = RolloutInputs(
+        *(part if part.dtype == torch.bool else part.float() for part in inputs)
+    )
     with torch.inference_mode():
-        exact, memory = roll_on(network, single, leads=2, memory=None)
+        exact, memory = rollout_stateful(network, single, leads=2, memory=None)
         with torch.autocast("cpu", torch.bfloat16):
-            frames, kept = roll_on(network, single, leads=2, memory=None)
+            frames, kept = rollout_stateful(network, single, leads=2, memory=None)
     assert memory.dtype == kept.dtype == torch.float32
     assert 0 < (frames - exact).abs().max() < 2**-7 * exact.abs().max()
 
@@ -136,8 +138,8 @@ def test_a_network_without_a_memory_cannot_go_on_from_one() -> None:
     network = random_network("window")
     inputs = make_inputs(network.reading, SHAPE, leads=1)
     for ask in (
-        lambda: roll_on(network, inputs, leads=1, memory=None),
-        lambda: roll(network, inputs, leads=1, memory=torch.zeros(1, 12, *SHAPE)),
+        lambda: rollout_stateful(network, inputs, leads=1, memory=None),
+        lambda: rollout(network, inputs, leads=1, memory=torch.zeros(1, 12, *SHAPE)),
     ):
         with pytest.raises(ValueError, match="ConvLSTM keeps no memory between calls, so"):
             ask()
@@ -147,4 +149,4 @@ def test_a_memory_of_another_network_is_refused() -> None:
     network = random_network("carried")
     inputs = make_inputs(network.reading, SHAPE, leads=1)
     with pytest.raises(ValueError, match="7 maps but this network keeps 12, so"):
-        roll(network, inputs, leads=1, memory=torch.zeros(1, 7, *SHAPE))
+        rollout(network, inputs, leads=1, memory=torch.zeros(1, 7, *SHAPE))

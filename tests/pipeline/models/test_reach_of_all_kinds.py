@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pipeline.models.probe import probe_radius
-from pipeline.models.roll import Inputs, roll, roll_on
-from pipeline.models.sight import Carries
+from pipeline.models.roll import RolloutInputs, rollout, rollout_stateful
+from pipeline.models.steppers import StatefulNetwork
 from tests.networks import (
     N_FORCINGS,
     Built,
@@ -70,16 +70,16 @@ KINDS = st.one_of(
 def rolled(network: Stated, seen: Tensor, leads: int) -> Tensor:
     """Roll out as a function of all that is read (b, n, y, x), with constant validity."""
     reading = network.reading
-    sizes = [reading.history, reading.frames(leads) * N_FORCINGS, 1]
+    sizes = [reading.history, reading.n_forcing_frames(leads) * N_FORCINGS, 1]
     target, forcings, statics = torch.split(seen, sizes, dim=1)
-    inputs = Inputs(
+    inputs = RolloutInputs(
         target=target,
         valid=torch.ones(target.shape, dtype=torch.bool),
         forcings=torch.unflatten(forcings, 1, (-1, N_FORCINGS)),
         statics=statics,
         domain=torch.ones(len(seen), *seen.shape[-2:], dtype=torch.bool),
     )
-    return roll(network, inputs, leads=leads)
+    return rollout(network, inputs, leads=leads)
 
 
 def opened(network: Stated) -> Stated:
@@ -97,7 +97,7 @@ def probe(kind: Built, leads: int, seed: int) -> int:
     network = opened(kind.network(seed))
     reading, reach = network.reading, network.reach
     side = 2 * (reach.radius(leads) + reach.stride) + 5
-    n = reading.history + reading.frames(leads) * N_FORCINGS + 1
+    n = reading.history + reading.n_forcing_frames(leads) * N_FORCINGS + 1
     draw = torch.Generator().manual_seed(seed)
     seen = torch.randn(2, n, side, side, generator=draw, dtype=torch.float64)
     return probe_radius(
@@ -134,7 +134,7 @@ def test_without_feedback_the_reach_does_not_grow_with_the_leads() -> None:
 def probe_later(kind: Built, leads: int) -> int:
     """Measure how far leads look that go on from a memory, at it and at the last frame."""
     network = opened(kind.network())
-    assert isinstance(network, Carries)
+    assert isinstance(network, StatefulNetwork)
     n_memory, side = network.memory_channels, 2 * network.reach.radius(leads) + 5
     sizes = [n_memory, 1, leads * N_FORCINGS, 1]
     torch.manual_seed(0)
@@ -144,8 +144,8 @@ def probe_later(kind: Built, leads: int) -> int:
     def go_on(seen: Tensor) -> Tensor:
         memory, target, forcings, statics = torch.split(seen, sizes, dim=1)
         dated = torch.unflatten(forcings, 1, (-1, N_FORCINGS))
-        inputs = Inputs(target, usable, dated, statics, usable[:, 0])
-        return roll_on(network, inputs, leads=leads, memory=memory)[0]
+        inputs = RolloutInputs(target, usable, dated, statics, usable[:, 0])
+        return rollout_stateful(network, inputs, leads=leads, memory=memory)[0]
 
     return probe_radius(go_on, seen)
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline.models import ConvLSTM, ConvLSTMShape, Reading
-from pipeline.models.roll import Inputs, Teacher, roll
-from pipeline.streams.samples import Span, plan_inits
+from pipeline.models import ConvLSTM, ConvLSTMSpec, StepSpec
+from pipeline.models.roll import RolloutInputs, TeacherForcing, rollout
+from pipeline.streams.samples import RolloutSpan, list_inits
 from stores.times import Step, parse_time
 
 MONTH = Step.parse("month")
@@ -19,7 +19,7 @@ MONTH = Step.parse("month")
 class Recorder:
     """Give the date after init as every frame, and keep what was seen of one pixel."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: StepSpec) -> None:
         self.reading = reading
         self.targets: list[list[float]] = []
         self.valid: list[list[bool]] = []
@@ -34,12 +34,14 @@ class Recorder:
 
 
 def record(
-    reading: Reading, leads: int, truth: Teacher | None = None
+    reading: StepSpec, leads: int, truth: TeacherForcing | None = None
 ) -> tuple[Recorder, Tensor]:
     """Roll out inputs whose target and forcing are the date, 0 at init."""
     history = reading.history
-    dates = torch.arange(float(reading.frames(leads)))[None, :, None, None] + 1 - history
-    inputs = Inputs(
+    dates = (
+        torch.arange(float(reading.n_forcing_frames(leads)))[None, :, None, None] + 1 - history
+    )
+    inputs = RolloutInputs(
         target=dates[:, :history],
         valid=torch.ones(1, history, 1, 1, dtype=torch.bool),
         forcings=dates[:, :, None],
@@ -47,17 +49,17 @@ def record(
         domain=torch.ones(1, 1, 1, dtype=torch.bool),
     )
     network = Recorder(reading)
-    return network, roll(network, inputs, leads=leads, truth=truth)[0, :, 0, 0]
+    return network, rollout(network, inputs, leads=leads, truth=truth)[0, :, 0, 0]
 
 
 def test_a_head_that_emits_several_leads_is_called_again_with_its_own_frames() -> None:
-    network, forecast = record(Reading(3, emits=2), leads=5)
+    network, forecast = record(StepSpec(3, emits=2), leads=5)
     assert forecast.tolist() == [1, 2, 3, 4, 5]
     assert network.targets == network.dates == [[-2, -1, 0], [0, 1, 2], [2, 3, 4]]
 
 
 def test_without_feedback_no_call_reads_what_an_earlier_one_gave() -> None:
-    network, forecast = record(Reading(2, ahead=1, feeds_back=False), leads=3)
+    network, forecast = record(StepSpec(2, ahead=1, feeds_back=False), leads=3)
     assert forecast.tolist() == [1, 2, 3]
     assert network.dates == [[-1, 0, 1], [0, 1, 2], [1, 2, 3]]
     assert network.targets == [[-1, 0, 0], [0, 0, 0], [0, 0, 0]]
@@ -65,7 +67,7 @@ def test_without_feedback_no_call_reads_what_an_earlier_one_gave() -> None:
 
 
 def test_a_network_of_horizon_0_does_not_see_the_map_it_has_to_make() -> None:
-    network, forecast = record(Reading(3, first_lead=0), leads=2)
+    network, forecast = record(StepSpec(3, first_lead=0), leads=2)
     assert forecast.tolist() == [0, 1]
     assert network.targets == [[-2, -1, 0], [-1, 0, 0]]
     assert network.dates == [[-2, -1, 0], [-1, 0, 1]]
@@ -73,14 +75,14 @@ def test_a_network_of_horizon_0_does_not_see_the_map_it_has_to_make() -> None:
 
 
 def test_a_teacher_replaces_all_frames_of_a_call_but_none_without_feedback() -> None:
-    teacher = Teacher(
+    teacher = TeacherForcing(
         target=torch.full((1, 4, 1, 1), 50.0),
         valid=torch.ones(1, 4, 1, 1, dtype=torch.bool),
-        picked=torch.tensor([[True, False, True, True]]),
+        is_forced=torch.tensor([[True, False, True, True]]),
     )
-    network, _ = record(Reading(2, emits=2), leads=4, truth=teacher)
+    network, _ = record(StepSpec(2, emits=2), leads=4, truth=teacher)
     assert network.targets == [[-1, 0], [50, 2]]
-    deaf, _ = record(Reading(2, emits=2, feeds_back=False), leads=4, truth=teacher)
+    deaf, _ = record(StepSpec(2, emits=2, feeds_back=False), leads=4, truth=teacher)
     assert deaf.targets == [[-1, 0], [0, 0]]
 
 
@@ -94,11 +96,11 @@ def test_a_teacher_replaces_all_frames_of_a_call_but_none_without_feedback() -> 
 def test_streams_read_the_frames_that_the_loop_reads(
     history: int, emits: int, ahead: int, first_lead: int, leads: int
 ) -> None:
-    reading = Reading(history, emits, ahead, first_lead=first_lead)
-    span, init = Span.of(reading, leads), parse_time("2001-03")
+    reading = StepSpec(history, emits, ahead, first_lead=first_lead)
+    span, init = RolloutSpan.of(reading, leads), parse_time("2001-03")
     forcings = span.forcing_times(MONTH, init)
-    assert len(forcings) == reading.frames(leads)
-    assert set(span.read_times(MONTH, init)) <= set(forcings)
+    assert len(forcings) == reading.n_forcing_frames(leads)
+    assert set(span.history_times(MONTH, init)) <= set(forcings)
     assert len(span.lead_times(MONTH, init)) == leads
     network, forecast = record(reading, leads)
     assert network.dates[0][-1] == ahead
@@ -108,18 +110,18 @@ def test_streams_read_the_frames_that_the_loop_reads(
 
 def test_a_map_of_init_may_be_the_last_frame_of_a_part() -> None:
     frames = MONTH.range(parse_time("2001-01"), parse_time("2001-06"))
-    inits = plan_inits([frames], frames, Span.of(Reading(5, first_lead=0), 1))
+    inits = list_inits([frames], frames, RolloutSpan.of(StepSpec(5, first_lead=0), 1))
     assert [MONTH.label(init) for init in inits] == ["2001-05", "2001-06"]
 
 
 def test_a_convlstm_reads_its_history_and_gives_the_next_frame() -> None:
-    assert ConvLSTM(ConvLSTMShape(channels=3, history=7)).reading == Reading(
+    assert ConvLSTM(ConvLSTMSpec(channels=3, history=7)).reading == StepSpec(
         history=7, emits=1, ahead=0, feeds_back=True, first_lead=1
     )
 
 
 def test_inputs_that_lack_frames_are_refused_with_the_numbers() -> None:
-    inputs = Inputs(
+    inputs = RolloutInputs(
         target=torch.zeros(1, 2, 1, 1),
         valid=torch.ones(1, 2, 1, 1, dtype=torch.bool),
         forcings=torch.zeros(1, 3, 1, 1, 1),
@@ -127,18 +129,18 @@ def test_inputs_that_lack_frames_are_refused_with_the_numbers() -> None:
         domain=torch.ones(1, 1, 1, dtype=torch.bool),
     )
     with pytest.raises(ValueError, match=r"2 frames of the target and 3 .* read 2 and 5, so"):
-        roll(Recorder(Reading(2, ahead=1)), inputs, leads=3)
+        rollout(Recorder(StepSpec(2, ahead=1)), inputs, leads=3)
 
 
 def test_a_reading_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(ValueError, match="history=0"):
-        Reading(0)
+        StepSpec(0)
     with pytest.raises(ValueError, match="emits=0"):
-        Reading(2, emits=0)
+        StepSpec(2, emits=0)
     with pytest.raises(ValueError, match="ahead=-1"):
-        Reading(2, ahead=-1)
+        StepSpec(2, ahead=-1)
     with pytest.raises(ValueError, match="first_lead=2"):
-        Reading(2, first_lead=2)
+        StepSpec(2, first_lead=2)
 
 
 @pytest.mark.parametrize("changed", [{"emits": 2}, {"ahead": 1}, {"first_lead": 0}], ids=str)
@@ -146,4 +148,4 @@ def test_a_memory_of_frames_whose_target_is_not_known_yet_is_refused(
     changed: dict[str, Any],
 ) -> None:
     with pytest.raises(ValueError, match=r"carries=True with .* could not read it; carry"):
-        Reading(2, carries=True, **changed)
+        StepSpec(2, carries=True, **changed)

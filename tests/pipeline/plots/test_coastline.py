@@ -6,13 +6,13 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from pipeline.plots import Extent, Quantity, plot_maps, to_png
-from pipeline.plots.coastline import Box, Lines, find_coastline
+from pipeline.plots.coastline import Box, Polylines, find_coastline
 
 JAVA: Box = (105.0, -9.0, 116.0, -5.0)
 KOREA: Box = (700_000.0, 1_450_000.0, 1_350_000.0, 2_150_000.0)
 
 
-def distance_to(lines: Lines, x: float, y: float) -> float:
+def distance_to(lines: Polylines, x: float, y: float) -> float:
     return float(np.nanmin(np.hypot(lines[0] - x, lines[1] - y)))
 
 

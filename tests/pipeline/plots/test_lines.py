@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from pipeline.plots import for_phones, plot_curves, plot_series, plot_skill, to_png
+from pipeline.plots import narrow_figures, plot_curves, plot_series, plot_skill, to_png
 from stores.units import show_units
 
 
@@ -81,7 +81,7 @@ def test_curves_mark_the_epoch_that_is_kept_where_another_score_chose_it() -> No
     curves = pd.DataFrame(
         {"epoch": [1, 2, 3], "train_loss": [3.0, 2, 1], "validation_loss": [2.0, 1, 3]}
     )
-    figure = plot_curves(curves, kept=1)
+    figure = plot_curves(curves, best_epoch=1)
     assert labels_of(figure)[-1] == "best: 2 at epoch 1"
     assert labels_of(plot_curves(curves))[-1] == "best: 1 at epoch 2"
 
@@ -137,7 +137,7 @@ def test_an_interval_is_a_band_and_no_line() -> None:
 
 def test_plots_that_stand_beside_each_other_stand_above_each_other_on_phones() -> None:
     wide = plot_skill(make_table(), model="model")
-    with for_phones():
+    with narrow_figures():
         narrow = plot_skill(make_table(), model="model")
     for figure in (wide, narrow):
         to_png(figure)

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from odc.geo.geobox import GeoBox
 
-from pipeline.plots import Extent, Quantity, for_phones, plot_errors, plot_maps, to_png
-from pipeline.plots.shades import Shades
+from pipeline.plots import Extent, Quantity, narrow_figures, plot_errors, plot_maps, to_png
+from pipeline.plots.color_scale import ColorScale
 from stores.grid import read_grid
 
 Array = npt.NDArray[Any]
@@ -175,7 +175,7 @@ def test_errors_are_drawn_beside_forecast_and_truth() -> None:
 
 
 def test_maps_of_a_phone_stand_in_two_columns_above_their_color_bar() -> None:
-    with for_phones():
+    with narrow_figures():
         narrow = draw(make_maps(6))
         errors = plot_errors(
             make_maps(6), make_maps(6), list("abcdef"), extent=JAVA, quantity=RAIN, title="t"
@@ -196,7 +196,7 @@ def test_maps_without_a_label_each_are_refused() -> None:
 
 def test_unknown_colors_and_empty_places_are_refused() -> None:
     with pytest.raises(ValueError, match="kind='rainbow' names no colors; choose one of"):
-        Shades.fit(make_maps(1), "rainbow")  # type: ignore[arg-type]
+        ColorScale.fit(make_maps(1), "rainbow")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="covers nothing"):
         Extent(10, 10, 0, 1, geographic=True)
 

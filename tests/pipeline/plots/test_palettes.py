@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import colormaps
 
+from pipeline.plots.color_scale import ColorScale
 from pipeline.plots.palettes import ERROR, Quantity, Role
-from pipeline.plots.shades import Shades
-from stores.colors import COLORS, UNKNOWN, WIDTH
-from stores.renders import pick_colors
+from stores.colors import COLORS, DEFAULT_COLORS, INTERVAL_WIDTH_COLORMAP
+from stores.renders import pick_colormap
 
 Array = npt.NDArray[Any]
 
@@ -38,8 +38,13 @@ TO_XYZ = [[0.4125, 0.3576, 0.1804], [0.2127, 0.7152, 0.0722], [0.0193, 0.1192, 0
 WHITE = (0.9505, 1.0, 1.089)
 NEXT, OPPOSITE = 4.0, 20.0  # CIE76 differences; 2.3 is just noticeable
 
-VALUES = sorted({colors.value for colors in [*COLORS.values(), UNKNOWN]} | {WIDTH})
-DEPARTURES = sorted({colors.departure for colors in [*COLORS.values(), UNKNOWN]} | {ERROR})
+VALUES = sorted(
+    {colors.sequential for colors in [*COLORS.values(), DEFAULT_COLORS]}
+    | {INTERVAL_WIDTH_COLORMAP}
+)
+DEPARTURES = sorted(
+    {colors.diverging for colors in [*COLORS.values(), DEFAULT_COLORS]} | {ERROR}
+)
 
 
 def lab_of(rgb: Array, sight: str) -> Array:
@@ -100,7 +105,7 @@ def test_colors_follow_the_standard_name_or_else_the_units(
 def test_rain_departs_from_brown_to_green_and_temperature_from_blue_to_red() -> None:
     def ends(quantity: Quantity) -> Array:
         palette = quantity.palette("departure")
-        colors = Shades.fit(np.array([-90.0, 40.0]), palette.kind, palette.name).colors
+        colors = ColorScale.fit(np.array([-90.0, 40.0]), palette.kind, palette.name).cmap
         return np.array([colors(0), colors(colors.N - 1)])[:, :3]
 
     dry, wet = ends(Quantity.of("mm"))
@@ -120,22 +125,22 @@ def test_seven_to_nine_classes_with_round_limits_hold_all_values(
     low: float, span: float, kind: Any
 ) -> None:
     values = np.linspace(low, low + span, 400)
-    shades = Shades.fit(values, kind)
-    widths = np.diff(shades.limits)
+    color_scale = ColorScale.fit(values, kind)
+    widths = np.diff(color_scale.limits)
     assert 7 <= len(widths) <= 9
     np.testing.assert_allclose(widths, widths[0], rtol=1e-6)
     assert float(f"{widths[0]:.2g}") == pytest.approx(widths[0], rel=1e-6)
     below, above = np.percentile(values, [2, 98])
-    assert shades.low <= below + 1e-6 * widths[0]
-    assert shades.high >= above - 1e-6 * widths[0]
-    assert kind == "sequential" or 0.0 in shades.limits
+    assert color_scale.low <= below + 1e-6 * widths[0]
+    assert color_scale.high >= above - 1e-6 * widths[0]
+    assert kind == "sequential" or 0.0 in color_scale.limits
 
 
 def test_rain_is_cut_at_hundreds_rather_than_at_what_the_percentiles_say() -> None:
-    assert Shades.fit(np.linspace(3, 770, 500), "sequential").limits == tuple(
+    assert ColorScale.fit(np.linspace(3, 770, 500), "sequential").limits == tuple(
         float(100 * k) for k in range(9)
     )
-    assert Shades.fit(np.linspace(-197, 61, 500), "diverging").limits == tuple(
+    assert ColorScale.fit(np.linspace(-197, 61, 500), "diverging").limits == tuple(
         float(50 * k) for k in range(-4, 5)
     )
 
@@ -143,4 +148,4 @@ def test_rain_is_cut_at_hundreds_rather_than_at_what_the_percentiles_say() -> No
 @pytest.mark.parametrize("name", ["rainfall_rate", "air_temperature", "leaf_area_index"])
 def test_a_tile_server_draws_a_quantity_in_the_colors_of_its_page(name: str) -> None:
     shown = Quantity.of("1", name).palette("value").name
-    assert pick_colors({"units": "1", "standard_name": name}) == shown.lower()
+    assert pick_colormap({"units": "1", "standard_name": name}) == shown.lower()

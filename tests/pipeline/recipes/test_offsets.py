@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.recipes import RecipeError, date_recipe, load_recipe, resolve_split
-from pipeline.recipes.offsets import Offset, resolve_bound
+from pipeline.recipes import RecipeError, load_recipe, resolve_dates, resolve_split
+from pipeline.recipes.date_offsets import DateOffset, resolve_bound
 from stores.times import Step, parse_time
 from tests.make import make_recipe
 
@@ -48,9 +48,9 @@ def test_offsets_fall_on_the_series_and_the_next_frame_is_later(
 ) -> None:
     newest, every = parse_time("2019-08-31T18").astype("datetime64[s]"), Step.parse(step)
     newest = every.floor(newest)
-    offset = Offset(count, unit)
-    found = offset.before(newest, every)
-    n_back = every.between(found, newest)
+    offset = DateOffset(count, unit)
+    found = offset.resolve(newest, every)
+    n_back = every.steps_between(found, newest)
     assert every.add(newest, -n_back) == found
     assert found <= offset._back(newest) < every.add(newest, 1 - n_back)
 
@@ -58,19 +58,17 @@ def test_offsets_fall_on_the_series_and_the_next_frame_is_later(
 def test_the_fingerprint_is_that_of_the_text_and_the_dates_are_checked(tmp_path: Path) -> None:
     (tmp_path / "archive").mkdir()
     recipe = load_recipe(make_recipe(tmp_path, split=MOVING))
-    one, other = (date_recipe(recipe, parse_time(date)) for date in ("2007-12", "2008-05"))
+    one, other = (resolve_dates(recipe, parse_time(date)) for date in ("2007-12", "2008-05"))
     assert one.split.train == ("2000-01", "2004-12")
     assert other.split.train == ("2000-01", "2005-05")
-    assert one.split.written == other.split.written == recipe.split
+    assert one.split.unresolved == other.split.unresolved == recipe.split
     assert one.fingerprint() == other.fingerprint() == recipe.fingerprint()
     fixed = load_recipe(make_recipe(tmp_path))
     assert fixed.split.train == one.split.train
     assert fixed.fingerprint() != one.fingerprint()
     assert resolve_split(fixed.split, fixed.step, parse_time("2008-05")) == fixed.split
     with pytest.raises(RecipeError, match=r"newest frame 2003-06:\n.*split.train holds 6"):
-        date_recipe(
-            recipe.with_values(rollout={"history": 9, "leads": 4}), parse_time("2003-06")
-        )
+        resolve_dates(recipe.replace(rollout={"history": 9, "leads": 4}), parse_time("2003-06"))
 
 
 @pytest.mark.parametrize("bound", ["-4 yeers", "+3 months", "4 years ago", "newest-1"])

@@ -61,7 +61,7 @@ def test_a_recipe_without_a_schedule_is_forecast_as_often_as_frames_come(
     crons = default_crons(Step.parse(step))
     assert name_cadence(crons["forecast"]) == forecast
     written = {flow: crons[flow] for flow in FLOWS}
-    assert ScheduleRecipe.model_validate(written).crons(Step.parse("year")) == written
+    assert ScheduleRecipe.model_validate(written).cron_by_flow(Step.parse("year")) == written
 
 
 @pytest.mark.parametrize("step", ["year", "5 years"])
@@ -78,7 +78,7 @@ def test_no_flow_of_years_runs_more_than_once_a_year_and_each_comes_behind_the_o
 def test_a_flow_without_a_cron_line_is_started_by_hand_and_one_not_named_follows_the_step() -> (
     None
 ):
-    crons = ScheduleRecipe(train=None, forecast="0 6 * * *").crons(Step.parse("month"))
+    crons = ScheduleRecipe(train=None, forecast="0 6 * * *").cron_by_flow(Step.parse("month"))
     assert crons["train"] is None
     assert crons["forecast"] == "0 6 * * *"
     assert crons["ingest"] == default_crons(Step.parse("month"))["ingest"]

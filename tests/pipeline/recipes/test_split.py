@@ -33,17 +33,17 @@ def make_split(**changes: object) -> SplitRecipe:
 
 def test_a_calibration_part_leaks_into_no_other() -> None:
     apart = make_split(validation=("2005-02", "2005-06"), calibration=("2005-08", "2005-12"))
-    apart.to_split().check(MONTH)
+    apart.to_split().check_leaks(MONTH)
     assert apart.parts == ("train", "validation", "test", "calibration")
-    assert apart.margins_part == "calibration"
-    assert make_split().margins_part == "validation"
+    assert apart.calibration_part == "calibration"
+    assert make_split().calibration_part == "validation"
     for part, leaking in (
         ("validation", ("2005-07", "2005-12")),  # no gap
         ("train", ("2004-06", "2004-12")),
         ("test", ("2007-06", "2007-12")),
     ):
         with pytest.raises(ValueError, match=f"split leaks.*{part}.*calibration"):
-            apart.with_values(calibration=leaking).to_split().check(MONTH)
+            apart.replace(calibration=leaking).to_split().check_leaks(MONTH)
 
 
 FIVE_MONTHS = Step.parse("5 months").of_series(parse_time("2000-03"))  # 2004-10, 2005-03
@@ -86,20 +86,20 @@ def test_parts_of_months_by_fives_leak_where_they_share_a_frame_and_nowhere_else
         test=("2008-03", "2012"),
         gap=0,
     )
-    split.to_split().check(Step.parse("5 months"))
-    split.to_split().check(FIVE_MONTHS)
+    split.to_split().check_leaks(Step.parse("5 months"))
+    split.to_split().check_leaks(FIVE_MONTHS)
     with pytest.raises(ValueError, match=r"2008-03, so they share frames .* begin 2008-12 or"):
-        split.with_values(validation=("2005-02", "2008-07")).to_split().check(FIVE_MONTHS)
+        split.replace(validation=("2005-02", "2008-07")).to_split().check_leaks(FIVE_MONTHS)
 
 
 def test_parts_without_their_gap_are_said_to_lack_it_and_not_to_share() -> None:
     split = make_split(validation=("2005-02", "2008-06"), test=("2009-02", "2012"))
-    split.to_split().check(Step.parse("5 months"))  # one may lie between
+    split.to_split().check_leaks(Step.parse("5 months"))  # one may lie between
     said = r"which leaves 0 frames between them, fewer than gap=1, .* begin 2005-08 or later"
     with pytest.raises(ValueError, match=said):
-        split.to_split().check(FIVE_MONTHS)
-    with_gap = split.with_values(validation=("2005-08", "2008-06"))
-    with_gap.to_split().check(FIVE_MONTHS)
+        split.to_split().check_leaks(FIVE_MONTHS)
+    with_gap = split.replace(validation=("2005-08", "2008-06"))
+    with_gap.to_split().check_leaks(FIVE_MONTHS)
 
 
 def test_a_calibration_part_between_the_parts_of_folds_would_be_learned_from() -> None:
@@ -107,9 +107,9 @@ def test_a_calibration_part_between_the_parts_of_folds_would_be_learned_from() -
         train=("2000-01", "2003-12"), calibration=("2004-02", "2004-12"), folds=3
     )
     with pytest.raises(ValueError, match=r"split\.calibration=.* lies between train and"):
-        between.to_split().check(MONTH)
+        between.to_split().check_leaks(MONTH)
     after = make_split(test=("2007-02", "2007-12"), calibration=("2006-02", "2006-12"), folds=3)
-    after.to_split().check(MONTH)
+    after.to_split().check_leaks(MONTH)
     assert after.to_split().label("calibration", MONTH) == "2006-02 to 2006-12"
 
 
@@ -155,14 +155,14 @@ def test_a_split_by_dates_alone_is_what_is_written() -> None:
         11,
         23,
     ]
-    assert split.to_split().words(MONTH) == ""
+    assert split.to_split().describe(MONTH) == ""
     assert split.to_split().label("train", MONTH) == "2000-01 to 2004-12"
 
 
 def test_a_fold_says_which_frames_it_leaves_out() -> None:
     split = make_split(folds=3, fold=1)
     assert split.to_split().label("train", MONTH) == "2000-01 to 2001-11 and 2004-02 to 2005-12"
-    assert split.to_split().words(MONTH) == (
+    assert split.to_split().describe(MONTH) == (
         "fold 1 of 0-2 validates (2002-01 to 2003-12), 1 frame free around it"
     )
 
@@ -170,30 +170,30 @@ def test_a_fold_says_which_frames_it_leaves_out() -> None:
 def test_parts_apart_by_place_may_share_frames_and_those_that_do_not_keep_the_gap() -> None:
     place = {"block_px": 20, "correlation_px": 2}
     same = ("2000-01", "2005-12")
-    make_split(train=same, validation=same, place=place).to_split().check(MONTH)
+    make_split(train=same, validation=same, place=place).to_split().check_leaks(MONTH)
     with pytest.raises(ValueError, match="split leaks"):
-        make_split(train=same, validation=same).to_split().check(MONTH)
+        make_split(train=same, validation=same).to_split().check_leaks(MONTH)
     inside = make_split(train=same, validation=("2001-01", "2001-12"), place=place)
-    inside.to_split().check(MONTH)
+    inside.to_split().check_leaks(MONTH)
     # The test follows on train, although the part that ends before it begins later.
     with pytest.raises(ValueError, match="train ends 2005-12 and test begins 2006-01"):
-        inside.with_values(test=("2006-01", "2007-12")).to_split().check(MONTH)
+        inside.replace(test=("2006-01", "2007-12")).to_split().check_leaks(MONTH)
 
 
 def test_with_place_folds_are_groups_of_pixels_and_dates_stay() -> None:
     place = {"block_px": 20, "correlation_px": 2}
     split = make_split(place=place, folds=4, fold=3)
     assert len(split.to_split().frames("train", MONTH)) == 60
-    assert split.to_split().words(MONTH) == (
+    assert split.to_split().describe(MONTH) == (
         "by place: blocks of 20 px, 2 px free between parts, fold 3 of 0-3 validates"
     )
 
 
 def test_a_test_between_the_other_parts_cannot_be_kept_out_of_folds() -> None:
     split = make_split(test=("2005-02", "2005-12"), validation=("2006-02", "2007-12"))
-    split.to_split().check(MONTH)
+    split.to_split().check_leaks(MONTH)
     with pytest.raises(ValueError, match="lies between train and validation"):
-        split.with_values(folds=3).to_split().check(MONTH)
+        split.replace(folds=3).to_split().check_leaks(MONTH)
 
 
 def test_a_fold_that_is_none_is_refused() -> None:
@@ -258,4 +258,4 @@ def test_an_end_holds_the_whole_day_month_or_year_that_it_names() -> None:
         "2002-02-28T12",
         "2002-03-02T12",
     ]
-    split.to_split().check(Step.parse("12 hours"))
+    split.to_split().check_leaks(Step.parse("12 hours"))

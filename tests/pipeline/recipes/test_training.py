@@ -33,7 +33,7 @@ def test_a_loss_is_one_mapping_or_a_list_of_them() -> None:
 def test_a_recipe_of_losses_survives_being_written_and_changed() -> None:
     recipe = training(loss=[{"kind": "huber"}, {"kind": "laplacian", "levels": 2}], patch_px=16)
     assert training(**recipe.model_dump(mode="json")) == recipe
-    assert recipe.with_values(lr=0.5).losses == recipe.losses
+    assert recipe.replace(lr=0.5).losses == recipe.losses
 
 
 @pytest.mark.parametrize(

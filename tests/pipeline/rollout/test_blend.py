@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.executors import SerialExecutor
 from pipeline.rollout.blend import blend_weights, describe_blend, disagreement, taper
 from pipeline.rollout.engine import roll_out
 from pipeline.rollout.evaluate import evaluate_part
 from pipeline.rollout.forecaster import forecaster_of
 from pipeline.rollout.publishing import ledger_of
-from pipeline.rollout.request import Request
+from pipeline.rollout.request import ForecastRequest
 from pipeline.specs import build_hindcast_spec
-from pipeline.spread import InPlace
-from pipeline.tiling.plan import plan_tiles
-from stores.forecast import finish_forecast, open_forecast
+from pipeline.tiling.tiles import plan_tiles
+from stores.forecast import commit_forecast, open_forecast
 from stores.issue import FORECAST
-from stores.progress import tell_nobody
+from stores.progress import no_progress
 from tests.make_rollout import INIT, Made, ask, forecast, frames, make_model, plan, stage
 
 BLEND = {"mode": "blend", "tile_px": 8, "taper_px": 4}
@@ -46,7 +46,7 @@ def test_weights_are_positive_and_sum_to_one_at_every_pixel(
         np.testing.assert_allclose(shares.sum(axis=0), 1, atol=1e-12)
         for share, other in zip(shares, near, strict=True):
             reached = np.zeros(tile.owns.shape, dtype=bool)
-            reached[other.reads.clip(tile.owns).within(tile.owns).slices] = True
+            reached[other.reads.clip(tile.owns).relative_to(tile.owns).slices] = True
             assert ((share > 0) == reached).all()
 
 
@@ -74,7 +74,7 @@ def test_a_network_that_is_not_exact_is_refused_unless_tiles_are_blended(made: M
         forecaster_of(replace_mode(made))
 
 
-def replace_mode(made: Made) -> Request:
+def replace_mode(made: Made) -> ForecastRequest:
 
     return replace(ask(made, init=INIT), mode="exact")
 
@@ -84,9 +84,11 @@ def test_a_blended_forecast_is_whole_and_says_how_far_its_tiles_disagree(
 ) -> None:
     tiles, request = plan(made, 8), ask(made, init=INIT)
     staged = stage(made, tmp_path, tiles)
-    assert [p.done for p in roll_out(request, tiles, staged, spread=InPlace())][-1] == 24
+    assert [p.done for p in roll_out(request, tiles, staged, executor=SerialExecutor())][
+        -1
+    ] == 24
     said = describe_blend(request, tiles, staged)
-    finish_forecast(staged, said)
+    commit_forecast(staged, said)
     rolled = open_forecast(staged / FORECAST)
     assert (np.isfinite(frames(rolled)) == rolled.read_domain()).all()
     assert rolled.group.attrs["rollout"].startswith("approximate: 12 tiles of 8 px")  # type: ignore[union-attr]
@@ -99,7 +101,7 @@ def test_a_blended_forecast_is_whole_and_says_how_far_its_tiles_disagree(
 def test_one_tile_that_covers_all_is_the_untiled_forecast(made: Made, tmp_path: Path) -> None:
     whole = frames(forecast(made, tmp_path, 32))
     request, tile = ask(made, init=INIT), plan(made, 32).tiles[0]
-    untiled = forecaster_of(request).physical(tile, request)[0]
+    untiled = forecaster_of(request).forecast_physical(tile, request)[0]
     np.testing.assert_allclose(whole, untiled, rtol=1e-6)
 
 
@@ -119,12 +121,15 @@ def test_an_interrupted_blend_goes_on_where_it_was(
 ) -> None:
     tiles, request = plan(made, 8), ask(made, init=INIT)
     staged = stage(made, tmp_path / "cut", tiles)
-    interrupted = roll_out(request, tiles, staged, spread=InPlace())
+    interrupted = roll_out(request, tiles, staged, executor=SerialExecutor())
     for _ in range(steps):
         next(interrupted)
-    assert 0 < len(ledger_of(staged).done()) < tiles.n_tasks
-    assert list(roll_out(request, tiles, staged, spread=InPlace()))[-1].done == tiles.n_tasks
-    finish_forecast(staged)
+    assert 0 < len(ledger_of(staged).done_keys()) < tiles.n_tasks
+    assert (
+        list(roll_out(request, tiles, staged, executor=SerialExecutor()))[-1].done
+        == tiles.n_tasks
+    )
+    commit_forecast(staged)
     resumed = frames(open_forecast(staged / FORECAST))
     np.testing.assert_array_equal(resumed, frames(forecast(made, tmp_path / "calm", 8)))
 
@@ -132,14 +137,14 @@ def test_an_interrupted_blend_goes_on_where_it_was(
 def test_hindcasts_score_what_would_be_published(made: Made, tmp_path: Path) -> None:
     published = frames(forecast(made, tmp_path, 8))
     inits = made.cube.times[made.cube.times == ask(made, init=INIT).init]
-    split = made.recipe.split.with_values(test=("2006-04", "2006-10"))
-    recipe = made.recipe.with_values(split=split)
+    split = made.recipe.split.replace(test=("2006-04", "2006-10"))
+    recipe = made.recipe.replace(split=split)
     scored = evaluate_part(
         build_hindcast_spec(recipe, "test"),
         ask(made, init=INIT),
         plan(made, 8).tiles,
-        spread=InPlace(),
-        tell=tell_nobody,
+        executor=SerialExecutor(),
+        on_progress=no_progress,
     )
     assert scored.inits == [made.cube.step.label(inits[0])]
     source = forecaster_of(ask(made, init=INIT)).source

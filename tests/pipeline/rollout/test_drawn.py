@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.metrics.calibration import Calibration
-from pipeline.rollout import drawn
-from pipeline.rollout.drawn import Thinning, draw_issue
+from pipeline.rollout import map_data
 from pipeline.rollout.forecaster import forecaster_of
+from pipeline.rollout.map_data import Subsampling, read_map_data
 from stores.windows import Window
 from tests.make_rollout import INIT, LEADS, Made, ask, forecast, frames, make_model
 
@@ -26,11 +26,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def test_pixels_kept_window_by_window_are_those_of_the_whole_raster(
     height: int, width: int, every: int, window: int
 ) -> None:
-    thinning = Thinning((height, width), every)
+    thinning = Subsampling((height, width), every)
     values = np.arange(height * width).reshape(height, width)
     kept = np.full(thinning.thin_shape, -1)
-    for part in Window.whole((height, width)).blocks(window, window):
-        thinning.keep(values[part.slices], part, kept)
+    for part in Window.from_shape((height, width)).blocks(window, window):
+        thinning.subsample_into(values[part.slices], part, kept)
     first = thinning.first
     np.testing.assert_array_equal(kept, values[first::every, first::every])
 
@@ -38,16 +38,16 @@ def test_pixels_kept_window_by_window_are_those_of_the_whole_raster(
 def test_a_page_read_in_windows_shows_what_whole_frames_hold(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawn, "_SCREEN_PX", 11)
-    monkeypatch.setattr(drawn, "_SIDE", 7)
+    monkeypatch.setattr(map_data, "_SCREEN_PX", 11)
+    monkeypatch.setattr(map_data, "_SIDE", 7)
     rolled = forecast(made, tmp_path, 32)
     source = forecaster_of(ask(made, init=INIT)).source
-    found, whole = draw_issue(rolled, source), Window.whole(rolled.shape)
-    assert found.every == 3  # not trivial: 4 x 5 windows, none of them a multiple of 3
+    found, whole = read_map_data(rolled, source), Window.from_shape(rolled.shape)
+    assert found.stride == 3  # not trivial: 4 x 5 windows, none of them a multiple of 3
     truth, usual = source.truth(whole, rolled.times), source.climatology(whole, rolled.times)
     values = frames(rolled)
     np.testing.assert_array_equal(found.forecast, values[:, 1::3, 1::3])
-    np.testing.assert_array_equal(found.departure, (values - usual)[:, 1::3, 1::3])
+    np.testing.assert_array_equal(found.anomaly, (values - usual)[:, 1::3, 1::3])
     np.testing.assert_array_equal(found.truth, truth[:, 1::3, 1::3])
     inside, known = np.isfinite(values[0]), found.means.iloc[-LEADS:]
     for name, all_values in (("forecast", values), ("climatology", usual), ("truth", truth)):
@@ -60,7 +60,7 @@ def test_means_begin_with_the_last_frames_before_the_forecast(
 ) -> None:
     rolled = forecast(made, tmp_path, 32)
     source = forecaster_of(ask(made, init=INIT)).source
-    means, whole = draw_issue(rolled, source).means, Window.whole(rolled.shape)
+    means, whole = read_map_data(rolled, source).means, Window.from_shape(rolled.shape)
     past = np.arange("2004-07", "2006-07", dtype="datetime64[M]").astype("datetime64[s]")
     np.testing.assert_array_equal(means.index[:-LEADS].to_numpy(), past)
     inside = rolled.read_domain()
@@ -76,7 +76,7 @@ def test_intervals_are_drawn_as_widths_and_as_a_band_of_their_mean_ends(
     margins = Calibration(0.8, (0.5,) * LEADS, (100,) * LEADS, "validation", ())
     request = ask(made, init=INIT, calibration=margins)
     rolled = forecast(made, tmp_path, 32, request=request)
-    found = draw_issue(rolled, forecaster_of(request).source)
+    found = read_map_data(rolled, forecaster_of(request).source)
     lower, upper = (frames(rolled, f"rain_{end}") for end in ("lower", "upper"))
     assert found.width is not None
     np.testing.assert_array_equal(found.width, upper - lower)
@@ -89,9 +89,9 @@ def test_intervals_are_drawn_as_widths_and_as_a_band_of_their_mean_ends(
 def test_a_long_forecast_keeps_as_many_maps_as_a_figure_has_panels(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawn, "_MOST_MAPS", 2)
+    monkeypatch.setattr(map_data, "_MOST_MAPS", 2)
     rolled = forecast(made, tmp_path, 32)
-    found = draw_issue(rolled, forecaster_of(ask(made, init=INIT)).source)
+    found = read_map_data(rolled, forecaster_of(ask(made, init=INIT)).source)
     assert found.leads == (1, LEADS)
     assert len(found.forecast) == len(found.truth) == 2
     assert len(found.means) == 24 + LEADS

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.executors import SerialExecutor
 from pipeline.rollout.device import pick_device
 from pipeline.rollout.engine import roll_out
 from pipeline.rollout.evaluate import Evaluation, evaluate_part, plan_hindcasts
@@ -14,23 +15,22 @@ from pipeline.rollout.hindcast import (
     MODEL,
     PERSISTENCE,
     SEASONAL_NAIVE,
-    baselines,
-    plan_cases,
-    possible_baselines,
+    available_baselines,
+    forecast_baselines,
+    plan_hindcast_tiles,
 )
 from pipeline.rollout.precision import describe_precision
 from pipeline.rollout.prepare import build_request
 from pipeline.rollout.publishing import ledger_of
 from pipeline.specs import build_hindcast_spec, build_rollout_spec
-from pipeline.spread import InPlace
 from stores.bundle import open_bundle
 from stores.errors import GridError
 from stores.forecast import (
-    finish_forecast,
+    commit_forecast,
     open_forecast,
 )
 from stores.issue import FORECAST
-from stores.progress import tell_nobody
+from stores.progress import no_progress
 from stores.times import parse_time
 from tests.make_rollout import LEADS, Made, ask, forecast, frames, make_model, plan, stage
 
@@ -80,15 +80,15 @@ def test_a_rerun_skips_the_tiles_that_are_done(
     tiles = plan(made, 8, block)
     staged = stage(made, tmp_path, tiles)
     request = ask(made, init="2006-06")
-    interrupted = roll_out(request, tiles, staged, spread=InPlace())
+    interrupted = roll_out(request, tiles, staged, executor=SerialExecutor())
     for _ in range(steps):
         next(interrupted)
-    n_done = len(ledger_of(staged).done())
+    n_done = len(ledger_of(staged).done_keys())
     assert 0 < n_done < tiles.n_tasks
-    again = list(roll_out(request, tiles, staged, spread=InPlace()))
+    again = list(roll_out(request, tiles, staged, executor=SerialExecutor()))
     assert again[0].done == n_done
     assert again[-1].done == tiles.n_tasks
-    finish_forecast(staged)
+    commit_forecast(staged)
     resumed = frames(open_forecast(staged / FORECAST))
     np.testing.assert_array_equal(resumed, frames(forecast(made, tmp_path / "calm", 8, block)))
 
@@ -98,8 +98,10 @@ def test_tiles_computed_together_equal_tiles_computed_alone(
 ) -> None:
     forecaster = open_forecaster((made[2].path,), made[1].path, "cpu")
     tiles, request = plan(made, 8).tiles, ask(made, init="2006-06")
-    together = forecaster.normalized(tiles[:3], request)
-    alone = np.concatenate([forecaster.normalized([tile], request) for tile in tiles[:3]])
+    together = forecaster.forecast_normalized(tiles[:3], request)
+    alone = np.concatenate(
+        [forecaster.forecast_normalized([tile], request) for tile in tiles[:3]]
+    )
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6)
 
 
@@ -110,8 +112,8 @@ def test_scores_do_not_depend_on_tiles(made: Made) -> None:
             build_hindcast_spec(recipe, "test"),
             ask(made),
             plan(made, core).tiles,
-            spread=InPlace(),
-            tell=tell_nobody,
+            executor=SerialExecutor(),
+            on_progress=no_progress,
         ).table.set_index(["method", "lead"])
         for core in (32, 9)
     ]
@@ -129,7 +131,7 @@ def test_scores_do_not_depend_on_tiles(made: Made) -> None:
 
 def test_tiles_without_a_pixel_of_the_domain_are_not_scored(made: Made) -> None:
     request, tiles = ask(made, init="2006-06"), plan(made, 5).tiles
-    cases = plan_cases(request, [request.init], tiles, "test")
+    cases = plan_hindcast_tiles(request, [request.init], tiles, "test")
     source = forecaster_of(request).source
     assert [case.tile for case in cases] == [t for t in tiles if source.domain(t.owns).any()]
     assert len(cases) < len(tiles)
@@ -140,8 +142,8 @@ def test_baselines_are_what_their_names_say(made: Made) -> None:
     tile = plan(made, 32).tiles[0]
     init = parse_time("2006-06")
     times = made[1].step.range(parse_time("2006-07"), parse_time("2007-08"))
-    methods = possible_baselines(made[1], "rain", init)
-    found = baselines(source, tile, init, times, methods)
+    methods = available_baselines(made[1], "rain", init)
+    found = forecast_baselines(source, tile, init, times, methods)
     observed = source.truth(tile.owns, made[1].times)
     index = int(np.flatnonzero(made[1].times == init)[0])
     np.testing.assert_array_equal(found[PERSISTENCE][5], observed[index])
@@ -155,8 +157,8 @@ def test_scores_survive_being_written(made: Made, tmp_path: Path) -> None:
         build_hindcast_spec(made[0], "validation"),
         ask(made),
         plan(made, 32).tiles,
-        spread=InPlace(),
-        tell=tell_nobody,
+        executor=SerialExecutor(),
+        on_progress=no_progress,
     )
     scored.save(tmp_path)
     read = Evaluation.load(tmp_path, scored.key, "validation")
@@ -186,7 +188,7 @@ def test_an_init_outside_the_cube_is_refused_with_what_it_holds(
 def test_without_an_init_the_last_frame_of_the_target_is_taken(
     made: Made,
 ) -> None:
-    assert ask(made).init == made[1].times_of("rain")[-1]
+    assert ask(made).init == made[1].step_times("rain")[-1]
 
 
 def test_a_bundle_of_another_grid_is_refused_with_both_grids(
@@ -210,25 +212,25 @@ def test_the_bundle_alone_reproduces_a_forecast(made: Made, tmp_path: Path) -> N
     shutil.copytree(made[2].path, moved)
     request = ask(made, init="2006-06")
     tiles = plan(made, 32).tiles
-    first = forecaster_of(request).physical(tiles[0], request)
+    first = forecaster_of(request).forecast_physical(tiles[0], request)
     again = forecaster_of(replace(request, bundles=(open_bundle(moved).path,)))
     assert again is not forecaster_of(request)
-    np.testing.assert_array_equal(again.physical(tiles[0], request), first)
+    np.testing.assert_array_equal(again.forecast_physical(tiles[0], request), first)
 
 
 def test_without_a_year_before_the_first_init_there_is_no_seasonal_naive(
     made: Made,
 ) -> None:
     cube = made[1]
-    assert SEASONAL_NAIVE in possible_baselines(cube, "rain", parse_time("2000-12"))
-    assert SEASONAL_NAIVE not in possible_baselines(cube, "rain", parse_time("2000-11"))
+    assert SEASONAL_NAIVE in available_baselines(cube, "rain", parse_time("2000-12"))
+    assert SEASONAL_NAIVE not in available_baselines(cube, "rain", parse_time("2000-11"))
 
 
 def test_bf16_says_how_far_it_is_from_float32(made: Made) -> None:
     request, tiles = ask(made.asking(precision="bf16"), init="2006-06"), plan(made, 16).tiles
-    said = describe_precision(request, tiles, InPlace())
+    said = describe_precision(request, tiles, SerialExecutor())
     assert said["precision"] == "bf16"
     assert 0 < max(said["precision_error_rms"]) < max(said["precision_error_largest"])
-    forecast = forecaster_of(request).physical(tiles[0], request)
+    forecast = forecaster_of(request).forecast_physical(tiles[0], request)
     assert max(said["precision_error_largest"]) < 0.1 * np.nanmax(forecast)
-    assert describe_precision(replace(request, precision="32"), tiles, InPlace()) == {}
+    assert describe_precision(replace(request, precision="32"), tiles, SerialExecutor()) == {}

@@ -10,27 +10,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.metrics.importance import HISTORY, needless
+from pipeline.executors import SerialExecutor
+from pipeline.metrics.importance import HISTORY, uninformative
 from pipeline.rollout.evaluate import evaluate_part
-from pipeline.rollout.forecaster import Parts, forecaster_of
+from pipeline.rollout.forecaster import TileInputs, forecaster_of
 from pipeline.rollout.hindcast import MODEL
-from pipeline.rollout.importance import Importance, Trial, measure_importance
-from pipeline.rollout.permute import (
-    Exchange,
+from pipeline.rollout.permutation import (
+    Permutation,
     list_covariates,
-    plan_exchanges,
-    read_foreign,
-    read_moved,
-    statics_elsewhere,
-    swap,
+    plan_permutations,
+    read_permuted,
+    read_shifted,
+    read_shifted_statics,
+    replace_channels,
 )
-from pipeline.rollout.plan import Block
+from pipeline.rollout.permutation_importance import (
+    ImportanceResult,
+    ImportanceSpec,
+    measure_importance,
+)
+from pipeline.rollout.rollout_plan import LeadBlock
 from pipeline.specs import build_hindcast_spec
-from pipeline.spread import InPlace
 from pipeline.streams.fields import FIELDS
-from pipeline.streams.transforms import Values
+from pipeline.streams.transforms import Float32Array
 from stores.bundle import Bundle, publish_bundle, stage_bundle
-from stores.progress import tell_nobody
+from stores.progress import no_progress
 from stores.times import parse_time
 from stores.windows import Window
 from tests.make import SHAPE
@@ -38,7 +42,7 @@ from tests.make_rollout import LEADS, Made, ask, make_model, plan
 
 INITS = [parse_time(f"2005-{month:02d}") for month in (4, 5, 6, 7, 8)]
 NAMES = [HISTORY, "season", "elevation", "lonlat"]
-TWICE = Trial("validation", repeats=2)
+TWICE = ImportanceSpec("validation", repeats=2)
 COLUMNS = ["rmse", "importance", "importance_sd", "rmse_rise", "rmse_rise_sd"]
 CHANGED = {
     HISTORY: {"target"},
@@ -55,32 +59,32 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 @pytest.fixture(scope="module")
-def measured(made: Made) -> Importance:
+def measured(made: Made) -> ImportanceResult:
     return measure(made)
 
 
-def measure(made: Made, *, core: int = 32, trial: Trial = TWICE) -> Importance:
+def measure(made: Made, *, core: int = 32, trial: ImportanceSpec = TWICE) -> ImportanceResult:
     return measure_importance(
         build_hindcast_spec(made.recipe, trial.part),
         ask(made, init="2005-05"),
         plan(made, core).tiles,
         trial,
-        spread=InPlace(),
-        tell=tell_nobody,
+        executor=SerialExecutor(),
+        on_progress=no_progress,
     )
 
 
-def pooled(found: Importance) -> pd.DataFrame:
+def pooled(found: ImportanceResult) -> pd.DataFrame:
     return found.table[found.table["lead"] == "all"].set_index("covariate").loc[NAMES]
 
 
-def numbers(found: Importance) -> Values:
+def numbers(found: ImportanceResult) -> Float32Array:
     """Take all numbers in one order: close importances may change places."""
     rows = found.table.assign(lead=found.table["lead"].astype(str))
     return rows.sort_values(["covariate", "lead"])[COLUMNS].to_numpy(dtype=np.float32)
 
 
-def flat(parts: Parts) -> dict[str, npt.NDArray[Any]]:
+def flat(parts: TileInputs) -> dict[str, npt.NDArray[Any]]:
     channels: dict[str, npt.NDArray[Any]] = {
         "target": parts.target,
         "valid": parts.valid,
@@ -90,7 +94,7 @@ def flat(parts: Parts) -> dict[str, npt.NDArray[Any]]:
     return channels | {f"static {n}": parts.statics[n] for n in range(3)}
 
 
-def republish(bundle: Bundle, weights: dict[str, Values]) -> Bundle:
+def republish(bundle: Bundle, weights: dict[str, Float32Array]) -> Bundle:
     """Publish a model anew with other weights."""
     models = bundle.path.parent
     with stage_bundle(models, "blind") as folder:
@@ -107,27 +111,29 @@ def test_a_channel_that_the_network_ignores_has_no_importance_at_all(made: Made)
     assert len(ignored) == LEADS + 1
     assert (ignored[COLUMNS[1:]] == 0).all(axis=None)
     assert (pooled(found).drop("elevation")["importance"] != 0).all()
-    assert "elevation" in needless(found.table)
+    assert "elevation" in uninformative(found.table)
     assert "elevation" in found.verdict
 
 
-def test_the_history_matters_to_a_model_that_learned_from_it(measured: Importance) -> None:
+def test_the_history_matters_to_a_model_that_learned_from_it(
+    measured: ImportanceResult,
+) -> None:
     history = pooled(measured).loc[HISTORY]
     assert history["importance"] > history["importance_sd"] > 0
     assert history["rmse_rise"] > 0
-    assert HISTORY not in needless(measured.table)
+    assert HISTORY not in uninformative(measured.table)
     assert measured.inits == [f"2005-{month:02d}" for month in (4, 5, 6, 7, 8)]
 
 
 @pytest.mark.slow
-def test_importances_are_the_same_in_tiles(made: Made, measured: Importance) -> None:
+def test_importances_are_the_same_in_tiles(made: Made, measured: ImportanceResult) -> None:
     tiled = measure(made, core=9)
     assert len(plan(made, 9).tiles) == 12
     assert np.abs(numbers(measured)[:, 1]).max() > 0.01
     np.testing.assert_allclose(numbers(tiled), numbers(measured), rtol=1e-3, atol=1e-4)
 
 
-def test_another_seed_permutes_otherwise(made: Made, measured: Importance) -> None:
+def test_another_seed_permutes_otherwise(made: Made, measured: ImportanceResult) -> None:
     other = measure(made, trial=replace(TWICE, seed=1))
     assert (pooled(other)["importance"] != pooled(measured)["importance"]).all()
     assert (pooled(other)["rmse"] == pooled(measured)["rmse"]).all()
@@ -146,16 +152,16 @@ def test_errors_without_a_permutation_are_those_of_the_hindcasts(
         build_hindcast_spec(asked.recipe, "validation"),
         request,
         tiles,
-        spread=InPlace(),
-        tell=tell_nobody,
+        executor=SerialExecutor(),
+        on_progress=no_progress,
     ).table
     found = measure_importance(
         build_hindcast_spec(asked.recipe, TWICE.part),
         request,
         tiles,
         TWICE,
-        spread=InPlace(),
-        tell=tell_nobody,
+        executor=SerialExecutor(),
+        on_progress=no_progress,
     )
     assert len(tiles) > 1
     own = scored[scored["method"] == MODEL]["rmse"].to_numpy()
@@ -164,14 +170,16 @@ def test_errors_without_a_permutation_are_those_of_the_hindcasts(
     assert (pooled(found)["importance"] != 0).all()
 
 
-def test_members_beyond_the_first_change_nothing(made: Made, measured: Importance) -> None:
+def test_members_beyond_the_first_change_nothing(
+    made: Made, measured: ImportanceResult
+) -> None:
     asked = made.asking(members=3, perturb={"dropout": False, "noise": 1e-9})
     np.testing.assert_allclose(numbers(measure(asked)), numbers(measured), atol=1e-5)
 
 
 def test_a_part_with_one_forecast_is_refused(made: Made) -> None:
-    split = made.recipe.split.with_values(validation=["2005-02", "2005-08"])
-    short = made._replace(recipe=made.recipe.with_values(split=split))
+    split = made.recipe.split.replace(validation=["2005-02", "2005-08"])
+    short = made._replace(recipe=made.recipe.replace(split=split))
     with pytest.raises(ValueError, match=r"too few forecasts \(inits: 2005-04-01\).*longer"):
         measure(short)
 
@@ -179,8 +187,8 @@ def test_a_part_with_one_forecast_is_refused(made: Made) -> None:
 def test_too_few_forecasts_to_tell_noise_are_reported(
     made: Made, caplog: pytest.LogCaptureFixture
 ) -> None:
-    split = made.recipe.split.with_values(validation=["2005-02", "2005-09"])
-    short = made._replace(recipe=made.recipe.with_values(split=split))
+    split = made.recipe.split.replace(validation=["2005-02", "2005-09"])
+    short = made._replace(recipe=made.recipe.replace(split=split))
     found = measure(short)
     assert found.inits == ["2005-04", "2005-05"]
     assert (pooled(found).loc[[HISTORY, "season"], "importance_sd"] == 0).all()
@@ -197,10 +205,10 @@ def test_each_init_gives_once_a_repeat_and_never_to_itself(
     n: int, repeats: int, seed: int
 ) -> None:
     inits = [np.datetime64("2001-01-01", "s") + np.timedelta64(day, "D") for day in range(n)]
-    drawn = plan_exchanges(inits, SHAPE, repeats=repeats, seed=seed)
-    assert drawn == plan_exchanges(inits, SHAPE, repeats=repeats, seed=seed)
+    drawn = plan_permutations(inits, SHAPE, repeats=repeats, seed=seed)
+    assert drawn == plan_permutations(inits, SHAPE, repeats=repeats, seed=seed)
     for repeat in range(repeats):
-        donors = {init: exchanges[repeat].donor for init, exchanges in drawn.items()}
+        donors = {init: exchanges[repeat].source_init for init, exchanges in drawn.items()}
         assert sorted(donors.values()) == inits
         assert all(init != donor for init, donor in donors.items())
     offsets = {offset for of in drawn.values() for each in of for offset in each.offsets}
@@ -216,7 +224,7 @@ def test_a_moved_window_is_cut_from_the_grid_rolled_round(
 ) -> None:
     grid = np.arange(2 * SHAPE[0] * SHAPE[1]).reshape(2, *SHAPE)
     window = Window(y0, y0 + size, 19, 31)
-    moved = read_moved(lambda w: grid[:, *w.slices], window, (dy, dx), SHAPE)
+    moved = read_shifted(lambda w: grid[:, *w.slices], window, (dy, dx), SHAPE)
     rolled = np.roll(grid, (-dy, -dx), axis=(1, 2))
     np.testing.assert_array_equal(moved, rolled[:, *window.slices])
 
@@ -224,12 +232,12 @@ def test_a_moved_window_is_cut_from_the_grid_rolled_round(
 def test_statics_from_elsewhere_stay_on_their_side_of_the_coast_and_know_no_windows(
     made: Made,
 ) -> None:
-    source, whole = forecaster_of(ask(made)).source, Window.whole(SHAPE)
-    (exchange, *_) = plan_exchanges(INITS, SHAPE, repeats=2, seed=0)[INITS[0]]
-    taken, domain = statics_elsewhere(source, whole, exchange.offsets), source.domain(whole)
+    source, whole = forecaster_of(ask(made)).source, Window.from_shape(SHAPE)
+    (exchange, *_) = plan_permutations(INITS, SHAPE, repeats=2, seed=0)[INITS[0]]
+    taken, domain = read_shifted_statics(source, whole, exchange.offsets), source.domain(whole)
     own = source.statics(whole)
     for window in (Window(3, 20, 0, 11), Window(0, 23, 17, 31)):
-        part = statics_elsewhere(source, window, exchange.offsets)
+        part = read_shifted_statics(source, window, exchange.offsets)
         np.testing.assert_array_equal(part, taken[:, *window.slices])
     place = own[1:].reshape(2, -1)  # of these two channels every pixel has its own pair
     nearest = np.abs(taken[1:].reshape(2, -1, 1) - place[:, None]).sum(axis=0).argmin(axis=1)
@@ -241,21 +249,21 @@ def test_statics_from_elsewhere_stay_on_their_side_of_the_coast_and_know_no_wind
 
 def test_only_the_covariate_itself_is_exchanged(made: Made) -> None:
     request, tile = ask(made, init="2005-04"), plan(made, 32).tiles[0]
-    forecaster, block = forecaster_of(request), Block(0, LEADS)
+    forecaster, block = forecaster_of(request), LeadBlock(0, LEADS)
     own = forecaster.read(tile, request, block)
-    foreign = read_foreign(forecaster, tile, request, Exchange(INITS[3], ((5, 7),)))
+    foreign = read_permuted(forecaster, tile, request, Permutation(INITS[3], ((5, 7),)))
     donor = forecaster.read(tile, replace(request, init=INITS[3]), block)
     np.testing.assert_array_equal(foreign.forcings, donor.forcings)
     np.testing.assert_array_equal(foreign.target, donor.target)
     before = flat(own)
     for covariate in list_covariates(forecaster.source.stack):
-        after = flat(swap(own, foreign, covariate))
+        after = flat(replace_channels(own, foreign, covariate))
         changed = {name for name, values in after.items() if (values != before[name]).any()}
         assert changed == CHANGED[covariate.name]
     assert [c.name for c in list_covariates(forecaster.source.stack)] == NAMES
 
 
-def test_what_was_measured_is_kept_with_how(measured: Importance, tmp_path: Path) -> None:
+def test_what_was_measured_is_kept_with_how(measured: ImportanceResult, tmp_path: Path) -> None:
     path = measured.save(tmp_path)
     read = pd.read_csv(path)
     assert path.name == "importance.csv"

@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.budget import Workers
-from pipeline.models.reading import Reads
+from pipeline.executors import SerialExecutor
+from pipeline.memory import WorkerPool
+from pipeline.models.step_spec import ForecastModel
 from pipeline.rollout import blocks
 from pipeline.rollout.engine import roll_out
 from pipeline.rollout.forecaster import Forecaster, forecaster_of
-from pipeline.rollout.plan import Rollout, RolloutPlan, plan_rollout
 from pipeline.rollout.products import list_products
-from pipeline.rollout.request import Request
-from pipeline.spread import InPlace
-from stores.forecast import Forecast, create_forecast, finish_forecast, open_forecast
+from pipeline.rollout.request import ForecastRequest
+from pipeline.rollout.rollout_plan import RolloutPlan, RolloutWorkload, plan_rollout
+from stores.forecast import Forecast, commit_forecast, create_forecast, open_forecast
 from stores.forecast_template import ForecastTemplate, ForecastVariable
 from stores.issue import FORECAST, IssueKey, open_stage
 from tests.make_rollout import INIT, LEADS, Made, ask, frames, make_model
@@ -61,12 +61,12 @@ def plan(made: Made, network: Any, core: int, block: int) -> RolloutPlan:
     shape = forecaster_of(ask(made, init=INIT)).networks[0].shape  # type: ignore[attr-defined]
     assert shape.channels == sizes["channels"]
     grid = made.cube.grid
-    rollout = Rollout((grid.height, grid.width), network.reach, shape, LEADS)
-    return plan_rollout(rollout, Workers(1, 10**9), core_px=core, block_leads=block)
+    rollout = RolloutWorkload((grid.height, grid.width), network.reach, shape, LEADS)
+    return plan_rollout(rollout, WorkerPool(1, 10**9), core_px=core, block_leads=block)
 
 
 def roll(
-    made: Made, request: Request, network: Reads, tiles: RolloutPlan, root: Path
+    made: Made, request: ForecastRequest, network: ForecastModel, tiles: RolloutPlan, root: Path
 ) -> Forecast:
     cube = made.cube
     stage = open_stage(
@@ -85,8 +85,8 @@ def roll(
         first_lead=network.reading.first_lead,
     )
     create_forecast(stage, template)
-    assert list(roll_out(request, tiles, stage, spread=InPlace()))
-    finish_forecast(stage)
+    assert list(roll_out(request, tiles, stage, executor=SerialExecutor()))
+    commit_forecast(stage)
     return open_forecast(stage / FORECAST)
 
 
@@ -97,7 +97,7 @@ def test_every_kind_is_rolled_out_in_tiles_and_blocks(
     whole = rolled(made, kind, tmp_path / "whole", 32, LEADS)
     cut = rolled(made, kind, tmp_path / "cut", 7, 2)
     assert np.nanstd(frames(whole)[-1]) > 1e-3
-    assert len(whole.variables) == kind.network().reading.outputs
+    assert len(whole.variables) == kind.network().reading.n_outputs
     for name in whole.variables:
         np.testing.assert_allclose(frames(cut, name), frames(whole, name), rtol=1e-4, atol=1e-3)
 

@@ -5,22 +5,22 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
+from pipeline.dask_executor import DaskExecutor
+from pipeline.executors import SerialExecutor
 from pipeline.metrics.calibration import Calibration
-from pipeline.on_dask import OnDask
-from pipeline.rollout.calibrate import calibrate, find_calibration, keep_calibration
+from pipeline.rollout.calibrate import calibrate, find_calibration, save_calibration
 from pipeline.rollout.evaluate import Evaluation, evaluate_part
 from pipeline.rollout.forecaster import forecaster_of
-from pipeline.rollout.plan import Block
-from pipeline.rollout.products import calibrated, spanned
-from pipeline.rollout.request import Request
+from pipeline.rollout.products import conformal_interval, raw_interval
+from pipeline.rollout.request import ForecastRequest
+from pipeline.rollout.rollout_plan import LeadBlock
 from pipeline.rollout.score_key import ScoreKey
 from pipeline.specs import build_hindcast_spec, build_training_spec
-from pipeline.spread import InPlace
-from pipeline.streams.transforms import Values
+from pipeline.streams.transforms import Float32Array
 from pipeline.training.bundle import train_bundle
 from stores.bundle import open_bundle
 from stores.forecast import Forecast
-from stores.progress import tell_nobody
+from stores.progress import no_progress
 from stores.times import parse_time
 from tests.make_rollout import INIT, LEADS, Made, ask, forecast, frames, make_model, plan
 
@@ -33,13 +33,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make_model(tmp_path_factory.mktemp("made"), model={"dropout": 0.5})
 
 
-def products(rolled: Forecast) -> dict[str, Values]:
+def products(rolled: Forecast) -> dict[str, Float32Array]:
     return {name: frames(rolled, name) for name in rolled.variables}
 
 
-def alone(made: Made, request: Request) -> Values:
+def alone(made: Made, request: ForecastRequest) -> Float32Array:
     tile = plan(made, 32).tiles[0]
-    return forecaster_of(request).owned(tile, request)
+    return forecaster_of(request).forecast_owned(tile, request)
 
 
 @pytest.mark.parametrize(("core", "block", "batch"), [(9, 2, 3), (16, 1, 2)])
@@ -63,7 +63,9 @@ def test_threads_of_one_worker_do_not_mix_members_up(made: Made, tmp_path: Path)
         n_workers=1, threads_per_worker=4, processes=False, dashboard_address="127.0.0.1:0"
     )
     with threads as cluster, Client(cluster) as client:
-        together = products(forecast(asked, tmp_path / "together", 7, spread=OnDask(client)))
+        together = products(
+            forecast(asked, tmp_path / "together", 7, executor=DaskExecutor(client))
+        )
     for name, values in alone.items():
         np.testing.assert_array_equal(together[name], values)
 
@@ -103,32 +105,33 @@ def test_a_forecast_alone_is_disturbed_by_nothing(made: Made) -> None:
 def test_noise_changes_observed_frames_only_and_no_gap(made: Made) -> None:
     request = ask(made.asking(members=2, perturb=NOISE), init=INIT)
     forecaster, tile = forecaster_of(request), plan(made, 32).tiles[0]
-    part = forecaster.read(tile, request, Block(0, LEADS))
+    part = forecaster.read(tile, request, LeadBlock(0, LEADS))
     quiet = replace(request, members=replace(request.members, noise=0.0))
     gaps = ~part.valid
     assert gaps.any()
-    loaded = forecaster.load([part])
+    loaded = forecaster.collate([part])
     noisy, calm = (
-        forecaster.roll([tile], loaded, asked, Block(0, 1)).frames for asked in (request, quiet)
+        forecaster.rollout([tile], loaded, asked, LeadBlock(0, 1)).frames
+        for asked in (request, quiet)
     )
     assert np.abs(noisy - calm).max() > 1e-3
     assert (loaded.inputs.target.numpy()[0, 0][gaps] == 0).all()
 
 
 def test_members_that_would_be_equal_are_refused_with_what_parts_them(made: Made) -> None:
-    still = made.recipe.with_values(model=made.recipe.model.with_values(dropout=0.0))
+    still = made.recipe.replace(model=made.recipe.model.replace(dropout=0.0))
     with pytest.raises(ValueError, match=r"they would be equal; set rollout\.perturb\.noise"):
         made._replace(recipe=still).asking(members=2)
 
 
 def test_members_of_several_bundles_are_their_forecasts(made: Made, tmp_path: Path) -> None:
     recipe, cube, first = made
-    training = recipe.training.with_values(seed=7)
+    training = recipe.training.replace(seed=7)
     other = train_bundle(
-        build_training_spec(recipe.with_values(training=training)),
+        build_training_spec(recipe.replace(training=training)),
         cube,
         (first.path.parent, tmp_path / "logs"),
-        spread=InPlace(),
+        executor=SerialExecutor(),
     )
     quiet = {"dropout": False}
     both = ask(made.asking(members=2, bundles=[other.path.name], perturb=quiet), init=INIT)
@@ -165,9 +168,9 @@ def test_intervals_hold_the_forecast_and_are_the_same_in_blocks(
 def test_a_negative_margin_never_makes_the_ends_of_an_interval_cross() -> None:
     members = np.random.default_rng(0).normal(size=(5, 2, 3, 4)).astype(np.float32)
     tight = Calibration(0.8, (-0.5, -9.0), (99, 99), "validation", ())
-    request = Request((), Path(), parse_time(INIT), leads=2, calibration=tight)
-    lower, upper = calibrated(members, request)
-    plain = spanned(members, request, 0.8)
+    request = ForecastRequest((), Path(), parse_time(INIT), leads=2, calibration=tight)
+    lower, upper = conformal_interval(members, request)
+    plain = raw_interval(members, request, 0.8)
     assert (lower <= upper).all()
     assert (upper - lower < plain[1] - plain[0]).all()
 
@@ -181,16 +184,16 @@ def test_calibrated_intervals_hold_their_share_of_the_part_they_were_learned_on(
         build_hindcast_spec(made.recipe, learning),
         request,
         tiles,
-        spread=InPlace(),
-        tell=tell_nobody,
+        executor=SerialExecutor(),
+        on_progress=no_progress,
     )
     assert margins.part == learning
     scored = evaluate_part(
         build_hindcast_spec(made.recipe, learning),
         replace(request, calibration=margins),
         tiles,
-        spread=InPlace(),
-        tell=tell_nobody,
+        executor=SerialExecutor(),
+        on_progress=no_progress,
     )
     assert scored.chances is not None
     assert scored.chances["coverage"].between(0.8, 0.82).all()
@@ -207,8 +210,8 @@ def test_an_evaluated_ensemble_says_coverage_and_spread_and_survives_being_writt
             build_hindcast_spec(asked.recipe, "test"),
             ask(asked, init=INIT, calibration=margins),
             plan(asked, core).tiles,
-            spread=InPlace(),
-            tell=tell_nobody,
+            executor=SerialExecutor(),
+            on_progress=no_progress,
         )
         for core in (32, 9)
     ]
@@ -239,7 +242,7 @@ def test_an_evaluated_ensemble_says_coverage_and_spread_and_survives_being_writt
 def test_margins_of_another_request_are_not_used(made: Made, tmp_path: Path) -> None:
     margins = Calibration(0.8, (0.1,) * 4, (9,) * 4, "validation", ("2005-05",))
     key = ScoreKey.of(build_hindcast_spec(made.recipe, "validation"), ask(made))
-    keep_calibration(tmp_path, key, margins, made.cube.version)
+    save_calibration(tmp_path, key, margins, made.cube.version)
     assert find_calibration(tmp_path, key) == margins
     assert find_calibration(tmp_path, key.with_leads(LEADS - 1)) == margins
     assert find_calibration(tmp_path, key.with_leads(LEADS + 1)) is None

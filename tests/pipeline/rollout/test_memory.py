@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.executors import SerialExecutor
 from pipeline.rollout.cost import rollout_flops_per_px
 from pipeline.rollout.engine import roll_out
 from pipeline.rollout.forecaster import forecaster_of
 from pipeline.rollout.publishing import ledger_of
-from pipeline.spread import InPlace
-from stores.forecast import finish_forecast, open_forecast
+from stores.forecast import commit_forecast, open_forecast
 from stores.issue import FORECAST
 from tests.make_rollout import INIT, Made, ask, forecast, frames, make_model, plan, stage
 
@@ -51,12 +51,15 @@ def test_an_interrupted_rollout_goes_on_from_the_memories_that_were_written(
 ) -> None:
     tiles, request = plan(made, 12, 1), ask(made, init=INIT)
     staged = stage(made, tmp_path / "cut", tiles)
-    interrupted = roll_out(request, tiles, staged, spread=InPlace())
+    interrupted = roll_out(request, tiles, staged, executor=SerialExecutor())
     for _ in range(15):
         next(interrupted)
-    assert len(tiles.tiles) < len(ledger_of(staged).done()) < tiles.n_tasks
-    assert list(roll_out(request, tiles, staged, spread=InPlace()))[-1].done == tiles.n_tasks
-    finish_forecast(staged)
+    assert len(tiles.tiles) < len(ledger_of(staged).done_keys()) < tiles.n_tasks
+    assert (
+        list(roll_out(request, tiles, staged, executor=SerialExecutor()))[-1].done
+        == tiles.n_tasks
+    )
+    commit_forecast(staged)
     resumed = frames(open_forecast(staged / FORECAST))
     np.testing.assert_array_equal(resumed, frames(forecast(made, tmp_path / "calm", 12, 1)))
 

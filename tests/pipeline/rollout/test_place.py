@@ -4,21 +4,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.executors import SerialExecutor
 from pipeline.rollout import hindcast
 from pipeline.rollout.calibrate import calibrate
-from pipeline.rollout.drawn import draw_issue
 from pipeline.rollout.evaluate import Evaluation, evaluate_part, plan_hindcasts
-from pipeline.rollout.facts import Model
+from pipeline.rollout.facts import ModelFacts
 from pipeline.rollout.forecaster import forecaster_of
 from pipeline.rollout.hindcast import CLIMATOLOGY, MODEL
-from pipeline.rollout.importance import Trial, measure_importance
-from pipeline.rollout.page import _part_sections
+from pipeline.rollout.issue_report import _split_sections
+from pipeline.rollout.map_data import read_map_data
+from pipeline.rollout.permutation_importance import ImportanceSpec, measure_importance
 from pipeline.specs import build_hindcast_spec
 from pipeline.specs.trained import check_split
-from pipeline.spread import InPlace
-from pipeline.streams.transforms import Values
+from pipeline.streams.transforms import Float32Array
 from pipeline.training.bundle import read_curves
-from stores.progress import tell_nobody
+from stores.progress import no_progress
 from stores.times import Step
 from stores.windows import Window
 from tests.make_rollout import INIT, LEADS, Made, ask, forecast, make_model, plan
@@ -47,14 +47,14 @@ def score(made: Made, part: str, core: int = 32) -> Evaluation:
         build_hindcast_spec(made.recipe, part),
         request,
         tiles,
-        spread=InPlace(),
-        tell=tell_nobody,
+        executor=SerialExecutor(),
+        on_progress=no_progress,
     )
 
 
 def direct(made: Made, part: str) -> dict[str, float]:
     """Score model and climatology over all leads without tiles and without sums."""
-    squares: dict[str, list[Values]] = {MODEL: [], CLIMATOLOGY: []}
+    squares: dict[str, list[Float32Array]] = {MODEL: [], CLIMATOLOGY: []}
     tile = plan(made, 32).tiles[0]
     spec = build_hindcast_spec(made.recipe, part)
     for init in plan_hindcasts(spec, made.bundle, made.cube, LEADS).inits:
@@ -64,9 +64,9 @@ def direct(made: Made, part: str) -> dict[str, float]:
         times = made.cube.step.range(
             made.cube.step.add(init, 1), made.cube.step.add(init, LEADS)
         )
-        inside = source.domain(WHOLE) & source.area(part, WHOLE)
+        inside = source.domain(WHOLE) & source.part_area(part, WHOLE)
         truth = source.truth(WHOLE, times)[:, inside]
-        found = forecaster.physical(tile, request)[0][:, inside]
+        found = forecaster.forecast_physical(tile, request)[0][:, inside]
         squares[MODEL].append((found - truth) ** 2)
         squares[CLIMATOLOGY].append((source.climatology(WHOLE, times)[:, inside] - truth) ** 2)
     return {name: float(np.sqrt(np.mean(values))) for name, values in squares.items()}
@@ -77,7 +77,7 @@ def test_only_pixels_of_the_part_are_scored_for_all_methods(made: Made, part: st
     found = score(made, part)
     table = found.table[found.table["lead"] == "all"].set_index("method")
     source = forecaster_of(ask(made)).source
-    n_pixels = int((source.domain(WHOLE) & source.area(part, WHOLE)).sum())
+    n_pixels = int((source.domain(WHOLE) & source.part_area(part, WHOLE)).sum())
     assert 20 < n_pixels < source.domain(WHOLE).sum() / 2
     assert found.n_pixels == n_pixels
     assert set(table["n"]) == {n_pixels * len(found.inits) * LEADS}
@@ -90,12 +90,12 @@ def test_tiles_without_a_pixel_of_the_part_are_not_computed(
 ) -> None:
     tiles, request = plan(made, 5).tiles, ask(made, init=INIT)
     source = forecaster_of(request).source
-    wanted = {tile for tile in tiles if source.scored("test", tile.owns).any()}
+    wanted = {tile for tile in tiles if source.scored_area("test", tile.owns).any()}
     assert 0 < len(wanted) < len(tiles) / 2
     computed: Counter[object] = Counter()
     owned = hindcast._members
 
-    def watched(forecaster: object, asked: object, case: hindcast.Case) -> Values:
+    def watched(forecaster: object, asked: object, case: hindcast.HindcastTile) -> Float32Array:
         computed[case.tile] += 1
         return owned(forecaster, asked, case)  # type: ignore[arg-type]
 
@@ -109,13 +109,20 @@ def test_tiles_without_a_pixel_of_the_part_are_not_computed(
 
 def test_margins_and_importances_are_those_of_pixels_that_validate(made: Made) -> None:
     request, tiles = ask(made, init=INIT), plan(made, 32).tiles
-    n_pixels = int(forecaster_of(request).source.scored("validation", WHOLE).sum())
+    n_pixels = int(forecaster_of(request).source.scored_area("validation", WHOLE).sum())
     spec = build_hindcast_spec(made.recipe, "validation")
     inits = plan_hindcasts(spec, made.bundle, made.cube, LEADS).inits
-    margins = calibrate(spec, request, tiles, spread=InPlace(), tell=tell_nobody)
+    margins = calibrate(
+        spec, request, tiles, executor=SerialExecutor(), on_progress=no_progress
+    )
     assert set(margins.n) == {n_pixels * len(inits)}
     found = measure_importance(
-        spec, request, tiles, Trial("validation", 2), spread=InPlace(), tell=tell_nobody
+        spec,
+        request,
+        tiles,
+        ImportanceSpec("validation", 2),
+        executor=SerialExecutor(),
+        on_progress=no_progress,
     )
     pooled = found.table[found.table["lead"] == "all"]
     assert set(pooled["n"]) == {n_pixels * len(inits) * LEADS}
@@ -133,21 +140,21 @@ def test_a_model_is_not_scored_with_a_split_that_it_did_not_learn_by(
     made: Made, change: dict[str, object]
 ) -> None:
     check_split(made.recipe, made.bundle, Step.parse("month"))
-    later = made.recipe.split.with_values(test=("2006-03", "2007-12"))
+    later = made.recipe.split.replace(test=("2006-03", "2007-12"))
     check_split(
-        made.recipe.with_values(split=later), made.bundle, Step.parse("month")
+        made.recipe.replace(split=later), made.bundle, Step.parse("month")
     )  # the test may grow
-    other = made.recipe.split.with_values(**{"validation": ("2005-02", "2005-12")} | change)
+    other = made.recipe.split.replace(**{"validation": ("2005-02", "2005-12")} | change)
     with pytest.raises(ValueError, match="could be scored on what it learned; --set"):
-        check_split(made.recipe.with_values(split=other), made.bundle, Step.parse("month"))
+        check_split(made.recipe.replace(split=other), made.bundle, Step.parse("month"))
 
 
 def test_a_bundle_and_a_report_show_the_parts(made: Made, tmp_path: Path) -> None:
     assert (made.bundle.path / "parts.png").stat().st_size > 1000
     assert len(read_curves(made.bundle)) == 1
     rolled = forecast(made, tmp_path, 32)
-    drawn = draw_issue(rolled, forecaster_of(ask(made)).source)
-    (section,) = _part_sections(rolled, drawn, Model.of(made.bundle.description))
+    drawn = read_map_data(rolled, forecaster_of(ask(made)).source)
+    (section,) = _split_sections(rolled, drawn, ModelFacts.of(made.bundle.description))
     assert "by place" in section.text
     assert section.plot is not None
     label = str(section.plot().get_label())

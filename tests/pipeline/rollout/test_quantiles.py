@@ -7,25 +7,30 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.executors import SerialExecutor
 from pipeline.metrics.calibration import Calibration
 from pipeline.rollout.calibrate import calibrate
 from pipeline.rollout.evaluate import Evaluation, evaluate_part
 from pipeline.rollout.forecaster import forecaster_of
-from pipeline.rollout.importance import Trial, measure_importance
-from pipeline.rollout.products import calibrated, count_products, list_products, suffix_of
-from pipeline.rollout.request import Members, Request
+from pipeline.rollout.permutation_importance import ImportanceSpec, measure_importance
+from pipeline.rollout.products import (
+    conformal_interval,
+    count_products,
+    list_products,
+    suffix_of,
+)
+from pipeline.rollout.request import EnsembleSpec, ForecastRequest
 from pipeline.specs import build_hindcast_spec
-from pipeline.spread import InPlace
-from pipeline.streams.transforms import Values
+from pipeline.streams.transforms import Float32Array
 from stores.forecast import Forecast
-from stores.progress import tell_nobody
+from stores.progress import no_progress
 from stores.times import parse_time
 from tests.make_rollout import INIT, LEADS, Made, ask, forecast, frames, make_model, plan
 
 LEVELS = [0.1, 0.5, 0.975]
 TRAINING = {"epochs": 3, "lr": 0.02, "loss": {"kind": "quantile", "quantiles": LEVELS}}
 NAMES = ["rain_q10", "rain", "rain_q97p5"]
-QUIET: dict[str, Any] = {"spread": InPlace(), "tell": tell_nobody}
+QUIET: dict[str, Any] = {"spread": SerialExecutor(), "tell": no_progress}
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +40,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make_model(folder, training=TRAINING, model={"dropout": 0.3})
 
 
-def products(rolled: Forecast) -> dict[str, Values]:
+def products(rolled: Forecast) -> dict[str, Float32Array]:
     return {name: frames(rolled, name) for name in rolled.variables}
 
 
-def assert_rising(found: dict[str, Values]) -> None:
+def assert_rising(found: dict[str, Float32Array]) -> None:
     inside = np.isfinite(found["rain"])
     steps = np.diff([found[name][inside] for name in NAMES], axis=0)
     assert (steps >= 0).all()
@@ -66,7 +71,7 @@ def test_quantiles_in_tiles_and_blocks_equal_those_of_the_whole_grid(
 def test_the_median_is_what_is_fed_back(made: Made) -> None:
     request, tile = ask(made, init=INIT), plan(made, 32).tiles[0]
     forecaster = forecaster_of(request)
-    fields = forecaster.owned(tile, request)
+    fields = forecaster.forecast_owned(tile, request)
     assert fields.shape == (3, LEADS, *tile.owns.shape)
     later = ask(made, init="2006-07")
     seen = forecaster.read(tile, later, plan(made, 32).blocks[0])
@@ -74,7 +79,9 @@ def test_the_median_is_what_is_fed_back(made: Made) -> None:
     domain = forecaster.source.domain(tile.owns)
     fed = seen._replace(target=seen.target.copy(), valid=seen.valid.copy())
     fed.target[0, -1], fed.valid[-1] = np.where(domain, fields[1, 0], 0), domain
-    again = forecaster.roll([tile], forecaster.load([fed]), later, plan(made, 32, 3).blocks[0])
+    again = forecaster.rollout(
+        [tile], forecaster.collate([fed]), later, plan(made, 32, 3).blocks[0]
+    )
     np.testing.assert_allclose(again.frames[0][:, :3], fields[:, 1:], rtol=1e-4, atol=1e-4)
 
 
@@ -95,9 +102,9 @@ def test_published_quantiles_say_what_they_are_and_what_they_lack(made: Made) ->
 def test_what_is_published_is_counted_before_there_is_a_model(
     members: int, quantiles: tuple[float, ...], margins: Calibration | None
 ) -> None:
-    request = Request(
+    request = ForecastRequest(
         *((), Path(), parse_time(INIT), 1),
-        members=Members(members),
+        members=EnsembleSpec(members),
         quantiles=quantiles,
         calibration=margins,
     )
@@ -115,10 +122,10 @@ def test_every_quantile_has_a_name_of_its_own(level: float, suffix: str) -> None
 def test_an_interval_is_that_of_the_outer_quantiles_and_holds_the_median() -> None:
     fields = np.sort(np.random.default_rng(0).normal(size=(3, 2, 4, 5)), axis=0)
     margins = Calibration(0.8, (0.25, -9.0), (99, 99), "validation", ())
-    request = Request(
+    request = ForecastRequest(
         (), Path(), parse_time(INIT), 2, quantiles=(0.1, 0.5, 0.975), calibration=margins
     )
-    lower, upper = calibrated(fields.astype(np.float32), request)
+    lower, upper = conformal_interval(fields.astype(np.float32), request)
     np.testing.assert_allclose(lower[0], fields[0, 0] - 0.25, rtol=1e-6)
     np.testing.assert_allclose(upper[0], fields[2, 0] + 0.25, rtol=1e-6)
     np.testing.assert_allclose(lower[1], fields[1, 1], rtol=1e-6)
@@ -179,7 +186,7 @@ def test_blended_quantiles_never_cross(made: Made, tmp_path: Path) -> None:
 
 def test_the_importance_of_covariates_is_that_for_the_median(made: Made) -> None:
     tiles, request = plan(made, 32).tiles, ask(made, init="2005-05")
-    trial = Trial("validation", repeats=2)
+    trial = ImportanceSpec("validation", repeats=2)
     found = measure_importance(
         build_hindcast_spec(made.recipe, trial.part), request, tiles, trial, **QUIET
     ).table
@@ -192,8 +199,8 @@ def test_the_importance_of_covariates_is_that_for_the_median(made: Made) -> None
 
 
 def test_members_of_a_bundle_of_quantiles_are_refused_with_the_way_out(made: Made) -> None:
-    plain = made.recipe.training.with_values(loss={"kind": "mse"})
-    recipe = made.recipe.with_values(training=plain)
+    plain = made.recipe.training.replace(loss={"kind": "mse"})
+    recipe = made.recipe.replace(training=plain)
     with pytest.raises(ValueError, match=r"quantiles, and each of rollout\.members=2"):
         ask(made._replace(recipe=recipe).asking(members=2), init=INIT)
 

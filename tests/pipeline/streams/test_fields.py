@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.executors import SerialExecutor
 from pipeline.recipes import load_recipe
 from pipeline.specs import build_fit_spec
-from pipeline.spread import InPlace
 from pipeline.streams.fields import create_fields, field_blocks, finish_fields, read_seasons
-from pipeline.streams.read import Source
+from pipeline.streams.source import Source
 from pipeline.streams.statistics import fit_stack
 from stores.seasons import Seasons
 from stores.times import Step, parse_time
@@ -48,7 +48,9 @@ def test_less_than_two_years_have_one_climatology_and_the_log_says_so(
     )
     recipe = load_recipe(tmp_path / "recipe.yaml")
     with caplog.at_level(logging.INFO):
-        stack = fit_stack(build_fit_spec(recipe), cube, tmp_path / "fields.zarr", InPlace())
+        stack = fit_stack(
+            build_fit_spec(recipe), cube, tmp_path / "fields.zarr", SerialExecutor()
+        )
     assert "climatology of 23 training frames: one season; 0 of 34 frames" in caplog.text
     source = Source(cube, tmp_path / "fields.zarr", stack)
     times = source.open().step.range(parse_time("2000-01"), parse_time("2001-11"))

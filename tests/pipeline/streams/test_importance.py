@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 
+from pipeline.executors import SerialExecutor, ThreadExecutor
 from pipeline.recipes import load_recipe
 from pipeline.specs import build_fit_spec, build_training_spec
-from pipeline.spread import InPlace, OnThreads
-from pipeline.streams import importance
-from pipeline.streams.importance import measure_chances
-from pipeline.streams.read import Source
-from pipeline.streams.samples import Sample, Span
+from pipeline.streams import sampling_weights
+from pipeline.streams.samples import RolloutSpan, Sample
+from pipeline.streams.sampling_weights import sampling_weights
+from pipeline.streams.source import Source
 from pipeline.streams.statistics import fit_stack
-from pipeline.training.plan import plan_training
+from pipeline.training.training_plan import plan_training
 from tests.make import make_cube
 
 
@@ -18,7 +18,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Source, list[Sample]
     folder = tmp_path_factory.mktemp("made")
     cube = make_cube(folder, training={"patch_px": 9})
     recipe = load_recipe(folder / "recipe.yaml")
-    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", InPlace())
+    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", SerialExecutor())
     source = Source(cube, folder / "fields.zarr", stack)
     return source, list(plan_training(build_training_spec(recipe), source).train)
 
@@ -27,8 +27,8 @@ def test_a_sample_counts_by_the_change_of_the_frames_it_forecasts(
     made: tuple[Source, list[Sample]],
 ) -> None:
     source, samples = made
-    span, step = Span(3, 2), source.open().step
-    chances = measure_chances(source, span, samples, "changes", InPlace())
+    span, step = RolloutSpan(3, 2), source.open().step
+    chances = sampling_weights(source, span, samples, "changes", SerialExecutor())
     changes = []
     for sample in samples:
         times = step.range(sample.init, step.add(sample.init, 2))
@@ -41,24 +41,30 @@ def test_a_sample_counts_by_the_change_of_the_frames_it_forecasts(
 
 @pytest.mark.parametrize("kind", ["changes", "quantiles"])
 def test_chances_do_not_depend_on_how_the_scan_is_cut(
-    made: tuple[Source, list[Sample]], kind: importance.Kind, monkeypatch: pytest.MonkeyPatch
+    made: tuple[Source, list[Sample]],
+    kind: sampling_weights.DrawKind,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source, samples = made
-    whole = measure_chances(source, Span(3, 2), samples, kind, InPlace())
-    monkeypatch.setattr(importance, "_BAND_PX", 5)
-    monkeypatch.setattr(importance, "_SCAN_BYTES", 4 * 23 * 31 * 7)
-    cut = measure_chances(source, Span(3, 2), samples, kind, OnThreads(2))
+    whole = sampling_weights(source, RolloutSpan(3, 2), samples, kind, SerialExecutor())
+    monkeypatch.setattr(sampling_weights, "_BAND_PX", 5)
+    monkeypatch.setattr(sampling_weights, "_SCAN_BYTES", 4 * 23 * 31 * 7)
+    cut = sampling_weights(source, RolloutSpan(3, 2), samples, kind, ThreadExecutor(2))
     assert len(set(whole)) > 1
     np.testing.assert_array_equal(whole, cut)
 
 
 def test_rare_means_get_the_chances_of_usual_ones(made: tuple[Source, list[Sample]]) -> None:
     source, samples = made
-    chances = measure_chances(source, Span(3, 2), samples, "quantiles", InPlace())
+    chances = sampling_weights(
+        source, RolloutSpan(3, 2), samples, "quantiles", SerialExecutor()
+    )
     means = np.array(
         [
             np.nanmean(
-                source.target(s.window, Span(3, 2).lead_times(source.open().step, s.init))
+                source.target(
+                    s.window, RolloutSpan(3, 2).lead_times(source.open().step, s.init)
+                )
             )
             for s in samples
         ]

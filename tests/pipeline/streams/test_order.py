@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.streams.batch import Batch
-from pipeline.streams.growing import Growing
-from pipeline.streams.order import join_reads, order_by_blocks, plan_reads
+from pipeline.streams.batch_assembler import BatchAssembler
+from pipeline.streams.order import merge_reads, order_by_blocks, plan_reads
 
 blocks = st.lists(st.integers(0, 6), min_size=1, max_size=80)
 
@@ -67,7 +67,7 @@ def test_joined_reads_keep_every_place_in_turn_and_stay_small(
 ) -> None:
     ends = np.cumsum(sizes)
     reads = [list(range(end - size, end)) for size, end in zip(sizes, ends, strict=True)]
-    joined = join_reads(reads, most=most)
+    joined = merge_reads(reads, most=most)
     assert [place for read in joined for place in read] == list(range(ends[-1]))
     assert all(len(read) <= max(most, *sizes) for read in joined)
     assert all(len(a) + len(b) > most for a, b in itertools.pairwise(joined))
@@ -89,7 +89,7 @@ def test_batches_leave_in_order_and_hold_what_was_written(
 
     order = np.random.default_rng(n).permutation(n)
     reads = [order[start : start + most].tolist() for start in range(0, n, most)]
-    growing = Growing(sizes, lambda size: made(np.zeros(size)))
+    growing = BatchAssembler(sizes, lambda size: made(np.zeros(size)))
     left: list[Batch] = []
     for read in reads:
         given_ = made(np.array(read))
@@ -98,9 +98,9 @@ def test_batches_leave_in_order_and_hold_what_was_written(
                 for array, values in zip(growing.row(place), given_, strict=True):
                     array[...] = values[index]
         else:
-            growing.put(read, given_)
-        left += growing.take(read)
-    assert growing.n_waiting == 0
+            growing.write(read, given_)
+        left += growing.pop_ready(read)
+    assert growing.n_incomplete == 0
     assert [len(one.target) for one in left] == sizes
     for index, column in enumerate(zip(*left, strict=True)):
         expected = made(np.arange(n))[index]

@@ -7,17 +7,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from pipeline.executors import SerialExecutor
 from pipeline.recipes import Recipe, load_recipe
 from pipeline.specs import build_fit_spec, build_training_spec
 from pipeline.split import PARTS
-from pipeline.spread import InPlace
-from pipeline.streams.draw import build_patch_plan
+from pipeline.streams.build_patch_plan import build_patch_plan
 from pipeline.streams.fields import read_field
-from pipeline.streams.parts import read_map, read_parts
-from pipeline.streams.read import Source
-from pipeline.streams.samples import Span
+from pipeline.streams.samples import RolloutSpan
+from pipeline.streams.source import Source
+from pipeline.streams.spatial_split import read_area_table, read_part_numbers
 from pipeline.streams.statistics import fit_stack
-from pipeline.training.plan import TrainingPlan, plan_training
+from pipeline.training.training_plan import TrainingPlan, plan_training
 from stores.windows import Window
 from tests.make import make_basins, make_cube
 
@@ -35,7 +35,7 @@ class Fitted(NamedTuple):
     source: Source
 
     def area(self, part: str) -> Area:
-        return self.source.area(part, WHOLE)
+        return self.source.part_area(part, WHOLE)
 
 
 def fit(
@@ -52,7 +52,7 @@ def fit(
     written = [f"split.{key}={json.dumps(value)}" for key, value in split.items()]
     written.append(f"training.patch_px={patch_px}")
     recipe = load_recipe(folder / "recipe.yaml", overrides=[*written, *changes])
-    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", InPlace())
+    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", SerialExecutor())
     return Fitted(recipe, Source(cube, folder / "fields.zarr", stack))
 
 
@@ -75,23 +75,25 @@ def test_parts_share_no_pixel_and_stand_farther_apart_than_the_target_is_correla
 
 
 def test_the_table_counts_what_each_part_got(fitted: Fitted) -> None:
-    table, domain = read_parts(fitted.source.fields), fitted.source.domain(WHOLE)
+    table, domain = read_area_table(fitted.source.fields), fitted.source.domain(WHOLE)
     assert table is not None
     rows = table.set_index("part")
     for part in PARTS:
         n_pixels = int((fitted.area(part) & domain).sum())
-        assert rows["pixels"][part] == n_pixels == fitted.source.scored(part, WHOLE).sum()
+        assert rows["pixels"][part] == n_pixels == fitted.source.scored_area(part, WHOLE).sum()
         assert rows["groups"][part] >= 1
     assert rows["pixels"].sum() == domain.sum()
     assert rows["share"].sum() == pytest.approx(1)
-    numbers, counts = np.unique(read_map(fitted.source.fields, WHOLE), return_counts=True)
+    numbers, counts = np.unique(
+        read_part_numbers(fitted.source.fields, WHOLE), return_counts=True
+    )
     assert numbers.tolist() == [-1, 0, 1, 2, 3]
     assert counts[1:].tolist() == list(rows["pixels"])
 
 
 def test_the_domain_is_that_of_the_whole_grid(fitted: Fitted, tmp_path: Path) -> None:
     by_dates = fit(tmp_path, None).source
-    assert read_parts(by_dates.fields) is None
+    assert read_area_table(by_dates.fields) is None
     np.testing.assert_array_equal(fitted.source.domain(WHOLE), by_dates.domain(WHOLE))
 
 
@@ -126,13 +128,15 @@ def test_outside_of_the_training_area_a_climatology_is_the_mean_over_it(
 
 def test_patches_of_a_part_lie_in_its_area_even_when_they_are_moved(fitted: Fitted) -> None:
     recipe, source = fitted
-    plan, span = plan_training(build_training_spec(recipe), source), Span(3, 2)
+    plan, span = plan_training(build_training_spec(recipe), source), RolloutSpan(3, 2)
     for part, samples in (("train", plan.train), ("validation", plan.validation)):
         windows = {sample.window for sample in samples}
         assert windows
         assert all(fitted.area(part)[window.slices].all() for window in windows)
     moving = replace(build_training_spec(recipe).patches, jitter_px=3)
-    drawn = build_patch_plan(moving, source, span, plan.train, InPlace(), seed=0).draw(0)
+    drawn = build_patch_plan(
+        moving, source, span, plan.train, SerialExecutor(), seed=0
+    ).sample_epoch(0)
     moved = {sample.window for sample in drawn} - set(plan.patches)
     assert len(moved) > 3
     assert all(fitted.area("train")[window.slices].all() for window in moved)
@@ -141,7 +145,7 @@ def test_patches_of_a_part_lie_in_its_area_even_when_they_are_moved(fitted: Fitt
 def test_no_group_is_in_two_parts_and_pixels_without_one_stay_together(tmp_path: Path) -> None:
     fitted = fit(tmp_path, BASINS)
     domain, basins = fitted.source.domain(WHOLE), make_basins()
-    numbers = read_map(fitted.source.fields, WHOLE)
+    numbers = read_part_numbers(fitted.source.fields, WHOLE)
     found = {
         int(basin): set(numbers[domain & (basins == basin)].tolist()) - {3}
         for basin in np.unique(basins[domain])
@@ -156,7 +160,7 @@ def test_the_test_is_the_same_in_every_fold_and_the_others_take_turns(tmp_path: 
     for fold in range(3):
         changes = ("split.folds=3", f"split.fold={fold}")
         fitted = fit(tmp_path / str(fold), BLOCKS, *changes)
-        scored.append([fitted.source.scored(part, WHOLE) for part in PARTS])
+        scored.append([fitted.source.scored_area(part, WHOLE) for part in PARTS])
     validated = np.sum([validation for _, validation, _ in scored], axis=0)
     assert validated.max() == 1
     for train, validation, test in scored:

@@ -2,10 +2,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.streams.importance import balance_strata
-from pipeline.streams.patchplan import PatchPlan
+from pipeline.streams.patch_plan import PatchPlan
 from pipeline.streams.samples import Sample
-from pipeline.tiling.patches import Room
+from pipeline.streams.sampling_weights import stratified_weights
+from pipeline.tiling.patches import PatchConstraint
 from stores.times import Step, parse_time
 from stores.windows import Window
 
@@ -21,11 +21,11 @@ def samples(n: int, *, side: int = 8) -> tuple[Sample, ...]:
 def test_an_epoch_is_the_seeded_permutation_that_published_numbers_come_from() -> None:
     every = samples(24)
     order = np.random.default_rng([5, 2]).permutation(np.arange(24))[:10]
-    assert PatchPlan(every, 5, 10).draw(2) == [every[index] for index in order]
+    assert PatchPlan(every, 5, 10).sample_epoch(2) == [every[index] for index in order]
 
 
 def test_without_a_seed_samples_keep_their_order() -> None:
-    assert PatchPlan(samples(9)).draw(3) == list(samples(9))
+    assert PatchPlan(samples(9)).sample_epoch(3) == list(samples(9))
 
 
 @given(
@@ -37,32 +37,32 @@ def test_samples_come_as_often_as_their_chances_say(
     chances: list[float], per_epoch: int, seed: int
 ) -> None:
     every, given_ = samples(len(chances)), np.array(chances)
-    plan = PatchPlan(every, seed, per_epoch, chances=given_)
-    drawn = plan.draw(1)
+    plan = PatchPlan(every, seed, per_epoch, weights=given_)
+    drawn = plan.sample_epoch(1)
     assert len(drawn) == plan.n_drawn == min(per_epoch, len(every))
     expected = given_ / given_.sum() * plan.n_drawn
     counts = np.array([drawn.count(sample) for sample in every])
     assert (np.abs(counts - expected) < 1 + 1e-6).all()
-    assert plan.draw(1) == drawn
+    assert plan.sample_epoch(1) == drawn
 
 
 def test_moves_differ_between_epochs_and_stay_in_what_is_read() -> None:
-    room = Room(np.ones((20, 40), dtype=bool), 1.0)
-    plan = PatchPlan(samples(16), 3, jitter_px=5, room=room)
-    first, second = plan.draw(0), plan.draw(1)
+    room = PatchConstraint(np.ones((20, 40), dtype=bool), 1.0)
+    plan = PatchPlan(samples(16), 3, jitter_px=5, constraint=room)
+    first, second = plan.sample_epoch(0), plan.sample_epoch(1)
     windows = {sample.window for sample in samples(16)}
     assert len({sample.window for sample in first} - windows) > 4
     assert set(first) != set(second)
     for sample in (*first, *second):
-        around = [read.window for read in plan.reads if read.init == sample.init]
+        around = [read.window for read in plan.read_windows if read.init == sample.init]
         assert any(window.contains(sample.window) for window in around)
-    assert plan.draw(0) == first
+    assert plan.sample_epoch(0) == first
 
 
 def test_a_plan_prints_how_many_patches_it_has_and_where_the_first_lie() -> None:
     plan = PatchPlan(samples(24), 5, 10, cube_version="abc", step=Step.parse("month"))
     lines = plan.describe(2, n_rows=3).splitlines()
-    first = plan.draw(2)[0]
+    first = plan.sample_epoch(2)[0]
     assert "epoch 3 of cube abc, seed 5: 10 patches (10 different) of 24" in lines[0]
     assert lines[2].startswith(f"{str(first.init)[:7]} ")
     assert f"{first.window.x0}:{first.window.x1}" in lines[2]
@@ -72,15 +72,15 @@ def test_a_plan_prints_how_many_patches_it_has_and_where_the_first_lie() -> None
 
 def test_strata_are_drawn_equally_often_however_rare_they_are() -> None:
     means = np.random.default_rng(0).exponential(size=4000)
-    chances = balance_strata(means)
+    chances = stratified_weights(means)
     edges = np.quantile(means, [0, 0.5, 0.8, 0.95])
     stratum = np.searchsorted(edges, means, side="right")
     shares = np.bincount(stratum, weights=chances)[1:]
     np.testing.assert_allclose(shares / shares.sum(), 0.25)
-    plan = PatchPlan(samples(4000), 0, 400, chances=chances)
-    drawn = {sample.init for sample in plan.draw(0)}
+    plan = PatchPlan(samples(4000), 0, 400, weights=chances)
+    drawn = {sample.init for sample in plan.sample_epoch(0)}
     assert len(drawn) > 100
 
 
 def test_samples_that_are_all_alike_are_drawn_alike() -> None:
-    assert len(set(balance_strata(np.zeros(9)))) == 1
+    assert len(set(stratified_weights(np.zeros(9)))) == 1

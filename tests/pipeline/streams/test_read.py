@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import zarr
 
+from pipeline.executors import SerialExecutor
 from pipeline.recipes import Recipe, load_recipe
 from pipeline.specs import build_fit_spec
-from pipeline.spread import InPlace
 from pipeline.streams.fields import read_domain, read_field
-from pipeline.streams.loader import load_batch
-from pipeline.streams.read import Source
-from pipeline.streams.samples import Sample, Span
-from pipeline.streams.stack import Forcing, Series, Stack, Static
+from pipeline.streams.input_stack import ForcingSpec, InputStack, StaticSpec, VariableSpec
+from pipeline.streams.loader import read_batch_directly
+from pipeline.streams.samples import RolloutSpan, Sample
+from pipeline.streams.source import Source
 from pipeline.streams.statistics import fit_stack
 from stores.times import Times
 from stores.windows import Window
@@ -24,7 +24,7 @@ WHOLE = Window(0, 23, 0, 31)
 def fit(folder: Path, **overrides: object) -> tuple[Recipe, Source]:
     cube = make_cube(folder, **overrides)
     recipe = load_recipe(folder / "recipe.yaml")
-    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", InPlace())
+    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", SerialExecutor())
     return recipe, Source(cube, folder / "fields.zarr", stack)
 
 
@@ -59,7 +59,7 @@ def test_the_domain_is_where_the_stated_map_exceeds_its_threshold(tmp_path: Path
 def test_restoring_undoes_normalizing(tmp_path: Path) -> None:
     _, source = fit(tmp_path, target=ANOMALIES)
     window, times = Window(3, 17, 5, 29), months(source, 7, 31)
-    back = source.restore(source.target(window, times), window, times)
+    back = source.inverse_transform(source.target(window, times), window, times)
     np.testing.assert_allclose(back, source.truth(window, times), rtol=1e-4, atol=1e-2)
 
 
@@ -96,8 +96,8 @@ def test_the_season_returns_after_a_year_and_place_does_not_change(tmp_path: Pat
 def test_a_forcing_knows_nothing_after_its_delay(tmp_path: Path, future: str) -> None:
     _, source = fit(tmp_path, target=ANOMALIES)
     chain = source.stack.target.chain
-    forcing = Forcing("step", Series("rain", chain), future=future, delay=2)
-    source = Source(source.cube, source.fields, Stack(source.stack.target, (forcing,), ()))
+    forcing = ForcingSpec("step", VariableSpec("rain", chain), future=future, delay=2)
+    source = Source(source.cube, source.fields, InputStack(source.stack.target, (forcing,), ()))
     times = months(source, 20, 32)
     read = source.forcings(WHOLE, times, times[5])[:, 0]
     observed = np.nan_to_num(source.target(WHOLE, times))
@@ -109,12 +109,15 @@ def test_a_forcing_knows_nothing_after_its_delay(tmp_path: Path, future: str) ->
 
 def test_a_stack_survives_being_written(tmp_path: Path) -> None:
     chain = ({"kind": "zscore", "offset": 1.0, "scale": 2.0},)
-    stack = Stack(
-        Series("rain", chain),
-        (Forcing("season"), Forcing("annual", Series("trees", chain), "persist", 1)),
-        (Static(), Static(Series("elevation", chain))),
+    stack = InputStack(
+        VariableSpec("rain", chain),
+        (
+            ForcingSpec("season"),
+            ForcingSpec("annual", VariableSpec("trees", chain), "persist", 1),
+        ),
+        (StaticSpec(), StaticSpec(VariableSpec("elevation", chain))),
     )
-    assert Stack.from_json(stack.to_json()) == stack
+    assert InputStack.from_json(stack.to_json()) == stack
 
 
 def test_a_domain_without_valid_training_pixels_is_refused(tmp_path: Path) -> None:
@@ -144,8 +147,8 @@ def test_a_missing_pixel_is_told_from_one_of_the_mean(tmp_path: Path) -> None:
     window, init = Window(8, 14, 10, 16), months(source, 17, 18)[0]
     zero = np.zeros((1, 6, 6), np.float32)
     array = zarr.open_array(source.cube / "rain", mode="r+")
-    array[17, 9, 11] = source.restore(zero, window, np.array([init]))[0, 1, 1]
+    array[17, 9, 11] = source.inverse_transform(zero, window, np.array([init]))[0, 1, 1]
     array[17, 9, 12] = np.nan
-    batch = load_batch(source, Span(3, 2), [Sample(init, window)])
+    batch = read_batch_directly(source, RolloutSpan(3, 2), [Sample(init, window)])
     assert np.abs(batch.target[0, 2, 1, 1:3]).max() < 1e-5  # the network reads 0 of both
     assert batch.valid[0, 2, 1, 1:3].tolist() == [True, False]

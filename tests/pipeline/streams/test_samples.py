@@ -6,12 +6,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.executors import SerialExecutor
 from pipeline.recipes import SplitRecipe
-from pipeline.spread import InPlace
 from pipeline.streams.batch import Batch
-from pipeline.streams.dataset import StreamedBatches
-from pipeline.streams.patchplan import PatchPlan
-from pipeline.streams.samples import Keys, Sample, Span, plan_inits
+from pipeline.streams.dataset import BatchDataset
+from pipeline.streams.patch_plan import PatchPlan
+from pipeline.streams.samples import PackedSamples, RolloutSpan, Sample, list_inits
 from stores.times import Step, parse_time
 from stores.windows import Window
 
@@ -25,11 +25,11 @@ def test_every_frame_of_a_sample_lies_in_its_part(
     start = parse_time("2001-03")
     frames = MONTH.range(start, MONTH.add(start, length - 1))
     held = MONTH.range(parse_time("1999-01"), parse_time("2005-12"))
-    span = Span(history, leads)
-    inits = plan_inits([frames], held, span)
+    span = RolloutSpan(history, leads)
+    inits = list_inits([frames], held, span)
     assert len(inits) == max(0, length - history - leads + 1)
     for init in inits:
-        read = [*span.read_times(MONTH, init), *span.lead_times(MONTH, init)]
+        read = [*span.history_times(MONTH, init), *span.lead_times(MONTH, init)]
         assert set(read) <= set(frames)
         assert len(read) == history + leads
 
@@ -53,22 +53,24 @@ def test_no_sample_of_a_fold_spans_the_hole_or_shares_a_frame_with_what_validate
         fold=data.draw(st.integers(0, folds - 1)),
     )
     held = MONTH.range(parse_time("1999-01"), parse_time("2006-12"))
-    span = Span(history, leads)
+    span = RolloutSpan(history, leads)
     left_out = split.to_split().frames("validation", MONTH)
     free = MONTH.range(MONTH.add(left_out[0], -gap), MONTH.add(left_out[-1], gap))
-    inits = plan_inits(split.to_split().stretches("train", MONTH), held, span)
+    inits = list_inits(split.to_split().segments("train", MONTH), held, span)
     assert len(inits) >= 62 - len(left_out) - 2 * (gap + history + leads)
     for init in inits:
-        read = [*span.read_times(MONTH, init), *span.lead_times(MONTH, init)]
+        read = [*span.history_times(MONTH, init), *span.lead_times(MONTH, init)]
         assert set(read) <= set(split.to_split().frames("train", MONTH))
         assert not set(read) & set(free)
-    for init in plan_inits(split.to_split().stretches("validation", MONTH), held, span):
-        assert {*span.read_times(MONTH, init), *span.lead_times(MONTH, init)} <= set(left_out)
+    for init in list_inits(split.to_split().segments("validation", MONTH), held, span):
+        assert {*span.history_times(MONTH, init), *span.lead_times(MONTH, init)} <= set(
+            left_out
+        )
 
 
 def test_samples_stop_where_the_cube_ends() -> None:
     frames = MONTH.range(parse_time("2001-01"), parse_time("2001-12"))
-    inits = plan_inits([frames], frames[:8], Span(3, 2))
+    inits = list_inits([frames], frames[:8], RolloutSpan(3, 2))
     assert [MONTH.label(init) for init in inits] == ["2001-03", "2001-04", "2001-05", "2001-06"]
 
 
@@ -79,7 +81,7 @@ def named(n: int) -> list[Sample]:
 
 def test_packed_samples_are_the_same_ones_in_their_order_and_say_little() -> None:
     moved = [replace(s, window=Window(n, n + 9, 2 * n, 70)) for n, s in enumerate(named(11))]
-    again: Keys = pickle.loads(pickle.dumps(Keys.of(moved)))
+    again: PackedSamples = pickle.loads(pickle.dumps(PackedSamples.of(moved)))
     assert again.samples() == moved
     assert len({*moved, *again.samples()}) == 11
     assert str(again) == "11 samples from 2001-01-01T00:00:00 y[0:9] x[0:70]"
@@ -90,12 +92,12 @@ def remember(samples: Sequence[Sample]) -> Batch:
     return Batch(*(months for _ in Batch._fields))
 
 
-def stream(**changes: int | None) -> StreamedBatches:
+def stream(**changes: int | None) -> BatchDataset:
     plan = replace(PatchPlan(tuple(named(11)), seed=3), **changes)  # type: ignore[arg-type]
-    return StreamedBatches(remember, plan, batch=4, spread=InPlace())
+    return BatchDataset(remember, plan, batch=4, executor=SerialExecutor())
 
 
-def seen(batches: StreamedBatches) -> list[int]:
+def seen(batches: BatchDataset) -> list[int]:
     return [int(month) for target, *_ in batches for month in target]
 
 

@@ -3,8 +3,8 @@ import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.streams.kept import Arrays, Kept
-from pipeline.streams.slabs import SLAB_BYTES, Shape, Slabs, fill
+from pipeline.streams.lru_cache import Arrays, LRUCache
+from pipeline.streams.slabs import SLAB_BYTES, SlabGrid, SlabReader, fill_invalid
 from stores.windows import Window
 
 GRID = (23, 17)
@@ -31,38 +31,38 @@ def test_a_cut_is_that_of_the_whole_array_wherever_slabs_end(
     size: tuple[int, int],
 ) -> None:
     window = Window(corner[0], corner[0] + size[0], corner[1], corner[1] + size[1])
-    window = window.clip(Window.whole(GRID))
-    slabs = Slabs("a", Shape(3, 26, GRID, frames, *edges), read, Kept(1 << 20))
+    window = window.clip(Window.from_shape(GRID))
+    slabs = SlabReader("a", SlabGrid(3, 26, GRID, frames, *edges), read, LRUCache(1 << 20))
     shape = (len(places), *window.shape)
     values, even = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=bool)
-    slabs.cut(slabs.shape.runs(places), window, (values, even))
+    slabs.read_into(slabs.shape.frame_runs(places), window, (values, even))
     expected = VALUES[places][:, *window.slices]
     np.testing.assert_array_equal(values, expected)
     np.testing.assert_array_equal(even, expected % 2 == 0)
 
 
 def test_what_slabs_will_hold_is_known_before_they_are_read() -> None:
-    kept = Kept(1 << 20)
-    slabs = Slabs("a", Shape(3, 26, GRID, 4, 8, 5), read, kept)
+    kept = LRUCache(1 << 20)
+    slabs = SlabReader("a", SlabGrid(3, 26, GRID, 4, 8, 5), read, kept)
     windows, places = [Window(6, 10, 2, 9), Window(0, 3, 0, 3)], [3, 4, 5, 24, 25]
     for window in windows:
-        slabs.cut(slabs.shape.runs(places), window, (np.empty((5, *window.shape)),))
+        slabs.read_into(slabs.shape.frame_runs(places), window, (np.empty((5, *window.shape)),))
     assert kept.n_loaded == 12
     # Both windows stand in the four slabs of one corner; each at three times.
-    assert slabs.touched_bytes(places, windows, 5) == kept.held_bytes
+    assert slabs.touched_bytes(places, windows, 5) == kept.cached_bytes
 
 
 def test_a_slab_is_of_whole_chunks_and_of_one_where_frames_are_missing() -> None:
-    shape = Shape.of(range(2, 30), (1000, 300), (1, 128, 512))
+    shape = SlabGrid.of(range(2, 30), (1000, 300), (1, 128, 512))
     assert (shape.rows, shape.cols) == (256, 300)
     assert shape.frames == SLAB_BYTES // (256 * 300 * 4)
-    assert Shape.of([0, 3], (1000, 300), (1, 128, 512)).frames == 1
-    assert Shape.of(range(40), (9, 9), (7, 9, 9)).frames % 7 == 0
+    assert SlabGrid.of([0, 3], (1000, 300), (1, 128, 512)).frames == 1
+    assert SlabGrid.of(range(40), (9, 9), (7, 9, 9)).frames % 7 == 0
 
 
 def test_what_is_invalid_is_filled_in_place() -> None:
     values = np.array([1, np.nan, -3, np.inf], dtype=np.float32)
-    filled, valid = fill(values)
+    filled, valid = fill_invalid(values)
     assert filled is values
     assert filled.tolist() == [1, 0, -3, 0]
     assert valid.tolist() == [True, False, True, False]

@@ -8,11 +8,11 @@ import numpy.typing as npt
 import pytest
 import zarr
 
+from pipeline.executors import SerialExecutor
 from pipeline.recipes import Recipe, RecipeError, load_recipe
 from pipeline.specs import build_fit_spec
-from pipeline.spread import InPlace
-from pipeline.streams.fields import CLIMATOLOGY, load_field
-from pipeline.streams.read import Source
+from pipeline.streams.fields import CLIMATOLOGY, read_field_uncached
+from pipeline.streams.source import Source
 from pipeline.streams.statistics import fit_stack
 from pipeline.streams.trend import TrendSums, years_since
 from pipeline.streams.trend_fit import PixelSums
@@ -28,7 +28,7 @@ WHOLE = Window(0, 23, 0, 31)
 
 
 def rising_cube(folder: Path, *, after: float = 0.0) -> tuple[Recipe, Path]:
-    """Make a cube of season plus a rise; ``after`` is added to what is no training frame."""
+    """Make a cube of season plus a rise; ``compose`` is added to what is no training frame."""
     cube_path = make_cube(folder, target=TARGET)
     recipe = load_recipe(folder / "recipe.yaml", overrides=[f"split.train={TRAIN}"])
     cube, array = Cube.open(cube_path), zarr.open_array(cube_path / "rain", mode="r+")
@@ -45,7 +45,9 @@ def rising_cube(folder: Path, *, after: float = 0.0) -> tuple[Recipe, Path]:
 def fit(folder: Path, **how: Any) -> Source:
     recipe, cube = rising_cube(folder, **how)
     fields = folder / "fields.zarr"
-    return Source(cube, fields, fit_stack(build_fit_spec(recipe), cube, fields, InPlace()))
+    return Source(
+        cube, fields, fit_stack(build_fit_spec(recipe), cube, fields, SerialExecutor())
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,9 @@ def test_the_level_is_kept_years_beyond_the_training_part(source: Source) -> Non
     assert len(ahead) == 12
     normalized = np.zeros((12, *WHOLE.shape), dtype=np.float32)  # trend and season alone
     truth = source.truth(WHOLE, ahead)
-    found = np.where(np.isfinite(truth), source.restore(normalized, WHOLE, ahead), np.nan)
+    found = np.where(
+        np.isfinite(truth), source.inverse_transform(normalized, WHOLE, ahead), np.nan
+    )
     assert np.nanmax(np.abs(found - truth)) < 0.5
     assert np.nanmean(truth) > 300 + 6 * RISE  # it did rise
 
@@ -82,7 +86,7 @@ def test_what_comes_after_the_training_part_leaves_the_trend_alone(
     poisoned = fit(tmp_path, after=1000.0)
     assert poisoned.stack == source.stack
     for name in (CLIMATOLOGY, "climatology_rain"):
-        clean, dirty = (load_field(s.fields, name, WHOLE) for s in (source, poisoned))
+        clean, dirty = (read_field_uncached(s.fields, name, WHOLE) for s in (source, poisoned))
         np.testing.assert_array_equal(clean, dirty)
 
 
@@ -96,7 +100,7 @@ def test_sums_of_blocks_give_the_slope_of_the_whole() -> None:
         pixels = PixelSums(area[rows])
         for few in (slice(0, 3), slice(3, 7)):
             pixels.add(values[few, rows], years[few])
-        return pixels.about_means()
+        return pixels.centered()
 
     whole = sums(slice(None))
     merged = sum(map(sums, (slice(0, 2), slice(2, 4), slice(4, 5))), start=TrendSums())
@@ -120,7 +124,7 @@ def test_a_trend_of_less_than_two_years_is_refused(tmp_path: Path) -> None:
         tmp_path / "recipe.yaml", overrides=['split.train=["2000-01", "2000-12"]']
     )
     with pytest.raises(ValueError, match="less than two years of training"):
-        fit_stack(build_fit_spec(short), cube, tmp_path / "fields.zarr", InPlace())
+        fit_stack(build_fit_spec(short), cube, tmp_path / "fields.zarr", SerialExecutor())
 
 
 def test_a_trend_behind_another_transform_is_refused(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.tiling.patches import Room, jitter_patch, plan_patches
+from pipeline.tiling.patches import PatchConstraint, jitter_patch, plan_patches
 from stores.windows import Window
 
 
@@ -68,7 +68,7 @@ def test_a_moved_patch_stays_inside_near_and_valid_enough(
 ) -> None:
     domain = np.zeros((31, 41), dtype=bool)
     domain[:, 8:] = True
-    room = Room(domain, 0.6)
+    room = PatchConstraint(domain, 0.6)
     patch = Window(y, y + 11, x, x + 11)
     moved = jitter_patch(patch, room, most_px=most, rng=np.random.default_rng(seed))
     assert moved.shape == patch.shape
@@ -78,7 +78,7 @@ def test_a_moved_patch_stays_inside_near_and_valid_enough(
 
 
 def test_patches_move_where_they_may() -> None:
-    room, rng = Room(np.ones((50, 50), dtype=bool), 1.0), np.random.default_rng(0)
+    room, rng = PatchConstraint(np.ones((50, 50), dtype=bool), 1.0), np.random.default_rng(0)
     patch = Window(20, 30, 20, 30)
     moved = {jitter_patch(patch, room, most_px=5, rng=rng) for _ in range(20)}
     assert len(moved) > 10

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.tiling.plan import count_tiles, plan_tiles, read_shape
+from pipeline.tiling.tiles import count_tiles, plan_tiles, tile_read_shape
 from stores.windows import Window
 
 side = st.integers(1, 97)
@@ -32,7 +32,7 @@ def test_tiles_read_their_halo_or_the_border_from_aligned_windows_of_one_shape(
         assert grid.contains(tile.reads)
         assert tile.reads.y0 % stride == 0
         assert tile.reads.x0 % stride == 0
-    expected = read_shape(grid.shape, core=core, halo=halo, stride=stride)
+    expected = tile_read_shape(grid.shape, core=core, halo=halo, stride=stride)
     assert {tile.reads.shape for tile in tiles} == {expected}
     assert len(tiles) == count_tiles(grid.shape, core=core)
 

@@ -3,10 +3,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.tiling.patches import Room, jitter_patch, plan_patches
+from pipeline.tiling.patches import PatchConstraint, jitter_patch, plan_patches
 from pipeline.tiling.splits import (
-    Dealing,
     Labels,
+    SplitAssignment,
     assign_folds,
     assign_parts,
     group_sizes,
@@ -65,7 +65,7 @@ def test_patches_of_two_parts_share_no_pixel_and_keep_the_gap(
     assume(sum(map(bool, parts)) > 1)
     rng = np.random.default_rng(seed)
     for part, windows in enumerate(parts):
-        room = Room(labels == part, 0.0, part_area(labels, part, border=border))
+        room = PatchConstraint(labels == part, 0.0, part_area(labels, part, border=border))
         moved = [jitter_patch(w, room, most_px=patch, rng=rng) for w in windows]
         for other in (w for number, ws in enumerate(parts) if number != part for w in ws):
             assert all(distance(window, other) >= 2 * border for window in (*windows, *moved))
@@ -126,7 +126,9 @@ def test_every_group_validates_once_and_the_test_is_that_of_every_fold(
     seed: int, n_folds: int
 ) -> None:
     sizes = {group: 3 + group % 4 for group in range(12)}
-    dealt = [Dealing(SHARES, seed, n_folds, fold).deal(sizes) for fold in range(n_folds)]
+    dealt = [
+        SplitAssignment(SHARES, seed, n_folds, fold).assign(sizes) for fold in range(n_folds)
+    ]
     for group in sizes:
         parts = [parts[group] for parts in dealt]
         assert parts == [2] * n_folds or sorted(parts) == [0] * (n_folds - 1) + [1]
@@ -135,7 +137,7 @@ def test_every_group_validates_once_and_the_test_is_that_of_every_fold(
 
 def test_without_folds_every_part_gets_its_share() -> None:
     sizes = dict.fromkeys(range(50), 2)
-    assert Dealing(SHARES, seed=3).deal(sizes) == assign_parts(sizes, SHARES, seed=3)
+    assert SplitAssignment(SHARES, seed=3).assign(sizes) == assign_parts(sizes, SHARES, seed=3)
 
 
 def test_pixels_without_a_part_take_the_nearest_along_rows_and_columns() -> None:

@@ -9,13 +9,13 @@ import torch
 from lightning.fabric import Fabric
 
 from pipeline.channels import ChannelGroup, ChannelSpec, CovariateChannels
-from pipeline.losses import Term, build_loss, join_losses
-from pipeline.models import ConvLSTM, ConvLSTMShape
+from pipeline.losses import WeightedLoss, build_loss, sum_losses
+from pipeline.models import ConvLSTM, ConvLSTMSpec
 from pipeline.streams.samples import Sample
-from pipeline.training.judge import MeanLoss
-from pipeline.training.learner import Learner, LearningPlan
+from pipeline.training.early_stopping import MeanLoss
 from pipeline.training.schedule import Curriculum
-from pipeline.training.task import ForecastTask, Parts
+from pipeline.training.task import DeviceBatch, ForecastTask
+from pipeline.training.trainer import Hyperparameters, Trainer
 from stores.windows import Window
 
 HISTORY, LEADS, SIDE = 3, 2, 8
@@ -26,7 +26,7 @@ CHANNELS = ChannelSpec(
 )
 
 
-def make_parts(n: int = 4, seed: int = 0) -> Parts:
+def make_parts(n: int = 4, seed: int = 0) -> DeviceBatch:
     """Make a batch whose pixels are all valid, with one forcing and one static channel."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -39,36 +39,40 @@ def make_parts(n: int = 4, seed: int = 0) -> Parts:
         Sample(np.datetime64(f"2001-{month:02}-01"), window) for month in range(1, n + 1)
     ]
     forcings = draw(HISTORY + LEADS, 1)
-    return Parts(draw(HISTORY + LEADS), valid, forcings, draw(1), valid[:, 0].clone(), samples)
+    return DeviceBatch(
+        draw(HISTORY + LEADS), valid, forcings, draw(1), valid[:, 0].clone(), samples
+    )
 
 
-def cut(parts: Parts, start: int, stop: int) -> Parts:
+def cut(parts: DeviceBatch, start: int, stop: int) -> DeviceBatch:
     tensors = (parts.target, parts.valid, parts.forcings, parts.statics, parts.domain)
-    return Parts.of((tensor[start:stop] for tensor in tensors), parts.samples[start:stop])
+    return DeviceBatch.of((tensor[start:stop] for tensor in tensors), parts.samples[start:stop])
 
 
-def make_learner(precision: Any = "32-true", **plan: Any) -> Learner:
+def make_learner(precision: Any = "32-true", **plan: Any) -> Trainer:
     torch.manual_seed(0)
-    shape = ConvLSTMShape(4, HISTORY, hidden=(3,), head=(3,), dropout=0.0, norm="none")
-    task = ForecastTask(ConvLSTM(shape), join_losses([Term(1.0, build_loss("mse"))]), LEADS)
+    shape = ConvLSTMSpec(4, HISTORY, hidden=(3,), head=(3,), dropout=0.0, norm="none")
+    task = ForecastTask(
+        ConvLSTM(shape), sum_losses([WeightedLoss(1.0, build_loss("mse"))]), LEADS
+    )
     curriculum = Curriculum(epochs=3, leads=LEADS, leads_start=LEADS)
     given = {"lr": 0.01, "weight_decay": 0.0, "warmup_steps": 0, "total_steps": 9} | plan
-    learning = LearningPlan(curriculum, schedule="constant", **given)
+    learning = Hyperparameters(curriculum, schedule="constant", **given)
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
-    return Learner(fabric, task, learning, [MeanLoss()], CHANNELS)
+    return Trainer(fabric, task, learning, [MeanLoss()], CHANNELS)
 
 
-def weights_of(learner: Learner) -> dict[str, torch.Tensor]:
+def weights_of(learner: Trainer) -> dict[str, torch.Tensor]:
     return copy.deepcopy(learner.task.network.state_dict())
 
 
 def test_batches_that_are_accumulated_make_the_step_of_one_large_batch() -> None:
     parts, large, small = make_parts(), make_learner(), make_learner()
     before = weights_of(large)
-    large.learn(parts, share=1.0, closes=True)
-    small.learn(cut(parts, 0, 2), share=0.5, closes=False)
+    large.train_batch(parts, loss_weight=1.0, is_last_microbatch=True)
+    small.train_batch(cut(parts, 0, 2), loss_weight=0.5, is_last_microbatch=False)
     assert small.at.step == 0
-    small.learn(cut(parts, 2, 4), share=0.5, closes=True)
+    small.train_batch(cut(parts, 2, 4), loss_weight=0.5, is_last_microbatch=True)
     assert large.at.step == small.at.step == 1
     assert any(not torch.equal(before[name], w) for name, w in weights_of(large).items())
     for name, weight in weights_of(large).items():
@@ -79,7 +83,7 @@ def test_batches_that_are_accumulated_make_the_step_of_one_large_batch() -> None
 def test_a_gradient_is_clipped_to_its_largest_norm() -> None:
     plain, clipped = make_learner(), make_learner(clip=1e-9)
     for learner in (plain, clipped):
-        learner.learn(make_parts(), share=1.0, closes=True)
+        learner.train_batch(make_parts(), loss_weight=1.0, is_last_microbatch=True)
     moved = [
         sum(float((w - start).abs().sum()) for w, start in zip(after, first, strict=True))
         for after, first in (
@@ -95,40 +99,50 @@ def test_the_average_of_weights_follows_its_formula_and_is_what_is_judged() -> N
     name = "head.1.weight"
     expected = weights_of(learner)[name]
     for n in (1, 2, 3, 9, 20):
-        learner.learn(make_parts(seed=n), share=1.0, closes=True)
+        learner.train_batch(make_parts(seed=n), loss_weight=1.0, is_last_microbatch=True)
         decay = min(0.5, (1 + learner.at.step) / (10 + learner.at.step))
         expected = decay * expected + (1 - decay) * weights_of(learner)[name]
     own = weights_of(learner)[name]
-    with learner.judged():
+    with learner.evaluating():
         torch.testing.assert_close(weights_of(learner)[name], expected)
         assert not torch.equal(own, expected)
-        learner.look(make_parts())
+        learner.validate_batch(make_parts())
     assert torch.equal(weights_of(learner)[name], own)
-    learner.close_epoch()
-    torch.testing.assert_close(learner.judge.weights[name], expected)
+    learner.end_epoch()
+    torch.testing.assert_close(learner.early_stopping.weights[name], expected)
 
 
 def test_noise_is_added_to_valid_history_and_only_while_learning() -> None:
     parts = make_parts()
     parts.valid[:, 0] = False
     learner = make_learner()
-    calm = learner.task.teach(parts, leads=LEADS, teacher=0.0, noise=0.0)
-    noisy = learner.task.teach(parts, leads=LEADS, teacher=0.0, noise=3.0)
+    calm = learner.task.training_step(
+        parts, leads=LEADS, teacher_probability=0.0, noise_std=0.0
+    )
+    noisy = learner.task.training_step(
+        parts, leads=LEADS, teacher_probability=0.0, noise_std=3.0
+    )
     assert torch.equal(calm.truth, noisy.truth)
-    learner.learn(parts, share=1.0, closes=True)  # the zero-started output learns to see
-    calm = learner.task.teach(parts, leads=LEADS, teacher=0.0, noise=0.0)
-    noisy = learner.task.teach(parts, leads=LEADS, teacher=0.0, noise=3.0)
+    learner.train_batch(
+        parts, loss_weight=1.0, is_last_microbatch=True
+    )  # the zero-started output learns to see
+    calm = learner.task.training_step(
+        parts, leads=LEADS, teacher_probability=0.0, noise_std=0.0
+    )
+    noisy = learner.task.training_step(
+        parts, leads=LEADS, teacher_probability=0.0, noise_std=3.0
+    )
     assert not torch.equal(calm.forecast, noisy.forecast)
-    judged = [learner.task.judge(parts).forecast for _ in range(2)]
+    judged = [learner.task.validation_step(parts).forecast for _ in range(2)]
     assert torch.equal(*judged)
     assert torch.equal(judged[0], calm.forecast)
 
 
 def test_fewer_leads_are_the_first_ones_of_all() -> None:
     learner, parts = make_learner(), make_parts()
-    learner.learn(parts, share=1.0, closes=True)
-    one = learner.task.teach(parts, leads=1, teacher=0.0, noise=0.0)
-    all_ = learner.task.judge(parts)
+    learner.train_batch(parts, loss_weight=1.0, is_last_microbatch=True)
+    one = learner.task.training_step(parts, leads=1, teacher_probability=0.0, noise_std=0.0)
+    all_ = learner.task.validation_step(parts)
     assert one.forecast.shape[1] == 1
     assert torch.equal(one.forecast, all_.forecast[:, :1])
     assert torch.equal(one.truth, all_.truth[:, :1])
@@ -136,9 +150,11 @@ def test_fewer_leads_are_the_first_ones_of_all() -> None:
 
 def test_a_lead_that_is_taught_sees_the_truth_of_the_one_before() -> None:
     learner, parts = make_learner(), make_parts()
-    learner.learn(parts, share=1.0, closes=True)
-    free = learner.task.judge(parts).forecast
-    taught = learner.task.teach(parts, leads=LEADS, teacher=1.0, noise=0.0).forecast
+    learner.train_batch(parts, loss_weight=1.0, is_last_microbatch=True)
+    free = learner.task.validation_step(parts).forecast
+    taught = learner.task.training_step(
+        parts, leads=LEADS, teacher_probability=1.0, noise_std=0.0
+    ).forecast
     assert torch.equal(free[:, 0], taught[:, 0])
     assert not torch.equal(free[:, 1], taught[:, 1])
 
@@ -149,11 +165,11 @@ def test_a_lead_that_is_taught_sees_the_truth_of_the_one_before() -> None:
 )
 def test_a_loss_that_is_not_finite_names_sample_and_channel(field: str, channel: str) -> None:
     learner, parts = make_learner(), make_parts()
-    learner.learn(parts, share=1.0, closes=True)
+    learner.train_batch(parts, loss_weight=1.0, is_last_microbatch=True)
     before = weights_of(learner)
     getattr(parts, field)[2, 0] = math.inf
     with pytest.raises(FloatingPointError) as refused:
-        learner.learn(parts, share=1.0, closes=True)
+        learner.train_batch(parts, loss_weight=1.0, is_last_microbatch=True)
     said = str(refused.value)
     assert "the loss is nan at step 2 (epoch 1, batch 2)" in said
     assert f"sample 2001-03-01/{parts.samples[2].window}," in said
@@ -169,7 +185,7 @@ def test_a_loss_that_runs_away_names_the_largest_input() -> None:
         for weight in learner.task.network.parameters():
             weight.fill_(math.inf)
     with pytest.raises(FloatingPointError, match="largest is 1e\\+30 in channel 'elevation'"):
-        learner.learn(parts, share=1.0, closes=True)
+        learner.train_batch(parts, loss_weight=1.0, is_last_microbatch=True)
 
 
 def test_a_gradient_that_is_not_finite_makes_no_step() -> None:
@@ -178,7 +194,7 @@ def test_a_gradient_that_is_not_finite_makes_no_step() -> None:
     learner.task._loss = lambda f, t, v, *_: (f * 0).abs().sqrt().sum() + steep(f, t, v)
     before = weights_of(learner)
     with pytest.raises(FloatingPointError, match=r"gradient is nan at step 1 .* is finite"):
-        learner.learn(parts, share=1.0, closes=True)
+        learner.train_batch(parts, loss_weight=1.0, is_last_microbatch=True)
     for name, weight in weights_of(learner).items():
         assert torch.equal(weight, before[name])
 
@@ -199,7 +215,7 @@ def test_a_full_memory_says_what_to_lower(error: Exception) -> None:
 
     learner.task._loss = fail
     with pytest.raises(MemoryError) as refused:
-        learner.learn(make_parts(), share=1.0, closes=True)
+        learner.train_batch(make_parts(), loss_weight=1.0, is_last_microbatch=True)
     said = str(refused.value)
     assert "a batch of 4 patches of 8 x 8 px, rolled out over 2 leads on cpu" in said
     assert "lower training.batch and raise training.accumulate" in said
@@ -209,7 +225,7 @@ def test_other_errors_are_not_taken_for_a_full_memory() -> None:
     learner, parts = make_learner(), make_parts()
     wide = dataclasses.replace(parts, statics=torch.cat([parts.statics, parts.statics], dim=1))
     with pytest.raises(ValueError, match="are not the 4 of this network"):
-        learner.learn(wide, share=1.0, closes=True)
+        learner.train_batch(wide, loss_weight=1.0, is_last_microbatch=True)
 
 
 def test_bfloat16_learns_like_float32_to_its_precision() -> None:
@@ -217,7 +233,7 @@ def test_bfloat16_learns_like_float32_to_its_precision() -> None:
     for precision in ("32-true", "bf16-mixed"):
         learner = make_learner(precision)
         for n in range(3):
-            learner.learn(make_parts(seed=n), share=1.0, closes=True)
+            learner.train_batch(make_parts(seed=n), loss_weight=1.0, is_last_microbatch=True)
         losses.append(learner.at.loss)
         assert all(w.dtype == torch.float32 for w in weights_of(learner).values())
     assert losses[0] != losses[1]

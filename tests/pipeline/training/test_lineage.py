@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.executors import SerialExecutor
 from pipeline.recipes import load_recipe
 from pipeline.specs import build_training_spec
-from pipeline.spread import InPlace
 from pipeline.training.bundle import train_bundle
 from pipeline.training.lineage import code_digest, list_inputs
 from stores.bundle import Bundle
@@ -27,7 +27,7 @@ def train(folder: Path, overrides: tuple[str, ...] = ()) -> Bundle:
         build_training_spec(recipe),
         Cube.open(cube),
         (folder / "models", folder / "logs"),
-        spread=InPlace(),
+        executor=SerialExecutor(),
     )
 
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.losses import Term, build_loss, join_losses
-from pipeline.models import ConvLSTM, ConvLSTMShape
-from pipeline.models.roll import Inputs, roll
-from pipeline.rollout.members import Member
-from pipeline.rollout.plan import Block
-from pipeline.rollout.request import Members
+from pipeline.losses import WeightedLoss, build_loss, sum_losses
+from pipeline.models import ConvLSTM, ConvLSTMSpec
+from pipeline.models.roll import RolloutInputs, rollout
+from pipeline.rollout.ensemble import EnsembleMember
+from pipeline.rollout.request import EnsembleSpec
+from pipeline.rollout.rollout_plan import LeadBlock
 from pipeline.streams.samples import Sample
-from pipeline.training.members import Ensemble
-from pipeline.training.task import ForecastTask, Parts
+from pipeline.training.ensemble import TrainingEnsemble
+from pipeline.training.task import DeviceBatch, ForecastTask
 from stores.windows import Window
 from tests.pipeline.training.test_learner import (
     HISTORY,
@@ -28,14 +28,14 @@ from tests.pipeline.training.test_learner import (
 )
 
 N = 3
-BOTH = Ensemble(N, seed=5, dropout=True, noise=0.4)
+BOTH = TrainingEnsemble(N, seed=5, dropout=True, noise=0.4)
 WAYS = [BOTH, replace(BOTH, noise=0.0), replace(BOTH, dropout=False)]
 
 
 def make_network(**shape: Any) -> ConvLSTM:
     torch.manual_seed(0)
     given: dict[str, Any] = {"hidden": (3,), "dropout": 0.5, "norm": "none"} | shape
-    network = ConvLSTM(ConvLSTMShape(4, HISTORY, **given))
+    network = ConvLSTM(ConvLSTMSpec(4, HISTORY, **given))
     for weight in network.parameters():
         torch.nn.init.normal_(weight, std=0.5)
     return network.eval()
@@ -51,21 +51,23 @@ class Noted:
         return forecast.mean()
 
 
-def make_task(ensemble: Ensemble | None, network: ConvLSTM) -> tuple[ForecastTask, Noted]:
+def make_task(
+    ensemble: TrainingEnsemble | None, network: ConvLSTM
+) -> tuple[ForecastTask, Noted]:
     noted = Noted()
-    loss = join_losses([Term(1.0, noted, of_spread=True)])
+    loss = sum_losses([WeightedLoss(1.0, noted, takes_distribution=True)])
     return ForecastTask(network, loss, LEADS, ensemble=ensemble), noted
 
 
-def judged(ensemble: Ensemble | None, batch: Parts, network: ConvLSTM) -> Tensor:
+def judged(ensemble: TrainingEnsemble | None, batch: DeviceBatch, network: ConvLSTM) -> Tensor:
     task, noted = make_task(ensemble, network)
     with torch.no_grad():
-        task.judge(batch)
+        task.validation_step(batch)
     return noted.spread
 
 
 @pytest.mark.parametrize("ensemble", WAYS, ids=str)
-def test_members_that_are_judged_are_those_of_a_rollout(ensemble: Ensemble) -> None:
+def test_members_that_are_judged_are_those_of_a_rollout(ensemble: TrainingEnsemble) -> None:
     network, batch = make_network(), make_parts()
     samples = [
         Sample(s.init, Window(7, 7 + SIDE, 20 + i, 20 + i + SIDE))
@@ -74,23 +76,25 @@ def test_members_that_are_judged_are_those_of_a_rollout(ensemble: Ensemble) -> N
     batch = replace(batch, samples=samples)
     found = judged(ensemble, batch, network)
     assert found.shape == (N, 4, LEADS, SIDE, SIDE)
-    asked = Members(N, ensemble.seed, ensemble.dropout, ensemble.noise)
+    asked = EnsembleSpec(N, ensemble.seed, ensemble.dropout, ensemble.noise)
     origins = [(s.window.y0, s.window.x0) for s in samples]
     history = batch.target[:, None, :HISTORY]
-    inputs = Inputs(
+    inputs = RolloutInputs(
         history, batch.valid[:, :HISTORY], batch.forcings, batch.statics, batch.domain
     )
     for number in range(N):
-        member = Member(number, asked, Block(0, LEADS), origins)
-        own = member.perturb(inputs, network.reading)
-        at_lead = partial(member.at_lead, network)
+        member = EnsembleMember(number, asked, LeadBlock(0, LEADS), origins)
+        own = member.add_history_noise(inputs, network.reading)
+        at_lead = partial(member.mc_dropout_at, network)
         with torch.no_grad():
-            expected = roll(network, own, leads=LEADS, at_lead=at_lead)
+            expected = rollout(network, own, leads=LEADS, at_lead=at_lead)
         torch.testing.assert_close(found[number], expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("ensemble", WAYS, ids=str)
-def test_members_differ_and_a_validation_is_the_same_in_every_cut(ensemble: Ensemble) -> None:
+def test_members_differ_and_a_validation_is_the_same_in_every_cut(
+    ensemble: TrainingEnsemble,
+) -> None:
     network, batch = make_network(), make_parts()
     whole = judged(ensemble, batch, network)
     assert whole.std(dim=0).mean() > 0.01
@@ -101,12 +105,14 @@ def test_members_differ_and_a_validation_is_the_same_in_every_cut(ensemble: Ense
 
 
 @pytest.mark.parametrize("ensemble", WAYS, ids=str)
-def test_members_that_are_taught_draw_for_themselves(ensemble: Ensemble) -> None:
+def test_members_that_are_taught_draw_for_themselves(ensemble: TrainingEnsemble) -> None:
     network, batch = make_network().train(), make_parts()
     task, noted = make_task(ensemble, network)
     for _ in range(2):
         before = getattr(noted, "spread", None)
-        rolled = task.teach(batch, leads=LEADS, teacher=0.0, noise=ensemble.noise)
+        rolled = task.training_step(
+            batch, leads=LEADS, teacher_probability=0.0, noise_std=ensemble.noise
+        )
         assert noted.spread.std(dim=0).mean() > 0.01
         assert before is None or not torch.equal(before, noted.spread)
         torch.testing.assert_close(rolled.forecast, noted.spread.mean(dim=0))
@@ -114,10 +120,10 @@ def test_members_that_are_taught_draw_for_themselves(ensemble: Ensemble) -> None
 
 def test_all_members_are_taught_at_the_same_leads() -> None:
     network, batch = make_network(dropout=0.0).train(), make_parts()
-    task, noted = make_task(Ensemble(N), network)
+    task, noted = make_task(TrainingEnsemble(N), network)
     forecasts = []
     for teacher in (0.0, 0.5, 1.0):
-        task.teach(batch, leads=LEADS, teacher=teacher, noise=0.0)
+        task.training_step(batch, leads=LEADS, teacher_probability=teacher, noise_std=0.0)
         assert torch.equal(noted.spread, noted.spread[:1].expand_as(noted.spread))
         forecasts.append(noted.spread[0, :, 1])
     free, mixed, taught = forecasts
@@ -135,9 +141,9 @@ def test_other_losses_see_the_mean_of_members_or_the_median(
     spread = judged(ensemble, batch, network)
     center = spread[1] if quantiles else spread.mean(dim=0)
     task, _ = make_task(ensemble, network)
-    task._loss = join_losses([Term(2.0, build_loss("mse"))])
+    task._loss = sum_losses([WeightedLoss(2.0, build_loss("mse"))])
     with torch.no_grad():
-        rolled = task.judge(batch)
+        rolled = task.validation_step(batch)
     assert torch.equal(rolled.forecast, center)
     expected = 2 * (center - rolled.truth).square().mean()
     torch.testing.assert_close(rolled.loss, expected)
@@ -146,9 +152,11 @@ def test_other_losses_see_the_mean_of_members_or_the_median(
 def test_a_rank_without_a_sample_takes_part() -> None:
     network, batch = make_network().train(), cut(make_parts(), 0, 0)
     task = ForecastTask(
-        network, join_losses([Term(1.0, build_loss("crps"), True)]), LEADS, ensemble=BOTH
+        network, sum_losses([WeightedLoss(1.0, build_loss("crps"), True)]), LEADS, ensemble=BOTH
     )
-    assert task.teach(batch, leads=LEADS, teacher=0.5, noise=0.1).loss == 0
+    assert (
+        task.training_step(batch, leads=LEADS, teacher_probability=0.5, noise_std=0.1).loss == 0
+    )
 
 
 def test_a_full_memory_names_the_members() -> None:
@@ -160,4 +168,4 @@ def test_a_full_memory_names_the_members() -> None:
 
     learner.task._loss = fail
     with pytest.raises(MemoryError, match=r"4 patches of 8 x 8 px in 3 members each, .*crps"):
-        learner.learn(make_parts(), share=1.0, closes=True)
+        learner.train_batch(make_parts(), loss_weight=1.0, is_last_microbatch=True)

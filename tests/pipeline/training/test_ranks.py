@@ -8,11 +8,11 @@ import torch.distributed as group
 from lightning.fabric import Fabric
 from torch import nn
 
-from pipeline.losses import SPREADS, build_loss, counted_by
-from pipeline.models import ConvLSTM, ConvLSTMShape
+from pipeline.losses import PROBABILISTIC, build_loss, global_denominator
+from pipeline.models import ConvLSTM, ConvLSTMSpec
 from pipeline.recipes import ComputeRecipe, load_recipe
-from pipeline.training.norm import RanksBatchNorm, norm_over_ranks
-from pipeline.training.ranks import Ranks, draw_apart, leaving_group
+from pipeline.training.collectives import Collectives, process_group_teardown, seed_rank
+from pipeline.training.sync_batchnorm import SyncBatchNorm2d, convert_sync_batchnorm
 from tests.make import make_recipe
 
 
@@ -28,7 +28,7 @@ def alone(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.parametrize("shape", [(4, 3, 5, 7), (1, 3, 1, 3)])
 def test_normalizing_over_ranks_is_batch_normalization(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    plain, shared = nn.BatchNorm2d(3), RanksBatchNorm(3)
+    plain, shared = nn.BatchNorm2d(3), SyncBatchNorm2d(3)
     maps = 5 + 2 * torch.randn(shape)
     wanted = torch.randn(shape)
     grads = []
@@ -50,7 +50,7 @@ def test_normalizing_over_ranks_is_batch_normalization(shape: tuple[int, ...]) -
 @pytest.mark.usefixtures("alone")
 def test_half_precision_is_normalized_by_statistics_of_single_precision() -> None:
     maps = (1000 + torch.randn(8, 2, 9, 9)).to(torch.bfloat16)
-    found = RanksBatchNorm(2)(maps)
+    found = SyncBatchNorm2d(2)(maps)
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found, nn.BatchNorm2d(2)(maps.float()).to(torch.bfloat16))
 
@@ -58,10 +58,10 @@ def test_half_precision_is_normalized_by_statistics_of_single_precision() -> Non
 def test_only_batch_normalization_is_replaced_and_weights_stay() -> None:
     given: dict[str, Any] = {"hidden": (3,), "head": (3,), "dropout": 0.1}
     for norm, n in (("batch", 2), ("group", 0)):
-        network = ConvLSTM(ConvLSTMShape(4, 3, norm=norm, **given))
+        network = ConvLSTM(ConvLSTMSpec(4, 3, norm=norm, **given))
         before = network.state_dict()
-        norm_over_ranks(network)
-        assert sum(isinstance(part, RanksBatchNorm) for part in network.modules()) == n
+        convert_sync_batchnorm(network)
+        assert sum(isinstance(part, SyncBatchNorm2d) for part in network.modules()) == n
         assert list(network.state_dict()) == list(before)
         ConvLSTM(network.shape).load_state_dict(network.state_dict())
 
@@ -79,7 +79,7 @@ def test_only_batch_normalization_is_replaced_and_weights_stay() -> None:
 )
 def test_losses_of_parts_that_count_together_add_up(loss: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    spread = (3,) if loss["kind"] in SPREADS else ()
+    spread = (3,) if loss["kind"] in PROBABILISTIC else ()
     forecast, truth = torch.randn(*spread, 5, 2, 8, 8), torch.randn(5, 2, 8, 8)
     valid = torch.rand(5, 2, 8, 8) < 0.95
     valid[:2, :, :4] = False
@@ -91,7 +91,7 @@ def test_losses_of_parts_that_count_together_add_up(loss: dict[str, Any]) -> Non
         return n
 
     parts = [slice(0, 2), slice(2, 5), slice(5, 5)]
-    with counted_by(note):
+    with global_denominator(note):
         for part in parts:
             score(forecast[..., part, :, :, :], truth[part], valid[part])
     n_each = len(counts) // len(parts)
@@ -100,7 +100,7 @@ def test_losses_of_parts_that_count_together_add_up(loss: dict[str, Any]) -> Non
     added = 0.0
     for part in parts:
         calls = iter(totals)
-        with counted_by(lambda _, calls=calls: next(calls)):  # type: ignore[misc]
+        with global_denominator(lambda _, calls=calls: next(calls)):  # type: ignore[misc]
             parted = forecast[..., part, :, :, :]
             added += float(score(parted, truth[part], valid[part]))
     assert added == pytest.approx(float(score(forecast, truth, valid)), rel=1e-5)
@@ -109,8 +109,8 @@ def test_losses_of_parts_that_count_together_add_up(loss: dict[str, Any]) -> Non
 def test_weights_that_differ_between_ranks_are_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ranks, network = Ranks(Fabric(accelerator="cpu", devices=1)), nn.Linear(2, 2)
-    ranks.check_equal(network, "after epoch 3")
+    ranks, network = Collectives(Fabric(accelerator="cpu", devices=1)), nn.Linear(2, 2)
+    ranks.check_weights_equal(network, "after epoch 3")
     sums: list[int] = []
 
     def gather(value: int) -> list[int]:
@@ -118,18 +118,18 @@ def test_weights_that_differ_between_ranks_are_an_error(
         return [sums[0], value]
 
     monkeypatch.setattr(ranks, "gather", gather)
-    ranks.check_equal(network, "after epoch 3")
+    ranks.check_weights_equal(network, "after epoch 3")
     with torch.no_grad():
         network.weight[1, 1] = torch.nextafter(network.weight[1, 1], torch.tensor(9.0))
     with pytest.raises(RuntimeError, match=r"ranks \[1\] hold other weights .* after epoch 3"):
-        ranks.check_equal(network, "after epoch 3")
+        ranks.check_weights_equal(network, "after epoch 3")
 
 
 def test_ranks_draw_different_numbers_and_the_first_those_of_one_process() -> None:
     drawn = []
     for rank in (0, 1, 2):
         torch.manual_seed(7)
-        draw_apart(7, rank)
+        seed_rank(7, rank)
         drawn.append(float(torch.rand(())))
     assert len(set(drawn)) == 3
     torch.manual_seed(7)
@@ -137,9 +137,12 @@ def test_ranks_draw_different_numbers_and_the_first_those_of_one_process() -> No
 
 
 def test_only_what_the_network_of_ranks_says_is_taken_for_a_lost_rank() -> None:
-    with pytest.raises(ConnectionError, match="this rank lost the others"), leaving_group():
+    with (
+        pytest.raises(ConnectionError, match="this rank lost the others"),
+        process_group_teardown(),
+    ):
         raise RuntimeError("[gloo/transport/tcp/pair.cc:537] Connection closed by peer [::1]:9")
-    with pytest.raises(RuntimeError, match="of another kind"), leaving_group():
+    with pytest.raises(RuntimeError, match="of another kind"), process_group_teardown():
         raise RuntimeError("of another kind")
 
 
@@ -158,5 +161,5 @@ def test_more_ranks_than_samples_of_a_batch_are_refused(tmp_path: Path) -> None:
 
 def test_ranks_change_no_fingerprint(tmp_path: Path) -> None:
     one = load_recipe(make_recipe(tmp_path, compute={"workers": 2}))
-    two = one.with_values(compute=one.compute.with_values(ranks=2))
+    two = one.replace(compute=one.compute.replace(ranks=2))
     assert one.fingerprint() == two.fingerprint()

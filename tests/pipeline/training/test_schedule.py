@@ -2,11 +2,11 @@ import math
 
 import pytest
 
-from pipeline.training.schedule import Curriculum, Plateau, rate_at
+from pipeline.training.schedule import Curriculum, PlateauScheduler, lr_factor
 
 
 def rate(step: int, kind: str = "cosine") -> float:
-    return rate_at(step, kind=kind, warmup_steps=10, total_steps=110)
+    return lr_factor(step, kind=kind, warmup_steps=10, total_steps=110)
 
 
 def make_curriculum(**changes: object) -> Curriculum:
@@ -31,19 +31,19 @@ def test_a_constant_rate_stays_after_the_warm_up() -> None:
 
 
 def test_a_plateau_halves_the_rate_after_five_epochs_in_vain() -> None:
-    plateau = Plateau()
+    plateau = PlateauScheduler()
     for score in (1.0, 0.5, *[0.5] * 5):
-        plateau.note(score)
+        plateau.step(score)
     assert plateau.factor == 1.0
-    plateau.note(0.49999)  # lower, but by too little
+    plateau.step(0.49999)  # lower, but by too little
     assert plateau.factor == 0.5
 
 
 def test_a_plateau_that_falls_keeps_its_rate() -> None:
-    plateau = Plateau()
+    plateau = PlateauScheduler()
     for epoch in range(20):
-        plateau.note(math.exp(-epoch))
-    assert plateau == Plateau(best=math.exp(-19))
+        plateau.step(math.exp(-epoch))
+    assert plateau == PlateauScheduler(best=math.exp(-19))
 
 
 def test_leads_grow_every_few_epochs_up_to_the_last() -> None:
@@ -56,19 +56,19 @@ def test_leads_grow_every_few_epochs_up_to_the_last() -> None:
 @pytest.mark.parametrize("decay", ["linear", "inverse-sigmoid"])
 def test_the_share_of_truth_falls_from_the_first_to_the_last_epoch(decay: str) -> None:
     curriculum = make_curriculum(teacher=(0.9, 0.1), teacher_decay=decay)
-    found = [curriculum.teacher_at(epoch) for epoch in range(11)]
+    found = [curriculum.teacher_probability_at(epoch) for epoch in range(11)]
     assert found[0] == pytest.approx(0.9)
     assert found[5] == pytest.approx(0.5)
-    assert found[10] == curriculum.teacher_at(99) == pytest.approx(0.1)
+    assert found[10] == curriculum.teacher_probability_at(99) == pytest.approx(0.1)
     assert found == sorted(found, reverse=True)
 
 
 def test_the_inverse_sigmoid_is_slow_at_both_ends_and_fast_in_between() -> None:
     steep = make_curriculum(teacher=(1.0, 0.0), teacher_decay="inverse-sigmoid")
     straight = make_curriculum(teacher=(1.0, 0.0))
-    assert steep.teacher_at(2) > straight.teacher_at(2) + 0.1
-    assert steep.teacher_at(8) < straight.teacher_at(8) - 0.1
+    assert steep.teacher_probability_at(2) > straight.teacher_probability_at(2) + 0.1
+    assert steep.teacher_probability_at(8) < straight.teacher_probability_at(8) - 0.1
 
 
 def test_a_single_epoch_begins_with_its_first_chance() -> None:
-    assert make_curriculum(epochs=1, teacher=(0.7, 0.0)).teacher_at(0) == 0.7
+    assert make_curriculum(epochs=1, teacher=(0.7, 0.0)).teacher_probability_at(0) == 0.7

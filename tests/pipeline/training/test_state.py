@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.training import state as states
-from pipeline.training.state import (
+from pipeline.training import checkpoint as states
+from pipeline.training.checkpoint import (
     Checkpoint,
-    forget_training,
-    random_states,
-    set_random_states,
+    delete_state,
+    get_rng_states,
+    set_rng_states,
 )
 
 IDENTITY = {"recipe": "a1", "cube": "b2"}
@@ -27,12 +27,12 @@ def draw() -> list[float]:
 def test_random_numbers_go_on_where_their_state_was_taken(tmp_path: Path) -> None:
     np.random.normal()  # noqa: NPY002 - keeps a second number for the next call
     checkpoint = make_checkpoint(tmp_path)
-    checkpoint.save({"random": random_states()})
+    checkpoint.save({"random": get_rng_states()})
     first = [*draw(), float(np.random.normal())]  # noqa: NPY002
     assert draw() != first[:3]
-    kept = checkpoint.open()
+    kept = checkpoint.load_or_clear()
     assert kept is not None
-    set_random_states(kept["random"])
+    set_rng_states(kept["random"])
     assert [*draw(), float(np.random.normal())] == first  # noqa: NPY002
 
 
@@ -41,7 +41,7 @@ def test_another_training_clears_the_folder_and_says_why(
 ) -> None:
     make_checkpoint(tmp_path / "logs").save({"at": 1})
     (tmp_path / "logs" / "curves.csv").write_text("of the other one")
-    assert make_checkpoint(tmp_path / "logs", cube="c3").open() is None
+    assert make_checkpoint(tmp_path / "logs", cube="c3").load_or_clear() is None
     assert "another training (other cube), so this one starts anew" in caplog.text
     assert not (tmp_path / "logs").exists()
 
@@ -51,7 +51,7 @@ def test_a_state_of_another_format_is_not_resumed(
 ) -> None:
     make_checkpoint(tmp_path).save({"at": 1})
     monkeypatch.setattr(states, "FORMAT", states.FORMAT + 1)
-    assert make_checkpoint(tmp_path).open() is None
+    assert make_checkpoint(tmp_path).load_or_clear() is None
     assert "other format" in caplog.text
 
 
@@ -69,7 +69,7 @@ def test_a_damaged_state_is_not_resumed(
     else:
         written = bytearray(b"no state at all")
     checkpoint.path.write_bytes(written)
-    assert checkpoint.open() is None
+    assert checkpoint.load_or_clear() is None
     assert "cannot be read" in caplog.text
 
 
@@ -77,7 +77,7 @@ def test_what_a_killed_save_left_behind_is_swept(tmp_path: Path) -> None:
     checkpoint = make_checkpoint(tmp_path)
     checkpoint.save({"at": 1})
     (tmp_path / ".state.ckpt.x1.tmp").write_bytes(b"half")
-    assert checkpoint.open() == {"at": 1}
+    assert checkpoint.load_or_clear() == {"at": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["state.ckpt"]
 
 
@@ -85,6 +85,6 @@ def test_a_training_that_is_published_is_forgotten_but_its_curves_stay(tmp_path:
     checkpoint = make_checkpoint(tmp_path)
     checkpoint.save({"at": 1})
     (tmp_path / "curves.csv").write_text("epoch")
-    forget_training(tmp_path)
-    forget_training(tmp_path)
+    delete_state(tmp_path)
+    delete_state(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["curves.csv"]

@@ -21,12 +21,12 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
 
 from flows.check import check
 from flows.train import train
+from pipeline.executors import SerialExecutor
 from pipeline.recipes import load_recipe
 from pipeline.specs import build_training_spec
-from pipeline.spread import InPlace
 from pipeline.training.bundle import train_bundle
 from pipeline.training.spec import TrackSpec
-from pipeline.training.track import Tracker, tracked
+from pipeline.training.trackers import Tracker, open_trackers
 from stores.bundle import Bundle
 from stores.cube import Cube
 from tests.make import make_cube
@@ -36,7 +36,7 @@ import sys
 from pathlib import Path
 from pipeline.recipes import load_recipe
 from pipeline.specs import build_training_spec
-from pipeline.spread import InPlace
+from pipeline.executors import InPlace
 from pipeline.training.bundle import train_bundle
 from stores.cube import Cube
 folder = Path(sys.argv[1])
@@ -53,7 +53,7 @@ def finish(folder: Path) -> Bundle:
     recipe = load_recipe(folder / "recipe.yaml")
     folders = (folder / "models", folder / "logs")
     cube = Cube.open(folder / "run" / "cube.zarr")
-    return train_bundle(build_training_spec(recipe), cube, folders, spread=InPlace())
+    return train_bundle(build_training_spec(recipe), cube, folders, executor=SerialExecutor())
 
 
 def train_apart(folder: Path, environment: Mapping[str, str]) -> None:
@@ -173,7 +173,7 @@ def test_a_tracker_tells_each_epoch_once_wherever_it_begins(tmp_path: Path) -> N
         logger = CSVLogger(tmp_path, version=place)
         tracker = Tracker(logger, n_told, end=lambda succeeded: None)
         for n_known in (2, 2, 3):
-            tracker.catch_up(ROWS[:n_known])
+            tracker.log_new_epochs(ROWS[:n_known])
         logger.save()
         table = Path(logger.log_dir) / "metrics.csv"
         told = list(pd.read_csv(table)["step"]) if table.exists() else []
@@ -230,16 +230,16 @@ def test_a_training_that_failed_and_went_on_is_shown_as_finished(
         return build_training_spec(load_recipe(path, overrides=overrides)).track
 
     def fail() -> None:
-        with tracked(asked(), identity, tmp_path / "logs") as (tracker,):
-            tracker.catch_up(TRAINED[:1])
+        with open_trackers(asked(), identity, tmp_path / "logs") as (tracker,):
+            tracker.log_new_epochs(TRAINED[:1])
             raise InterruptedError("told to stop")
 
     with pytest.raises(InterruptedError):
         fail()
     assert SHOWS[service](tmp_path) == ("FAILED", 2, [(1, 3.0)])
     changed = asked("training.checkpoint_minutes=7")
-    with tracked(changed, identity, tmp_path / "logs") as (tracker,):
-        tracker.catch_up(TRAINED)
+    with open_trackers(changed, identity, tmp_path / "logs") as (tracker,):
+        tracker.log_new_epochs(TRAINED)
         assert os.environ["WANDB_ERROR_REPORTING"] == "false"
         assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
         if service == "mlflow":

@@ -6,14 +6,14 @@ import pandas as pd
 import pytest
 import torch
 
+from pipeline.executors import SerialExecutor
 from pipeline.recipes import Recipe, load_recipe
 from pipeline.specs import build_fit_spec, build_training_spec
-from pipeline.spread import InPlace
-from pipeline.streams.read import Source
+from pipeline.streams.source import Source
 from pipeline.streams.statistics import fit_stack
 from pipeline.training.bundle import read_curves, train_bundle
-from pipeline.training.plan import plan_training
-from pipeline.training.train import Trained, train_model
+from pipeline.training.train import TrainingResult, train_model
+from pipeline.training.training_plan import plan_training
 from stores.cube import Cube
 from tests.make import make_cube
 
@@ -21,13 +21,15 @@ from tests.make import make_cube
 def prepare(folder: Path, **overrides: object) -> tuple[Recipe, Source]:
     cube = make_cube(folder, **overrides)
     recipe = load_recipe(folder / "recipe.yaml")
-    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", InPlace())
+    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", SerialExecutor())
     return recipe, Source(cube, folder / "fields.zarr", stack)
 
 
-def train(folder: Path, **overrides: object) -> Trained:
+def train(folder: Path, **overrides: object) -> TrainingResult:
     recipe, source = prepare(folder, **overrides)
-    return train_model(build_training_spec(recipe), source, folder / "logs", spread=InPlace())
+    return train_model(
+        build_training_spec(recipe), source, folder / "logs", executor=SerialExecutor()
+    )
 
 
 def test_training_lowers_the_validation_loss_below_that_of_the_mean(tmp_path: Path) -> None:
@@ -105,7 +107,7 @@ def test_an_untrained_network_is_off_by_the_spread_of_the_target(tmp_path: Path)
     for sample in plan_training(build_training_spec(recipe), source).validation:
         last = np.array([recipe.step.add(sample.init, recipe.training.leads)])
         truth = source.truth(sample.window, last)
-        mean = source.restore(np.zeros_like(truth), sample.window, last)
+        mean = source.inverse_transform(np.zeros_like(truth), sample.window, last)
         errors.append((truth - mean)[0][source.domain(sample.window)])
     expected = np.sqrt(np.nanmean(np.square(np.concatenate(errors), dtype=float)))
     assert trained.curves["validation_rmse"][0] == pytest.approx(expected, rel=1e-4)
@@ -138,11 +140,19 @@ def test_a_training_that_is_finished_is_not_repeated(tmp_path: Path) -> None:
         told.append(done)
 
     first = train_model(
-        build_training_spec(recipe), source, tmp_path / "logs", spread=InPlace(), tell=tell
+        build_training_spec(recipe),
+        source,
+        tmp_path / "logs",
+        executor=SerialExecutor(),
+        on_progress=tell,
     )
     n_told = len(told)
     second = train_model(
-        build_training_spec(recipe), source, tmp_path / "logs", spread=InPlace(), tell=tell
+        build_training_spec(recipe),
+        source,
+        tmp_path / "logs",
+        executor=SerialExecutor(),
+        on_progress=tell,
     )
     assert n_told == len(told) == 2 * 56
     assert told[-1] == 2.0
@@ -153,13 +163,15 @@ def test_a_training_that_is_finished_is_not_repeated(tmp_path: Path) -> None:
 
 def test_another_recipe_starts_anew_where_one_was_trained(tmp_path: Path) -> None:
     recipe, source = prepare(tmp_path)
-    train_model(build_training_spec(recipe), source, tmp_path / "logs", spread=InPlace())
-    changed = recipe.with_values(training=recipe.training.with_values(seed=1))
+    train_model(
+        build_training_spec(recipe), source, tmp_path / "logs", executor=SerialExecutor()
+    )
+    changed = recipe.replace(training=recipe.training.replace(seed=1))
     found = train_model(
-        build_training_spec(changed), source, tmp_path / "logs", spread=InPlace()
+        build_training_spec(changed), source, tmp_path / "logs", executor=SerialExecutor()
     )
     alone = train_model(
-        build_training_spec(changed), source, tmp_path / "alone", spread=InPlace()
+        build_training_spec(changed), source, tmp_path / "alone", executor=SerialExecutor()
     )
     pd.testing.assert_frame_equal(found.curves, alone.curves)
     for name, weight in found.weights.items():
@@ -192,13 +204,13 @@ def test_a_training_that_has_ended_is_not_said_to_have_computed_where_it_is_publ
 ) -> None:
     recipe, source = prepare(tmp_path)
     first = train_model(
-        build_training_spec(recipe), source, tmp_path / "logs", spread=InPlace()
+        build_training_spec(recipe), source, tmp_path / "logs", executor=SerialExecutor()
     )
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
     try:
         again = train_model(
-            build_training_spec(recipe), source, tmp_path / "logs", spread=InPlace()
+            build_training_spec(recipe), source, tmp_path / "logs", executor=SerialExecutor()
         )
     finally:
         torch.set_num_threads(threads)
@@ -219,11 +231,9 @@ def test_samples_of_both_parts_share_no_frame(tmp_path: Path) -> None:
 
 def test_a_part_that_the_cube_does_not_hold_is_refused(tmp_path: Path) -> None:
     recipe, source = prepare(tmp_path)
-    split = recipe.split.with_values(
-        validation=("2010-02", "2011-12"), test=("2012-02", "2013-12")
-    )
+    split = recipe.split.replace(validation=("2010-02", "2011-12"), test=("2012-02", "2013-12"))
     with pytest.raises(ValueError, match=r"split\.validation has no 5 frames in a row"):
-        plan_training(build_training_spec(recipe.with_values(split=split)), source)
+        plan_training(build_training_spec(recipe.replace(split=split)), source)
 
 
 def test_a_bundle_holds_everything_needed_to_use_it(tmp_path: Path) -> None:
@@ -231,7 +241,7 @@ def test_a_bundle_holds_everything_needed_to_use_it(tmp_path: Path) -> None:
     recipe = load_recipe(tmp_path / "recipe.yaml")
     folders = (tmp_path / "models", tmp_path / "logs")
     bundle = train_bundle(
-        build_training_spec(recipe), Cube.open(cube), folders, spread=InPlace()
+        build_training_spec(recipe), Cube.open(cube), folders, executor=SerialExecutor()
     )
     assert (bundle.path / "curves.png").stat().st_size > 1000
     curves = read_curves(bundle)

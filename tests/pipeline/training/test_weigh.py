@@ -6,21 +6,21 @@ import torch
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from pipeline.executors import SerialExecutor
 from pipeline.recipes import Recipe, load_recipe
 from pipeline.specs import build_fit_spec, build_training_spec
-from pipeline.spread import InPlace
-from pipeline.streams.loader import load_batch
-from pipeline.streams.read import Source
-from pipeline.streams.samples import Sample, Span
+from pipeline.streams.loader import read_batch_directly
+from pipeline.streams.samples import RolloutSpan, Sample
+from pipeline.streams.source import Source
 from pipeline.streams.statistics import fit_stack
-from pipeline.training.judge import LeadRMSE, Restore
-from pipeline.training.plan import plan_training
+from pipeline.training.early_stopping import BatchInverseTransform, LeadRMSE
+from pipeline.training.pixel_weights import build_pixel_weights, check_classes, row_areas
 from pipeline.training.spec import ClassSpec
-from pipeline.training.task import Parts, Rolled
-from pipeline.training.weigh import area_rows, build_weigh, check_classes
+from pipeline.training.task import DeviceBatch, StepOutput
+from pipeline.training.training_plan import plan_training
 from tests.make import make_cube
 
-SPAN = Span(history=3, leads=2)
+SPAN = RolloutSpan(history=3, leads=2)
 THRESHOLDS, FACTORS = (60.0, 90.0), (1.0, 2.0, 5.0)
 
 
@@ -31,7 +31,7 @@ def prepare(folder: Path, *transform: str, **loss: object) -> tuple[Recipe, Sour
         training={"loss": {"kind": "mae", **loss}},
     )
     recipe = load_recipe(folder / "recipe.yaml")
-    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", InPlace())
+    stack = fit_stack(build_fit_spec(recipe), cube, folder / "fields.zarr", SerialExecutor())
     return recipe, Source(cube, folder / "fields.zarr", stack)
 
 
@@ -44,9 +44,11 @@ def some_samples(recipe: Recipe, source: Source) -> list[Sample]:
     return chosen
 
 
-def make_parts(source: Source, samples: list[Sample]) -> Parts:
-    batch = load_batch(source, SPAN, samples)
-    return Parts.of((torch.from_numpy(np.ascontiguousarray(part)) for part in batch), samples)
+def make_parts(source: Source, samples: list[Sample]) -> DeviceBatch:
+    batch = read_batch_directly(source, SPAN, samples)
+    return DeviceBatch.of(
+        (torch.from_numpy(np.ascontiguousarray(part)) for part in batch), samples
+    )
 
 
 def physical_truth(source: Source, samples: list[Sample]) -> np.ndarray:
@@ -66,7 +68,7 @@ def test_pixels_are_weighed_by_the_class_of_their_physical_value(
     classes = {"thresholds": list(THRESHOLDS), "factors": list(FACTORS)}
     recipe, source = prepare(tmp_path, *transform, classes=classes)
     samples = some_samples(recipe, source)
-    weigh = build_weigh(build_training_spec(recipe).losses, source, SPAN)
+    weigh = build_pixel_weights(build_training_spec(recipe).losses, source, SPAN)
     assert weigh is not None
     (weights,) = weigh(make_parts(source, samples))
     truth = physical_truth(source, samples)
@@ -80,7 +82,7 @@ def test_pixels_are_weighed_by_the_class_of_their_physical_value(
 def test_a_grid_of_degrees_is_weighed_by_the_cosine_of_its_latitudes(tmp_path: Path) -> None:
     recipe, source = prepare(tmp_path, "zscore", area=True)
     samples = some_samples(recipe, source)
-    weigh = build_weigh(build_training_spec(recipe).losses, source, SPAN)
+    weigh = build_pixel_weights(build_training_spec(recipe).losses, source, SPAN)
     assert weigh is not None
     (weights,) = weigh(make_parts(source, samples))
     assert weights is not None
@@ -96,7 +98,7 @@ def test_areas_average_to_one_over_the_domain() -> None:
     grid = GeoBox((6, 4), Affine(10, 0, 0, 0, -10, 60), "EPSG:4326")
     domain = np.zeros((6, 4), dtype=bool)
     domain[0], domain[5, :2] = True, True
-    rows = area_rows(grid, domain)
+    rows = row_areas(grid, domain)
     assert (rows[0] * 4 + rows[5] * 2) / 6 == pytest.approx(1.0)
     assert rows[0] / rows[5] == pytest.approx(np.cos(np.deg2rad(55)) / np.cos(np.deg2rad(5)))
 
@@ -104,7 +106,7 @@ def test_areas_average_to_one_over_the_domain() -> None:
 def test_areas_of_a_grid_of_meters_are_refused() -> None:
     grid = GeoBox((6, 4), Affine(1000, 0, 0, 0, -1000, 0), "EPSG:5179")
     with pytest.raises(ValueError, match=r"the grid is EPSG:5179.* leave area out"):
-        area_rows(grid, np.ones((6, 4), dtype=bool))
+        row_areas(grid, np.ones((6, 4), dtype=bool))
 
 
 def test_thresholds_below_zero_are_refused_where_all_of_them_are_zero() -> None:
@@ -116,7 +118,7 @@ def test_thresholds_below_zero_are_refused_where_all_of_them_are_zero() -> None:
 
 def test_nothing_weighs_when_all_pixels_count_alike(tmp_path: Path) -> None:
     recipe, source = prepare(tmp_path, "zscore")
-    assert build_weigh(build_training_spec(recipe).losses, source, SPAN) is None
+    assert build_pixel_weights(build_training_spec(recipe).losses, source, SPAN) is None
 
 
 @pytest.mark.parametrize("units", ["physical", "normalized"])
@@ -135,18 +137,22 @@ def test_the_error_of_a_lead_is_that_of_its_valid_pixels_by_hand(
         truth = physical_truth(source, samples)
         given = np.stack(
             [
-                source.restore(frames.numpy(), s.window, SPAN.lead_times(step, s.init))
+                source.inverse_transform(
+                    frames.numpy(), s.window, SPAN.lead_times(step, s.init)
+                )
                 for frames, s in zip(forecast, samples, strict=True)
             ]
         )
     else:
         truth, given = parts.target[:, -2:].numpy(), forecast.numpy()
     errors = (given - truth)[:, 1][valid[:, 1].numpy()]
-    score = LeadRMSE(2, Restore(source, SPAN) if units == "physical" else None)
+    score = LeadRMSE(2, BatchInverseTransform(source, SPAN) if units == "physical" else None)
     for half in (slice(0, 1), slice(1, 4)):  # gathered batch by batch
-        tensors = (getattr(parts, name)[half] for name in Parts.__slots__[:5])
-        rolled = Rolled(forecast[half], parts.target[half, -2:], valid[half], torch.zeros(()))
-        score.add(Parts.of(tensors, samples[half]), rolled)
+        tensors = (getattr(parts, name)[half] for name in DeviceBatch.__slots__[:5])
+        rolled = StepOutput(
+            forecast[half], parts.target[half, -2:], valid[half], torch.zeros(())
+        )
+        score.add(DeviceBatch.of(tensors, samples[half]), rolled)
     assert score.value == pytest.approx(
         np.sqrt(np.mean(np.square(errors, dtype=float))), rel=1e-4
     )

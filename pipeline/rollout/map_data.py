@@ -1,0 +1,219 @@
+"""Read what pictures of a forecast need: window by window, and no more than a screen shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pipeline.plots.panels import pick_panels
+from pipeline.rollout.products import LOWER, UPPER
+from pipeline.streams.source import Source
+from pipeline.streams.spatial_split import read_area_table, read_part_numbers
+from stores.forecast import Forecast
+from stores.times import Times
+from stores.windows import Window
+
+_SCREEN_PX = 800  # longer sides are thinned while reading
+_SIDE = 512  # of a window: a chunk of what was ingested and of a climatology
+_MOST_MAPS = 12  # more panels than that would show nothing
+_N_PAST_FRAMES = 24  # frames before the forecast: two years of months show what is usual
+_LINES = ("forecast", "climatology", "truth")
+_INTERVAL_SUFFIXES = {"lower": LOWER, "upper": UPPER}
+
+Float32Array = npt.NDArray[np.float32]
+SeriesFrames = dict[str, Float32Array]
+"""Frames of one window and time by the name of their line (y, x)."""
+NumberT = TypeVar("Number", bound=np.generic)
+
+
+@dataclass(frozen=True)
+class MapData:
+    """What pictures need of a forecast: thinned maps of some leads, and means of all."""
+
+    leads: tuple[int, ...]
+    """Leads that have a map, counted from 1."""
+    forecast: Float32Array
+    """Maps (map, y, x)."""
+    anomaly: Float32Array
+    """Forecast minus training climatology (map, y, x)."""
+    truth: Float32Array
+    """What came in since (map, y, x); NaN where the truth is not known yet."""
+    width: Float32Array | None
+    """Upper minus lower end of the interval (map, y, x); None without intervals."""
+    means: pd.DataFrame
+    """Domain means of the last frames and all leads: forecast, climatology, truth and ends."""
+    stride: int
+    """Maps hold every n-th pixel, the middle one of what it stands for."""
+    parts: npt.NDArray[np.int64] | None = None
+    """Which part each pixel belongs to (y, x); None where parts are split by dates alone."""
+    parts_table: pd.DataFrame | None = None
+    """What each part got."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subsampling:
+    """Every n-th pixel of a raster, taken window by window."""
+
+    shape: tuple[int, int]
+    every: int
+
+    @classmethod
+    def of(cls, shape: tuple[int, int]) -> Self:
+        """Keep so many pixels that a screen shows them all."""
+        return cls(shape, max(1, -(-max(shape) // _SCREEN_PX)))
+
+    @property
+    def first(self) -> int:
+        """First row and column that is kept: the middle of what it stands for."""
+        return min(self.every // 2, min(self.shape) - 1)
+
+    @property
+    def thin_shape(self) -> tuple[int, int]:
+        """Rows and columns that are kept."""
+        return self._count(self.shape[0]), self._count(self.shape[1])
+
+    def subsample_into(
+        self, values: npt.NDArray[NumberT], window: Window, into: npt.NDArray[NumberT]
+    ) -> None:
+        """Copy what is kept of a window's values (y, x) to its place in the thinned map."""
+        kept = (
+            slice(self.first + self._count(start) * self.every - start, None, self.every)
+            for start in (window.y0, window.x0)
+        )
+        thin = values[tuple(kept)]
+        y, x = self._count(window.y0), self._count(window.x0)
+        into[y : y + thin.shape[0], x : x + thin.shape[1]] = thin
+
+    def _count(self, stop: int) -> int:
+        """Count the rows, or columns, that are kept before ``terminate_trees``."""
+        return max(0, -(-(stop - self.first) // self.every))
+
+
+@dataclass(slots=True)
+class _Means:
+    """Domain means as sums that are added window by window (time, line)."""
+
+    times: Times
+    lines: tuple[str, ...]
+    total: npt.NDArray[np.float64]
+    n: npt.NDArray[np.int64]
+
+    @classmethod
+    def zero(cls, times: Times, lines: tuple[str, ...]) -> Self:
+        """Start with nothing added."""
+        shape = len(times), len(lines)
+        return cls(times, lines, np.zeros(shape), np.zeros(shape, dtype=np.int64))
+
+    def add(self, index: int, inside: npt.NDArray[np.bool_], frames: SeriesFrames) -> None:
+        """Add the pixels of one window of the domain (y, x) at one time."""
+        for name, frame in frames.items():
+            known, line = frame[inside & np.isfinite(frame)], self.lines.index(name)
+            self.total[index, line] += known.sum(dtype=np.float64)
+            self.n[index, line] += known.size
+
+    def table(self) -> pd.DataFrame:
+        """Give one row a time and one column a line; lines without a value are left out."""
+        mean = np.divide(
+            self.total, self.n, where=self.n > 0, out=np.full_like(self.total, np.nan)
+        )
+        table = pd.DataFrame(mean, self.times, list(self.lines))
+        return table.dropna(axis=1, how="all")
+
+
+def read_map_data(forecast: Forecast, source: Source) -> MapData:
+    """Read a forecast, its climatology and the truth that is known, window by window.
+
+    Memory follows the screen and one window, whatever the size of the raster.
+    """
+    n_leads, thinning = len(forecast.times), Subsampling.of(forecast.shape)
+    leads, past = _pick_leads(n_leads), _past_times(forecast, source)
+    bounds = _interval_variables(forecast, source)
+    means = _Means.zero(np.concatenate([past, forecast.times]), (*_LINES, *bounds))
+    maps = np.empty((4 if bounds else 3, len(leads), *thinning.thin_shape), dtype=np.float32)
+    for window in Window.from_shape(forecast.shape).blocks(_SIDE, _SIDE):
+        inside = forecast.read_domain(window)
+        for index, observed in enumerate(_read_past_frames(source, window, past)):
+            means.add(index, inside, observed)
+        for index, frames in enumerate(_read_leads(forecast, source, window)):
+            means.add(len(past) + index, inside, frames)
+            if index + 1 in leads:
+                place = leads.index(index + 1)
+                for layer, values in enumerate(_map_layers(frames)):
+                    thinning.subsample_into(values, window, maps[layer, place])
+    return MapData(
+        leads=leads,
+        forecast=maps[0],
+        anomaly=maps[1],
+        truth=maps[2],
+        width=maps[3] if bounds else None,
+        means=means.table(),
+        stride=thinning.every,
+        **_read_split_map(source, thinning),
+    )
+
+
+def _past_times(forecast: Forecast, source: Source) -> Times:
+    """List the last frames that were observed before a forecast."""
+    times = source.open().step_times(source.stack.target.variable)
+    known = (times <= forecast.init) & (times < forecast.times[0])  # a first lead may be 0
+    past: Times = times[known][-_N_PAST_FRAMES:]
+    return past
+
+
+def _interval_variables(forecast: Forecast, source: Source) -> dict[str, str]:
+    """Name the variables of both ends of the interval, where there is one."""
+    names = {
+        line: f"{source.stack.target.variable}{end}" for line, end in _INTERVAL_SUFFIXES.items()
+    }
+    return names if set(names.values()) <= set(forecast.variables) else {}
+
+
+def _read_past_frames(source: Source, window: Window, times: Times) -> Iterator[SeriesFrames]:
+    """Read climatology and truth of every frame (y, x)."""
+    for usual, truth in zip(
+        source.climatology(window, times), source.truth(window, times), strict=True
+    ):
+        yield {"climatology": usual, "truth": truth}
+
+
+def _read_leads(forecast: Forecast, source: Source, window: Window) -> Iterator[SeriesFrames]:
+    """Read what is drawn of every lead (y, x); a truth that is not known is NaN."""
+    target, bounds = source.stack.target.variable, _interval_variables(forecast, source)
+    held = set(source.open().step_times(target).tolist())
+    for lead, time in enumerate(forecast.times, start=1):
+        at, frame = np.array([time]), forecast.read(target, lead, window)
+        is_held = time.item() in held
+        truth = source.truth(window, at)[0] if is_held else np.full_like(frame, np.nan)
+        ends = {line: forecast.read(name, lead, window) for line, name in bounds.items()}
+        usual = source.climatology(window, at)[0]
+        yield {"forecast": frame, "climatology": usual, "truth": truth, **ends}
+
+
+def _map_layers(frames: SeriesFrames) -> Iterator[Float32Array]:
+    """Give what has maps of its own: forecast, departure, truth and the interval's width."""
+    yield frames["forecast"]
+    yield frames["forecast"] - frames["climatology"]
+    yield frames["truth"]
+    if "upper" in frames:
+        yield frames["upper"] - frames["lower"]
+
+
+def _read_split_map(source: Source, thinning: Subsampling) -> dict[str, Any]:
+    """Read which part each pixel belongs to, where parts are split by place."""
+    table = read_area_table(source.fields)
+    if table is None:
+        return {}
+    parts = np.empty(thinning.thin_shape, dtype=np.int64)
+    for window in Window.from_shape(thinning.shape).blocks(_SIDE, _SIDE):
+        thinning.subsample_into(read_part_numbers(source.fields, window), window, parts)
+    return {"parts": parts, "parts_table": table}
+
+
+def _pick_leads(n: int) -> tuple[int, ...]:
+    """Choose the leads that have a map, evenly spaced, with the first and the last."""
+    return tuple(1 + place for place in pick_panels(n, _MOST_MAPS))

@@ -1,0 +1,304 @@
+"""Everything that changes while a network learns, as one state that can be kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pipeline.channels import ChannelSpec
+from pipeline.losses import global_denominator
+from pipeline.streams.samples import Sample
+from pipeline.training.checkpoint import CheckpointState, get_rng_states, set_rng_states
+from pipeline.training.collectives import Collectives
+from pipeline.training.early_stopping import EarlyStopping, Score
+from pipeline.training.ema import EMA
+from pipeline.training.environment import ComputeEnvironment, environment_on
+from pipeline.training.guards import (
+    check_gradient_finite,
+    check_loss_finite,
+    explaining_out_of_memory,
+)
+from pipeline.training.progress import TrainingProgress
+from pipeline.training.result_cache import describe_environments
+from pipeline.training.schedule import Curriculum, PlateauScheduler, lr_factor
+from pipeline.training.sync_batchnorm import convert_sync_batchnorm
+from pipeline.training.task import DeviceBatch, ForecastTask
+from stores.formatting import pluralize
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+CurveRow = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Hyperparameters:
+    """Numbers that steer the optimizer and what it is asked."""
+
+    curriculum: Curriculum
+    lr: float
+    weight_decay: float
+    warmup_steps: int
+    schedule: str
+    total_steps: int = 0
+    """Steps of the whole training: known once its samples are counted."""
+    clip: float = 0.0
+    accumulate: int = 1
+    noise: float = 0.0
+    ema: float = 0.0
+    patience: int = 10
+
+
+@dataclass
+class Trainer:
+    """A network that learns, and all that has to be known to go on.
+
+    Args:
+        fabric: where and in which precision it computes.
+        task: what it learns.
+        plan: numbers that steer it.
+        scores: judged after every epoch; the last decides.
+        channels: of the network.
+    """
+
+    fabric: Fabric
+    task: ForecastTask
+    plan: Hyperparameters
+    scores: Sequence[Score]
+    channels: ChannelSpec
+    at: TrainingProgress = field(default_factory=TrainingProgress)
+    curves: list[CurveRow] = field(default_factory=list)
+    plateau: PlateauScheduler = field(default_factory=PlateauScheduler)
+
+    def __post_init__(self) -> None:
+        self.ranks = Collectives(self.fabric)
+        if self.ranks.n > 1:
+            convert_sync_batchnorm(self.task.network)
+        network = self.task.network.to(self.fabric.device)
+        self._raw_optimizer = torch.optim.AdamW(  # Loshchilov and Hutter (2019)
+            network.parameters(), lr=self.plan.lr, weight_decay=self.plan.weight_decay
+        )
+        optimizer = self.fabric.setup_optimizers(self._raw_optimizer)
+        assert not isinstance(optimizer, tuple)  # one was given
+        self._optimizer = optimizer
+        self._ema = EMA(network, self.plan.ema) if self.plan.ema else None
+        self.early_stopping = EarlyStopping(self.plan.patience)
+        self.environments = [
+            environment_on(
+                self.fabric.device,
+                str(self.fabric.strategy.precision.precision),
+                threads=torch.get_num_threads(),
+                ranks=self.ranks.n,
+            )
+        ]
+
+    @property
+    def is_done(self) -> bool:
+        """Tell whether there is nothing left to learn."""
+        return self.at.epoch >= self.plan.curriculum.epochs or self.early_stopping.should_stop
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the next step."""
+        share = lr_factor(
+            self.at.step,
+            kind=self.plan.schedule,
+            warmup_steps=self.plan.warmup_steps,
+            total_steps=self.plan.total_steps,
+        )
+        return self.plan.lr * share * self.plateau.factor
+
+    @property
+    def leads(self) -> int:
+        """Leads rolled out in this epoch."""
+        return self.plan.curriculum.leads_at(self.at.epoch)
+
+    def begin_epoch(self) -> None:
+        """Note the rate, unless this epoch began in a process that was killed."""
+        if self.at.batch == 0:
+            self.at.rate = self.lr
+
+    def to_device(self, tensors: Sequence[Tensor], samples: Sequence[Sample]) -> DeviceBatch:
+        """Bring a batch to the device of the network."""
+        device = self.fabric.device
+        return DeviceBatch.of((t.to(device, non_blocking=True) for t in tensors), samples)
+
+    def train_batch(
+        self, batch: DeviceBatch, *, loss_weight: float, is_last_microbatch: bool
+    ) -> int:
+        """Learn from one batch.
+
+        Args:
+            batch: what to learn from; with several ranks, this one's part of it.
+            share: share of the batch in its step.
+            closes: whether the step is made now, or gathers the gradients of more batches.
+
+        Returns:
+            Samples of the batch, of all ranks.
+        """
+        with explaining_out_of_memory(self._describe_batch(batch, self.leads)):
+            with self._autocast(), self._global_denominator():
+                rolled = self.task.training_step(
+                    batch,
+                    leads=self.leads,
+                    teacher_probability=self.plan.curriculum.teacher_probability_at(
+                        self.at.epoch
+                    ),
+                    noise_std=self.plan.noise,
+                )
+            loss = check_loss_finite(rolled, batch, self.channels, self._describe_step())
+            self.fabric.backward(rolled.loss * loss_weight)
+            if is_last_microbatch:
+                self._make_step(batch)
+        loss, n_samples = self.ranks.all_reduce_numbers(loss, len(batch))
+        self.at.batch += 1
+        self.at.loss += loss * n_samples
+        self.at.n_samples += int(n_samples)
+        return int(n_samples)
+
+    def _make_step(self, last: DeviceBatch) -> None:
+        self.ranks.all_reduce_gradients(self.task.network)
+        for group in self._raw_optimizer.param_groups:
+            group["lr"] = self.lr
+        norm = self.fabric.clip_gradients(
+            self.task.network,
+            self._optimizer,
+            max_norm=self.plan.clip or math.inf,
+            error_if_nonfinite=False,
+        )
+        # Half precision overflows now and then: its scaler skips that step and scales less.
+        if self.fabric.strategy.precision.precision != "16-mixed":
+            assert norm is not None
+            check_gradient_finite(norm, last, self._describe_step())
+        self._optimizer.step()
+        self._raw_optimizer.zero_grad()
+        self.at.step += 1
+        if self._ema is not None:
+            self._ema.update(self.task.network)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Let the network forecast as it will be used: averaged, without dropout."""
+        network = self.task.network
+        average = self._ema.applied_to(network) if self._ema else nullcontext()
+        for score in self.scores:
+            score.reset()
+        network.eval()
+        try:
+            with torch.no_grad(), average:
+                yield
+        finally:
+            network.train()
+
+    def validate_batch(self, batch: DeviceBatch) -> None:
+        """Score one batch of the validation part."""
+        leads = self.plan.curriculum.leads
+        with explaining_out_of_memory(self._describe_batch(batch, leads)), self._autocast():
+            rolled = self.task.validation_step(batch)
+        check_loss_finite(
+            rolled, batch, self.channels, f"the validation behind {self._describe_step()}"
+        )
+        for score in self.scores:
+            score.update(batch, rolled)
+
+    def end_epoch(self) -> tuple[CurveRow, bool]:
+        """Write the epoch down; tell whether it is the best so far.
+
+        Raises:
+            RuntimeError: ranks hold different weights.
+            ValueError: the score is not a number.
+        """
+        if self.ranks.n > 1:
+            self.ranks.check_weights_equal(
+                self.task.network, f"after epoch {self.at.epoch + 1}"
+            )
+            for judging in self.scores:
+                judging.all_reduce(self.ranks.all_reduce_numbers)
+        score = self.scores[-1].value
+        if not math.isfinite(score):
+            raise ValueError(
+                f"{self.scores[-1].name} is {score}: the validation part has no valid pixel "
+                "there, so no epoch can be called better; lengthen split.validation"
+            )
+        row = {"epoch": self.at.epoch + 1, "train_loss": self.at.loss / self.at.n_samples}
+        row |= {score.name: score.value for score in self.scores} | {"lr": self.at.rate}
+        row |= self.plan.curriculum.log_row_at(self.at.epoch)
+        if self._ema is not None:
+            row["ema"] = self._ema.decay
+        self.curves.append(row)
+        weights = self._ema.weights if self._ema else self.task.network.state_dict()
+        kept = {name: value.detach().cpu().clone() for name, value in weights.items()}
+        grows = self.plan.curriculum.is_growing_at(self.at.epoch)
+        is_best = self.early_stopping.update(self.at.epoch + 1, score, kept, is_growing=grows)
+        if self.plan.schedule == "plateau":
+            self.plateau.step(score)
+        self.at = TrainingProgress(epoch=self.at.epoch + 1, step=self.at.step)
+        return row, is_best
+
+    def state_dict(self) -> CheckpointState:
+        """Give all that has to be kept: only between two steps, and on all ranks at once."""
+        first, *others = self.ranks.all_gather(get_rng_states())
+        return {
+            "at": vars(self.at).copy(),
+            "network": self.task.network.state_dict(),
+            "optimizer": self._raw_optimizer.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
+            "average": self._ema.state_dict() if self._ema else None,
+            "judge": self.early_stopping.state_dict(),
+            "plateau": self.plateau.state_dict(),
+            "curves": self.curves,
+            "random": first,
+            "random_of_others": others,
+            **describe_environments(self.environments),
+        }
+
+    def load_state_dict(self, state: CheckpointState) -> None:
+        """Go on from a kept state."""
+        self.at = TrainingProgress(**state["at"])
+        self.task.network.load_state_dict(state["network"])
+        self._raw_optimizer.load_state_dict(state["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        if self._ema is not None:
+            self._ema.load_state_dict(**state["average"])
+        self.early_stopping.load_state_dict(state["judge"])
+        self.plateau = PlateauScheduler(**state["plateau"])
+        self.curves = list(state["curves"])
+        (now,), before = (
+            self.environments,
+            [ComputeEnvironment(**one) for one in state["arithmetic"]],
+        )
+        learns = [] if self.is_done else [now]
+        self.environments = [*(one for one in before if one not in learns), *learns]
+        kept = [state["random"], *state.get("random_of_others", [])]
+        if self.ranks.rank < len(kept):
+            set_rng_states(kept[self.ranks.rank])
+
+    def _global_denominator(self) -> AbstractContextManager[None]:
+        """Let losses divide by what is valid on all ranks."""
+        return global_denominator(self.ranks.all_reduce) if self.ranks.n > 1 else nullcontext()
+
+    @contextmanager
+    def _autocast(self) -> Iterator[None]:
+        with self.fabric.autocast():
+            # A weight is used for every frame and lead. Cast once for all of them, its
+            # gradients would add up in half precision.
+            torch.set_autocast_cache_enabled(False)
+            yield
+
+    def _describe_step(self) -> str:
+        at = self.at
+        return f"step {at.step + 1} (epoch {at.epoch + 1}, batch {at.batch + 1})"
+
+    def _describe_batch(self, batch: DeviceBatch, leads: int) -> str:
+        (y, x), n = batch.target.shape[-2:], self.task.n_members
+        members = f" in {n} members each" if n > 1 else ""
+        return (
+            f"a batch of {pluralize(len(batch), 'patch')} of {y} x {x} px{members}, rolled out "
+            f"over {pluralize(leads, 'lead')} on {self.fabric.device},"
+        )

@@ -1,0 +1,223 @@
+"""Frames that are unlike the others of their season: damage that no checksum of theirs shows.
+
+A file that was copied to another date, has another unit, or lost a part of its pixels can be
+read without an error. What the inventory counted of a file is compared with the median of the
+frames of the same season; how far they lie from it is measured by their own median distance, so
+that a few odd frames do not hide each other.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stores.formatting import abbreviate, pluralize
+from stores.geotiff import PixelCounts
+from stores.seasons import Seasons
+from stores.series import FileSeries, ScannedFile
+
+Float64Array = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+_MIN_FRAMES = 8
+"""A median of fewer says little of what is usual."""
+_MAX_DEVIATIONS = 8.0
+_MAD_TO_SIGMA = 1.4826  # of a normal distribution, for a median distance
+_MIN_PX = 64  # fewer can be alike by chance
+_MAX_OUTLIER_FRACTION, _MAX_OUTLIERS = 1 / 6, 2  # of a series can be odd
+_NEAR_ZERO = 0.01  # of the mean size
+
+
+@dataclass(frozen=True, slots=True)
+class FrameStatistic:
+    """One number of a frame that is much the same in all frames of a season."""
+
+    compute: Callable[[PixelCounts], float]
+    min_deviation: float
+    """Distance from the median below which nothing is odd."""
+    message: str
+    """What is said of an odd frame, with ``{own}`` and ``{usual}``."""
+    advice: str
+    applies_to_classes: bool = True
+    """Whether codes of classes have it."""
+
+    def format_message(self, own: float, usual: float) -> str:
+        """Say what is odd of a frame."""
+        return self.message.format(own=own, usual=usual)
+
+
+def _typical(counts: PixelCounts) -> float:
+    """Give the mean size of what is not zero, as a logarithm."""
+    n = counts.valid - counts.zeros
+    return float(np.log(counts.sum_abs / n)) if n else np.nan
+
+
+def _largest(counts: PixelCounts) -> float:
+    largest = max(abs(counts.minimum), abs(counts.maximum))
+    return float(np.log(largest)) if largest > 0 else np.nan
+
+
+SCALE_STATISTIC = FrameStatistic(
+    _typical,
+    float(np.log(3)),
+    "values are {own:.4g} in the mean instead of {usual:.4g}",
+    "they may have another scale or units",
+    applies_to_classes=False,
+)
+LARGEST = FrameStatistic(
+    _largest,
+    float(np.log(10)),
+    "the largest value is {own:.4g} instead of {usual:.4g}",
+    "some of their pixels may be damaged; valid_range would leave them out",
+    applies_to_classes=False,
+)
+VALID = FrameStatistic(
+    lambda counts: counts.valid / counts.size,
+    0.01,
+    "{own:.2%} of the pixels are valid instead of {usual:.2%}",
+    "a part of them may be lost or made up",
+)
+ZEROS = FrameStatistic(
+    lambda counts: counts.zeros / counts.size,
+    0.005,
+    "{own:.2%} of the pixels are 0 instead of {usual:.2%}",
+    "a part of them may be lost",
+)
+_LOGARITHMS = (SCALE_STATISTIC, LARGEST)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameOutlier:
+    """What is odd of one frame."""
+
+    date: str
+    file: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.date} ({self.file}): {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierReport:
+    """What is odd of some frames of a variable, and what it may mean."""
+
+    variable: str
+    outliers: tuple[FrameOutlier, ...]
+    advice: str
+
+    def __str__(self) -> str:
+        each = "; ".join(map(str, self.outliers[:_MIN_FRAMES]))
+        rest = len(self.outliers) - _MIN_FRAMES
+        more = f" and {rest} more" if rest > 0 else ""
+        return (
+            f"{self.variable}: {pluralize(len(self.outliers), 'frame')} unlike the others of their "
+            f"season: {each}{more}, so {self.advice}; compare the files with their source"
+        )
+
+
+def find_outliers(series: FileSeries) -> Iterator[OutlierReport]:
+    """List what is odd in a series; nothing where too few frames say what is usual."""
+    yield from _find_copies(series)
+    files = [file for file in series.files if file.has_valid_pixels and file.time is not None]
+    if len(files) < _MIN_FRAMES:
+        return
+    groups = _group_by_season(series, files)
+    for measure in (SCALE_STATISTIC, LARGEST, VALID, ZEROS):
+        if series.variable.is_classes and not measure.applies_to_classes:
+            continue
+        found = _compare(series, files, groups, measure)
+        if found:
+            yield OutlierReport(series.variable.name, tuple(found), measure.advice)
+
+
+def _find_copies(series: FileSeries) -> Iterator[OutlierReport]:
+    """Find dates whose files hold the same bytes; some quantities rest, and many are alike."""
+    alike: dict[str, list[ScannedFile]] = defaultdict(list)
+    for file in series.files:
+        if file.scan and _is_distinctive(file.scan.counts):
+            alike[file.digest].append(file)
+    n_alike = sum(len(files) for files in alike.values() if len(files) > 1)
+    if n_alike > max(_MAX_OUTLIERS, _MAX_OUTLIER_FRACTION * len(series.files)):
+        return
+    found = [
+        FrameOutlier(
+            series.label(files[0].time),
+            files[0].name,
+            f"the same bytes as {abbreviate([file.name for file in files[1:]])}",
+        )
+        for files in alike.values()
+        if len(files) > 1
+    ]
+    if found:
+        advice = "one may stand under the date of another"
+        yield OutlierReport(series.variable.name, tuple(found), advice)
+
+
+def _is_distinctive(counts: PixelCounts) -> bool:
+    """Tell whether equal bytes are more than chance, or a quantity at rest."""
+    return counts.valid >= _MIN_PX and counts.minimum < counts.maximum
+
+
+def _group_by_season(series: FileSeries, files: list[ScannedFile]) -> list[list[int]]:
+    """Part frames by season; those of a season with too few are compared with all."""
+    times = np.array([file.time for file in files], dtype="datetime64[s]")
+    numbers = Seasons.of(series.step, times).numbers(times)
+    groups = [np.flatnonzero(numbers == number).tolist() for number in np.unique(numbers)]
+    if min(map(len, groups)) < _MIN_FRAMES:
+        return [list(range(len(files)))]
+    return groups
+
+
+def _compare(
+    series: FileSeries,
+    files: list[ScannedFile],
+    groups: list[list[int]],
+    measure: FrameStatistic,
+) -> list[FrameOutlier]:
+    counts = [file.scan.counts for file in files if file.scan]
+    values = np.array([measure.compute(one) for one in counts])
+    usual, odd = np.full(len(files), np.nan), np.zeros(len(files), dtype=bool)
+    for group in groups:
+        usual[group], odd[group] = _find_deviating(values[group], measure.min_deviation)
+    if measure is ZEROS:
+        odd &= _is_local_peak(values) & np.array([_is_far_from_zero(one) for one in counts])
+    if odd.sum() > max(_MAX_OUTLIERS, _MAX_OUTLIER_FRACTION * len(odd)):  # then it is usual
+        return []
+    shown = np.exp if measure in _LOGARITHMS else np.asarray
+    return [
+        FrameOutlier(
+            series.label(files[place].time),
+            files[place].name,
+            measure.format_message(float(shown(values[place])), float(shown(usual[place]))),
+        )
+        for place in np.flatnonzero(odd)
+    ]
+
+
+def _find_deviating(values: Float64Array, least: float) -> tuple[float, BoolArray]:
+    """Give the median, and which values lie far from it."""
+    if np.isnan(values).all():
+        return np.nan, np.zeros(len(values), dtype=bool)
+    usual = float(np.nanmedian(values))
+    apart = np.abs(values - usual)
+    deviation = _MAD_TO_SIGMA * float(np.nanmedian(apart))
+    return usual, apart > max(least, _MAX_DEVIATIONS * deviation)
+
+
+def _is_local_peak(shares: Float64Array) -> BoolArray:
+    """Tell which frames have twice what both neighbors in time have."""
+    before, after = np.roll(shares, 1), np.roll(shares, -1)
+    before[0], after[-1] = after[0], before[-1]
+    return shares > 2 * np.maximum(before, after)
+
+
+def _is_far_from_zero(counts: PixelCounts) -> bool:
+    """Tell whether the other values keep away from 0: rain that ends falls off towards it."""
+    n = counts.valid - counts.zeros
+    has_both_signs = counts.minimum < 0 < counts.maximum
+    return n > 0 and not has_both_signs and counts.min_nonzero > _NEAR_ZERO * counts.sum_abs / n

@@ -1,0 +1,164 @@
+"""What lies on the shelf against what was entered in the register."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from stores.errors import CorruptError
+from stores.issue import ISSUES, IssueKey
+from stores.manifest import REGISTERED, check_location, digest_manifest, read_manifest
+from stores.published import find_revisions, list_issue_folders, published_issues
+from stores.register import (
+    REGISTER,
+    Register,
+    RegisterEntry,
+    append_entries,
+    is_missing,
+    read_register,
+    was_moved_from_stage,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def next_revision(root: Path, key: IssueKey) -> int:
+    """Number the issue of a request: what it was before if that is gone, else one of its own.
+
+    A number that was ever given is not given to another request.
+    """
+    register, there = read_register(root), find_revisions(root, key.name, key.init)
+    same = [e for e in register.latest.values() if (e.recipe, e.init) == (key.name, key.init)]
+    for entry in same:
+        is_ours = entry.issue == key.digest and entry.act != "removed"
+        if is_ours and entry.revision not in there:
+            return entry.revision
+    return max([*there, *(entry.revision for entry in same)], default=0) + 1
+
+
+def reconcile_register(root: Path) -> None:
+    """Enter what a crash left unsaid, and begin the register of a store that has none.
+
+    Whoever calls this holds the lease of publications.
+    """
+    register = read_register(root)
+    for finding in register.findings:
+        logger.warning("%s", finding)
+    if not register.is_there:
+        _bootstrap_register(root)
+        return
+    late = [entry.with_act("published") for entry in _find_unreconciled(root, register)]
+    if late:
+        append_entries(root, late)
+
+
+def is_reconciled(root: Path) -> bool:
+    """Tell whether there is nothing that ``settle`` would enter into a register."""
+    register = read_register(root)
+    return not register.is_there or not any(_find_unreconciled(root, register))
+
+
+def check_register(root: Path, prefix: str = "") -> list[str]:
+    """List what is missing, was never published, or is not what was published.
+
+    Args:
+        root: folder of the store.
+        within: place of an issue, or the folder of a recipe with '/', to ask of these alone.
+    """
+    # Folders first: whoever publishes or removes meanwhile enters it before he does it.
+    folders = {f"{path.parent.name}/{path.name}": path for path in list_issue_folders(root)}
+    asked = {place: path for place, path in folders.items() if place.startswith(prefix)}
+    register = read_register(root)
+    if not register.is_there:
+        return _describe_lost_register(root, list(asked.values()))
+    gone = (
+        f"{ISSUES}/{entry.path} is missing: it was published {entry.when[:10]}; restore it "
+        "from a copy, or make it again with the same forecast, or say that it was meant to go: "
+        f"cubecast verify {root} --accept"
+        for entry in _find_missing(root, register)
+        if entry.path.startswith(prefix)
+    )
+    strange = (
+        _describe_unexpected(root, place, path, register) for place, path in asked.items()
+    )
+    return [*register.findings, *gone, *filter(None, strange)]
+
+
+def _find_missing(root: Path, register: Register) -> list[RegisterEntry]:
+    """List what is gone, and was not removed while we looked."""
+    gone = [entry for entry in register.latest.values() if is_missing(root, entry)]
+    now = read_register(root).latest if gone else {}
+    return [entry for entry in gone if now.get(entry.path) == entry]
+
+
+def _describe_unexpected(root: Path, place: str, path: Path, register: Register) -> str:
+    """Say why a folder is not what was published there; nothing where it says so itself."""
+    try:
+        manifest = read_manifest(path)
+        check_location(path, manifest)
+    except CorruptError:
+        return ""  # the issue's own findings tell
+    try:
+        register.check_manifest(place, digest_manifest(manifest))
+    except CorruptError as error:
+        return str(error)
+    if place in register.latest:
+        return ""
+    return (
+        f"{ISSUES}/{place} is not in the register, so it was not published here; move it away, "
+        f"or say that it was meant to come: cubecast verify {root} --accept"
+    )
+
+
+def _describe_lost_register(root: Path, folders: list[Path]) -> list[str]:
+    """Say that a register is gone; a store from before there was one is warned of."""
+    if any(_was_registered(path) for path in folders):
+        return [
+            f"{REGISTER} is gone, so nobody can tell whether an issue was removed or renamed; "
+            f"restore it from a copy, or look at what is there and begin a new one: "
+            f"cubecast verify {root} --accept"
+        ]
+    if folders:
+        logger.warning(
+            "%s was published before a register was kept, so issues that were removed or "
+            "renamed since cannot be told; the next publication begins it, or: cubecast "
+            "verify %s --accept",
+            root,
+            root,
+        )
+    return []
+
+
+def _was_registered(path: Path) -> bool:
+    try:
+        return bool(read_manifest(path)["made"].get(REGISTERED))
+    except CorruptError:
+        return False
+
+
+def _bootstrap_register(root: Path) -> None:
+    """Enter all issues that are whole, where no register was ever kept."""
+    issues = [issue for shelf in published_issues(root).values() for issue in shelf]
+    if not issues:
+        return
+    if any(_was_registered(issue.path) for issue in issues):
+        logger.warning("%s", _describe_lost_register(root, [issue.path for issue in issues])[0])
+        return
+    append_entries(root, [issue.register_entry("published") for issue in issues])
+    logger.warning(
+        "%s was published before a register was kept: its %d whole issues are entered as they "
+        "are; whether some were removed or changed before cannot be told",
+        root,
+        len(issues),
+    )
+
+
+def _find_unreconciled(root: Path, register: Register) -> Iterator[RegisterEntry]:
+    """Give entries that are behind what is on the disk: cut short, or put back from a copy."""
+    for entry in register.latest.values():
+        is_there = (root / ISSUES / entry.path).exists()
+        if entry.act != "published" and (
+            is_there or (entry.act == "begun" and was_moved_from_stage(root, entry))
+        ):
+            yield entry
