@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.common.case import BenchmarkCase, Size, make_case, read_frame
 from benchmarks.common.rollout import plan_case
@@ -22,6 +21,7 @@ from pipeline.executors import Executor
 from pipeline.recipes import ComputeRecipe
 from pipeline.rollout.engine import roll_out
 from pipeline.rollout.rollout_plan import RolloutPlan
+from stores.array_types import Float32Array
 
 SIZE = Size(side=149, leads=6, history=4, hidden=(8, 8))
 
@@ -66,7 +66,7 @@ def plan_of(case: BenchmarkCase, cut: Tiling) -> RolloutPlan:
     return plan_case(case, 10**10, core_px=cut.tile_px, block_leads=cut.block_leads)
 
 
-def forecast(case: BenchmarkCase, cut: Tiling, executor: Executor) -> npt.NDArray[np.float32]:
+def forecast(case: BenchmarkCase, cut: Tiling, executor: Executor) -> Float32Array:
     """Roll out through the stores (leads, y, x)."""
     plan = plan_of(case, cut)
     name = f"t{cut.tile_px}-b{cut.block_leads}-n{cut.batch}-w{cut.workers}"
@@ -78,7 +78,7 @@ def forecast(case: BenchmarkCase, cut: Tiling, executor: Executor) -> npt.NDArra
 
 def rows(case: BenchmarkCase) -> Iterator[str]:
     """Compute every cut and compare it with the first, which is not cut at all."""
-    whole: npt.NDArray[np.float32] | None = None
+    whole: Float32Array | None = None
     for cut in CUTS:
         compute = ComputeRecipe(workers=cut.workers, threads=1, device="cpu")
         with open_executor(compute) as executor:

@@ -14,7 +14,6 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.common.case import VARIABLE, BenchmarkCase, Size, make_case, read_frame
 from benchmarks.common.measure import (
@@ -37,6 +36,7 @@ from pipeline.executors import SerialExecutor
 from pipeline.rollout.cost import rollout_bytes
 from pipeline.rollout.rollout_plan import RolloutPlan
 from pipeline.tiling.tiles import Tile
+from stores.array_types import Float32Array
 from stores.forecast import write_domain, write_forecast
 from stores.windows import Window
 
@@ -44,7 +44,7 @@ VARIANTS = {"a": "(a) exact tiles", "b": "(b) blended tiles", "c": "(c) untiled"
 _HEADER = ("", "seconds", "of repeats", "of (c)", "work", "peak MiB", "grown MiB", "far")
 _LEAST_WEIGHT = 1e-3  # the edge of the raster is covered by edges of tiles alone
 
-Frames = npt.NDArray[np.float32]
+Frames = Float32Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ from pipeline.training.training_plan import (
     describe_patches,
     plan_part_inits,
 )
+from stores.accept import accept as accept_found
 from stores.cube import Cube
 from stores.formatting import format_bytes, pluralize
 from stores.ingest_plan import IngestPlan, plan_ingest
@@ -128,7 +129,7 @@ def verify(paths: Sequence[Path], *, sample: float = 1, accept: bool = False) ->
         )
     is_sound = True
     for path in paths:
-        for line in accept(path) if accept else ():
+        for line in accept_found(path) if accept else ():
             echo(line)
         with progress_bar(f"reading {path.name}") as tell:
             findings = find_damage(path, sample=sample, on_progress=tell)

@@ -42,7 +42,7 @@ def up(
 
     place = (home or default_home()).absolute()
     start = server.up_detached if detach else server.up
-    start(request, home=place, port=port, say=echo)
+    start(request, home=place, port=port, echo=echo)
 
 
 def down(home: HomeOption = None) -> None:

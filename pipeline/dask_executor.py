@@ -53,7 +53,7 @@ class DaskExecutor:
         """Give this place, or where a GPU is ``needed`` the workers that have one."""
         return DaskExecutor(self._client, self._revive, True, self._peak) if needed else self
 
-    def take_peak(self) -> int:
+    def pop_peak_bytes(self) -> int:
         """Give the most that a worker held while it computed, since the last call [B]."""
         return self._peak.pop()
 
@@ -62,7 +62,7 @@ class DaskExecutor:
         """Workers that are alive now, at least one."""
         return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
 
-    def ordered(
+    def map(
         self, function: Callable[[ItemT], ResultT], items: Iterable[ItemT]
     ) -> Iterator[ResultT]:
         """Yield results in order through a bounded window."""
@@ -73,7 +73,7 @@ class DaskExecutor:
             window.popleft()
             window.extend(map(start, islice(rest, 1)))
 
-    def each(
+    def map_unordered(
         self, function: Callable[[ItemT], ResultT], items: Iterable[ItemT]
     ) -> Iterator[tuple[ItemT, ResultT]]:
         """Yield items with their results as they finish, through a bounded window."""
@@ -89,18 +89,18 @@ class DaskExecutor:
                     started = start(following)
                     running[started.future] = started
 
-    def together(
+    def run_ranks(
         self,
         function: Callable[[RankContext, RankChannel], ResultT],
         n: int,
         *,
-        hear: Callable[[Any], None],
-        is_ending: Callable[[], bool],
+        on_message: Callable[[Any], None],
+        should_stop: Callable[[], bool],
     ) -> list[ResultT]:
         """Run a function on ``n`` workers at once; all stop when one fails."""
-        look_after = self._revive or (lambda: None)
-        answers = RankGroup(self._client, n, self._on_gpu, look_after, is_ending).run(
-            partial(_measured, function), hear
+        restart_workers = self._revive or (lambda: None)
+        answers = RankGroup(self._client, n, self._on_gpu, restart_workers, should_stop).run(
+            partial(_measured, function), on_message
         )
         return [self._peak.record(answer) for answer in answers]
 

@@ -19,8 +19,8 @@ from distributed.system import MEMORY_LIMIT
 from pipeline.memory import peak_rss_bytes, reset_peak_rss, rss_bytes
 from pipeline.rank_group import RankChannel, RankContext
 
-ItemT = TypeVar("Item")
-ResultT = TypeVar("Result")
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
 MAX_IN_FLIGHT_PER_WORKER = 2
 """Items of each worker: one that is computed, and one that is there when it is done."""
@@ -95,7 +95,7 @@ def _memory_limit() -> int:
 class SingleProcessExecutor:
     """A place with one process: nothing runs there at the same time."""
 
-    def take_peak(self) -> int:
+    def pop_peak_bytes(self) -> int:
         """Give the most that this process held since the last call [B]."""
         n_bytes = peak_rss_bytes()
         reset_peak_rss()
@@ -105,7 +105,7 @@ class SingleProcessExecutor:
         """Give this place: a process computes on the GPU that it sees."""
         return self
 
-    def together(
+    def run_ranks(
         self,
         function: Callable[[RankContext, RankChannel], ResultT],
         n: int,
@@ -127,13 +127,13 @@ class SerialExecutor(SingleProcessExecutor):
     n_workers = 1
     shares_memory = True
 
-    def ordered(
+    def map(
         self, function: Callable[[ItemT], ResultT], items: Iterable[ItemT]
     ) -> Iterator[ResultT]:
         """Yield results in order."""
         return map(function, items)
 
-    def each(
+    def map_unordered(
         self, function: Callable[[ItemT], ResultT], items: Iterable[ItemT]
     ) -> Iterator[tuple[ItemT, ResultT]]:
         """Yield items with their results."""
@@ -157,7 +157,7 @@ class ThreadExecutor(SingleProcessExecutor):
         """Threads."""
         return self._n_workers
 
-    def ordered(
+    def map(
         self, function: Callable[[ItemT], ResultT], items: Iterable[ItemT]
     ) -> Iterator[ResultT]:
         """Yield results in order through a bounded window."""
@@ -172,7 +172,7 @@ class ThreadExecutor(SingleProcessExecutor):
         finally:  # also when nobody wants the rest
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def each(
+    def map_unordered(
         self, function: Callable[[ItemT], ResultT], items: Iterable[ItemT]
     ) -> Iterator[tuple[ItemT, ResultT]]:
         """Yield items with their results, in order: here that costs no time."""

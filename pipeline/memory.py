@@ -18,8 +18,8 @@ import psutil
 
 from stores.formatting import format_bytes, pluralize
 
-ItemT = TypeVar("Item")
-ResultT = TypeVar("Result")
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
 WORKER_BASE_BYTES = 400 << 20
 """What a worker holds beside its task: libraries, and buffers of reading and writing.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TypeVar
 
-ValueT = TypeVar("Meaning")
+ValueT = TypeVar("ValueT")
 
 # Of what is said otherwise than here: a key too many is a TypeError, one too few a KeyError.
 _UNREADABLE = (

@@ -12,11 +12,11 @@ from typing import Any
 
 import jinja2
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline.plots import narrow_figures, to_png
+from stores.array_types import Float64Array
 
 _MOST_DECIMALS = 6
 _SAME = 2e-4  # of the largest number: what differs by less may be written alike
@@ -133,7 +133,7 @@ def _decimals_by_column(table: pd.DataFrame) -> dict[int, int]:
     }
 
 
-def _count_decimals(values: npt.NDArray[np.float64]) -> int:
+def _count_decimals(values: Float64Array) -> int:
     """Keep three digits of the largest number (row, column), and one of what tells two apart.
 
     Numbers of one column differ by its range, those of one row by their least difference.

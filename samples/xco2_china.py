@@ -18,17 +18,17 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
-Field = npt.NDArray[np.float64]
+from stores.array_types import AnyArray, BoolArray, Float64Array
+
+Field = Float64Array
 
 WEST, NORTH, PIXEL, SHAPE = 73.501142, 53.560901, 0.05, (709, 1232)
 FIRST_YEAR, LAST_YEAR = 2015, 2021
@@ -49,7 +49,7 @@ class FieldModel:
     """What the fields are made of, all on one grid (y, x)."""
 
     grid: GeoBox
-    inside: npt.NDArray[np.bool_]
+    inside: BoolArray
     pattern: Field
     modes: Field
     """Shapes of the weather (mode, y, x)."""
@@ -190,7 +190,7 @@ def fit_field_model(source: Path, grid: GeoBox) -> FieldModel:
 
 
 def _build_field_model(
-    grid: GeoBox, inside: npt.NDArray[np.bool_], pattern: Field, modes: Field
+    grid: GeoBox, inside: BoolArray, pattern: Field, modes: Field
 ) -> FieldModel:
     """Bring pattern and modes to their standard deviations inside."""
     modes = modes / np.sqrt((modes[:, inside] ** 2).mean(axis=1))[:, None, None]
@@ -200,7 +200,7 @@ def _build_field_model(
     return FieldModel(grid, inside, pattern, modes)
 
 
-def _outline(files: list[Path], grid: GeoBox) -> tuple[Field, npt.NDArray[np.bool_]]:
+def _outline(files: list[Path], grid: GeoBox) -> tuple[Field, BoolArray]:
     """Average maps of the archive's own grid, and say where they are valid (y, x)."""
     total: Field = np.zeros(tuple(grid.shape))
     for file in files:
@@ -278,7 +278,7 @@ def _covering(grid: GeoBox, pixel: float) -> GeoBox:
     return GeoBox((rows, cols), Affine(pixel, 0, west, 0, -pixel, north), "EPSG:4326")
 
 
-def _write(path: Path, values: npt.NDArray[Any], grid: GeoBox, *, units: str) -> Path:
+def _write(path: Path, values: AnyArray, grid: GeoBox, *, units: str) -> Path:
     """Write one file as the archive encodes it: classes as bytes, all else as float32."""
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = values.dtype == np.uint8

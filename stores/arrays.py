@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import zarr
 from odc.geo.geobox import GeoBox
 from xarray.backends.zarr import FillValueCoder
@@ -22,6 +21,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import LocalStore
 
 from stores import grid as grids
+from stores.array_types import AnyArray
 from stores.disk_space import reraise_disk_full
 from stores.errors import CorruptError
 from stores.files import write_text
@@ -29,7 +29,6 @@ from stores.layout import check_shard_aligned
 from stores.names import SPATIAL_REF
 
 Attributes = Mapping[str, Any]
-AnyArray = npt.NDArray[Any]
 
 METADATA_FILE = "zarr.json"
 _CODECS = (ZstdCodec(level=3), Crc32cCodec())

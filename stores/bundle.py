@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
 from stores import grid as grids
+from stores.array_types import AnyArray
 from stores.crash import crash_point
 from stores.digests import digest_files, digest_json
 from stores.disk_space import reraise_disk_full
@@ -44,7 +44,7 @@ class Bundle:
     digest: str
     description: dict[str, Any]
 
-    def load_weights(self) -> dict[str, npt.NDArray[Any]]:
+    def load_weights(self) -> dict[str, AnyArray]:
         """Load the weights into memory by name."""
         return read_weights(self.path)
 

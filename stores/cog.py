@@ -18,12 +18,13 @@ from rasterio.errors import RasterioError
 from rio_cogeo.cogeo import cog_validate
 
 from stores import grid as grids
+from stores.array_types import Float32Array
 from stores.arrays import get_array
 from stores.crash import crash_point
 from stores.disk_space import reraise_disk_full
 from stores.errors import CorruptError
 from stores.files import atomic_write
-from stores.forecast import Float32Array, Forecast, WindowValues, open_forecast
+from stores.forecast import Forecast, WindowValues, open_forecast
 from stores.issue import COGS, FORECAST
 from stores.statistics import Statistics
 from stores.times import Time

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from stores.array_types import BoolArray
 from stores.chunks import (
     DECODE_ERRORS,
     ChunkFile,
@@ -23,8 +23,6 @@ from stores.issue import COGS, FORECAST
 from stores.names import DOMAIN
 from stores.retry import reraise_as_corrupt
 from stores.windows import Window
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 def check_issue_contents(folder: Path, *, damaged: Collection[str] = ()) -> list[str]:

@@ -10,20 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import zarr
 from odc.geo.geobox import GeoBox
 
 from stores import grid as grids
 from stores.archive import Cadence
+from stores.array_types import Float32Array
 from stores.arrays import get_array, open_group
 from stores.errors import CorruptError
 from stores.names import TIME, YEAR
 from stores.retry import file_exists, read_with_retry, reraise_as_corrupt
 from stores.times import Step, Time, Times, parse_time, to_times
 from stores.windows import Window
-
-Float32Array = npt.NDArray[np.float32]
 
 CUBE = "cube.zarr"
 """Name of the cube in a store's root."""
@@ -102,7 +100,7 @@ class Cube:
             version=str(written[VERSION_KEY]),
             variables={name: _variable(name, array) for name, array in arrays.items()},
             dates={name: to_times(places) for name, places in covered.items()},
-            _covered=covered,
+            _index_by_date=covered,
             _arrays=arrays,
         )
 

@@ -6,13 +6,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from stores import grid as grids
-
-Float64Array = npt.NDArray[np.float64]
+from stores.array_types import Float64Array
 
 _POINTS_PER_SIDE = 24
 _DIGITS = 7  # about a centimeter

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import zarr
 from odc.geo.geobox import GeoBox
 
 from stores import grid as grids
 from stores.acdd import CONVENTIONS, extent_attributes, time_coverage_attributes
+from stores.array_types import BoolArray, Float32Array
 from stores.arrays import (
     ArrayTemplate,
     commit_group,
@@ -34,7 +34,6 @@ from stores.retry import read_with_retry, reraise_as_corrupt
 from stores.times import Step, Time, Times
 from stores.windows import Window
 
-Float32Array = npt.NDArray[np.float32]
 WindowValues = tuple[Window, Float32Array]
 """A window of the grid and its values (y, x)."""
 
@@ -84,7 +83,7 @@ def has_forecast(stage: Path, template: ForecastTemplate) -> bool:
     )
 
 
-def write_domain(stage: Path, window: Window, in_domain: npt.NDArray[np.bool_]) -> None:
+def write_domain(stage: Path, window: Window, in_domain: BoolArray) -> None:
     """Say where in ``n_frames`` a forecast is made: values there are finite, and NaN outside.
 
     Raises:
@@ -148,7 +147,7 @@ class Forecast:
         frame = self._read(variable, (lead - 1,), window)
         return np.asarray(frame, dtype=np.float32)
 
-    def read_domain(self, window: Window | None = None) -> npt.NDArray[np.bool_]:
+    def read_domain(self, window: Window | None = None) -> BoolArray:
         """Read where a forecast is made (y, x)."""
         return np.asarray(self._read(DOMAIN, (), window), dtype=np.bool_)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import rasterio
 from odc.geo.geobox import GeoBox
 from rasterio.enums import MaskFlags
@@ -18,6 +17,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from stores.archive import SourceVariable
+from stores.array_types import BoolArray, Float32Array
 from stores.errors import ArchiveError, GridError
 from stores.files import sha256_file
 from stores.grid import raster_grid
@@ -25,9 +25,6 @@ from stores.header_checks import check_header
 from stores.nodata import find_missing, find_nodata_values
 from stores.scale_tags import find_unapplied
 from stores.windows import Window
-
-Float32Array = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 
 SUFFIXES = (".tif", ".tiff", ".gtiff")
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import rasterio
 from affine import Affine
 from odc.geo.crs import CRS
@@ -15,6 +14,7 @@ from odc.geo.geobox import GeoBox
 from pyproj.exceptions import ProjError
 from rasterio.errors import RasterioError
 
+from stores.array_types import Float64Array
 from stores.digests import digest_json
 from stores.errors import GridError
 from stores.names import SPATIAL_REF, X, Y
@@ -197,7 +197,7 @@ def check_same_grid(got: GeoBox, expected: GeoBox, *, what: str, hint: str) -> N
         )
 
 
-def pixel_centers(grid: GeoBox) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def pixel_centers(grid: GeoBox) -> tuple[Float64Array, Float64Array]:
     """Give the pixel centers along y and along x in the grid's CRS.
 
     Raises:
@@ -208,7 +208,7 @@ def pixel_centers(grid: GeoBox) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
     return f + e * (np.arange(rows) + 0.5), c + a * (np.arange(cols) + 0.5)
 
 
-def cf_coordinates(grid: GeoBox) -> dict[str, tuple[npt.NDArray[np.float64], Attributes]]:
+def cf_coordinates(grid: GeoBox) -> dict[str, tuple[Float64Array, Attributes]]:
     """Give the values and CF attributes of ``y`` and ``x``."""
     ys, xs = pixel_centers(grid)
     if crs_of(grid).geographic:

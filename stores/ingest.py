@@ -18,8 +18,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import zarr
 
 from stores import grid as grids
@@ -47,8 +45,6 @@ from stores.ingest_plan import IngestPlan
 from stores.ledger import Ledger
 from stores.retention import tree_usage
 from stores.template import build_coverage, create_cube, grow_cube
-
-Float32Array = npt.NDArray[np.float32]
 
 _SYNC_THREADS = 16  # a journal takes many together in the time of one
 

@@ -9,21 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import zarr
 from odc.geo.geobox import GeoBox
 
 from stores import geotiff
 from stores.append import PlannedFrame
 from stores.archive import SourceVariable
+from stores.array_types import Float32Array
 from stores.arrays import write_block
 from stores.errors import ArchiveError, DiskFullError
 from stores.names import resolve_under
 from stores.regrid import Regridder
 from stores.warp import pick_resampling
 from stores.windows import Window
-
-Float32Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,6 +154,7 @@ def _check_shape(content: Mapping[str, Any]) -> None:
 
 
 def utc_now() -> str:
+    """Return the time now, as ISO text."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from stores.archive import SourceVariable
+from stores.array_types import AnyArray, BoolArray
 
 _SENTINEL = 1e30  # larger than any quantity, smaller than the -3.4e38 and 9.97e36 of old tools
 _MARKER = re.compile(r"(band(\d+))?(gdal|netcdf)?(nodata|nodatavalue|fillvalue|missingvalue)")
@@ -41,7 +41,7 @@ def _numbers(text: str) -> list[float]:
         return []
 
 
-def find_missing(stored: npt.NDArray[Any], nodata: Sequence[float]) -> npt.NDArray[np.bool_]:
+def find_missing(stored: AnyArray, nodata: Sequence[float]) -> BoolArray:
     """Find the markers among numbers as the file holds them; -9999 is none of a uint8."""
     missing = np.zeros(stored.shape, dtype=bool)
     with np.errstate(over="ignore"):

@@ -13,15 +13,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from stores.array_types import BoolArray, Float64Array
 from stores.formatting import abbreviate, pluralize
 from stores.geotiff import PixelCounts
 from stores.seasons import Seasons
 from stores.series import FileSeries, ScannedFile
-
-Float64Array = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 _MIN_FRAMES = 8
 """A median of fewer says little of what is usual."""

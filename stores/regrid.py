@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 from rasterio.warp import transform
 
+from stores.array_types import Float32Array, Float64Array
 from stores.grid import crs_of
 from stores.warp import apply_affine, is_same_grid, reraise_transform_errors, warp_onto
 from stores.windows import Window
 
-Float32Array = npt.NDArray[np.float32]
-Float64Array = npt.NDArray[np.float64]
 ReadWindow = Callable[[Window], Float32Array]
 
 BLOCK_PX = 1 << 21

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
+from stores.array_types import Float32Array
 from stores.arrays import (
     ArrayTemplate,
     commit_group,
@@ -25,8 +25,6 @@ from stores.issue import SCRATCH
 from stores.layout import Layout
 from stores.names import LEAD, X, Y
 from stores.windows import Window
-
-Float32Array = npt.NDArray[np.float32]
 
 _FRAMES, _PARTS = "frames", "parts"
 _MEMORY = ("memory_of_even_blocks", "memory_of_odd_blocks")

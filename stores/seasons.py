@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
+from stores.array_types import IntArray
 from stores.times import Step, Time, Times
-
-IntArray = npt.NDArray[np.int64]
 
 _DAY_S = 86_400
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "D": _DAY_S}

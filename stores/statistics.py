@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from stores.array_types import Float32Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Statistics:
     maximum: float = -np.inf
 
     @classmethod
-    def of(cls, values: npt.NDArray[np.float32]) -> Statistics:
+    def of(cls, values: Float32Array) -> Statistics:
         """Summarize one block; NaN and infinities are invalid."""
         valid = values[np.isfinite(values)].astype(np.float64)
         if not valid.size:
@@ -36,7 +37,7 @@ class Statistics:
             size=values.size,
             valid=valid.size,
             mean=mean,
-            squares=float(((valid - mean) ** 2).sum()),
+            sum_sq_dev=float(((valid - mean) ** 2).sum()),
             minimum=float(valid.min()),
             maximum=float(valid.max()),
         )

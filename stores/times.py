@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Any, Self, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
+
+from stores.array_types import AnyArray, IntArray
 
 Time: TypeAlias = "np.datetime64[Any]"
-Times = npt.NDArray[Any]
+Times = AnyArray
 
 _CODES = {"second": "s", "minute": "m", "hour": "h", "day": "D", "month": "M", "year": "Y"}
 _UNIT_ALIASES = {"week": (7, "day"), "quarter": (3, "month")}  # other names for several units
@@ -172,11 +173,11 @@ class Step:
         """CF units in which every frame of this step is a whole number."""
         return f"{_CF_CLOCK_UNITS.get(self.numpy_unit, 'days')} since 1970-01-01"
 
-    def encode(self, times: Times) -> npt.NDArray[np.int64]:
+    def encode(self, times: Times) -> IntArray:
         """Turn times into the whole numbers of ``cf_units``."""
         return times.astype(f"datetime64[{self._cf_code}]").astype(np.int64)
 
-    def decode(self, numbers: npt.NDArray[np.int64]) -> Times:
+    def decode(self, numbers: IntArray) -> Times:
         """Turn whole numbers of ``cf_units`` into times [s]."""
         return numbers.astype(f"datetime64[{self._cf_code}]").astype("datetime64[s]")
 

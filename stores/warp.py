@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj.exceptions import ProjError
@@ -17,11 +16,11 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.warp import reproject, transform, transform_bounds
 
+from stores.array_types import Float32Array, Float64Array
 from stores.errors import GridError
 from stores.grid import crs_of, describe_grid
 
-Float32Array = npt.NDArray[np.float32]
-Scalar = TypeVar("Place", float, npt.NDArray[np.float64])
+Scalar = TypeVar("Scalar", float, Float64Array)
 
 ROUNDING_PX = 1e-9
 """Grids whose corners lie closer together differ by the rounding of floats only [px]."""

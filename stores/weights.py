@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
+from stores.array_types import AnyArray
 from stores.errors import CorruptError
 from stores.formatting import abbreviate
 
 WEIGHTS = "model.safetensors"
 _DTYPES = {"F32": "float32", "F64": "float64", "I64": "int64"}  # as safetensors and NumPy say
 
-WeightArrays = Mapping[str, npt.NDArray[Any]]
+WeightArrays = Mapping[str, AnyArray]
 ArraySpec = tuple[tuple[int, ...], str]
 """Shape and type of an array."""
 
@@ -28,7 +27,7 @@ def write_weights(folder: Path, weights: WeightArrays) -> None:
     save_file({k: np.asarray(v, order="C") for k, v in weights.items()}, folder / WEIGHTS)
 
 
-def read_weights(folder: Path) -> dict[str, npt.NDArray[Any]]:
+def read_weights(folder: Path) -> dict[str, AnyArray]:
     """Load the weights into memory by name.
 
     Raises:

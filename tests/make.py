@@ -20,13 +20,14 @@ from odc.geo.geobox import GeoBox
 
 from pipeline.recipes import Recipe, load_recipe
 from stores.archive import SourceVariable
+from stores.array_types import BoolArray, Float32Array
 from stores.grid import read_grid
 from stores.ingest import FrameReceipt, commit_cube, prepare_cube, write_frame
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.inventory import scan_archive
 from stores.times import Step, parse_time
 
-Field = npt.NDArray[np.float32]
+Field = Float32Array
 
 SHAPE = (23, 31)
 GRID = GeoBox(SHAPE, Affine(0.1, 0, 10.0, 0, -0.1, 50.0), "EPSG:4326")
@@ -55,12 +56,12 @@ def make_fields(n: int, shape: tuple[int, int] = SHAPE, *, seed: int = 0) -> Fie
     return fields
 
 
-def make_land(shape: tuple[int, int] = SHAPE) -> npt.NDArray[np.bool_]:
+def make_land(shape: tuple[int, int] = SHAPE) -> BoolArray:
     """Build an island: True is land, the sea around and a bay are False (y, x)."""
     ys, xs = np.meshgrid(*(np.linspace(-1, 1, side) for side in shape), indexing="ij")
     island = (ys**2 + 0.8 * xs**2) < 0.9
     bay = (ys - 0.3) ** 2 + (xs + 0.6) ** 2 < 0.08
-    land: npt.NDArray[np.bool_] = island & ~bay
+    land: BoolArray = island & ~bay
     return land
 
 

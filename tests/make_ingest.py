@@ -7,8 +7,9 @@ from pathlib import Path
 from odc.geo.geobox import GeoBox
 
 from stores.archive import SourceVariable
+from stores.array_types import Float32Array
 from stores.cube import Cube
-from stores.geotiff import Float32Array, PixelCounts, open_band
+from stores.geotiff import PixelCounts, open_band
 from stores.ingest import FrameReceipt, commit_cube, prepare_cube, write_frame
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.inventory import scan_archive

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from stores.array_types import BoolArray, Float32Array
 from stores.bundle import Bundle, publish_bundle, stage_bundle
 from stores.clean import clean_stages
 from stores.cog import export_cogs
@@ -26,7 +26,7 @@ from stores.publish import PublishResult, find_published, publish_issue
 from stores.retention import RetentionPolicy
 from stores.times import Step, parse_time
 
-Field = npt.NDArray[np.float32]
+Field = Float32Array
 
 SHAPE = (23, 31)
 GRID = GeoBox(SHAPE, Affine(0.05, 0, 105.0, 0, -0.05, -5.0), "EPSG:4326")
@@ -56,10 +56,10 @@ def make_template(
     return ForecastTemplate(grid, (RAIN,), step, start, LEADS, "Rain of Java", layout=layout)
 
 
-def make_domain(shape: tuple[int, int] = SHAPE) -> npt.NDArray[np.bool_]:
+def make_domain(shape: tuple[int, int] = SHAPE) -> BoolArray:
     """Build an island: True is land (y, x)."""
     ys, xs = np.meshgrid(*(np.linspace(-1, 1, side) for side in shape), indexing="ij")
-    land: npt.NDArray[np.bool_] = ys**2 + xs**2 < 0.8
+    land: BoolArray = ys**2 + xs**2 < 0.8
     return land
 
 

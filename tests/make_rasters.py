@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from stores.array_types import Float32Array
 from tests.make import GRID, NODATA, SHAPE, write_tiff
 
-Frame = npt.NDArray[np.float32]
+Frame = Float32Array
 Random = np.random.Generator
 Damage = Callable[[Path, Frame, Random], None]
 

@@ -18,8 +18,8 @@ from pipeline.rollout.request import ForecastRequest
 from pipeline.rollout.rollout_plan import RolloutPlan
 from pipeline.specs import build_rollout_spec, build_training_spec
 from pipeline.specs.trained import open_further
-from pipeline.streams.transforms import Float32Array
 from pipeline.training.bundle import train_bundle
+from stores.array_types import Float32Array
 from stores.bundle import Bundle
 from stores.cube import Cube
 from stores.forecast import Forecast, commit_forecast, create_forecast, open_forecast

@@ -27,6 +27,7 @@ from pipeline.streams.fields import (
 from pipeline.streams.input_stack import ForcingSpec, InputStack, StaticSpec, VariableSpec
 from stores import grid as grids
 from stores.archive import SourceVariable
+from stores.array_types import Float32Array
 from stores.bundle import open_current_bundle, publish_bundle, stage_bundle
 from stores.cube import Cube
 from stores.forecast import (
@@ -105,7 +106,7 @@ class BenchmarkCase:
         return stage
 
 
-def read_frame(stage: Path, lead: int) -> npt.NDArray[np.float32]:
+def read_frame(stage: Path, lead: int) -> Float32Array:
     """Read one frame of a forecast that was written into a stage (y, x)."""
     commit_forecast(stage)
     return open_forecast(stage / FORECAST).read(VARIABLE, lead)
@@ -188,7 +189,7 @@ def write_tiff(path: Path, values: npt.NDArray[np.generic], grid: GeoBox) -> Non
         raster.write(values, 1)
 
 
-def _frame(shape: tuple[int, int], index: int) -> npt.NDArray[np.float32]:
+def _frame(shape: tuple[int, int], index: int) -> Float32Array:
     """Make smooth waves that drift, with noise and a lake without values (y, x)."""
     rng = np.random.default_rng(index)
     ys, xs = np.ogrid[: shape[0], : shape[1]]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.metrics.lead_names import format_leads
-from pipeline.metrics.moments import BoolArray, safe_divide
+from pipeline.metrics.moments import safe_divide
 from pipeline.metrics.scores import ErrorSums
+from stores.array_types import BoolArray
 
 _STILL = 0.1  # a forecast that moves less than a tenth as much as the truth stands still
 _FADED = 0.5  # share of its first spread that a fading forecast has left at the last lead

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.metrics.moments import BoolArray, Float64Array, resolve_valid, safe_divide
-
-AnyArray = npt.NDArray[Any]
+from pipeline.metrics.moments import resolve_valid, safe_divide
+from stores.array_types import AnyArray, BoolArray, Float64Array
 
 
 class EnsembleSummary(NamedTuple):

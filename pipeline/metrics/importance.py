@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.metrics.moments import Float64Array, safe_divide
+from pipeline.metrics.moments import safe_divide
 from pipeline.metrics.scores import ErrorSums
 from pipeline.metrics.table import ALL_LEADS
+from stores.array_types import Float64Array
 
 HISTORY = "history"
 """Name of the row of the target's own past frames."""

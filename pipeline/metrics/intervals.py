@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.metrics.lead_names import format_leads
-from pipeline.metrics.moments import BoolArray, Float64Array, IntArray, resolve_valid
-
-AnyArray = npt.NDArray[Any]
+from pipeline.metrics.moments import resolve_valid
+from stores.array_types import AnyArray, BoolArray, Float64Array, IntArray
 
 _PER_UNIT = 256  # bins in one normalized unit: a power of two, so that no edge is rounded
 _END = 16  # scores beyond -16 and 16 are counted in two open bins [normalized units]

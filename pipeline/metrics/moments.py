@@ -8,11 +8,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from stores.array_types import AnyArray, BoolArray, Float32Array, Float64Array, IntArray
 from stores.seasons import Seasons
-
-Float64Array = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 _BLOCK = 65_536  # pixels whose normal equations are in memory at once: 40 MB at four harmonics
 _MOST_HARMONICS = 4  # what a gap is filled with when the recipe keeps every season apart
@@ -41,7 +38,7 @@ class Moments:
     @classmethod
     def of(
         cls,
-        values: npt.NDArray[Any],
+        values: AnyArray,
         valid: BoolArray | None = None,
         *,
         axis: int | tuple[int, ...] | None = None,
@@ -90,7 +87,7 @@ class Moments:
         return np.sqrt(self.variance)
 
 
-def resolve_valid(values: npt.NDArray[Any], valid: BoolArray | None) -> BoolArray:
+def resolve_valid(values: AnyArray, valid: BoolArray | None) -> BoolArray:
     """Return ``valid`` in the shape of ``values``, finite values by default.
 
     Raises:
@@ -128,7 +125,7 @@ class SeasonalSums:
         size = (n_seasons, *shape)
         return cls(np.zeros(size), np.zeros(size, dtype=np.int64))
 
-    def add(self, values: npt.NDArray[Any], seasons: npt.NDArray[np.integer[Any]]) -> Self:
+    def add(self, values: AnyArray, seasons: npt.NDArray[np.integer[Any]]) -> Self:
         """Return these sums with more frames (t, y, x); what is not finite does not count.
 
         Args:
@@ -159,7 +156,7 @@ class SeasonalSums:
     def __add__(self, other: SeasonalSums) -> Self:
         return type(self)(self.total + other.total, self.count + other.count)
 
-    def means(self, seasons: Seasons, harmonics: int | None = None) -> npt.NDArray[np.float32]:
+    def means(self, seasons: Seasons, harmonics: int | None = None) -> Float32Array:
         """Give the climatology (season, y, x).
 
         Seasons that a pixel never saw are filled from a harmonic fit of those it saw at the
@@ -224,7 +221,7 @@ def _over_the_year(
     return np.where(count > 0, own, fitted) if apart else fitted
 
 
-def _determined_order(seen: BoolArray, year: AnnualCycle) -> npt.NDArray[np.int64]:
+def _determined_order(seen: BoolArray, year: AnnualCycle) -> IntArray:
     """Give the highest harmonic that the seen seasons determine (pixel,); -1 if none is seen.
 
     A gap must be shorter than half a period of the harmonic, or the fit swings freely in it;

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.metrics.moments import Float64Array, IntArray, safe_divide
-
-AnyArray = npt.NDArray[Any]
+from pipeline.metrics.moments import safe_divide
+from stores.array_types import AnyArray, Float64Array, IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)

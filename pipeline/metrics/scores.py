@@ -7,18 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import reduce
 from operator import add
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.metrics.moments import (
-    BoolArray,
-    Float64Array,
-    Moments,
-    resolve_valid,
-    safe_divide,
-)
+from pipeline.metrics.moments import Moments, resolve_valid, safe_divide
+from stores.array_types import AnyArray, BoolArray, Float64Array
 
 _logger = logging.getLogger(__name__)
 
@@ -51,9 +45,7 @@ class ErrorSums:
         return cls(Moments.zero((n_leads,)), Moments.zero((n_leads,)), *sums)
 
     @classmethod
-    def of(
-        cls, forecast: npt.NDArray[Any], truth: npt.NDArray[Any], valid: BoolArray | None = None
-    ) -> Self:
+    def of(cls, forecast: AnyArray, truth: AnyArray, valid: BoolArray | None = None) -> Self:
         """Sum one forecast (lead, y, x) against the truth.
 
         Args:
@@ -168,7 +160,7 @@ _PLAIN = tuple(field.name for field in fields(ErrorSums))[3:]  # added as they a
 
 
 def score_all(
-    forecasts: Mapping[str, npt.NDArray[Any]], truth: npt.NDArray[Any], domain: BoolArray
+    forecasts: Mapping[str, AnyArray], truth: AnyArray, domain: BoolArray
 ) -> dict[str, ErrorSums]:
     """Score every method on the same pixels.
 
@@ -193,7 +185,7 @@ def score_all(
 
 
 def _report_lost(
-    forecasts: Mapping[str, npt.NDArray[Any]], wanted: BoolArray, valid: BoolArray
+    forecasts: Mapping[str, AnyArray], wanted: BoolArray, valid: BoolArray
 ) -> None:
     if valid.sum() * 2 >= wanted.sum():
         return
@@ -209,7 +201,7 @@ def _report_lost(
             )
 
 
-def _check_shape(method: str, values: npt.NDArray[Any], truth: npt.NDArray[Any]) -> None:
+def _check_shape(method: str, values: AnyArray, truth: AnyArray) -> None:
     if values.ndim != 3 or values.shape != truth.shape:
         raise ValueError(
             f"{method} has shape {values.shape} but the truth {truth.shape}, so pixels cannot "
@@ -218,7 +210,7 @@ def _check_shape(method: str, values: npt.NDArray[Any], truth: npt.NDArray[Any])
 
 
 def _changes(
-    forecast: npt.NDArray[Any], truth: npt.NDArray[Any], where: BoolArray
+    forecast: AnyArray, truth: AnyArray, where: BoolArray
 ) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Count and sum the squared changes from each lead to the next (lead,)."""
     both = np.zeros_like(where)
@@ -230,5 +222,5 @@ def _changes(
     return both.sum(axis=(1, 2), dtype=np.float64), sums[0], sums[1]
 
 
-def _zero_where_invalid(values: npt.NDArray[Any], where: BoolArray) -> Float64Array:
+def _zero_where_invalid(values: AnyArray, where: BoolArray) -> Float64Array:
     return np.where(where, values, 0).astype(np.float64)

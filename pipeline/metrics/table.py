@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline.metrics.moments import Float64Array, safe_divide
+from pipeline.metrics.moments import safe_divide
 from pipeline.metrics.scores import ErrorSums
+from stores.array_types import Float64Array
 
 BASELINES = ("persistence", "climatology", "seasonal_naive")
 """What a forecast must beat to be worth its cost."""

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
 from pipeline.plots.style import TEXT_COLOR
+from stores.array_types import Float64Array
 
 _FILE = Path(__file__).with_name("coastline.npz")
 _PER_DEGREE = 200
@@ -21,7 +21,7 @@ _JUMP = 2e6  # further, a line is torn apart at the edge of a projection [m]
 _LONLAT = CRS("OGC:CRS84")
 _NOTHING = np.empty((2, 0))
 
-Polylines = npt.NDArray[np.float64]
+Polylines = Float64Array
 """Points (2, n) of all lines, x before y, with a NaN between two lines."""
 Box = tuple[float, float, float, float]
 """West, south, east and north."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.colors import BoundaryNorm, Colormap
 
 from pipeline.plots.palettes import PaletteKind
 from pipeline.plots.style import INVALID_COLOR
+from stores.array_types import AnyArray, Float64Array
 from stores.colors import DEFAULT_COLORS
 
 Extend = Literal["neither", "min", "max", "both"]
@@ -40,9 +40,7 @@ class ColorScale:
     extend: Extend
 
     @classmethod
-    def fit(
-        cls, values: npt.NDArray[Any], kind: PaletteKind, colormap: str | None = None
-    ) -> Self:
+    def fit(cls, values: AnyArray, kind: PaletteKind, colormap: str | None = None) -> Self:
         """Cut the 2nd to 98th percentile into classes; half of them below 0 when diverging.
 
         Args:
@@ -99,7 +97,7 @@ class ColorScale:
         )
 
 
-def _limits(finite: npt.NDArray[np.float64], kind: PaletteKind) -> tuple[float, ...]:
+def _limits(finite: Float64Array, kind: PaletteKind) -> tuple[float, ...]:
     low, high = (float(value) for value in np.percentile(finite, [_LOW, _HIGH]))
     if kind == "diverging":
         high = max(abs(low), abs(high))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -21,14 +19,15 @@ from pipeline.plots.panels import (
     start_panels,
 )
 from pipeline.plots.style import draw_empty
+from stores.array_types import AnyArray
 from stores.units import show_units
 
 _MOST_LEADS = 3
 
 
 def plot_forecast_vs_truth(
-    last: tuple[str, npt.NDArray[Any]],
-    pairs: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]],
+    last: tuple[str, AnyArray],
+    pairs: Mapping[str, tuple[AnyArray, AnyArray]],
     *,
     extent: Extent,
     units: str,
@@ -70,12 +69,12 @@ def plot_forecast_vs_truth(
     return figure
 
 
-def _has_value(values: npt.NDArray[Any]) -> bool:
+def _has_value(values: AnyArray) -> bool:
     return bool(np.isfinite(values).any())
 
 
 def _draw_truth(
-    axes: Axes, values: npt.NDArray[Any], name: str, extent: Extent, color_scale: ColorScale
+    axes: Axes, values: AnyArray, name: str, extent: Extent, color_scale: ColorScale
 ) -> None:
     if _has_value(values):
         draw_map(axes, values, name, extent, color_scale)

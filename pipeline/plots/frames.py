@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.animation import AbstractMovieWriter, FFMpegWriter, PillowWriter
 from matplotlib.figure import Figure
 
@@ -22,13 +21,14 @@ from pipeline.plots.panels import (
     start_panels,
 )
 from pipeline.plots.style import escape_mathtext
+from stores.array_types import AnyArray
 from stores.units import show_units
 
 _PER_SECOND = 2  # maps: slow enough to read the dates
 
 
 def plot_frame(
-    values: npt.NDArray[Any],
+    values: AnyArray,
     label: str,
     *,
     extent: Extent,
@@ -54,7 +54,7 @@ def plot_frame(
     return figure
 
 
-def draw_frames(maps: npt.NDArray[Any], labels: Sequence[str], **look: Any) -> Iterator[Figure]:
+def draw_frames(maps: AnyArray, labels: Sequence[str], **look: Any) -> Iterator[Figure]:
     """Draw maps (n, y, x) one after the other into one figure, laid out once.
 
     Args:
@@ -78,7 +78,7 @@ def draw_frames(maps: npt.NDArray[Any], labels: Sequence[str], **look: Any) -> I
 
 def write_animation(
     path: Path,
-    maps: npt.NDArray[Any],
+    maps: AnyArray,
     labels: Sequence[str],
     *,
     dpi: int = 80,

@@ -11,7 +11,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from pipeline.metrics import ALL_LEADS
 from pipeline.metrics.importance import uninformative
-from pipeline.metrics.moments import BoolArray, Float64Array
 from pipeline.plots.style import (
     INVALID_COLOR,
     MUTED_COLOR,
@@ -24,6 +23,7 @@ from pipeline.plots.style import (
     new_figure,
     style_axes,
 )
+from stores.array_types import BoolArray, Float64Array
 
 _ROW, _FRAME = 0.42, 2.0  # height of one covariate, and of all around them [inch]
 _MOST_WRITTEN = 14  # more leads leave no room for a number in each cell

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from pipeline.metrics.intervals import Coverage
-from pipeline.metrics.moments import Float64Array, IntArray
 from pipeline.plots.style import (
     MUTED_COLOR,
     TEXT_COLOR,
@@ -26,6 +25,7 @@ from pipeline.plots.style import (
     new_figure_pair,
     style_axes,
 )
+from stores.array_types import Float64Array, IntArray
 
 _ROOM = 0.05  # shown on either side of what was promised and seen: small misses look small
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from pipeline.plots.color_scale import ColorScale
@@ -28,6 +26,7 @@ from pipeline.plots.panels import (
     subsampling_note,
 )
 from pipeline.plots.style import is_narrow, label_with_units
+from stores.array_types import AnyArray
 from stores.units import show_units
 
 _MOST_PANELS = 12
@@ -36,7 +35,7 @@ _WIDE = 1.2  # maps wider than this times their height stand in rows of three
 
 
 def plot_maps(
-    maps: npt.NDArray[Any],
+    maps: AnyArray,
     labels: Sequence[str],
     *,
     extent: Extent,
@@ -83,8 +82,8 @@ def plot_maps(
 
 
 def plot_errors(
-    forecast: npt.NDArray[Any],
-    truth: npt.NDArray[Any],
+    forecast: AnyArray,
+    truth: AnyArray,
     labels: Sequence[str],
     *,
     extent: Extent,
@@ -130,6 +129,6 @@ def plot_errors(
     return figure
 
 
-def _shades(values: npt.NDArray[Any], quantity: Quantity, role: Role) -> ColorScale:
+def _shades(values: AnyArray, quantity: Quantity, role: Role) -> ColorScale:
     palette = quantity.palette(role)
     return ColorScale.fit(values, palette.kind, palette.name)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
@@ -25,6 +24,7 @@ from pipeline.plots.style import (
     is_narrow,
     new_figure,
 )
+from stores.array_types import AnyArray
 from stores.units import show_units
 
 Side = Literal["right", "bottom"]
@@ -38,7 +38,7 @@ _MOST_COLUMNS = 4
 _MOST_LETTERS = 24  # below a third of a page's width
 
 
-def check_maps(maps: npt.NDArray[Any], labels: Sequence[str]) -> None:
+def check_maps(maps: AnyArray, labels: Sequence[str]) -> None:
     """Refuse what is not one labeled map or more.
 
     Raises:
@@ -56,7 +56,7 @@ def pick_panels(n: int, most: int) -> list[int]:
     return sorted({round(place) for place in np.linspace(0, n - 1, min(n, most))})
 
 
-def subsample(maps: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
+def subsample(maps: AnyArray) -> tuple[AnyArray, int]:
     """Keep every k-th pixel of large maps (..., y, x); return k too."""
     every = math.ceil(max(maps.shape[-2:]) / _MOST_PX)
     start = min(every // 2, min(maps.shape[-2:]) - 1)  # the middle of what a drawn pixel covers
@@ -86,7 +86,7 @@ def start_panels(
     *,
     side: Side = "right",
     n_bars: int = 1,
-) -> tuple[Figure, npt.NDArray[Any]]:
+) -> tuple[Figure, AnyArray]:
     """Start a figure with empty maps (row, col) and room for color bars on one side.
 
     Bars beside the maps share their column; below, each takes a row of its own.
@@ -107,7 +107,7 @@ def _height(n_rows: int, n_cols: int, ratio: float, side: Side = "right") -> flo
 
 
 def draw_map(
-    axes: Axes, values: npt.NDArray[Any], name: str, extent: Extent, color_scale: ColorScale
+    axes: Axes, values: AnyArray, name: str, extent: Extent, color_scale: ColorScale
 ) -> None:
     """Draw one map (y, x), north up, and say so where it holds nothing."""
     axes.imshow(

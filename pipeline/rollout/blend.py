@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.registry import look_up
 from pipeline.rollout.forecaster import Forecaster, TileBatch, TileForecast, forecaster_of
@@ -23,8 +22,8 @@ from pipeline.rollout.products import point_forecast
 from pipeline.rollout.publishing import ledger_of, write_products
 from pipeline.rollout.request import ForecastRequest
 from pipeline.rollout.rollout_plan import LeadBlock, RolloutPlan
-from pipeline.streams.transforms import Float32Array
 from pipeline.tiling.tiles import Tile
+from stores.array_types import Float32Array, Float64Array
 from stores.cube import Cube
 from stores.formatting import pluralize
 from stores.scratch import create_tile_forecasts, read_tile_forecast, write_tile_forecast
@@ -32,7 +31,7 @@ from stores.windows import Window
 
 _FLOOR = 0.01  # Hann alone is zero on the border of a window, where nobody else may be
 
-TaperWeights = npt.NDArray[np.float64]
+TaperWeights = Float64Array
 
 
 def taper(length: int, kind: str) -> TaperWeights:

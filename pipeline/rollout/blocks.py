@@ -14,8 +14,8 @@ from pipeline.rollout.products import feedback
 from pipeline.rollout.publishing import ledger_of, write_products
 from pipeline.rollout.request import ForecastRequest
 from pipeline.rollout.rollout_plan import LeadBlock, RolloutPlan
-from pipeline.streams.transforms import Float32Array
 from pipeline.tiling.tiles import Tile
+from stores.array_types import Float32Array
 from stores.cube import Cube
 from stores.scratch import (
     ScratchSpec,

@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from pipeline.memory import WorkerPool
 from pipeline.registry import look_up
+from stores.array_types import AnyArray
 
 _USABLE_FRACTION = (
     0.8  # of a GPU's free memory; the rest is for kernels' workspaces and fragments
@@ -50,7 +50,7 @@ def count_gpus() -> int:
     return torch.cuda.device_count()
 
 
-def pinned_tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+def pinned_tensor(array: AnyArray, device: torch.device) -> Tensor:
     """Wrap an array, in pinned memory where it is to be copied to a GPU while that computes."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory() if device.type == "cuda" else tensor

@@ -36,7 +36,7 @@ from stores.formatting import pluralize
 from stores.progress import ProgressCallback
 from stores.times import name_ends
 
-MergeableT = TypeVar("Part", HindcastSums, ConformityHistogram, PermutationSums)
+MergeableT = TypeVar("MergeableT", HindcastSums, ConformityHistogram, PermutationSums)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from threading import Lock
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,8 +25,8 @@ from pipeline.streams.fields import FIELDS
 from pipeline.streams.input_stack import InputStack
 from pipeline.streams.samples import RolloutSpan
 from pipeline.streams.source import Source
-from pipeline.streams.transforms import Float32Array
 from pipeline.tiling.tiles import Tile
+from stores.array_types import BoolArray, Float32Array
 from stores.bundle import read_bundle
 from stores.times import Times
 from stores.windows import Window
@@ -59,13 +58,13 @@ class TileInputs(NamedTuple):
 
     target: Float32Array
     """History (m, t, y, x); one for all members while they have not parted."""
-    valid: npt.NDArray[np.bool_]
+    valid: BoolArray
     """Where the history is usable (t, y, x)."""
     forcings: Float32Array
     """Covariates of every frame, at its true date (n, f, y, x)."""
     statics: Float32Array
     """Covariates without a date (s, y, x)."""
-    domain: npt.NDArray[np.bool_]
+    domain: BoolArray
     """Where forecasts are made (y, x)."""
     memory: Float32Array | None = None
     """What networks remembered before (m, channel, y, x); None where they read the history."""
@@ -245,7 +244,7 @@ class Forecaster:
 
     def _history(
         self, window: Window, times: Times, block: LeadBlock, earlier: PreviousBlocks | None
-    ) -> tuple[Float32Array, npt.NDArray[np.bool_]]:
+    ) -> tuple[Float32Array, BoolArray]:
         """Read the frames before a block: observed ones, then earlier leads, then none.
 
         Frames that a network must not know, or that it does not read back, stay invalid.

@@ -21,8 +21,8 @@ from pipeline.rollout.rollout_plan import LeadBlock
 from pipeline.streams.fields import FIELDS, read_scored_area
 from pipeline.streams.input_stack import InputStack
 from pipeline.streams.source import Source
-from pipeline.streams.transforms import Float32Array
 from pipeline.tiling.tiles import Tile
+from stores.array_types import Float32Array
 from stores.bundle import read_bundle
 from stores.cube import Cube
 from stores.seasons import has_period, shift_to_observed

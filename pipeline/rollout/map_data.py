@@ -14,6 +14,7 @@ from pipeline.plots.panels import pick_panels
 from pipeline.rollout.products import LOWER, UPPER
 from pipeline.streams.source import Source
 from pipeline.streams.spatial_split import read_area_table, read_part_numbers
+from stores.array_types import BoolArray, Float32Array, Float64Array, IntArray
 from stores.forecast import Forecast
 from stores.times import Times
 from stores.windows import Window
@@ -25,10 +26,9 @@ _N_PAST_FRAMES = 24  # frames before the forecast: two years of months show what
 _LINES = ("forecast", "climatology", "truth")
 _INTERVAL_SUFFIXES = {"lower": LOWER, "upper": UPPER}
 
-Float32Array = npt.NDArray[np.float32]
 SeriesFrames = dict[str, Float32Array]
 """Frames of one window and time by the name of their line (y, x)."""
-NumberT = TypeVar("Number", bound=np.generic)
+NumberT = TypeVar("NumberT", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class MapData:
     """Domain means of the last frames and all leads: forecast, climatology, truth and ends."""
     stride: int
     """Maps hold every n-th pixel, the middle one of what it stands for."""
-    parts: npt.NDArray[np.int64] | None = None
+    parts: IntArray | None = None
     """Which part each pixel belongs to (y, x); None where parts are split by dates alone."""
     parts_table: pd.DataFrame | None = None
     """What each part got."""
@@ -100,8 +100,8 @@ class _Means:
 
     times: Times
     lines: tuple[str, ...]
-    total: npt.NDArray[np.float64]
-    n: npt.NDArray[np.int64]
+    total: Float64Array
+    n: IntArray
 
     @classmethod
     def zero(cls, times: Times, lines: tuple[str, ...]) -> Self:
@@ -109,7 +109,7 @@ class _Means:
         shape = len(times), len(lines)
         return cls(times, lines, np.zeros(shape), np.zeros(shape, dtype=np.int64))
 
-    def add(self, index: int, inside: npt.NDArray[np.bool_], frames: SeriesFrames) -> None:
+    def add(self, index: int, inside: BoolArray, frames: SeriesFrames) -> None:
         """Add the pixels of one window of the domain (y, x) at one time."""
         for name, frame in frames.items():
             known, line = frame[inside & np.isfinite(frame)], self.lines.index(name)

@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.channels import ChannelGroup
 from pipeline.metrics.importance import HISTORY
@@ -24,8 +23,8 @@ from pipeline.rollout.request import ForecastRequest
 from pipeline.rollout.rollout_plan import LeadBlock
 from pipeline.streams.input_stack import InputStack
 from pipeline.streams.source import Source
-from pipeline.streams.transforms import Float32Array
 from pipeline.tiling.tiles import Tile
+from stores.array_types import AnyArray, Float32Array
 from stores.times import Time
 from stores.windows import Window
 
@@ -172,11 +171,11 @@ def read_shifted_statics(
 
 
 def read_shifted(
-    read: Callable[[Window], npt.NDArray[Any]],
+    read: Callable[[Window], AnyArray],
     window: Window,
     offset: PixelOffset,
     shape: tuple[int, int],
-) -> npt.NDArray[Any]:
+) -> AnyArray:
     """Read a window (..., y, x) of a grid that is closed to a ring on both axes."""
     rows = _wrapped(window.y0 + offset[0], window.shape[0], shape[0])
     cols = _wrapped(window.x0 + offset[1], window.shape[1], shape[1])

@@ -45,8 +45,8 @@ from pipeline.rollout.permutation import (
 )
 from pipeline.rollout.request import ForecastRequest, HindcastSpec
 from pipeline.rollout.rollout_plan import LeadBlock
-from pipeline.streams.transforms import Float32Array
 from pipeline.tiling.tiles import Tile
+from stores.array_types import Float32Array
 from stores.bundle import read_bundle
 from stores.cube import Cube
 from stores.files import write_json, write_text

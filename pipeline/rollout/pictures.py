@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.plots import (
     ColorScale,
@@ -21,6 +20,7 @@ from pipeline.plots import (
     write_animation,
 )
 from pipeline.rollout.map_data import Subsampling
+from stores.array_types import Float32Array
 from stores.cube import Cube
 from stores.files import write_bytes
 from stores.forecast import Forecast
@@ -29,8 +29,6 @@ from stores.windows import Window
 
 _SIDE = 512  # of a window that is read at once [px]
 _DPI = 80
-
-Float32Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

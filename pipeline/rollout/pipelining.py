@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-ItemT = TypeVar("Item")
-LoadedT = TypeVar("Read")
-ResultT = TypeVar("Result")
-ReceiptT = TypeVar("Receipt")
+ItemT = TypeVar("ItemT")
+LoadedT = TypeVar("LoadedT")
+ResultT = TypeVar("ResultT")
+ReceiptT = TypeVar("ReceiptT")
 
 
 def pipelined(

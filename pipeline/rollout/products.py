@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.metrics.ensemble import summarize_members
 from pipeline.models.quantiles import MEDIAN
 from pipeline.rollout.request import ForecastRequest
-from pipeline.streams.transforms import Float32Array
+from stores.array_types import Float32Array
 
 QUANTILES = (0.1, 0.5, 0.9)
 """Published of an ensemble."""

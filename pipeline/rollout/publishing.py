@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.rollout.forecaster import Forecaster
 from pipeline.rollout.products import make_products
 from pipeline.rollout.request import ForecastRequest
 from pipeline.rollout.rollout_plan import LeadBlock
-from pipeline.streams.transforms import Float32Array
 from pipeline.tiling.tiles import Tile
+from stores.array_types import BoolArray, Float32Array
 from stores.bundle import Bundle
 from stores.forecast import BUNDLE_ATTRIBUTES, MEMBERS, write_domain, write_forecast
 from stores.issue import LEDGER
@@ -88,7 +87,7 @@ def write_products(
         write_forecast(stage, name, tile.owns, values, lead=block.first + 1)
 
 
-def _check_finite(members: Float32Array, domain: npt.NDArray[np.bool_], what: str) -> None:
+def _check_finite(members: Float32Array, domain: BoolArray, what: str) -> None:
     n_lost = int((~np.isfinite(members) & domain).sum())
     if n_lost:
         n_all = int(domain.sum()) * members.shape[0] * members.shape[1]

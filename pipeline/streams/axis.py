@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
+from stores.array_types import IntArray
 from stores.seasons import Seasons
 from stores.times import Times
 
-Float32Array = npt.NDArray[np.float32]
-Indices = npt.NDArray[np.int64]
+Indices = IntArray
 
 
 @dataclass(frozen=True, slots=True)

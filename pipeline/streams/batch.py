@@ -16,10 +16,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from pipeline.streams.transforms import Float32Array
+from stores.array_types import BoolArray, Float32Array
 
 
 class Batch(NamedTuple):
@@ -27,13 +24,13 @@ class Batch(NamedTuple):
 
     target: Float32Array
     """History, then truth of the leads (b, t + leads, y, x)."""
-    valid: npt.NDArray[np.bool_]
+    valid: BoolArray
     """Where the target is usable (b, t + leads, y, x)."""
     forcings: Float32Array
     """Covariates of the ``forcing_times`` (b, n, f, y, x)."""
     statics: Float32Array
     """Covariates without a date (b, s, y, x)."""
-    domain: npt.NDArray[np.bool_]
+    domain: BoolArray
     """Where forecasts are made (b, y, x)."""
 
     def row(self, index: int) -> Batch:

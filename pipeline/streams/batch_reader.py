@@ -7,7 +7,6 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.streams.axis import TimeAxis
 from pipeline.streams.batch import Batch
@@ -17,7 +16,7 @@ from pipeline.streams.lru_cache import Arrays, LRUCache
 from pipeline.streams.samples import RolloutSpan, Sample
 from pipeline.streams.slabs import FrameRuns, SlabGrid, SlabReader, fill_invalid
 from pipeline.streams.source import Source, pixel_position, seasonal_encoding
-from pipeline.streams.transforms import Float32Array
+from stores.array_types import BoolArray, Float32Array
 from stores.times import Time, Times
 from stores.windows import Window
 
@@ -186,9 +185,7 @@ class BatchReader:
                 slabs.read_into(given.runs, window, (out[:, place.start],))
                 out[len(given.places) :, place] = 0.0
 
-    def read_static(
-        self, out: Float32Array, domain: npt.NDArray[np.bool_], window: Window
-    ) -> None:
+    def read_static(self, out: Float32Array, domain: BoolArray, window: Window) -> None:
         """Cut statics (s, y, x) in the order of their channels, and the domain (y, x)."""
         self._domain.read_into(_STILL, window, (domain[None],))
         for slabs, place in zip(self._statics, self.channels.statics.slices, strict=True):

@@ -15,11 +15,12 @@ from pipeline.executors import ThreadExecutor
 from pipeline.streams.batch_reader import BatchReader, ForcingFrames
 from pipeline.streams.samples import Sample
 from pipeline.streams.slabs import SlabReader
+from stores.array_types import BoolArray, Float32Array, IntArray
 from stores.windows import Window
 
 _AT_ONCE = 4  # slabs that are decoded while others travel to the device
 
-FrameIndices = npt.NDArray[np.int64]
+FrameIndices = IntArray
 FramePiece = tuple[SlabReader, slice, Window]
 """Frames among those that stay, and pixels of the grid, that lie in one slab."""
 
@@ -190,7 +191,7 @@ class DeviceBatchReader:
                 for _, _, given in runs:
                     yield slabs, given, window
 
-    def _read(self, piece: FramePiece) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    def _read(self, piece: FramePiece) -> tuple[Float32Array, BoolArray]:
         slabs, given, window = piece
         places = self._places[slabs.key][given].tolist()
         values = np.empty((len(places), *window.shape), dtype=np.float32)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
 from pipeline.split import PARTS
 from pipeline.streams.lru_cache import Arrays, LRUCache
+from stores.array_types import AnyArray, BoolArray, Float32Array
 from stores.arrays import (
     ArrayTemplate,
     Coordinate,
@@ -122,7 +122,7 @@ def read_seasons(path: Path) -> Seasons:
     return Seasons(step, n_of_year, n_of_day, tuple(np.asarray(array[...]).tolist()))
 
 
-def write_field(path: Path, name: str, window: Window, values: npt.NDArray[Any]) -> None:
+def write_field(path: Path, name: str, window: Window, values: AnyArray) -> None:
     """Write one block of a field (season, y, x), or of a map (y, x)."""
     array = get_array(open_group(path, mode="r+"), name)
     start = (*(0,) * (array.ndim - 2), window.y0, window.x0)
@@ -134,20 +134,20 @@ def finish_fields(path: Path) -> None:
     commit_group(path)
 
 
-def read_field(path: Path, name: str, window: Window) -> npt.NDArray[np.float32]:
+def read_field(path: Path, name: str, window: Window) -> Float32Array:
     """Read a window of a field (season, y, x), and keep it: nobody writes it any more."""
     return _CACHE.get_or_load(
         (path, name, window), lambda: (read_field_uncached(path, name, window),)
     )[0]
 
 
-def read_field_uncached(path: Path, name: str, window: Window) -> npt.NDArray[np.float32]:
+def read_field_uncached(path: Path, name: str, window: Window) -> Float32Array:
     """Read a window of a field (season, y, x) that is still being written."""
     values = get_array(_fields(path), name)[..., *window.slices]
     return np.asarray(values, dtype=np.float32)
 
 
-def read_domain(path: Path, window: Window) -> npt.NDArray[np.bool_]:
+def read_domain(path: Path, window: Window) -> BoolArray:
     """Read where forecasts are made (y, x)."""
 
     def read() -> Arrays:
@@ -156,7 +156,7 @@ def read_domain(path: Path, window: Window) -> npt.NDArray[np.bool_]:
     return _CACHE.get_or_load((path, DOMAIN, window), read)[0]
 
 
-def write_parts(path: Path, areas: Mapping[str, npt.NDArray[np.bool_]]) -> None:
+def write_parts(path: Path, areas: Mapping[str, BoolArray]) -> None:
     """Write the area of every part (y, x); no pixel is in two."""
     rows, cols = next(iter(areas.values())).shape
     values = np.zeros((rows, cols), dtype=np.uint8)
@@ -170,7 +170,7 @@ def has_parts(path: Path) -> bool:
     return PART in _fields(path)
 
 
-def read_part_area(path: Path, part: str, window: Window) -> npt.NDArray[np.bool_]:
+def read_part_area(path: Path, part: str, window: Window) -> BoolArray:
     """Read where samples of a part lie (y, x): everywhere, unless parts are split by place."""
     if not has_parts(path):
         return np.ones(window.shape, dtype=np.bool_)
@@ -182,7 +182,7 @@ def read_part_area(path: Path, part: str, window: Window) -> npt.NDArray[np.bool
     return np.equal(numbers, _PART_NUMBERS[part])
 
 
-def read_scored_area(path: Path, part: str, window: Window) -> npt.NDArray[np.bool_]:
+def read_scored_area(path: Path, part: str, window: Window) -> BoolArray:
     """Read which pixels count when a part is scored (y, x): its own, inside the domain."""
     return read_domain(path, window) & read_part_area(path, part, window)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.streams.axis import Float32Array, TimeAxis
+from pipeline.streams.axis import TimeAxis
 from pipeline.streams.fields import read_field
 from pipeline.streams.transforms import TransformSpec, build_chain
+from stores.array_types import Float32Array
 from stores.cube import Cube
 from stores.seasons import Seasons
 from stores.times import Times

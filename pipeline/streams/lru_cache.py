@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any
 
-import numpy.typing as npt
+from stores.array_types import AnyArray
 
-Arrays = tuple[npt.NDArray[Any], ...]
+Arrays = tuple[AnyArray, ...]
 
 
 class _Entry:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-Order = npt.NDArray[np.int64]
+from stores.array_types import IntArray
+
+Order = IntArray
 
 
 def order_by_blocks(

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.streams.samples import Sample
 from pipeline.tiling.patches import PatchConstraint, jitter_patch
+from stores.array_types import Float64Array, IntArray
 from stores.formatting import pluralize
 from stores.times import Step
 from stores.windows import Window
 
-SamplingWeights = npt.NDArray[np.float64]
+SamplingWeights = Float64Array
 
 BUFFER = 4096
 _SECOND = Step(1, "second")
@@ -73,7 +73,7 @@ class PatchPlan:
         )
         return [replace(s, window=window) for s, window in zip(drawn, moved, strict=True)]
 
-    def _choose(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    def _choose(self, rng: np.random.Generator) -> IntArray:
         if self.weights is None:
             return rng.permutation(len(self.samples))[: self.n_drawn]
         # Systematic: a sample comes as often as its chance says, rounded up or down.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from stores.array_types import IntArray
 from stores.times import Step, Time, Times
 from stores.windows import Window
 
@@ -30,7 +30,7 @@ class PackedSamples:
     """Samples as two arrays: sent to a worker in a seventh of the time of a list."""
 
     inits: Times
-    windows: npt.NDArray[np.int64]
+    windows: IntArray
     """Edges of every window (n, 4)."""
 
     @classmethod

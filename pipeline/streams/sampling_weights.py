@@ -8,19 +8,18 @@ from itertools import groupby
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.executors import Executor
 from pipeline.registry import look_up
 from pipeline.streams.patch_plan import SamplingWeights
 from pipeline.streams.samples import RolloutSpan, Sample
 from pipeline.streams.source import Source
-from pipeline.streams.transforms import Float32Array
+from stores.array_types import Float32Array, Float64Array
 from stores.times import Time, Times
 from stores.windows import Window
 
 DrawKind = Literal["quantiles", "changes"]
-Activity = npt.NDArray[np.float64]
+Activity = Float64Array
 ScanTask = tuple[tuple[Time, ...], int, tuple[Window, ...]]
 """Frames, how many of the last ones are wanted, and the windows of one band."""
 

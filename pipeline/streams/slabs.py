@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.streams.lru_cache import Arrays, LRUCache
+from stores.array_types import AnyArray, BoolArray, Float32Array
 from stores.windows import Window
 
 SLAB_BYTES = 2 << 20  # of float32: a call has a cost of its own, but so has what nobody wants
@@ -128,9 +127,7 @@ class SlabReader:
         self._kept = kept
         self._parts: dict[Window, list[SlabPiece]] = {}
 
-    def read_into(
-        self, runs: FrameRuns, window: Window, out: Sequence[npt.NDArray[Any]]
-    ) -> None:
+    def read_into(self, runs: FrameRuns, window: Window, out: Sequence[AnyArray]) -> None:
         """Copy the frames of ``shape.runs`` inside a window into ``out``, each (t, y, x)."""
         parts = self._parts.get(window)
         if parts is None:
@@ -163,8 +160,8 @@ class SlabReader:
 
 
 def fill_invalid(
-    values: npt.NDArray[np.float32],
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    values: Float32Array,
+) -> tuple[AnyArray, BoolArray]:
     """Put 0 where values (t, y, x) are invalid, in place, and return where they are valid."""
     valid = np.isfinite(values)
     invalid = np.logical_not(valid, out=valid)

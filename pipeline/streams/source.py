@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.streams.axis import TimeAxis
 from pipeline.streams.fields import (
@@ -20,13 +19,14 @@ from pipeline.streams.fields import (
 )
 from pipeline.streams.forcing_policy import resolve_forcing
 from pipeline.streams.input_stack import ForcingSpec, InputStack, VariableSpec
-from pipeline.streams.transforms import Chain, Float32Array, build_chain, leading_trend
+from pipeline.streams.transforms import Chain, build_chain, leading_trend
+from stores.array_types import BoolArray, Float32Array
 from stores.cube import Cube
 from stores.seasons import CalendarCycle
 from stores.times import Step, Time, Times
 from stores.windows import Window
 
-Valid = npt.NDArray[np.bool_]
+Valid = BoolArray
 
 _TAU = 2 * np.pi
 

@@ -14,7 +14,6 @@ import pandas as pd
 
 from pipeline.split import PARTS, SpatialSplit, Split
 from pipeline.streams.fields import has_parts, read_domain, read_part_area, write_parts
-from pipeline.tiling.patches import BoolArray
 from pipeline.tiling.splits import (
     Labels,
     SplitAssignment,
@@ -24,6 +23,7 @@ from pipeline.tiling.splits import (
     label_parts,
     part_area,
 )
+from stores.array_types import BoolArray
 from stores.cube import Cube
 from stores.files import write_text
 from stores.formatting import pluralize

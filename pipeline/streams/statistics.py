@@ -14,13 +14,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.executors import Executor
 from pipeline.metrics.moments import Moments, SeasonalSums
 from pipeline.registry import look_up
 from pipeline.split import Split
-from pipeline.streams.axis import Float32Array
 from pipeline.streams.fields import (
     CLIMATOLOGY,
     DOMAIN,
@@ -39,6 +37,7 @@ from pipeline.streams.spatial_split import fit_spatial_split
 from pipeline.streams.spec import DomainSpec, FitSpec
 from pipeline.streams.transforms import TransformSpec
 from pipeline.streams.trend_fit import fit_trend
+from stores.array_types import BoolArray, Float32Array, Float64Array
 from stores.cube import Cube
 from stores.formatting import pluralize
 from stores.seasons import Seasons
@@ -49,8 +48,6 @@ log = logging.getLogger(__name__)
 
 _PIXEL = ("anomaly",)
 _SCALAR = ("zscore", "minmax")
-
-Float64Array = npt.NDArray[np.float64]
 
 
 def fit_stack(spec: FitSpec, cube_path: Path, fields: Path, executor: Executor) -> InputStack:
@@ -268,7 +265,7 @@ def _moments_and_range(fit: VariableFit, window: Window) -> tuple[Moments, float
     high = -np.inf
     area = read_part_area(fit.fields, "train", window)
     for values, _ in fit.frames(window) if area.any() else ():
-        valid: npt.NDArray[np.bool_] = np.isfinite(values) & area
+        valid: BoolArray = np.isfinite(values) & area
         moments += Moments.of(values, valid)
         low = min(low, float(values.min(initial=np.inf, where=valid)))
         high = max(high, float(values.max(initial=-np.inf, where=valid)))

@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.registry import look_up
 from pipeline.streams.axis import TimeAxis
 from pipeline.streams.trend import Trend
+from stores.array_types import Float32Array
 
 TransformSpec = Mapping[str, Any]
 ReadField = Callable[[str], Float32Array]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.streams.axis import Float32Array, TimeAxis
+from pipeline.streams.axis import TimeAxis
+from stores.array_types import Float32Array, Float64Array
 from stores.times import Time, Times
 
-Years = npt.NDArray[np.float64]
+Years = Float64Array
 
 _YEAR_S = 365.25 * 86400
 

@@ -6,13 +6,13 @@ import logging
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.executors import Executor
 from pipeline.streams.fields import read_part_area
 from pipeline.streams.fit import FRAMES_AT_ONCE, VariableFit
 from pipeline.streams.transforms import TransformSpec
 from pipeline.streams.trend import TrendSums, Years, years_since
+from stores.array_types import BoolArray, Float32Array
 from stores.cube import Cube
 from stores.seasons import CalendarCycle
 from stores.windows import Window
@@ -59,13 +59,13 @@ def _sum_block(fit: VariableFit, window: Window) -> TrendSums:
 class PixelSums:
     """Sums over the frames of one season, for each pixel of an area (y, x)."""
 
-    def __init__(self, area: npt.NDArray[np.bool_]) -> None:
+    def __init__(self, area: BoolArray) -> None:
         self._area = area
         self._n, self._age, self._value, self._square, self._product = np.zeros(
             (5, *area.shape)
         )
 
-    def add(self, values: npt.NDArray[np.float32], years: Years) -> None:
+    def add(self, values: Float32Array, years: Years) -> None:
         """Add frames (t, y, x) at ``by_time_of_day`` (t,)."""
         for frame, age in zip(values, years, strict=True):
             valid = np.isfinite(frame) & self._area

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from stores.array_types import BoolArray, IntArray
 from stores.windows import Window
-
-BoolArray = npt.NDArray[np.bool_]
 
 _TRIES = 8  # of a move; where none is allowed the patch stays
 
@@ -89,12 +87,12 @@ def jitter_patch(
     return patch
 
 
-def count_in_boxes(marked: BoolArray, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
+def count_in_boxes(marked: BoolArray, shape: tuple[int, int]) -> IntArray:
     """Count marked pixels in every box of ``shape`` that lies inside, by its first pixel."""
     sums = np.zeros((marked.shape[0] + 1, marked.shape[1] + 1), dtype=np.int64)
     sums[1:, 1:] = marked.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
     height, width = shape
-    counts: npt.NDArray[np.int64] = (
+    counts: IntArray = (
         sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width]
     ) + sums[:-height, :-width]
     return counts

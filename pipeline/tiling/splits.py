@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.tiling.patches import BoolArray, count_in_boxes
+from pipeline.tiling.patches import count_in_boxes
+from stores.array_types import BoolArray, Float32Array, IntArray
 
-Labels = npt.NDArray[np.int64]
+Labels = IntArray
 """A whole number per pixel (y, x): its group, or its part; below zero is none."""
 
 
@@ -29,7 +30,7 @@ def label_blocks(shape: tuple[int, int], *, side: int) -> Labels:
     return labels
 
 
-def label_groups(values: npt.NDArray[np.float32], domain: BoolArray) -> Labels:
+def label_groups(values: Float32Array, domain: BoolArray) -> Labels:
     """Number the groups of a map of whole numbers (y, x), in their order.
 
     Pixels of the domain that have none are one group more; others without one have no label.

@@ -87,7 +87,7 @@ def _run_rank(learn: TrainFunction, rank_context: RankContext, line: RankChannel
         shutdown_requested_by(line.is_stop_requested),
         process_group_teardown(),
     ):
-        learn(spread=SerialExecutor(), tell=tell, seat=rank_context)
+        learn(executor=SerialExecutor(), on_progress=tell, rank_context=rank_context)
 
 
 def _on_message(on_progress: ProgressCallback | None, said: Any) -> None:

@@ -48,16 +48,16 @@ class MeanLoss:
     total: float = 0.0
     n_samples: int = 0
 
-    def clear(self) -> None:
+    def reset(self) -> None:
         """Begin anew."""
         self.total, self.n_samples = 0.0, 0
 
-    def add(self, batch: DeviceBatch, rolled: StepOutput) -> None:
+    def update(self, batch: DeviceBatch, rolled: StepOutput) -> None:
         """Take in one batch."""
         self.total += float(rolled.loss) * len(batch)
         self.n_samples += len(batch)
 
-    def join(self, add: AllReduceSum) -> None:
+    def all_reduce(self, add: AllReduceSum) -> None:
         """Take in what other ranks took in."""
         self.total, n_samples = add(self.total, self.n_samples)
         self.n_samples = int(n_samples)
@@ -85,11 +85,11 @@ class LeadRMSE:
     sum_squares: float = 0.0
     n_pixels: int = 0
 
-    def clear(self) -> None:
+    def reset(self) -> None:
         """Begin anew."""
         self.sum_squares, self.n_pixels = 0.0, 0
 
-    def add(self, batch: DeviceBatch, rolled: StepOutput) -> None:
+    def update(self, batch: DeviceBatch, rolled: StepOutput) -> None:
         """Take in one batch."""
         at = self.lead - 1
         pair = (
@@ -106,7 +106,7 @@ class LeadRMSE:
             self.sum_squares += float(np.square(errors).sum())
         self.n_pixels += int(valid.sum())
 
-    def join(self, add: AllReduceSum) -> None:
+    def all_reduce(self, add: AllReduceSum) -> None:
         """Take in what other ranks took in."""
         self.sum_squares, n_pixels = add(self.sum_squares, self.n_pixels)
         self.n_pixels = int(n_pixels)

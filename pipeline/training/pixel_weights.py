@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from odc.geo.geobox import GeoBox
 from torch import Tensor
@@ -14,9 +13,9 @@ from torch import Tensor
 from pipeline.losses import threshold_weights
 from pipeline.streams.samples import RolloutSpan, Sample
 from pipeline.streams.source import Source
-from pipeline.streams.transforms import Float32Array
 from pipeline.training.spec import ClassSpec, LossSpec
 from pipeline.training.task import DeviceBatch, PixelWeights
+from stores.array_types import BoolArray, Float32Array, Float64Array
 from stores.windows import Window
 
 _NONNEGATIVE_TRANSFORMS = ("log1p", "sqrt")  # transforms that know no values below zero
@@ -62,7 +61,7 @@ class ClassWeights:
 class LatitudeWeights:
     """Weigh pixels by their area relative to the mean of the domain."""
 
-    rows: npt.NDArray[np.float64]
+    rows: Float64Array
     """Weight of each row of the grid."""
 
     def __call__(self, batch: DeviceBatch) -> Tensor:
@@ -119,7 +118,7 @@ def check_classes(classes: ClassSpec, transforms: Sequence[str]) -> None:
         )
 
 
-def row_areas(grid: GeoBox, domain: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+def row_areas(grid: GeoBox, domain: BoolArray) -> Float64Array:
     """Give the area of a pixel of each row, relative to the mean over the domain (y, x).
 
     Raises:
@@ -133,7 +132,7 @@ def row_areas(grid: GeoBox, domain: npt.NDArray[np.bool_]) -> npt.NDArray[np.flo
     latitudes = grid.affine.f + grid.affine.e * (np.arange(grid.height) + 0.5)
     areas = np.cos(np.deg2rad(latitudes))
     mean = np.average(areas, weights=domain.sum(axis=1))
-    rows: npt.NDArray[np.float64] = areas / mean
+    rows: Float64Array = areas / mean
     return rows
 
 

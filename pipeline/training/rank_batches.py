@@ -35,10 +35,10 @@ class SplitBatches(BatchDataset):
 
     def plan_batches(self) -> list[list[Sample]]:
         """List what this rank reads for each batch."""
-        return [self._own(batch) or batch[:1] for batch in super().plan()]
+        return [self._own(batch) or batch[:1] for batch in super().plan_batches()]
 
     def __iter__(self) -> Iterator[list[Tensor]]:
-        sizes = [len(self._own(batch)) for batch in super().plan()[self.first_batch :]]
+        sizes = [len(self._own(batch)) for batch in super().plan_batches()[self.first_batch :]]
         for tensors, size in zip(super().__iter__(), sizes, strict=True):
             yield [tensor[:size] for tensor in tensors]
 
@@ -56,4 +56,4 @@ class RoundRobinBatches(BatchDataset):
 
     def plan_batches(self) -> list[list[Sample]]:
         """List the batches of this rank."""
-        return super().plan()[self._rank :: self._n]
+        return super().plan_batches()[self._rank :: self._n]

@@ -84,7 +84,9 @@ def train_model(
     """
     learn = partial(_train, spec, source, folder)
     if spec.ranks == 1:
-        return _collect_result(spec, learn(spread=executor, tell=on_progress).state_dict())
+        return _collect_result(
+            spec, learn(executor=executor, on_progress=on_progress).state_dict()
+        )
     train_data_parallel(learn, spec.ranks, spec.device, executor, on_progress)
     state = Checkpoint(folder, training_identity(spec, source)).load_or_clear()
     assert state is not None  # the ranks have left it: no weights pass through the scheduler
@@ -195,7 +197,7 @@ def _open_datasets(
             make_loader(source, span, samples=samples),
             given,
             batch=spec.batch,
-            spread=executor,
+            executor=executor,
             device=device,
         )
 

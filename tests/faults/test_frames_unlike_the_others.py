@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import rasterio
 
 from flows.check import check
 from flows.ingest import ingest
 from stores.archive import SourceVariable
+from stores.array_types import Float32Array
 from stores.inventory import scan_archive
 from stores.times import Step
 from tests.make import GRID, NODATA, make_recipe, write_tiff
@@ -24,7 +24,7 @@ RAINFALL = SourceVariable(
     "rain", "rainfall/java_chirps-v2.0.{time:%Y.%m}.tif", valid_range=(0, 5000)
 )
 FILE = "rain/rain_2003.05.tif"
-Frame = npt.NDArray[np.float32]
+Frame = Float32Array
 
 
 def change(path: Path, edit: Callable[[Frame], Frame]) -> None:

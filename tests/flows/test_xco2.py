@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import rasterio
 import xarray as xr
@@ -16,6 +15,7 @@ from flows.ingest import ingest
 from flows.pictures import draw
 from flows.train import train
 from samples.xco2_china import TREND, write_archive
+from stores.array_types import Float32Array
 from stores.cube import Cube
 from stores.windows import Window
 
@@ -30,7 +30,7 @@ MONTHS = [f"2022-{month:02d}" for month in range(1, 13)]
 
 WHOLE = Window(0, 44, 0, 77)
 
-Frames = npt.NDArray[np.float32]
+Frames = Float32Array
 
 
 class Chain(NamedTuple):

@@ -70,7 +70,7 @@ def test_batches_arrive_in_the_same_order_from_two_workers(
     samples = plan_training(build_training_spec(recipe), source).train
     groups = [samples[i : i + 4] for i in range(0, 32, 4)]
     load = make_loader(source, RolloutSpan(recipe.rollout.history, recipe.training.leads))
-    alone = [Batch(*batch) for batch in SerialExecutor().ordered(load, groups)]
+    alone = [Batch(*batch) for batch in SerialExecutor().map(load, groups)]
     spread = [Batch(*batch) for batch in workers.map(load, groups)]
     assert len(alone) == len(spread) == 8
     for one, other in zip(alone, spread, strict=True):

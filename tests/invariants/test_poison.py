@@ -21,6 +21,7 @@ from pipeline.streams.sampling_weights import DrawKind, sampling_weights
 from pipeline.streams.source import Source
 from pipeline.streams.statistics import fit_stack
 from pipeline.training.training_plan import TrainingPlan, plan_training
+from stores.array_types import BoolArray
 from stores.cube import Cube
 from stores.windows import Window
 from tests.make import RAIN_FILES, make_cube
@@ -91,7 +92,7 @@ def poison_dates(recipe: Recipe, path: Path) -> int:
     return int(outside.sum())
 
 
-def poison_places(path: Path, area: npt.NDArray[np.bool_]) -> int:
+def poison_places(path: Path, area: BoolArray) -> int:
     """Replace every valid value outside the training area by the absurd; count their pixels.
 
     They stay valid, because the domain is where the target is, not what it is.

@@ -11,8 +11,8 @@ from pipeline.recipes import load_recipe
 from pipeline.rollout.forecaster import open_forecaster
 from pipeline.rollout.prepare import build_plan, build_request
 from pipeline.specs import build_rollout_spec, build_training_spec
-from pipeline.streams.transforms import Float32Array
 from pipeline.training.bundle import train_bundle
+from stores.array_types import Float32Array
 from stores.bundle import Bundle
 from stores.cube import Cube
 from stores.grid import read_grid

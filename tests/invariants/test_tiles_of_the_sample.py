@@ -15,8 +15,8 @@ from pipeline.specs import build_fit_spec
 from pipeline.streams.fields import FIELDS
 from pipeline.streams.source import Source
 from pipeline.streams.statistics import fit_stack
-from pipeline.streams.transforms import Float32Array
 from pipeline.tiling.tiles import plan_tiles
+from stores.array_types import Float32Array
 from stores.times import parse_time
 from tests.make import ingest
 

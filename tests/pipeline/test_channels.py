@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
@@ -14,6 +13,7 @@ from pipeline.rollout.forecaster import TileInputs
 from pipeline.rollout.permutation import list_covariates, replace_channels
 from pipeline.specs import build_fit_spec
 from pipeline.streams.input_stack import InputStack
+from stores.array_types import Float32Array
 from tests.make import RAIN_FILES, make_recipe
 
 PIXEL = (1, 1)
@@ -104,11 +104,11 @@ def number(recorded: Order) -> TileInputs:
     )
 
 
-def see(parts: TileInputs) -> npt.NDArray[np.float32]:
+def see(parts: TileInputs) -> Float32Array:
     """Stack parts of one frame and pixel as a network sees them (c,)."""
     tensors = [torch.from_numpy(np.asarray(part)[None]) for part in parts[:4]]
     target, valid, forcings, statics = tensors
-    seen: npt.NDArray[np.float32] = (
+    seen: Float32Array = (
         stack_channels(target[:, 0], valid, forcings, statics).flatten().numpy()
     )
     return seen

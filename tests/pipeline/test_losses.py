@@ -1,7 +1,6 @@
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
@@ -16,12 +15,13 @@ from pipeline.losses import (
     sum_losses,
     threshold_weights,
 )
+from stores.array_types import Float64Array
 
 FORECAST = torch.tensor([1.0, 5.0, float("nan")])
 TRUTH = torch.tensor([2.0, 2.0, 0.0])
 VALID = torch.tensor([True, True, False])
 
-Array = npt.NDArray[np.float64]
+Array = Float64Array
 
 
 def made(n: int = 1, side: int = 13, holes: int = 3) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,12 +1,10 @@
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from pipeline.metrics import ErrorSums, collapse_alarm, format_leads
+from stores.array_types import AnyArray
 
-Array = npt.NDArray[Any]
+Array = AnyArray
 N_LEADS = 6
 
 

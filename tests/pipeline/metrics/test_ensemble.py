@@ -1,16 +1,15 @@
 from functools import reduce
 from operator import add
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.metrics.ensemble import EnsembleSums, summarize_members
+from stores.array_types import AnyArray
 
-Array = npt.NDArray[Any]
+Array = AnyArray
 
 
 def make_ensemble(

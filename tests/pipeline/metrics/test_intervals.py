@@ -1,9 +1,7 @@
 from functools import reduce
 from operator import add
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,8 +9,9 @@ from scipy import stats
 
 from pipeline.metrics.calibration import Calibration
 from pipeline.metrics.intervals import ConformityHistogram, Coverage
+from stores.array_types import AnyArray
 
-Array = npt.NDArray[Any]
+Array = AnyArray
 
 
 def make_intervals(seed: int = 0) -> tuple[Array, Array, Array]:

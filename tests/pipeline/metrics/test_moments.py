@@ -1,21 +1,20 @@
 from functools import reduce
 from itertools import product
 from operator import add
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.metrics import Moments, SeasonalSums
+from stores.array_types import AnyArray
 from stores.seasons import Seasons
 from stores.times import Step, parse_time
 
 MONTHS = Seasons(Step.parse("month"), 12, 1, tuple(range(12)))
 
-Array = npt.NDArray[Any]
+Array = AnyArray
 seeds = st.integers(0, 10_000)
 
 

@@ -1,18 +1,17 @@
 import logging
 from functools import reduce
 from operator import add
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from pipeline.metrics import ErrorSums, score_all
+from stores.array_types import AnyArray
 
-Array = npt.NDArray[Any]
+Array = AnyArray
 SCORES = ("n", "bias", "rmse", "mae", "r2", "correlation", "sd_forecast", "sd_truth")
 
 

@@ -1,8 +1,6 @@
 from itertools import product
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,8 +8,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pipeline.models.counter_rng import RandomKey, dropout_mask, normal, normal_fields, uniform
+from stores.array_types import AnyArray
 
-Array = npt.NDArray[Any]
+Array = AnyArray
 KEY = RandomKey(seed=7, member=3, lead=5)
 OTHERS = {
     "seed": KEY._replace(seed=8),

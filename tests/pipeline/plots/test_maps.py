@@ -2,7 +2,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import rasterio
 from affine import Affine
@@ -13,9 +12,10 @@ from odc.geo.geobox import GeoBox
 
 from pipeline.plots import Extent, Quantity, narrow_figures, plot_errors, plot_maps, to_png
 from pipeline.plots.color_scale import ColorScale
+from stores.array_types import AnyArray
 from stores.grid import read_grid
 
-Array = npt.NDArray[Any]
+Array = AnyArray
 RAINFALL = Path(__file__).parents[3] / "samples/chirps_java/rainfall"
 JAVA = Extent(105.0, 116.0, -9.0, -5.0, geographic=True)
 RAIN = Quantity.of("mm month-1")

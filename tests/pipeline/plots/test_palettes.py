@@ -1,7 +1,6 @@
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,10 +8,11 @@ from matplotlib import colormaps
 
 from pipeline.plots.color_scale import ColorScale
 from pipeline.plots.palettes import ERROR, Quantity, Role
+from stores.array_types import AnyArray
 from stores.colors import COLORS, DEFAULT_COLORS, INTERVAL_WIDTH_COLORMAP
 from stores.renders import pick_colormap
 
-Array = npt.NDArray[Any]
+Array = AnyArray
 
 # How people without one kind of cone see linear RGB: Machado, Oliveira and Fernandes (2009),
 # doi:10.1109/TVCG.2009.113, table of severity 1.

@@ -1,10 +1,8 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -32,7 +30,7 @@ from pipeline.rollout.permutation_importance import (
 from pipeline.rollout.rollout_plan import LeadBlock
 from pipeline.specs import build_hindcast_spec
 from pipeline.streams.fields import FIELDS
-from pipeline.streams.transforms import Float32Array
+from stores.array_types import AnyArray, Float32Array
 from stores.bundle import Bundle, publish_bundle, stage_bundle
 from stores.progress import no_progress
 from stores.times import parse_time
@@ -84,8 +82,8 @@ def numbers(found: ImportanceResult) -> Float32Array:
     return rows.sort_values(["covariate", "lead"])[COLUMNS].to_numpy(dtype=np.float32)
 
 
-def flat(parts: TileInputs) -> dict[str, npt.NDArray[Any]]:
-    channels: dict[str, npt.NDArray[Any]] = {
+def flat(parts: TileInputs) -> dict[str, AnyArray]:
+    channels: dict[str, AnyArray] = {
         "target": parts.target,
         "valid": parts.valid,
         "domain": parts.domain,

@@ -16,8 +16,8 @@ from pipeline.rollout.request import ForecastRequest
 from pipeline.rollout.rollout_plan import LeadBlock
 from pipeline.rollout.score_key import ScoreKey
 from pipeline.specs import build_hindcast_spec, build_training_spec
-from pipeline.streams.transforms import Float32Array
 from pipeline.training.bundle import train_bundle
+from stores.array_types import Float32Array
 from stores.bundle import open_bundle
 from stores.forecast import Forecast
 from stores.progress import no_progress

@@ -16,8 +16,8 @@ from pipeline.rollout.map_data import read_map_data
 from pipeline.rollout.permutation_importance import ImportanceSpec, measure_importance
 from pipeline.specs import build_hindcast_spec
 from pipeline.specs.trained import check_split
-from pipeline.streams.transforms import Float32Array
 from pipeline.training.bundle import read_curves
+from stores.array_types import Float32Array
 from stores.progress import no_progress
 from stores.times import Step
 from stores.windows import Window

@@ -21,7 +21,7 @@ from pipeline.rollout.products import (
 )
 from pipeline.rollout.request import EnsembleSpec, ForecastRequest
 from pipeline.specs import build_hindcast_spec
-from pipeline.streams.transforms import Float32Array
+from stores.array_types import Float32Array
 from stores.forecast import Forecast
 from stores.progress import no_progress
 from stores.times import parse_time

@@ -4,7 +4,7 @@ import pytest
 from pipeline.executors import SerialExecutor, ThreadExecutor
 from pipeline.recipes import load_recipe
 from pipeline.specs import build_fit_spec, build_training_spec
-from pipeline.streams import sampling_weights
+from pipeline.streams import sampling_weights as weights_module
 from pipeline.streams.samples import RolloutSpan, Sample
 from pipeline.streams.sampling_weights import sampling_weights
 from pipeline.streams.source import Source
@@ -42,13 +42,13 @@ def test_a_sample_counts_by_the_change_of_the_frames_it_forecasts(
 @pytest.mark.parametrize("kind", ["changes", "quantiles"])
 def test_chances_do_not_depend_on_how_the_scan_is_cut(
     made: tuple[Source, list[Sample]],
-    kind: sampling_weights.DrawKind,
+    kind: weights_module.DrawKind,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source, samples = made
     whole = sampling_weights(source, RolloutSpan(3, 2), samples, kind, SerialExecutor())
-    monkeypatch.setattr(sampling_weights, "_BAND_PX", 5)
-    monkeypatch.setattr(sampling_weights, "_SCAN_BYTES", 4 * 23 * 31 * 7)
+    monkeypatch.setattr(weights_module, "_BAND_PX", 5)
+    monkeypatch.setattr(weights_module, "_SCAN_BYTES", 4 * 23 * 31 * 7)
     cut = sampling_weights(source, RolloutSpan(3, 2), samples, kind, ThreadExecutor(2))
     assert len(set(whole)) > 1
     np.testing.assert_array_equal(whole, cut)

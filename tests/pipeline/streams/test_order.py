@@ -2,13 +2,13 @@ import itertools
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.streams.batch import Batch
 from pipeline.streams.batch_assembler import BatchAssembler
 from pipeline.streams.order import merge_reads, order_by_blocks, plan_reads
+from stores.array_types import AnyArray
 
 blocks = st.lists(st.integers(0, 6), min_size=1, max_size=80)
 
@@ -83,7 +83,7 @@ def test_batches_leave_in_order_and_hold_what_was_written(
 ) -> None:
     n = sum(sizes)
 
-    def made(places: npt.NDArray[Any]) -> Batch:
+    def made(places: AnyArray) -> Batch:
         columns: list[Any] = [10.0 * places[:, None] + index for index in range(5)]
         return Batch(*columns)
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from pipeline.executors import SerialExecutor
@@ -18,6 +17,7 @@ from pipeline.streams.source import Source
 from pipeline.streams.spatial_split import read_area_table, read_part_numbers
 from pipeline.streams.statistics import fit_stack
 from pipeline.training.training_plan import TrainingPlan, plan_training
+from stores.array_types import BoolArray
 from stores.windows import Window
 from tests.make import make_basins, make_cube
 
@@ -27,7 +27,7 @@ BLOCKS = {"block_px": 7, "correlation_px": 2, "shares": [0.5, 0.25, 0.25]}
 BASINS = {"groups": "basins", "correlation_px": 1, "shares": [0.5, 0.25, 0.25]}
 VARIABLES = {"basins": {"files": "basins.tif", "units": "1", "kind": "classes"}}
 
-Area = npt.NDArray[np.bool_]
+Area = BoolArray
 
 
 class Fitted(NamedTuple):

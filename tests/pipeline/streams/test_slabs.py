@@ -1,14 +1,14 @@
 import numpy as np
-import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.streams.lru_cache import Arrays, LRUCache
 from pipeline.streams.slabs import SLAB_BYTES, SlabGrid, SlabReader, fill_invalid
+from stores.array_types import Float32Array
 from stores.windows import Window
 
 GRID = (23, 17)
-VALUES: npt.NDArray[np.float32] = np.arange(29 * 23 * 17, dtype=np.float32).reshape(29, *GRID)
+VALUES: Float32Array = np.arange(29 * 23 * 17, dtype=np.float32).reshape(29, *GRID)
 
 
 def read(start: int, stop: int, window: Window) -> Arrays:

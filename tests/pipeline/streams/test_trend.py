@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import zarr
 
@@ -16,6 +15,7 @@ from pipeline.streams.source import Source
 from pipeline.streams.statistics import fit_stack
 from pipeline.streams.trend import TrendSums, years_since
 from pipeline.streams.trend_fit import PixelSums
+from stores.array_types import Float32Array, Float64Array
 from stores.cube import Cube
 from stores.times import parse_time
 from stores.windows import Window
@@ -108,7 +108,7 @@ def test_sums_of_blocks_give_the_slope_of_the_whole() -> None:
     assert whole.slope == pytest.approx(direct_slope(values, years), rel=1e-6)
 
 
-def direct_slope(values: npt.NDArray[np.float32], years: npt.NDArray[np.float64]) -> float:
+def direct_slope(values: Float32Array, years: Float64Array) -> float:
     """Regress on the dates with a level for every pixel, by ordinary least squares."""
     flat = values.reshape(7, -1).astype(np.float64)
     frame, pixel = np.nonzero(np.isfinite(flat))

@@ -152,9 +152,9 @@ def test_the_error_of_a_lead_is_that_of_its_valid_pixels_by_hand(
         rolled = StepOutput(
             forecast[half], parts.target[half, -2:], valid[half], torch.zeros(())
         )
-        score.add(DeviceBatch.of(tensors, samples[half]), rolled)
+        score.update(DeviceBatch.of(tensors, samples[half]), rolled)
     assert score.value == pytest.approx(
         np.sqrt(np.mean(np.square(errors, dtype=float))), rel=1e-4
     )
-    score.clear()
+    score.reset()
     assert np.isnan(score.value)
