@@ -62,7 +62,7 @@ def find_bundle(recipe: Recipe, name: str | None) -> Bundle:
     """Open a bundle by the name of its folder, or the one that was trained last.
 
     Raises:
-        UnknownWordError: another version wrote it, and says more than this one knows.
+        UnknownOptionError: another version wrote it, and says more than this one knows.
     """
     from pipeline.specs.trained import check_readable  # torch, which an ingest never needs
 

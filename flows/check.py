@@ -301,7 +301,7 @@ def _room_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
     """Say what every step needs on its disk, and refuse what has no room there.
 
     Raises:
-        FullError: says what it takes, and what the disk has left.
+        DiskFullError: says what it takes, and what the disk has left.
     """
     cube = Cube.open(plan.path) if plan.path.exists() else None
     needs = {"ingest": ingest_space(plan)}

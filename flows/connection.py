@@ -49,7 +49,7 @@ def connect_to_server(url: str) -> Iterator[SyncPrefectClient]:
     """Connect to a server with the credentials that Prefect's settings hold.
 
     Raises:
-        LostServerError: it does not answer, or lets nobody in.
+        ServerLostError: it does not answer, or lets nobody in.
     """
     auth, key = PREFECT_API_AUTH_STRING.value(), PREFECT_API_KEY.value()
     unknown = (
@@ -90,7 +90,7 @@ def reraise_lost_server(url: str) -> Iterator[None]:
     """Run the body on a server, and say in a sentence when that is lost meanwhile.
 
     Raises:
-        LostServerError: it does not answer any more.
+        ServerLostError: it does not answer any more.
     """
     unknown = (
         "so it does not know how this run went on; what is written is whole: run the same "
@@ -106,7 +106,7 @@ def _reraise_lost_server(url: str, consequence: str) -> Iterator[None]:
     """Say in a sentence that a server is gone or lets nobody in; say what follows from it.
 
     Raises:
-        LostServerError: it is, or does.
+        ServerLostError: it is, or does.
     """
     try:
         yield

@@ -39,7 +39,7 @@ def up(request: DeployRequest, *, home: Path, port: int | None, echo: Echo) -> N
     """Start server, worker and deployments; look after them until a signal comes.
 
     Raises:
-        BusyError: a server of this home is up already.
+        LeaseHeldError: a server of this home is up already.
         RuntimeError: a part did not start, or ended again and again.
     """
     with handle_interrupts(_INTERRUPT_NOTE), _exclusive(home, _UP):
@@ -56,11 +56,11 @@ def up(request: DeployRequest, *, home: Path, port: int | None, echo: Echo) -> N
                 crew.stop()
 
 
-def up_detached(request: DeployRequest, *, home: Path, port: int | None, say: Echo) -> None:
+def up_detached(request: DeployRequest, *, home: Path, port: int | None, echo: Echo) -> None:
     """Start ``cubecast up`` in the background and wait until it is ready.
 
     Raises:
-        BusyError: a server of this home is up already.
+        LeaseHeldError: a server of this home is up already.
         RuntimeError: it did not become ready.
     """
     logfile = home / "logs" / "up.log"
@@ -79,7 +79,7 @@ def up_detached(request: DeployRequest, *, home: Path, port: int | None, say: Ec
         is_ready = _wait_until_ready(child, home)
     if not is_ready:
         raise RuntimeError(f"the server did not start; {logfile} ends:\n{child.log_tail()}")
-    say(logfile.read_text().rstrip())
+    echo(logfile.read_text().rstrip())
 
 
 def _wait_until_ready(child: ManagedProcess, home: Path) -> bool:
@@ -105,7 +105,7 @@ def down(home: Path) -> bool:
     What is up is asked of the kernel and of the processes, so that no file can hide it.
 
     Raises:
-        BusyError: it was started on another machine.
+        LeaseHeldError: it was started on another machine.
     """
     owner = _find_supervisor(home)
     if owner is not None and (process := owner.find()):
@@ -132,11 +132,11 @@ def _find_supervisor(home: Path) -> ProcessId | None:
     return None
 
 
-def _stop_leftover_processes(home: Path, say: Echo) -> None:
+def _stop_leftover_processes(home: Path, echo: Echo) -> None:
     """End what an earlier server left alive, so that nobody else writes to its database."""
     check_state_path(home)
     if n_left := processes.stop_owned(home):
-        say(f"ended {pluralize(n_left, 'process')} that an earlier 'cubecast up' left behind")
+        echo(f"ended {pluralize(n_left, 'process')} that an earlier 'cubecast up' left behind")
     remove_state(home)
 
 

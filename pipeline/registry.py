@@ -29,7 +29,7 @@ def look_up(table: Mapping[str, ValueT], name: str, what: str) -> ValueT:
         what: what the word chooses, for the message.
 
     Raises:
-        UnknownWordError: the word is none of them.
+        UnknownOptionError: the word is none of them.
     """
     check_option(table, name, what)
     return table[name]
@@ -39,7 +39,7 @@ def check_option(known: Collection[str], word: str, what: str) -> None:
     """Refuse a word that is none of the known ones.
 
     Raises:
-        UnknownWordError: names the word and all that are known.
+        UnknownOptionError: names the word and all that are known.
     """
     if word not in known:
         raise UnknownOptionError(
@@ -57,7 +57,7 @@ def explaining_version(name: str, writer: str) -> Iterator[None]:
         writer: version of cubecast that wrote it.
 
     Raises:
-        UnknownWordError: something in it is unknown here.
+        UnknownOptionError: something in it is unknown here.
     """
     try:
         yield

@@ -10,7 +10,7 @@ import pandas as pd
 
 from pipeline.metrics import ALL_LEADS, BASELINES, format_leads
 from pipeline.plots import display_name
-from stores.units import show_units
+from stores.units import pretty_units
 
 _TIE = 0.005  # skills closer to zero are called equal
 _COMPARISONS = ("worse than", "not comparable with", "as good as", "better than")
@@ -29,7 +29,7 @@ def verdict(table: pd.DataFrame) -> str:
         return "No pixel has both a forecast and a truth, so nothing is known about its skill."
     rivals = {name: float(_pooled(table, name)["rmse"]) for name in references}
     digits = _digits_to_distinguish(float(own["rmse"]), rivals.values())
-    error = f"RMSE {_format(own['rmse'], digits)} {show_units(str(own['units']))}".rstrip()
+    error = f"RMSE {_format(own['rmse'], digits)} {pretty_units(str(own['units']))}".rstrip()
     if not references:
         return (
             f"No baseline was scored, so the forecast ({error}) cannot be called good or bad."
@@ -86,7 +86,7 @@ def warn_baselines_not_beaten(table: pd.DataFrame) -> list[str]:
 def _biases(table: pd.DataFrame) -> list[str]:
     """Warn of leads whose bias is a large part of their error, too high or too low."""
     own = table[(table["method"] == _model_of(table)) & (table["lead"] != ALL_LEADS)]
-    own, units = own.set_index("lead"), show_units(str(table["units"].iloc[0]))
+    own, units = own.set_index("lead"), pretty_units(str(table["units"].iloc[0]))
     warnings = []
     for word, sign in (("high", 1), ("low", -1)):
         part = sign * own["bias"] / own["rmse"]
@@ -124,7 +124,7 @@ def _missed_coverage(chances: pd.DataFrame) -> list[str]:
 def score_overview(table: pd.DataFrame) -> pd.DataFrame:
     """Arrange scores for people: one row a lead, RMSE of every method, skill of the model."""
     model, references = _model_of(table), _baselines_of(table)
-    units = show_units(str(table["units"].iloc[0]))
+    units = pretty_units(str(table["units"].iloc[0]))
     unit = f" [{units}]" if units else ""
     own = table[table["method"] == model].set_index("lead")
     columns = {f"RMSE{unit}": own["rmse"]}

@@ -38,7 +38,7 @@ def accept(root: Path) -> list[str]:
     Raises:
         ValueError: the folder is no store.
         CorruptError: the cube is damaged.
-        BusyError: another run publishes or ingests.
+        LeaseHeldError: another run publishes or ingests.
     """
     if not ((root / ISSUES).is_dir() or (root / CUBE).is_dir()):
         raise ValueError(

@@ -49,7 +49,7 @@ def clean(
     Raises:
         ValueError: the folder is no store.
         CorruptError: the store is of an earlier version.
-        BusyError: another run publishes for minutes.
+        LeaseHeldError: another run publishes for minutes.
     """
     if not any((root / mark).exists() for mark in _STORE_ENTRIES):
         raise ValueError(

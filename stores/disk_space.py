@@ -68,7 +68,7 @@ class SpaceRequirement:
         """Refuse work whose result has no room; warn where it may have none.
 
         Raises:
-            FullError: not even the least fits.
+            DiskFullError: not even the least fits.
         """
         disk = Disk.of(self.folder)
         if self.most_bytes <= disk.free_bytes:
@@ -92,7 +92,7 @@ def reraise_disk_full(path: Path) -> Iterator[None]:
     """Say of what fails because a disk is full which file and disk it was.
 
     Raises:
-        FullError: in the place of whatever the body raised of it.
+        DiskFullError: in the place of whatever the body raised of it.
     """
     try:
         yield

@@ -87,7 +87,7 @@ def lease(
         waiting: called once, with the holder, when there is somebody to wait for.
 
     Raises:
-        BusyError: the holder did not finish within ``wait_s``.
+        LeaseHeldError: the holder did not finish within ``wait_s``.
     """
     path = _lock_path(root, name)
     with reraise_disk_full(path):
@@ -120,7 +120,7 @@ def current_holder(root: Path, name: str) -> Holder | None:
     """Say who holds a lease at this moment; None while it is free.
 
     Raises:
-        BusyError: somebody holds it who gave no name.
+        LeaseHeldError: somebody holds it who gave no name.
     """
     if is_free(root, name):
         return None

@@ -195,7 +195,7 @@ def _unknown(units: str, word: str) -> str:
     return f"units {units!r} hold the unknown {word!r}, so nobody could convert them; {advice}"
 
 
-def show_units(units: str) -> str:
+def pretty_units(units: str) -> str:
     """Write UDUNITS exponents as letters: 'mm month-1' as 'mm month⁻¹'."""
     raised = _POWER.sub(_raise, units)
     return "" if units.strip() == "1" else raised

@@ -91,7 +91,7 @@ def check_archive(recipe: Recipe, found: Inventory) -> None:
 
     Raises:
         ArchiveError: names every problem.
-        FullError: the cube's disk has no room for what is new.
+        DiskFullError: the cube's disk has no room for what is new.
     """
     for unread in list_unmatched(recipe.archive.root, build_sources(recipe)):
         unread.check()

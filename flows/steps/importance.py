@@ -23,7 +23,7 @@ from pipeline.specs import build_hindcast_spec
 from stores.bundle import Bundle
 from stores.cube import Cube
 from stores.files import atomic_write
-from stores.units import show_units
+from stores.units import pretty_units
 
 
 @step
@@ -54,7 +54,7 @@ def save_importance(recipe: Recipe, bundle: Bundle, found: ImportanceResult) -> 
 
 def show_importance(found: ImportanceResult) -> None:
     """Print one row per covariate, and what could be dropped."""
-    units = show_units(str(found.table["units"].iloc[0]))
+    units = pretty_units(str(found.table["units"].iloc[0]))
     title = (
         f"growth of the squared error [%] when a covariate is permuted: {len(found.inits)} "
         f"forecasts of the {found.trial.part} part, {found.trial.repeats} repeats"

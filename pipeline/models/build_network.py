@@ -26,7 +26,7 @@ def parse_network_spec(description: Mapping[str, Any]) -> ConvLSTMSpec:
     """Read what ``describe_network`` wrote.
 
     Raises:
-        UnknownWordError: the family or what it is made of is unknown.
+        UnknownOptionError: the family or what it is made of is unknown.
     """
     sizes = dict(description)
     family = sizes.pop("family")

@@ -20,7 +20,7 @@ from pipeline.plots.panels import (
 )
 from pipeline.plots.style import draw_empty
 from stores.array_types import AnyArray
-from stores.units import show_units
+from stores.units import pretty_units
 
 _MOST_LEADS = 3
 
@@ -62,7 +62,7 @@ def plot_forecast_vs_truth(
         row[0].set_axis_off()
         for axes, (date, (_, truth)) in zip(row[1:], shown.items(), strict=True):
             _draw_truth(axes, truth, f"{date}, truth", extent, color_scale)
-    add_color_bar(figure, panels.flat, color_scale, show_units(units), side="bottom")
+    add_color_bar(figure, panels.flat, color_scale, pretty_units(units), side="bottom")
     add_note(figure, color_scale.note)
     what = "Last input, forecast and truth" if is_known else "Last input and forecast"
     figure.set_label(f"{title}. {what}; {range_note(color_scale, units)}")

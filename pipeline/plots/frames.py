@@ -22,7 +22,7 @@ from pipeline.plots.panels import (
 )
 from pipeline.plots.style import escape_mathtext
 from stores.array_types import AnyArray
-from stores.units import show_units
+from stores.units import pretty_units
 
 _PER_SECOND = 2  # maps: slow enough to read the dates
 
@@ -48,7 +48,7 @@ def plot_frame(
     """
     figure, panels = start_panels((1, 1), extent, title)
     draw_map(panels[0, 0], values, label, extent, color_scale)
-    add_color_bar(figure, panels.flat, color_scale, show_units(units))
+    add_color_bar(figure, panels.flat, color_scale, pretty_units(units))
     add_note(figure, color_scale.note)
     figure.set_label(f"{title}. Map: {label}; {range_note(color_scale, units)}")
     return figure

@@ -27,7 +27,7 @@ from pipeline.plots.panels import (
 )
 from pipeline.plots.style import is_narrow, label_with_units
 from stores.array_types import AnyArray
-from stores.units import show_units
+from stores.units import pretty_units
 
 _MOST_PANELS = 12
 _MOST_LEADS = 4
@@ -74,7 +74,9 @@ def plot_maps(
         draw_map(axes, thin[place], labels[shown[place]], extent, color_scale)
         if place + n_cols >= len(shown):  # nothing below
             label_ticks(axes.xaxis, extent, shown=True)
-    add_color_bar(figure, panels.flat, color_scale, show_units(quantity.units), side=bar_side())
+    add_color_bar(
+        figure, panels.flat, color_scale, pretty_units(quantity.units), side=bar_side()
+    )
     add_note(figure, color_scale.note, subsampling_note(every, len(shown), len(maps)))
     said = range_note(color_scale, quantity.units)
     figure.set_label(f"{title}. Maps: {', '.join(labels[k] for k in shown)}; {said}")
@@ -120,7 +122,7 @@ def plot_errors(
             label = f"{labels[shown[lead]]}, {name}"
             draw_map(axes, layers[layer, lead], label, extent, shades[layer])
     units = quantity.units
-    add_color_bar(figure, panels[:2].flat, values, show_units(units), side=side)
+    add_color_bar(figure, panels[:2].flat, values, pretty_units(units), side=side)
     add_color_bar(
         figure, panels[2].flat, errors, label_with_units("forecast - truth", units), side=side
     )

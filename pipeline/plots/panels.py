@@ -25,7 +25,7 @@ from pipeline.plots.style import (
     new_figure,
 )
 from stores.array_types import AnyArray
-from stores.units import show_units
+from stores.units import pretty_units
 
 Side = Literal["right", "bottom"]
 
@@ -180,6 +180,6 @@ def subsampling_note(every: int, n_shown: int, n_maps: int) -> str:
 def range_note(color_scale: ColorScale, units: str) -> str:
     """Say in words what the colors span, for readers who cannot see them."""
     return (
-        f"colors from {color_scale.low:g} to {color_scale.high:g} {show_units(units)}".rstrip()
+        f"colors from {color_scale.low:g} to {color_scale.high:g} {pretty_units(units)}".rstrip()
         + "."
     )

@@ -64,7 +64,9 @@ def plot_skill(
 
 def _draw_errors(axes: Axes, rows: pd.DataFrame, model: str) -> None:
     units = str(rows["units"].iloc[0])
-    style_axes(axes, ylabel=label_with_units("RMSE", units), title="Error: lower is better")
+    style_axes(
+        axes, ylabel=label_with_units("RMSE", units), title="ErrorFunction: lower is better"
+    )
     for place, (method, scored) in enumerate(rows.groupby("method", sort=False)):
         _draw_line(axes, scored, "rmse", str(method), place, bold=method == model)
     axes.set_ylim(bottom=0)

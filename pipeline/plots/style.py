@@ -19,7 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from stores.units import show_units
+from stores.units import pretty_units
 
 TEXT_COLOR, MUTED_COLOR, INVALID_COLOR = "#222222", "#6b6b6b", "#d9d9d9"
 _WIDE, _NARROW = 10.0, 4.8  # of every figure, on a page and on a phone [inch]
@@ -124,7 +124,7 @@ def display_name(method: str) -> str:
 
 def label_with_units(name: str, units: str) -> str:
     """Name an axis with its units in brackets, if there are any."""
-    shown = show_units(units)
+    shown = pretty_units(units)
     return f"{name} [{shown}]" if shown else name
 
 

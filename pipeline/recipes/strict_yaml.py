@@ -87,7 +87,7 @@ def load_strict_yaml(text: str) -> Any:
     """Read a text as plain YAML.
 
     Raises:
-        PlainError: says what is wrong with it, and where.
+        StrictYamlError: says what is wrong with it, and where.
     """
     return _read(text, yaml.load)
 
@@ -96,7 +96,7 @@ def split_yaml_values(text: str) -> list[str]:
     """Cut a text at the commas that stand in no bracket and no quotes; values stay as written.
 
     Raises:
-        PlainError: it is not plain YAML.
+        StrictYamlError: it is not plain YAML.
     """
     values = _read(f"[{text}]", yaml.compose)
     if not isinstance(values, yaml.SequenceNode):
@@ -120,7 +120,7 @@ def check_texts(written: Any) -> None:
     """Refuse what was read where a text in it is too long or cannot be printed.
 
     Raises:
-        PlainError: names the key.
+        StrictYamlError: names the key.
     """
     for key, text in _texts(written):
         _check_text(key, text)

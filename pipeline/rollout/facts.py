@@ -15,7 +15,7 @@ from stores.forecast import Forecast
 from stores.formatting import pluralize
 from stores.issue import COGS, FORECAST, ITEM
 from stores.times import Step, format_dates
-from stores.units import show_units
+from stores.units import pretty_units
 
 LATE = "late_covariates"
 """Attribute of an issue: what stands for frames that came later than they should."""
@@ -58,7 +58,7 @@ class ModelFacts:
         """Say what the model is, and what it learned from."""
         levels = self.description["network"].get("quantiles", ())
         facts = {
-            "Units": show_units(self.units),
+            "Units": pretty_units(self.units),
             "History": pluralize(self.description["reading"]["history"], "frame"),
             "Transform": ", ".join(self.transform),
             "Trained on": self.split.format_part("train", self.step),
@@ -118,7 +118,7 @@ def _rollout_facts(forecast: Forecast, model: ModelFacts) -> dict[str, str]:
     facts = {fact: str(attributes[key]) for fact, key in said.items() if key in attributes}
     if "precision" in attributes:
         largest = max(attributes["precision_error_largest"])
-        off = f"{largest:g} {show_units(model.units)}".rstrip()
+        off = f"{largest:g} {pretty_units(model.units)}".rstrip()
         facts["Precision"] = f"{attributes['precision']}, at most {off} off"
     return facts | _interval_facts(forecast, model)
 

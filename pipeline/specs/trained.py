@@ -26,7 +26,7 @@ def open_further(recipe: Recipe, first: Bundle) -> list[Bundle]:
     """Open the bundles that a recipe names beside the first, which lies beside them.
 
     Raises:
-        UnknownWordError: another version wrote one, and says more than this one knows.
+        UnknownOptionError: another version wrote one, and says more than this one knows.
     """
     further = [
         open_bundle(bundle_folder(first.path.parent, name)) for name in recipe.rollout.bundles
@@ -40,7 +40,7 @@ def check_readable(bundle: Bundle) -> None:
     """Refuse a bundle that says what this version does not know, before it is used.
 
     Raises:
-        UnknownWordError: names the word, and the version that wrote it.
+        UnknownOptionError: names the word, and the version that wrote it.
         CorruptError: its weights are not those of its network.
     """
     said = bundle.description

@@ -4,7 +4,7 @@ Three ways lead to a batch, bit for bit the same. They share which frames a samp
 (``samples.Span``, ``n_known_frames``) and the order of channels (``ChannelSpec``), not the cutting,
 because each copies from something else:
 
-- ``loader.load_batch`` reads every sample from the cube: what the others are tested against.
+- ``loader.read_batch_directly`` reads every sample from the cube: what the others are tested against.
 - ``layers.Layers`` copies slices out of slabs that are decoded when a sample first needs them.
 - ``resident.Resident`` gathers from whole frames on the device that learns, by index: there
   one call for a batch costs less than a slice for each of its samples.

@@ -48,7 +48,7 @@ class InitFrames:
 class BatchReader:
     """Every channel of a source as slabs, out of which batches are cut.
 
-    What is cut is bit for bit what ``loader.load_batch`` reads. Safe to share between threads.
+    What is cut is bit for bit what ``loader.read_batch_directly`` reads. Safe to share between threads.
 
     Args:
         source: what is read.

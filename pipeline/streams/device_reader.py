@@ -175,7 +175,7 @@ class DeviceBatchReader:
             (len(self._places[target]), *shape), dtype=torch.bool, device=self._device
         )
         threads = ThreadExecutor(_AT_ONCE)
-        for (slabs, given, window), arrays in threads.each(self._read, self._pieces()):
+        for (slabs, given, window), arrays in threads.map_unordered(self._read, self._pieces()):
             here = (given, *window.relative_to(self._box).slices)
             values, usable = map(torch.from_numpy, arrays)
             frames[slabs.key][here].copy_(values)

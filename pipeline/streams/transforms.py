@@ -144,7 +144,7 @@ def build_chain(descriptions: Sequence[TransformSpec], read_field: ReadField) ->
     """Build a chain from what a bundle says, reading per-pixel fields of one window.
 
     Raises:
-        UnknownWordError: a transform is not known.
+        UnknownOptionError: a transform is not known.
     """
     builders = [(look_up(TRANSFORMS, one["kind"], "transform"), one) for one in descriptions]
     return Chain([build(one, read_field) for build, one in builders])

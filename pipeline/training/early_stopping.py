@@ -113,7 +113,7 @@ class LeadRMSE:
 
     @property
     def value(self) -> float:
-        """Error so far; NaN before there was a valid pixel."""
+        """ErrorFunction so far; NaN before there was a valid pixel."""
         return math.sqrt(self.sum_squares / self.n_pixels) if self.n_pixels else math.nan
 
 

@@ -19,7 +19,9 @@ def dataset_for(
     """Choose what streams to a rank: all batches, its share of each, or some of them whole."""
     if rank_context is None:
         return BatchDataset
-    return partial(SplitBatches if split_batches else RoundRobinBatches, seat=rank_context)
+    return partial(
+        SplitBatches if split_batches else RoundRobinBatches, rank_context=rank_context
+    )
 
 
 class SplitBatches(BatchDataset):

@@ -134,7 +134,7 @@ def test_a_huge_state_is_refused_unread(tmp_path: Path) -> None:
 def test_what_is_no_file_is_named_and_never_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "stopped_in_a_sentence", nullcontext)  # leaves signals alone
+    monkeypatch.setattr(server, "handle_interrupts", nullcontext)  # leaves signals alone
     path = state_file(tmp_path)
     os.mkfifo(path)  # reading it would wait for ever
     with pytest.raises(CorruptError, match="it is no file"):

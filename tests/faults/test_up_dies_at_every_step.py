@@ -90,7 +90,7 @@ def state_of(home: Path) -> ServerState:
 def test_while_somebody_starts_a_server_nobody_else_does(
     home: Path, start: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "stopped_in_a_sentence", nullcontext)  # leaves signals alone
+    monkeypatch.setattr(server, "handle_interrupts", nullcontext)  # leaves signals alone
     with (
         lease(home, "up", wait_s=0),
         pytest.raises(LeaseHeldError, match="is up already or just starting, so a second one"),

@@ -239,7 +239,7 @@ def test_overrides_of_a_training_are_said_to_have_no_effect_without_one(
 
     module = importlib.import_module(f"flows.{flow}")
     monkeypatch.setattr(
-        module, "check_as_written" if flow == "forecast" else "check_split", stop
+        module, "check_matches_recipe" if flow == "forecast" else "check_split", stop
     )
     changes = ["training.epochs=3", "training.batch=4", "model={hidden: [8]}", "title=x"]
     with pytest.raises(KeyboardInterrupt):

@@ -75,8 +75,8 @@ def test_a_run_whose_server_is_lost_ends_in_a_sentence_and_at_once(
     def lose() -> None:
         raise httpx.ReadError("")
 
-    monkeypatch.setattr(connection, "check_answers", lambda url: None)
-    monkeypatch.setattr(launch, "_leave", sys.exit)  # does not wait for Prefect's good-byes
+    monkeypatch.setattr(connection, "check_server", lambda url: None)
+    monkeypatch.setattr(launch, "_exit_now", sys.exit)  # does not wait for Prefect's good-byes
     with pytest.raises(SystemExit) as left:
         launch._run_on_server("http://127.0.0.1:1/api", lose, {})  # type: ignore[arg-type]
     said = capsys.readouterr().err

@@ -92,7 +92,7 @@ def test_a_run_that_finds_its_issue_published_leaves_its_report_too(
     for module in ("forecast", "steps.page"):
         monkeypatch.setattr(f"flows.{module}.in_run", lambda: True)
     monkeypatch.setattr(
-        "flows.steps.page.leave_picture",
+        "flows.steps.page.create_image",
         lambda key, png, **said: left.append({"key": key, "png": png[:4], **said}),
     )
     page = ["outputs.report=true"]
@@ -267,7 +267,7 @@ def test_tiles_marked_as_done_are_forgotten_with_the_store_they_were_in(
         raise InterruptedError(str(stage))
 
     with monkeypatch.context() as patched:
-        patched.setattr(issue_steps, "finish_forecast", fail)  # all tiles are written
+        patched.setattr(issue_steps, "commit_forecast", fail)  # all tiles are written
         with pytest.raises(InterruptedError):
             forecast.fn(recipe_of(store), init=INIT)
     (ledger,) = (store / "run" / ".staging").glob("*/ledger")

@@ -54,7 +54,7 @@ def die_once(marker: Path) -> str:
 def test_no_workers_compute_in_this_process() -> None:
     with open_executor(ComputeRecipe(workers=0, threads=1)) as executor:
         assert isinstance(executor, SerialExecutor)
-        assert list(executor.ordered(lambda item: os.getpid(), range(2))) == [os.getpid()] * 2
+        assert list(executor.map(lambda item: os.getpid(), range(2))) == [os.getpid()] * 2
 
 
 def test_local_workers_have_the_threads_that_were_asked_for_and_survive_a_kill(
@@ -84,7 +84,7 @@ def count_faults(n_bytes: int) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators differ")
 def test_workers_keep_the_memory_that_they_freed(two: DaskExecutor) -> None:
     sizes = [8_000_000, 100_000_000]  # the second is more than a thread's own arena holds
-    for n_bytes, faults in zip(sizes, two.ordered(count_faults, sizes), strict=True):
+    for n_bytes, faults in zip(sizes, two.map(count_faults, sizes), strict=True):
         # given anew they were 8 times it
         assert faults < n_bytes / resource.getpagesize()
 
@@ -96,10 +96,10 @@ def where(_: int) -> int:
 
 def test_work_for_a_gpu_goes_to_the_workers_that_offer_one(two: DaskExecutor) -> None:
     with pytest.raises(ValueError, match="none of 2 workers offers the resource 'GPU'"):
-        list(two.with_gpu(True).each(where, range(8)))
+        list(two.with_gpu(True).map_unordered(where, range(8)))
     two._client.register_plugin(GpuResource(2, gpus=1))
-    anywhere = {pid for _, pid in two.each(where, range(8))}
-    on_gpu = {pid for _, pid in two.with_gpu(True).each(where, range(8))}
+    anywhere = {pid for _, pid in two.map_unordered(where, range(8))}
+    on_gpu = {pid for _, pid in two.with_gpu(True).map_unordered(where, range(8))}
     assert len(anywhere) == 2
     assert len(on_gpu) == 1
     assert on_gpu < anywhere

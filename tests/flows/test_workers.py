@@ -175,8 +175,8 @@ def fill_up(_: int) -> int:
 def test_workers_that_hold_too_much_for_another_task_end_the_run_with_a_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dask_executor, "_PULSE_S", 0.3)
-    monkeypatch.setattr(runtime, "STUCK_S", 1.0)
+    monkeypatch.setattr(dask_executor, "_POLL_S", 0.3)
+    monkeypatch.setattr(runtime, "LOCAL_STALL_S", 1.0)
     compute = ComputeRecipe(workers=1, threads=1, memory_gb=0.8, device="cpu")
     with open_executor(compute) as executor:
         assert list(executor.map(fill_up, [0])) == [800_000_000]
@@ -188,7 +188,7 @@ def test_workers_that_hold_too_much_for_another_task_end_the_run_with_a_reason(
 def test_workers_that_are_killed_as_they_start_end_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(workers, "OWN_BYTES", 0)  # else it would be refused
+    monkeypatch.setattr(workers, "WORKER_BASE_BYTES", 0)  # else it would be refused
     compute = ComputeRecipe(workers=1, threads=1, memory_gb=0.15, device="cpu")
     with (
         pytest.raises((ConnectionError, RuntimeError), match=r"compute\.memory_gb"),

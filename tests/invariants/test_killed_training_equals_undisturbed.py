@@ -57,7 +57,7 @@ N_KILLS = 10
 SCRIPT = """
 import sys
 from pathlib import Path
-from flows.runtime import spread_on
+from flows.runtime import open_executor
 from pipeline.recipes import ComputeRecipe, load_recipe
 from pipeline.specs import build_training_spec
 from pipeline.training.bundle import train_bundle
@@ -66,9 +66,9 @@ if __name__ == "__main__":  # workers import this file again
     cube, folder, workers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     recipe = load_recipe(cube.parents[1] / "recipe.yaml")
     compute = ComputeRecipe(workers=workers, threads=1, memory_gb=1.5, device="cpu")
-    with spread_on(compute) as spread:
+    with open_executor(compute) as executor:
         spec, folders = build_training_spec(recipe), (folder / "models", folder / "logs")
-        train_bundle(spec, Cube.open(cube), folders, spread=spread)
+        train_bundle(spec, Cube.open(cube), folders, executor=executor)
 """
 
 

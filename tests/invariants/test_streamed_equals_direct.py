@@ -244,7 +244,7 @@ def test_what_is_streamed_in_place_is_read_ahead_and_not_by_the_thread_that_lear
         readers.add(threading.current_thread().name)
         cut(layers, rows)
 
-    monkeypatch.setattr(BatchReader, "fill", noted)
+    monkeypatch.setattr(BatchReader, "read_into", noted)
     batches = stream(made, SerialExecutor())
     assert "block by block (threads: 1)" in batches.reason
     assert sum(len(batch[0]) for batch in batches) == 90

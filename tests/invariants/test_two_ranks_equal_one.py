@@ -63,7 +63,7 @@ _RTOL, _ATOL = 1e-4, 1e-5  # of float32 in another order; weights move by 0.1
 SCRIPT = """
 import sys
 from pathlib import Path
-from flows.runtime import spread_on
+from flows.runtime import open_executor
 from pipeline.recipes import load_recipe
 from pipeline.specs import build_training_spec
 from pipeline.training.bundle import train_bundle
@@ -72,9 +72,9 @@ if __name__ == "__main__":  # workers import this file again
     root = Path(sys.argv[1])
     recipe = load_recipe(root / "recipe.yaml", overrides=["compute.ranks=2"])
     folders = (root / "models", root / "logs")
-    with spread_on(recipe.compute) as spread:
+    with open_executor(recipe.compute) as executor:
         cube = Cube.open(root / "run" / "cube.zarr")
-        train_bundle(build_training_spec(recipe), cube, folders, spread=spread)
+        train_bundle(build_training_spec(recipe), cube, folders, executor=executor)
 """
 
 

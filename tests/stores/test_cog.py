@@ -32,12 +32,12 @@ import resource, sys
 from collections.abc import Iterator
 from pathlib import Path
 import numpy as np
-from stores.cog import CogLabel, write_cog
+from stores.cog import CogMetadata, write_cog
 from tests.stores.test_cog import cut, make_frame, make_grid
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     frame, grid = make_frame((300, 300)), make_grid((300, 300))
-    write_cog(Path(sys.argv[1]), cut(frame), grid, CogLabel("a", "1"))
+    write_cog(Path(sys.argv[1]), cut(frame), grid, CogMetadata("a", "1"))
 except OSError as error:
     print(error)
 """

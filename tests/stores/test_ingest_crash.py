@@ -63,7 +63,9 @@ def _writes(cut_before: int | None) -> Iterator[Writes]:
         ):
             patch.setattr(owner, name, writes.pass_on(getattr(owner, name)))
         for module in (files, ingest):
-            patch.setattr(module, "sync_file", lambda _path: None)  # what is asked is the order
+            patch.setattr(
+                module, "fsync_path", lambda _path: None
+            )  # what is asked is the order
         with contextlib.suppress(PowerCut):
             yield writes
         zarr_sync(_rest())  # writes beside the one that was cut must not outlive the power

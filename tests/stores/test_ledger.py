@@ -44,7 +44,7 @@ def test_a_crash_while_marking_leaves_the_key_undone(
         raise OSError("power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "sync_file", crash)
+        patch.setattr(files, "fsync_path", crash)
         with pytest.raises(OSError, match="power cut"):
             ledger.mark("b", {})
     assert ledger.done_keys() == {"a"}

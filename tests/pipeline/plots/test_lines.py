@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from pipeline.plots import narrow_figures, plot_curves, plot_series, plot_skill, to_png
-from stores.units import show_units
+from stores.units import pretty_units
 
 
 def make_table(skill: float = 0.3) -> pd.DataFrame:
@@ -169,4 +169,4 @@ def test_series_without_a_value_say_so() -> None:
     ],
 )
 def test_units_are_shown_with_raised_exponents(written: str, shown: str) -> None:
-    assert show_units(written) == shown
+    assert pretty_units(written) == shown

@@ -36,14 +36,14 @@ import sys
 from pathlib import Path
 from pipeline.recipes import load_recipe
 from pipeline.specs import build_training_spec
-from pipeline.executors import InPlace
+from pipeline.executors import SerialExecutor
 from pipeline.training.bundle import train_bundle
 from stores.cube import Cube
 folder = Path(sys.argv[1])
 recipe = load_recipe(folder / "recipe.yaml")
 folders = (folder / "models", folder / "logs")
 cube = Cube.open(folder / "run" / "cube.zarr")
-train_bundle(build_training_spec(recipe), cube, folders, spread=InPlace())
+train_bundle(build_training_spec(recipe), cube, folders, executor=SerialExecutor())
 """
 ROWS = [{"epoch": 1, "loss": 3.0}, {"epoch": 2, "loss": 2.0}, {"epoch": 3, "loss": 1.0}]
 TRAINED = [{"epoch": row["epoch"], "train_loss": row["loss"]} for row in ROWS]

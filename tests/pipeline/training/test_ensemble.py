@@ -18,7 +18,7 @@ from pipeline.streams.samples import Sample
 from pipeline.training.ensemble import TrainingEnsemble
 from pipeline.training.task import DeviceBatch, ForecastTask
 from stores.windows import Window
-from tests.pipeline.training.test_learner import (
+from tests.pipeline.training.test_trainer import (
     HISTORY,
     LEADS,
     SIDE,

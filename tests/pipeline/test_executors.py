@@ -12,8 +12,10 @@ def test_threads_give_results_in_order_however_long_each_takes() -> None:
         time.sleep(0.02 if number % 3 == 0 else 0)
         return number * number
 
-    assert list(ThreadExecutor(3).ordered(late, range(20))) == [n * n for n in range(20)]
-    assert sorted(ThreadExecutor(3).each(late, range(5))) == [(n, n * n) for n in range(5)]
+    assert list(ThreadExecutor(3).map(late, range(20))) == [n * n for n in range(20)]
+    assert sorted(ThreadExecutor(3).map_unordered(late, range(5))) == [
+        (n, n * n) for n in range(5)
+    ]
 
 
 def test_threads_take_no_more_items_than_twice_their_number() -> None:
@@ -24,7 +26,7 @@ def test_threads_take_no_more_items_than_twice_their_number() -> None:
             taken.append(number)
             yield number
 
-    results = ThreadExecutor(3).ordered(abs, items())
+    results = ThreadExecutor(3).map(abs, items())
     ahead = [len(taken) - done for done, _ in enumerate(results)]
     assert len(taken) == 30
     assert max(ahead) <= 2 * 3
@@ -32,7 +34,7 @@ def test_threads_take_no_more_items_than_twice_their_number() -> None:
 
 def test_what_fails_on_a_thread_fails_for_its_caller_and_ends_the_threads() -> None:
     with pytest.raises(ZeroDivisionError):
-        list(ThreadExecutor(2).ordered(lambda number: 1 // number, [2, 1, 0, 3]))
+        list(ThreadExecutor(2).map(lambda number: 1 // number, [2, 1, 0, 3]))
     assert not any(t.name.startswith("cubecast") for t in threading.enumerate())
 
 

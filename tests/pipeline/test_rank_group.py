@@ -29,7 +29,7 @@ def workers() -> Iterator[DaskExecutor]:
 
 def run(executor: DaskExecutor, function: Any, n: int = 2, **given: Any) -> list[Any]:
     heard = given.pop("hear", lambda message: None)
-    return executor.together(function, n, hear=heard, is_ending=lambda: False, **given)
+    return executor.run_ranks(function, n, on_message=heard, should_stop=lambda: False, **given)
 
 
 def pids(executor: DaskExecutor) -> set[int]:
@@ -90,7 +90,7 @@ def test_companions_sit_on_different_workers_and_know_where_to_meet(
     workers: DaskExecutor,
 ) -> None:
     heard: list[Any] = []
-    (first, one), (second, other) = run(workers, sit, hear=heard.append)
+    (first, one), (second, other) = run(workers, sit, on_message=heard.append)
     assert {one, other} == pids(workers)
     assert (first.rank, second.rank, first.n, second.n) == (0, 1, 2, 2)
     assert first.meeting == second.meeting
@@ -122,7 +122,7 @@ def test_the_cause_is_told_and_not_that_others_noticed(workers: DaskExecutor) ->
 def test_one_that_hears_nothing_is_restarted(
     workers: DaskExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(companions, "_GRACE_S", 1.0)
+    monkeypatch.setattr(companions, "_GRACE_PERIOD_S", 1.0)
     before = pids(workers)
     with pytest.raises(LookupError, match="of rank 1"):
         run(workers, hear_nothing)
@@ -133,7 +133,7 @@ def test_one_that_hears_nothing_is_restarted(
 def test_a_worker_that_is_killed_ends_the_work_in_seconds(
     workers: DaskExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(companions, "_GRACE_S", 1.0)
+    monkeypatch.setattr(companions, "_GRACE_PERIOD_S", 1.0)
     began = time.monotonic()
     with pytest.raises(ConnectionError, match=r"the worker of rank 1 .* is gone, so all 2"):
         run(workers, die)
@@ -143,8 +143,8 @@ def test_a_worker_that_is_killed_ends_the_work_in_seconds(
 
 def test_companions_are_asked_to_end_and_give_what_they_have(workers: DaskExecutor) -> None:
     heard: list[Any] = []
-    found = workers.together(
-        end_when_asked, 2, hear=heard.append, is_ending=lambda: len(heard) == 2
+    found = workers.run_ranks(
+        end_when_asked, 2, on_message=heard.append, should_stop=lambda: len(heard) == 2
     )
     assert found == ["rank 0 kept its work", "rank 1 kept its work"]
 
@@ -169,10 +169,10 @@ def test_fewer_gpus_than_companions_are_refused(
 
 def test_one_process_cannot_run_companions() -> None:
     with pytest.raises(ValueError, match=r"compute.ranks=2 learn .* set compute.workers=2"):
-        SerialExecutor().together(sit, 2, on_message=print, should_stop=lambda: False)
+        SerialExecutor().run_ranks(sit, 2, on_message=print, should_stop=lambda: False)
 
 
 def test_the_most_that_one_of_them_held_is_measured(workers: DaskExecutor) -> None:
-    workers.take_peak()
+    workers.pop_peak_bytes()
     assert run(workers, hold) == [1, HELD_BYTES]
-    assert workers.take_peak() > HELD_BYTES
+    assert workers.pop_peak_bytes() > HELD_BYTES
