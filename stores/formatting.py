@@ -9,8 +9,8 @@ _MAX_LISTED = 12  # what a person reads; the rest is counted
 
 
 def pluralize(n: int, noun: str) -> str:
-    """Say how many there are: '1 tile', '12 tiles', '2 patches'."""
-    ending = "es" if noun.endswith(("ch", "s")) else "s"
+    """Write how many there are: '1 tile', '12 tiles', '2 patches'."""
+    ending = "es" if noun.endswith(("tch", "s")) else "s"
     return f"{n} {noun}" if n == 1 else f"{n} {noun}{ending}"
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from stores.formatting import format_bytes
+from stores.formatting import format_bytes, pluralize
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,10 @@ from stores.formatting import format_bytes
 )
 def test_a_size_has_three_digits_whatever_its_unit(n_bytes: float, shown: str) -> None:
     assert format_bytes(n_bytes) == shown
+
+
+def test_nouns_take_their_plural() -> None:
+    assert pluralize(1, "patch") == "1 patch"
+    assert pluralize(2, "patch") == "2 patches"
+    assert pluralize(2, "process") == "2 processes"
+    assert pluralize(2, "epoch") == "2 epochs"
