@@ -49,14 +49,14 @@ def settle(root: Path) -> None:
         _begin(root)
         return
     late = [entry.then("published") for entry in _unsettled(root, register)]
-    if late:
+    if late or register.torn:
         enter(root, late)
 
 
 def is_settled(root: Path) -> bool:
     """Tell whether there is nothing that ``settle`` would enter into a register."""
     register = read_register(root)
-    return not register.is_there or not any(_unsettled(root, register))
+    return not register.torn and not any(_unsettled(root, register))
 
 
 def check_register(root: Path, within: str = "") -> list[str]:
@@ -80,12 +80,27 @@ def check_register(root: Path, within: str = "") -> list[str]:
         if entry.place.startswith(within)
     )
     strange = (_strange(root, place, path, register) for place, path in asked.items())
-    return [*register.findings, *gone, *filter(None, strange)]
+    findings = [*register.findings, *_tell_torn(root, register)]
+    return [*findings, *gone, *filter(None, strange)]
+
+
+def _tell_torn(root: Path, register: Register) -> Iterator[str]:
+    """Say that the last line ends in its middle, and which issue it may have been about."""
+    if not register.torn:
+        return
+    cut = register.cut_short
+    is_there = cut is not None and (root / ISSUES / cut.place).exists()
+    about = f" (of {ISSUES}/{cut.place}, which is there)" if cut and is_there else ""
+    yield (
+        f"{REGISTER} ends in the middle of its last line{about}, as a crash or a copy that was "
+        "cut short leaves it, so what that line said is lost; restore it from a copy, or let "
+        f"the next forecast put it right, or do it at once: cubecast verify {root} --accept"
+    )
 
 
 def _missing(root: Path, register: Register) -> list[Entry]:
     """List what is gone, and was not removed while we looked."""
-    gone = [entry for entry in register.last.values() if is_missing(root, entry)]
+    gone = [entry for entry in register.last.values() if is_missing(root, register, entry)]
     now = read_register(root).last if gone else {}
     return [entry for entry in gone if now.get(entry.place) == entry]
 
@@ -156,7 +171,6 @@ def _unsettled(root: Path, register: Register) -> Iterator[Entry]:
     """Give entries that are behind what is on the disk: cut short, or put back from a copy."""
     for entry in register.last.values():
         is_there = (root / ISSUES / entry.place).exists()
-        if entry.act != "published" and (
-            is_there or (entry.act == "begun" and has_left_stage(root, entry))
-        ):
+        is_late = is_there and entry.act != "published"
+        if is_late or has_left_stage(root, register, entry):
             yield entry
