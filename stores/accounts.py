@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from stores.errors import CorruptError
 from stores.issue import ISSUES, IssueKey
-from stores.manifest import REGISTERED, check_place, digest_manifest, read_manifest
+from stores.manifest import (
+    REGISTERED,
+    check_place,
+    digest_manifest,
+    own_place,
+    read_manifest,
+)
 from stores.published import issue_folders, published_issues, revisions_of
 from stores.register import (
     REGISTER,
@@ -72,12 +79,13 @@ def check_register(root: Path, within: str = "") -> list[str]:
     register = read_register(root)
     if not register.is_there:
         return _without_register(root, list(asked.values()))
+    moved = set(_own_names(asked.values()))  # said of where they are now
     gone = (
         f"{ISSUES}/{entry.place} is missing: it was published {entry.when[:10]}; restore it "
         "from a copy, or make it again with the same forecast, or say that it was meant to go: "
         f"cubecast verify {root} --accept"
         for entry in _missing(root, register)
-        if entry.place.startswith(within)
+        if entry.place.startswith(within) and (entry.place, entry.manifest) not in moved
     )
     strange = (_strange(root, place, path, register) for place, path in asked.items())
     findings = [*register.findings, *_tell_torn(root, register)]
@@ -103,6 +111,14 @@ def _missing(root: Path, register: Register) -> list[Entry]:
     gone = [entry for entry in register.last.values() if is_missing(root, register, entry)]
     now = read_register(root).last if gone else {}
     return [entry for entry in gone if now.get(entry.place) == entry]
+
+
+def _own_names(folders: Iterable[Path]) -> Iterator[tuple[str, str]]:
+    """Give the place at which each issue was published, and the digest of its manifest."""
+    for path in folders:
+        with suppress(CorruptError):
+            manifest = read_manifest(path)
+            yield own_place(manifest), digest_manifest(manifest)
 
 
 def _strange(root: Path, place: str, path: Path, register: Register) -> str:

@@ -99,14 +99,19 @@ def key_of(manifest: Mapping[str, Any]) -> IssueKey:
     return IssueKey.from_json(manifest["key"])
 
 
+def own_place(manifest: Mapping[str, Any]) -> str:
+    """Name the place at which an issue was published."""
+    key = key_of(manifest)
+    return place_of(key.name, key.init, manifest["revision"])
+
+
 def check_place(path: Path, manifest: Mapping[str, Any]) -> None:
     """Refuse an issue that lies in another folder than it was published in.
 
     Raises:
         CorruptError: says where it belongs.
     """
-    path, key = path.absolute(), key_of(manifest)
-    own = place_of(key.name, key.init, manifest["revision"])
+    path, own = path.absolute(), own_place(manifest)
     found = f"{path.parent.name}/{path.name}"
     if own != found:
         raise CorruptError(

@@ -98,12 +98,33 @@ def test_swapped_issues_are_named_also_after_the_next_publication(root: Path) ->
     assert FIRST not in catalog
 
 
-def test_a_renamed_issue_is_named_where_it_is_and_where_it_is_missing(root: Path) -> None:
+def test_a_renamed_issue_is_named_once_with_both_names(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (root / "issues/rain" / FIRST).rename(root / "issues/rain/2016-05")
+    said = (
+        "issues/rain/2016-05: rain/2016-05 holds the forecast that was published as "
+        f"rain/{FIRST}, so readers would take it for another; move the folder back to its name"
+    )
+    for place in (root, root / "issues/rain"):
+        assert verify(place) == [said]  # the catalog says what will be there again
+    assert caplog.text == ""
     publish_next(root)
-    gone, strange = verify(root)
-    assert gone.startswith(f"issues/rain/{FIRST} is missing: it was published 20")
-    assert "issues/rain/2016-05: rain/2016-05 holds the forecast" in strange
+    assert verify(root) == [said]
+
+
+def test_an_issue_that_came_back_after_it_counted_as_removed_is_told(root: Path) -> None:
+    (root / "issues/rain" / FIRST).rename(root / "aside")
+    accept(root)
+    (root / "aside").rename(root / "issues/rain" / FIRST)
+    (finding,) = verify(root)
+    assert finding.startswith(
+        f"issues/rain/catalog.json does not list rain/{FIRST}, which came"
+    )
+    assert "counted it as removed" in finding
+    assert finding.endswith(f"cubecast verify {root} --accept")
+    accept(root)
+    assert verify(root) == []
 
 
 def test_a_removed_issue_is_missing_until_it_is_made_again(root: Path) -> None:
