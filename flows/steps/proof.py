@@ -9,7 +9,7 @@ from flows.steps.issue import Job
 from pipeline.recipes import LEARNED, Recipe
 from pipeline.rollout.prepare import list_read
 from stores.cube import Cube
-from stores.cube_digests import check_frames
+from stores.cube_check import check_frames
 from stores.times import Time, Times
 
 

@@ -16,7 +16,7 @@ from stores.accounts import settle
 from stores.bundle import open_bundle
 from stores.clean import clean
 from stores.cube import CUBE, Cube
-from stores.cube_digests import check_frames
+from stores.cube_check import check_frames
 from stores.errors import StoreError
 from stores.files import MOST_JSON_BYTES, read_json
 from stores.ingest import commit_cube, prepare_cube
