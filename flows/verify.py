@@ -10,7 +10,8 @@ from stores.accept import accept
 from stores.counting import count
 from stores.cube import CUBE
 from stores.cube_digests import way_out
-from stores.verify import Part, examine
+from stores.scrub import Part
+from stores.verify import examine
 
 _WAYS_OUT = {
     "cube": f"a damaged cube: {way_out(Path('ROOT', CUBE))}, so models and issues stay as they "

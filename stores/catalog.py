@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stores.counting import listed
-from stores.files import read_json, write_bytes
+from stores.files import read_json, why_unreadable, write_bytes
 from stores.issue import CATALOG, ISSUES, ITEM
 from stores.item import GEOJSON, JSON, STAC_VERSION, VERSION
 from stores.published import (
@@ -71,7 +71,8 @@ def _check(root: Path, name: str, wanted: Sequence[Catalog | None]) -> str:
     try:
         written = read_json(root / name)
     except (OSError, ValueError) as error:
-        return f"{name} cannot be read ({error}), so analysts find nothing; publish again"
+        why = why_unreadable(error)
+        return f"{name} cannot be read ({why}), so analysts find nothing; publish again"
     if written in wanted:
         return ""
     back = find_returned(root, "" if name == CATALOG else f"{holder.name}/")

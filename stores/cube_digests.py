@@ -24,7 +24,7 @@ from stores.chunks import READ_ERRORS
 from stores.cube import VERSION_KEY, Cube
 from stores.digests import FileDigest, check_digests, digest_files
 from stores.errors import CorruptError
-from stores.files import read_json, write_json
+from stores.files import read_json, why_unreadable, write_json
 from stores.inputs import inputs_folder
 from stores.names import X, Y, check_id
 
@@ -106,8 +106,8 @@ def load_digests(cube: Path) -> CubeDigests | None:
         if _read_root(cube) != root:  # committed meanwhile
             return load_digests(cube)
         raise CorruptError(
-            f"{path} does not hold the digests of {cube.name} ({error!r:.300}), so nothing "
-            f"proves its frames; {way_out(cube)}"
+            f"{path} does not hold the digests of {cube.name} ({why_unreadable(error)}), so "
+            f"nothing proves its frames; {way_out(cube)}"
         ) from error
     if found.root != _name(_unnamed(root)):
         raise CorruptError(
@@ -201,8 +201,8 @@ def _read_root(cube: Path) -> dict[str, Any]:
         root["attributes"] = dict(root["attributes"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CorruptError(
-            f"{path} cannot be read ({error!r:.300}), so nothing says what the cube holds; "
-            f"{way_out(cube)}"
+            f"{path} cannot be read ({why_unreadable(error)}), so nothing says what the cube "
+            f"holds; {way_out(cube)}"
         ) from error
     return root
 

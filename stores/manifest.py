@@ -16,7 +16,7 @@ import rasterio
 from stores.chunks import list_chunk_files
 from stores.digests import FileDigest, check_digests, compare_file
 from stores.errors import CorruptError
-from stores.files import read_json, write_json
+from stores.files import read_json, why_unreadable, write_json
 from stores.forecast import Forecast
 from stores.issue import FORECAST, MANIFEST, IssueKey
 from stores.register import place_of
@@ -87,7 +87,7 @@ def read_manifest(issue: Path) -> dict[str, Any]:
             return content
         what = "does not match its own digest"
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        what = f"cannot be read ({error!r:.300})"
+        what = f"cannot be read ({why_unreadable(error)})"
     raise CorruptError(
         f"{issue / MANIFEST} {what}, so nothing proves what the issue held; move the folder "
         "away and publish the issue again"
@@ -132,7 +132,9 @@ def compare_files(issue: Path, manifest: Mapping[str, Any], scrub: Scrub) -> dic
         what = compare_file(issue / name, expected[name], sizes_only=name not in read)
         if what:
             found[name] = what
-    return found | dict.fromkeys(sorted(on_disk - set(expected)), "was never published")
+    return found | dict.fromkeys(
+        sorted(on_disk - set(expected)), "was never published; move it away"
+    )
 
 
 def digest_manifest(content: Mapping[str, Any]) -> str:

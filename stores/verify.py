@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import zarr
 
@@ -24,31 +23,17 @@ from stores.chunks import (
 from stores.contents import check_contents
 from stores.cube import CUBE
 from stores.errors import CorruptError
-from stores.files import read_json
+from stores.files import read_json, why_unreadable
 from stores.issue import CATALOG, FORECAST, ISSUES, ITEM, MANIFEST
 from stores.manifest import check_place, compare_files, list_files, read_manifest
 from stores.published import check_layout
 from stores.register import REGISTER
-from stores.scrub import Scrub, Tell
-from stores.verify_cube import verify_cube
+from stores.scrub import Part, Scrub, Tell
+from stores.verify_cube import examine_cube
 from stores.weights import WEIGHTS
 
 _ROOT = f"{FORECAST}/{METADATA}"
-Thing = Literal["cube", "issue", "bundle", "record"]
-"""A record is what says where things are: a name, a catalog, the register, what is current."""
 _MARKS = (CUBE, CATALOG, ISSUES, MODELS, REGISTER)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What is wrong with one thing of a store: what helps depends on what it is."""
-
-    thing: Thing
-    findings: list[str]
-
-    def of(self, name: str) -> Part:
-        """Say in every finding where it is."""
-        return Part(self.thing, [f"{name}: {finding}" for finding in self.findings])
 
 
 def verify(path: Path, *, sample: float = 1, tell: Tell | None = None) -> list[str]:
@@ -91,7 +76,7 @@ def _examine(path: Path, scrub: Scrub) -> Iterator[Part]:
     elif where.parent.name == ISSUES and path.is_dir():
         yield from _examine_recipe(where.parent.parent, where.name, scrub)
     elif where.name == CUBE:
-        yield Part("cube", verify_cube(path, scrub))
+        yield from examine_cube(path, scrub)
     elif any((path / mark).exists() for mark in _MARKS):
         yield from _examine_store(path, scrub)
     else:
@@ -109,7 +94,7 @@ def _examine_store(root: Path, scrub: Scrub) -> Iterator[Part]:
         yield Part("record", [str(error)])
         return
     if (root / CUBE).exists():
-        yield Part("cube", verify_cube(root / CUBE, scrub)).of(CUBE)
+        yield from (part.of(CUBE) for part in examine_cube(root / CUBE, scrub))
     if any((root / mark).exists() for mark in (ISSUES, CATALOG, REGISTER)):
         yield Part("record", check_catalogs(root) + check_register(root))
     for shelf in _folders(root / ISSUES):
@@ -188,7 +173,7 @@ def _check_item(
         item = read_json(issue / ITEM)
         said = item["id"], item["properties"]["cubecast:issue"]
     except (OSError, ValueError, LookupError, TypeError) as error:
-        yield f"{ITEM} cannot be read ({error!r:.300})"
+        yield f"{ITEM} cannot be read ({why_unreadable(error)})"
         return
     if said != (f"{where.parent.name}-{where.name}", manifest["issue"]):
         yield f"{ITEM} is that of {said[0]!r:.100}, not of this issue"

@@ -211,3 +211,9 @@ def test_a_file_that_is_missing_or_cut_is_seen_without_reading_frames(
     harm(cube / MAY)
     with pytest.raises(CorruptError, match=rf"{MAY} (is missing|has 5 bytes).*mv {cube} "):
         check_there(cube)
+
+
+def test_an_altered_date_is_told_once(cube: Path) -> None:
+    times = cube / "time/c/0"
+    times.write_bytes(times.read_bytes()[:-1] + b"x")
+    assert verify(cube) == ["time was altered or is missing; it says where or when frames are"]

@@ -327,7 +327,8 @@ def test_an_altered_line_of_a_register_is_named(root: Path, line: int) -> None:
     lines[line] = lines[line].replace("2017-1", "2016-1")
     (root / REGISTER).write_text("".join(lines))
     publish_next(root)
-    assert verify(root)[0].startswith(f".register.jsonl was altered at line {line + 1}")
+    (finding,) = verify(root)
+    assert finding.startswith(f".register.jsonl was altered at line {line + 1}")
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\n", b"[1]\n", b"{}\n", b"[" * 10_000 + b"\n"])
