@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from flows.asked import cube_of, find_bundle, grid_of
-from flows.console import console, progress_bar, say, show_sheet, show_table, warn
+from flows.console import console, show_sheet, show_table, warn
 from flows.resolve import open_writable
 from flows.runtime import describe, own_threads
 from flows.steps.cube import (
@@ -35,20 +34,13 @@ from pipeline.training.arithmetic import expect_arithmetic
 from pipeline.training.cost import plan_memory
 from pipeline.training.plan import describe_cut, describe_patches, plan_part
 from pipeline.training.track import check_track
-from stores.accept import accept
 from stores.counting import count, show_bytes
 from stores.cube import Cube
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.inventory import take_inventory
 from stores.times import Times, parse_end, parse_time
-from stores.verify import verify as find_damage
 
 Rows = list[dict[str, Any]]
-
-_WAY_OUT = (
-    "what is missing or altered can be copied back from elsewhere; or move the folder of the "
-    "issue away, and the same forecast makes it again"
-)
 
 
 def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
@@ -95,43 +87,6 @@ def _open(recipe: str, overrides: Sequence[str], root: str | None) -> Recipe:
     for name in asked.rollout.bundles:
         find_bundle(asked, name)
     return asked
-
-
-def verify(paths: Sequence[Path], *, sample: float = 1, accepting: bool = False) -> bool:
-    """Print what is missing or altered below each path; tell whether all is sound.
-
-    Args:
-        paths: folders of issues, recipes, bundles, cubes or whole stores.
-        sample: share of the files that are read.
-        accepting: first let what is there count as what was meant.
-
-    Raises:
-        ValueError: ``sample`` is no share of the files, or there is nothing at a path, or no
-            store.
-        CorruptError: what is damaged was to be accepted.
-    """
-    absent = [str(path) for path in paths if not path.exists()]
-    if absent:
-        raise ValueError(
-            f"{', '.join(absent)} does not exist, so nothing was verified; name a published "
-            "issue, a bundle, or a whole store"
-        )
-    is_sound = True
-    for path in paths:
-        for line in accept(path) if accepting else ():
-            say(line)
-        with progress_bar(f"reading {path.name}") as tell:
-            findings = find_damage(path, sample=sample, tell=tell)
-        is_sound &= not findings
-        said = count(len(findings), "finding") if findings else "sound"
-        share = "" if sample == 1 else f", {100 * sample:g} % of its files read"
-        style = "red" if findings else "green"
-        console.print(f"{path}: {said}{share}", style=style, markup=False)
-        for finding in findings:
-            console.print(f"  {finding}", markup=False, highlight=False, soft_wrap=True)
-    if not is_sound:
-        say(_WAY_OUT)
-    return is_sound
 
 
 def _cube_rows(plan: IngestPlan) -> Rows:

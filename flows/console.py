@@ -161,6 +161,11 @@ def show_logs(*, debug: bool = False) -> None:
     if not debug:
         logging.getLogger("rasterio._env").addFilter(OnceOfEach())
     logging.raiseExceptions = debug
+    show_facts()
+
+
+def show_facts() -> None:
+    """Show what the rooms log, where no flow runs."""
     shown = _Facts()
     for room in ("flows", "pipeline", "stores"):
         logger = logging.getLogger(room)

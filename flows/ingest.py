@@ -22,6 +22,9 @@ def ingest(recipe: str, overrides: list[str] | None = None, root: str | None = N
 
     Returns:
         The version of the cube.
+
+    Raises:
+        CorruptError: files of the cube are missing or cut; what is new was added all the same.
     """
     asked = open_writable(recipe, overrides, root)
     cube.check_units(asked)
@@ -33,6 +36,7 @@ def ingest(recipe: str, overrides: list[str] | None = None, root: str | None = N
         with spread_on(place_for(asked.compute, cube.estimate_seconds(plan))) as spread:
             receipts = cube.write_frames(plan, worker_share(asked.compute), spread)
         version = cube.commit(plan, receipts)
+    cube.check_there(plan)
     if plan.is_empty:
         log.info("nothing new: cube %s has version %s", plan.path, version)
     return version

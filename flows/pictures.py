@@ -11,7 +11,7 @@ from pipeline.recipes import Recipe
 from pipeline.rollout.pictures import Pictures, write_pictures
 from stores.counting import listed
 from stores.cube import CUBE, Cube
-from stores.cube_digests import check_frames
+from stores.cube_check import check_frames
 from stores.errors import CorruptError
 from stores.forecast import open_forecast
 from stores.issue import FORECAST, MANIFEST

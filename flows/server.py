@@ -20,7 +20,7 @@ from flows.children import Child, Mark
 from flows.crew import HOST, Crew, Say
 from flows.launch import stopped_in_a_sentence
 from flows.schedule import Request
-from flows.state import State, check_writable, forget
+from flows.state import UP, State, check_writable, forget
 from stores.counting import count
 from stores.crash import crash_point
 from stores.errors import BusyError, CorruptError
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _PORT = 4200
 _DETACHED_S = 240.0
 _DOWN_S = 60.0
-_UP, _DETACH = "up", "detach"  # leases of a home
+_DETACH = "detach"  # lease of a home
 _KEPT = "no server runs; its database and logs are kept"
 
 
@@ -42,7 +42,7 @@ def up(request: Request, *, home: Path, port: int | None, say: Say) -> None:
         BusyError: a server of this home is up already.
         RuntimeError: a part did not start, or ended again and again.
     """
-    with stopped_in_a_sentence(_KEPT), _alone(home, _UP):
+    with stopped_in_a_sentence(_KEPT), _alone(home, UP):
         crash_point("up.alone")
         _tidy(home, say)
         crew = Crew(home, _free_port(port))
@@ -69,7 +69,7 @@ def up_detached(request: Request, *, home: Path, port: int | None, say: Say) -> 
     command = [sys.executable, "-m", "flows.cli", "up", *options]
     child = Child("cubecast up", command, {}, logfile, folder=Path.cwd())
     with stopped_in_a_sentence(_KEPT), _alone(home, _DETACH):  # two would write to one log
-        with _alone(home, _UP):
+        with _alone(home, UP):
             check_writable(home)
         logfile.unlink(missing_ok=True)
         child.start()
@@ -114,7 +114,7 @@ def down(home: Path) -> bool:
 
 def _find_owner(home: Path) -> Mark | None:
     """Find the process that looks after the server, while it lives."""
-    holder = holder_of(home, _UP)
+    holder = holder_of(home, UP)
     if holder is None:
         return None
     if holder.host != socket.gethostname():
@@ -161,18 +161,28 @@ def _alone(home: Path, name: str) -> Iterator[None]:
         except BusyError:
             raise BusyError(
                 f"a server of {home} is up already{_address(home)}, so a second one would "
-                "share its database; add recipes to it with 'cubecast deploy', or stop it with "
-                "'cubecast down'"
+                f"share its database; {_way_on(home)}, or stop it with 'cubecast down'"
             ) from None
         yield
 
 
 def _address(home: Path) -> str:
     """Say where a server is, or that it is just starting."""
+    url = _url(home)
+    return f" on {url}" if url else " or just starting"
+
+
+def _way_on(home: Path) -> str:
+    is_found = bool(_url(home))
+    return "add recipes to it with 'cubecast deploy'" if is_found else "wait until it is ready"
+
+
+def _url(home: Path) -> str:
+    """Give the address of a server that can be found."""
     with suppress(CorruptError):
         if (state := State.read(home)) is not None and state.is_alive:
-            return f" on {state.url}"
-    return " or just starting"
+            return state.url
+    return ""
 
 
 @contextmanager

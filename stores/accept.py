@@ -65,7 +65,7 @@ def _accept_issues(root: Path) -> Iterator[str]:
     elif read_register(root).is_there:
         settle(root)
     register = read_register(root)
-    gone = [entry for entry in register.last.values() if is_missing(root, entry)]
+    gone = [entry for entry in register.last.values() if is_missing(root, register, entry)]
     come = list(_find_come(root))
     enter(root, [*(entry.then("removed") for entry in gone), *come])
     yield from (f"{ISSUES}/{entry.place}: is gone, and counts as removed" for entry in gone)

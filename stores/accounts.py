@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from stores.errors import CorruptError
 from stores.issue import ISSUES, IssueKey
-from stores.manifest import REGISTERED, check_place, digest_manifest, read_manifest
+from stores.manifest import (
+    REGISTERED,
+    check_place,
+    digest_manifest,
+    own_place,
+    read_manifest,
+)
 from stores.published import issue_folders, published_issues, revisions_of
 from stores.register import (
     REGISTER,
@@ -49,14 +56,14 @@ def settle(root: Path) -> None:
         _begin(root)
         return
     late = [entry.then("published") for entry in _unsettled(root, register)]
-    if late:
+    if late or register.torn:
         enter(root, late)
 
 
 def is_settled(root: Path) -> bool:
     """Tell whether there is nothing that ``settle`` would enter into a register."""
     register = read_register(root)
-    return not register.is_there or not any(_unsettled(root, register))
+    return not register.torn and not any(_unsettled(root, register))
 
 
 def check_register(root: Path, within: str = "") -> list[str]:
@@ -72,22 +79,46 @@ def check_register(root: Path, within: str = "") -> list[str]:
     register = read_register(root)
     if not register.is_there:
         return _without_register(root, list(asked.values()))
+    moved = set(_own_names(asked.values()))  # said of where they are now
     gone = (
         f"{ISSUES}/{entry.place} is missing: it was published {entry.when[:10]}; restore it "
         "from a copy, or make it again with the same forecast, or say that it was meant to go: "
         f"cubecast verify {root} --accept"
         for entry in _missing(root, register)
-        if entry.place.startswith(within)
+        if entry.place.startswith(within) and (entry.place, entry.manifest) not in moved
     )
     strange = (_strange(root, place, path, register) for place, path in asked.items())
-    return [*register.findings, *gone, *filter(None, strange)]
+    findings = [*register.findings, *_tell_torn(root, register)]
+    return [*findings, *gone, *filter(None, strange)]
+
+
+def _tell_torn(root: Path, register: Register) -> Iterator[str]:
+    """Say that the last line ends in its middle, and which issue it may have been about."""
+    if not register.torn:
+        return
+    cut = register.cut_short
+    is_there = cut is not None and (root / ISSUES / cut.place).exists()
+    about = f" (of {ISSUES}/{cut.place}, which is there)" if cut and is_there else ""
+    yield (
+        f"{REGISTER} ends in the middle of its last line{about}, as a crash or a copy that was "
+        "cut short leaves it, so what that line said is lost; restore it from a copy, or let "
+        f"the next forecast put it right, or do it at once: cubecast verify {root} --accept"
+    )
 
 
 def _missing(root: Path, register: Register) -> list[Entry]:
     """List what is gone, and was not removed while we looked."""
-    gone = [entry for entry in register.last.values() if is_missing(root, entry)]
+    gone = [entry for entry in register.last.values() if is_missing(root, register, entry)]
     now = read_register(root).last if gone else {}
     return [entry for entry in gone if now.get(entry.place) == entry]
+
+
+def _own_names(folders: Iterable[Path]) -> Iterator[tuple[str, str]]:
+    """Give the place at which each issue was published, and the digest of its manifest."""
+    for path in folders:
+        with suppress(CorruptError):
+            manifest = read_manifest(path)
+            yield own_place(manifest), digest_manifest(manifest)
 
 
 def _strange(root: Path, place: str, path: Path, register: Register) -> str:
@@ -101,7 +132,7 @@ def _strange(root: Path, place: str, path: Path, register: Register) -> str:
         register.check_known(place, digest_manifest(manifest))
     except CorruptError as error:
         return str(error)
-    if place in register.last:
+    if place in register.last or register.findings:  # a line that cannot be proven may name it
         return ""
     return (
         f"{ISSUES}/{place} is not in the register, so it was not published here; move it away, "
@@ -156,7 +187,6 @@ def _unsettled(root: Path, register: Register) -> Iterator[Entry]:
     """Give entries that are behind what is on the disk: cut short, or put back from a copy."""
     for entry in register.last.values():
         is_there = (root / ISSUES / entry.place).exists()
-        if entry.act != "published" and (
-            is_there or (entry.act == "begun" and has_left_stage(root, entry))
-        ):
+        is_late = is_there and entry.act != "published"
+        if is_late or has_left_stage(root, register, entry):
             yield entry

@@ -1,12 +1,16 @@
-"""How thoroughly a scrub reads, and how far it is."""
+"""How thoroughly a scrub reads, how far it is, and what it found."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from stores.progress import ProgressCallback, tell_nobody
+
+Thing = Literal["cube", "issue", "bundle", "record"]
+"""A record is what says where things are: a name, a catalog, the register, what is current."""
 
 
 @dataclass(slots=True)
@@ -44,3 +48,15 @@ class Scrub:
         """Say that one more file was looked at."""
         self._done += 1
         self.tell(self._done, max(self.total, self._done))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is wrong with one thing of a store: what helps depends on what it is."""
+
+    thing: Thing
+    findings: list[str]
+
+    def of(self, name: str) -> Part:
+        """Say in every finding where it is."""
+        return Part(self.thing, [f"{name}: {finding}" for finding in self.findings])

@@ -15,7 +15,7 @@ from flows.steps.step import step
 from pipeline.budget import MemoryPlan, Workers
 from pipeline.recipes import Recipe
 from pipeline.spread import Spread
-from stores import ingest, inventory, units
+from stores import cube_check, ingest, inventory, units
 from stores.archive import SourceVariable
 from stores.counting import count
 from stores.cube import Cube
@@ -154,6 +154,15 @@ def write_frames(plan: IngestPlan, workers: Workers, spread: Spread) -> list[Fra
 def commit(plan: IngestPlan, receipts: Sequence[FrameReceipt]) -> str:
     """Make all new frames visible at once; return the cube's version."""
     return ingest.commit_cube(plan, receipts)
+
+
+def check_there(plan: IngestPlan) -> None:
+    """Refuse to call a cube up to date that lacks a file.
+
+    Raises:
+        CorruptError: names it.
+    """
+    cube_check.check_there(plan.path)
 
 
 def find_dates(recipe: Recipe) -> Mapping[str, Times]:

@@ -10,7 +10,7 @@ from pipeline.recipes import Recipe
 from pipeline.rollout.prepare import list_read
 from pipeline.split import LEARNED
 from stores.cube import Cube
-from stores.cube_digests import check_frames
+from stores.cube_check import check_frames
 from stores.times import Time, Times
 
 

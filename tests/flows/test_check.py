@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.check import check, verify
+from flows.check import check
 from flows.evaluate import evaluate
 from flows.forecast import forecast
 from flows.ingest import ingest
@@ -223,11 +223,6 @@ def test_a_bundle_of_the_recipe_that_does_not_exist_is_refused(tmp_path: Path) -
 def test_a_large_network_is_counted_without_memory_for_its_weights() -> None:
     network = outline_network(ConvLSTMShape(channels=5, history=3, hidden=(4096, 4096)))
     assert count_parameters(network) > 1e9
-
-
-def test_what_is_not_there_is_not_verified(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"nowhere does not exist, so nothing was verified"):
-        verify([tmp_path / "nowhere"])
 
 
 @pytest.mark.parametrize("flow", ["evaluate", "forecast", "importance"])
