@@ -152,7 +152,8 @@ import sys
 from pathlib import Path
 from stores.cog import CogLabel, write_cog
 from tests.stores.test_cog import cut, make_frame, make_grid
-write_cog(Path(sys.argv[1]), cut(make_frame((700, 900))), make_grid((700, 900)), CogLabel("a", "1"))
+shape = 700, 900
+write_cog(Path(sys.argv[1]), cut(make_frame(shape)), make_grid(shape), CogLabel("a", "1"))
 """
 
 
@@ -179,7 +180,7 @@ def test_a_forecast_needs_room_for_the_frame_of_which_a_cog_is_made_and_for_its_
 
     def needs(**outputs: bool) -> Need:
         changed = recipe.with_values(outputs=recipe.outputs.with_values(**outputs))
-        return forecast_need(changed, cube.grid.shape, cube)
+        return forecast_need(changed, (cube.grid.height, cube.grid.width), cube)
 
     plain, cog = needs(cog=False, report=False), needs(cog=True, report=False)
     assert cog.estimate() > plain.estimate() + 512 * 512 * 4  # blocks of 512 px are whole
