@@ -9,13 +9,12 @@ from typing import Any
 
 from flows.asked import cube_of, find_bundle, grid_of
 from flows.console import console, progress_bar, say, show_sheet, show_table, warn
-from flows.resolve import open_writable
+from flows.resolve import check_there, open_writable
 from flows.runtime import describe, own_threads
+from flows.sources import build_sources, check_said, tell_units
 from flows.steps.cube import (
-    build_sources,
     check_archive,
     check_sources,
-    check_units,
     ingest_memory,
     ingest_need,
 )
@@ -90,7 +89,8 @@ def _open(recipe: str, overrides: Sequence[str], root: str | None) -> Recipe:
     """Open a recipe, and refuse what needs no archive to be known."""
     asked = open_writable(recipe, overrides, root)
     check_track(asked.training.track)
-    check_units(asked)
+    check_said(asked)
+    tell_units(asked)
     for name in asked.rollout.bundles:
         find_bundle(asked, name)
     return asked
@@ -109,12 +109,7 @@ def verify(paths: Sequence[Path], *, sample: float = 1, accepting: bool = False)
             store.
         CorruptError: what is damaged was to be accepted.
     """
-    absent = [str(path) for path in paths if not path.exists()]
-    if absent:
-        raise ValueError(
-            f"{', '.join(absent)} does not exist, so nothing was verified; name a published "
-            "issue, a bundle, or a whole store"
-        )
+    check_there(paths)
     is_sound = True
     for path in paths:
         for line in accept(path) if accepting else ():

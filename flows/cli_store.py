@@ -36,11 +36,15 @@ def verify(
     [dim]cubecast verify demo --sample 0.1[/]
     [dim]cubecast verify my.yaml[/]
     """
-    from flows.check import verify as run
-    from flows.resolve import named_recipe
+    from flows.resolve import check_there, named_recipe
+    from stores.scrub import check_share
 
+    check_share(sample)
     recipes = {one: named_recipe(one) for one in stores}
     paths = [recipe.root if recipe else Path(one) for one, recipe in recipes.items()]
+    check_there(paths)
+    from flows.check import verify as run
+
     if not run(paths, sample=sample, accepting=accept):
         raise typer.Exit(_DAMAGED)
 

@@ -125,6 +125,16 @@ def list_dates(
     return [date_files(root, variable, step, bounds) for variable in variables]  # type: ignore[arg-type]
 
 
+def check_files(root: Path, variables: Iterable[SourceVariable], step: Step) -> None:
+    """Refuse an archive that is not there, and patterns that no file fits; none is opened.
+
+    Raises:
+        ArchiveError: names the folder, or the files that are near.
+    """
+    empty = [dates.series([]) for dates in list_dates(root, variables, step) if not dates.files]
+    Inventory(root, step, {one.variable.name: one for one in empty if not one.undated}).check()
+
+
 def check_sources(
     root: Path, variables: Iterable[SourceVariable], step: Step, grid: GeoBox
 ) -> None:
