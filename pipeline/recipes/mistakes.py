@@ -67,7 +67,8 @@ def cut(text: str, most: int) -> str:
 
 def _example_of(place: tuple[int | str, ...]) -> str:
     """Show how the innermost key of a place is written; nothing where it is none of ours."""
-    named, parts = "", [Recipe]
+    named = ""
+    parts: list[type[RecipePart]] = [Recipe]
     for step in place:
         holding = next((part for part in parts if step in part.model_fields), None)
         if holding is not None:
