@@ -18,7 +18,8 @@ from stores.errors import ArchiveError
 from stores.geotiff import SUFFIXES, read_header
 from stores.grid import describe
 from stores.names import resolve_under
-from stores.plausible import Finding, find_odd
+from stores.odd import Finding
+from stores.plausible import find_odd
 from stores.problems import Problem, find_problems
 from stores.series import Dates, ScannedFile, Series, date_files, scan_file
 from stores.times import Step, Time
