@@ -89,7 +89,7 @@ def demo(
 def init(
     name: Annotated[str, typer.Argument(help="Name of the recipe: letters, digits, '-'.")],
     archive: Annotated[
-        Path | None, typer.Option(help="Folder of the rasters [default: the sample].")
+        Path | None, typer.Option(help="Folder of the rasters.", show_default="the sample")
     ] = None,
     folder: Annotated[Path, typer.Option(help="Where the recipe is written.")] = Path(),
     target: Annotated[
