@@ -222,6 +222,19 @@ def test_what_is_paused_stays_paused_and_other_products_stay_as_they_are(
 
 
 @pytest.mark.slow
+def test_a_deploy_that_was_interrupted_is_completed_by_the_next(server: Server) -> None:
+    before = server.deployed()
+    of_radar = [name for name in before if name.endswith("-radar")]
+    with server.client() as client:
+        for name in of_radar[1:]:
+            client.delete_deployment(before[name].id)
+    said = server.run(*CUBECAST, "deploy", server.recipe("radar"))
+    assert sorted(server.deployed()) == sorted(before)
+    assert said.count("deployed ") == len(of_radar)
+    assert server.deployed()[of_radar[0]].id == before[of_radar[0]].id
+
+
+@pytest.mark.slow
 def test_of_late_runs_only_the_newest_starts(server: Server) -> None:
     radar = server.deployed()["evaluate/weekly-radar"]
     now = datetime.now(UTC)
