@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ from pipeline.recipes import load_recipe
 from pipeline.training.state import Checkpoint
 from stores.errors import FullError
 from stores.manifest import read_manifest
-from stores.room import Need
+from stores.room import Need, naming_full_disk
 from tests.make import make_recipe
 from tests.make_disk import SmallDisk
 from tests.make_flow import INIT, recipe_of, tree
@@ -170,6 +171,15 @@ def test_a_cog_that_fills_the_disk_says_it_in_one_sentence(
     assert last.count("could not be written") == 1
     assert last.endswith("and run the same command again")
     assert tree(small_disk.mount) == []
+
+
+def test_a_full_disk_is_told_in_the_words_of_the_system_whatever_was_said_of_it(
+    tmp_path: Path,
+) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "a.bin")
+    with pytest.raises(FullError, match=r" \(No space left on device\), so the work has"):
+        with naming_full_disk(tmp_path):
+            raise RuntimeError("a.bin could not be kept, so nothing is left there") from full
 
 
 def test_a_forecast_needs_room_for_the_frame_of_which_a_cog_is_made_and_for_its_report(
