@@ -177,9 +177,9 @@ def test_a_full_disk_is_told_in_the_words_of_the_system_whatever_was_said_of_it(
     tmp_path: Path,
 ) -> None:
     full = OSError(errno.ENOSPC, "No space left on device", "a.bin")
-    with pytest.raises(FullError, match=r" \(No space left on device\), so the work has"):
-        with naming_full_disk(tmp_path):
-            raise RuntimeError("a.bin could not be kept, so nothing is left there") from full
+    said = r" \(No space left on device\), so the work has"
+    with pytest.raises(FullError, match=said), naming_full_disk(tmp_path):
+        raise RuntimeError("a.bin could not be kept, so nothing is left there") from full
 
 
 def test_a_forecast_needs_room_for_the_frame_of_which_a_cog_is_made_and_for_its_report(
