@@ -55,7 +55,8 @@ def say_mistake(line: Any) -> str:
     words = _WORDS.get(line["type"])
     if words is None:
         return f"{cut(str(line['msg']), _MOST_SAID)}, but got {got}"
-    said = cut(words.format(got=got, **line.get("ctx", {})), _MOST_SAID)
+    bounds = {key: _plain(value) for key, value in line.get("ctx", {}).items()}
+    said = cut(words.format(got=got, **bounds), _MOST_SAID)
     example = _example_of(line["loc"])
     return f"{said}; write e.g. {example}" if example else said
 
@@ -63,6 +64,11 @@ def say_mistake(line: Any) -> str:
 def cut(text: str, most: int) -> str:
     """Shorten a text for a message."""
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _plain(value: Any) -> Any:
+    """Write a bound as the recipe would: 0, not 0.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _example_of(place: tuple[int | str, ...]) -> str:
