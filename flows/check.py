@@ -10,11 +10,10 @@ from flows.asked import cube_of, find_bundle, grid_of
 from flows.console import console, show_sheet, show_table, warn
 from flows.resolve import open_writable
 from flows.runtime import describe, own_threads
+from flows.sources import build_sources, check_said, tell_units
 from flows.steps.cube import (
-    build_sources,
     check_archive,
     check_sources,
-    check_units,
     ingest_memory,
     ingest_need,
 )
@@ -83,7 +82,8 @@ def _open(recipe: str, overrides: Sequence[str], root: str | None) -> Recipe:
     """Open a recipe, and refuse what needs no archive to be known."""
     asked = open_writable(recipe, overrides, root)
     check_track(asked.training.track)
-    check_units(asked)
+    check_said(asked)
+    tell_units(asked)
     for name in asked.rollout.bundles:
         find_bundle(asked, name)
     return asked

@@ -69,10 +69,11 @@ def deploy(
     request.products()  # refuses before heavy imports
     from flows import deployed
     from flows.connection import find_server
+    from flows.launch import stopped_in_a_sentence
 
     url = find_server((home or default_home()).absolute())
-    for name in deployed.deploy(request, url):
-        say(f"deployed {name}")
+    with stopped_in_a_sentence("what is deployed stays, and the rest is missing"):
+        deployed.deploy(request, url, tell=lambda name: say(f"deployed {name}"))
     say(f"on {url}; a worker of the pool 'cubecast' runs them")
 
 

@@ -36,13 +36,17 @@ def verify(
     [dim]cubecast verify demo --sample 0.1[/]
     [dim]cubecast verify my.yaml[/]
     """
+    from flows.resolve import check_there, named_recipe
+    from stores.scrub import check_share
+
+    check_share(sample)
+    recipes = {one: named_recipe(one) for one in stores}
+    paths = [recipe.root if recipe else Path(one) for one, recipe in recipes.items()]
+    check_there(paths)
     from flows.console import show_facts
-    from flows.resolve import named_recipe
     from flows.verify import verify as run
 
     show_facts()
-    recipes = {one: named_recipe(one) for one in stores}
-    paths = [recipe.root if recipe else Path(one) for one, recipe in recipes.items()]
     if not run(paths, sample=sample, accepting=accept):
         raise typer.Exit(_DAMAGED)
 

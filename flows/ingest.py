@@ -7,6 +7,7 @@ import logging
 from flows.resolve import open_writable
 from flows.runtime import spread_on
 from flows.scheduled import recipe_flow
+from flows.sources import check_said, tell_units
 from flows.steps import cube
 from flows.workers import place_for, worker_share
 from stores.lease import lease
@@ -27,7 +28,8 @@ def ingest(recipe: str, overrides: list[str] | None = None, root: str | None = N
         CorruptError: files of the cube are missing or cut; what is new was added all the same.
     """
     asked = open_writable(recipe, overrides, root)
-    cube.check_units(asked)
+    check_said(asked)
+    tell_units(asked)
     cube.check_sources(asked)
     found = cube.take_inventory(asked)
     cube.check_archive(asked, found)

@@ -64,6 +64,20 @@ def check_root(root: Path) -> None:
         )
 
 
+def check_there(paths: Sequence[Path]) -> None:
+    """Refuse to verify what is not there.
+
+    Raises:
+        ValueError: names it.
+    """
+    absent = [str(path) for path in paths if not path.exists()]
+    if absent:
+        raise ValueError(
+            f"{', '.join(absent)} does not exist, so nothing was verified; name a published "
+            "issue, a bundle, or a whole store"
+        )
+
+
 def check_init(init: str | None) -> None:
     """Refuse an init that is no date, before anything is read.
 

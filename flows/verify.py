@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.console import console, progress_bar, say
+from flows.resolve import check_there
 from stores.accept import accept
 from stores.counting import count
 from stores.cube import CUBE
@@ -37,12 +38,7 @@ def verify(paths: Sequence[Path], *, sample: float = 1, accepting: bool = False)
             store.
         CorruptError: what is damaged was to be accepted.
     """
-    absent = [str(path) for path in paths if not path.exists()]
-    if absent:
-        raise ValueError(
-            f"{', '.join(absent)} does not exist, so nothing was verified; name a published "
-            "issue, a bundle, or a whole store"
-        )
+    check_there(paths)
     damaged: list[Part] = []
     for path in paths:
         for line in accept(path) if accepting else ():

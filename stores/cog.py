@@ -23,6 +23,7 @@ from stores.crash import crash_point
 from stores.errors import CorruptError
 from stores.files import replacing
 from stores.forecast import Block, Float32, Forecast, open_forecast
+from stores.gdal import silence_libtiff
 from stores.issue import COGS, FORECAST
 from stores.room import naming_full_disk
 from stores.statistics import Statistics
@@ -45,6 +46,8 @@ _OPTIONS = {
     "BIGTIFF": "IF_SAFER",
     "NUM_THREADS": 1,
 }
+
+silence_libtiff()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +77,18 @@ def write_cog(path: Path, blocks: Iterable[Block], grid: GeoBox, label: CogLabel
     with replacing(path) as temporary:
         plain = temporary.with_suffix(".plain.tmp")
         try:
-            with naming_full_disk(path), _explained(path), rasterio.Env(**_ENV):
+            with _explained(path), naming_full_disk(path), rasterio.Env(**_ENV):
                 _write_plain(plain, blocks, grid, label)
                 rasterio.shutil.copy(plain, temporary, driver="COG", **_OPTIONS)
         finally:
             plain.unlink(missing_ok=True)
         crash_point("cog.rename")
+
+
+def scratch_bytes(shape: tuple[int, int]) -> int:
+    """Say what lies beside a COG of ``shape`` (y, x) while it is written: its plain GeoTIFF."""
+    rows, cols = (-(-side // _BLOCK) * _BLOCK for side in shape)
+    return rows * cols * np.dtype(np.float32).itemsize
 
 
 def check_cog(path: Path) -> tuple[int, int]:
@@ -238,5 +247,5 @@ def _explained(path: Path) -> Iterator[None]:
     except _FAILURES as error:
         raise OSError(
             f"{path} could not be written ({error}), so nothing is left there; "
-            "free disk space or check the folder's permissions, and run again"
+            "check the folder's permissions, and run again"
         ) from error

@@ -11,7 +11,7 @@ from stores.counting import listed
 from stores.cube_digests import CubeDigests, compare_rest, load_digests, way_out
 from stores.digests import compare_file
 from stores.errors import CorruptError
-from stores.scrub import tell_nobody
+from stores.progress import ProgressCallback, tell_nobody
 
 _THREADS = 4  # hashing lets go of the interpreter
 

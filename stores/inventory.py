@@ -18,7 +18,8 @@ from stores.errors import ArchiveError
 from stores.geotiff import SUFFIXES, read_header
 from stores.grid import describe
 from stores.names import resolve_under
-from stores.plausible import Finding, find_odd
+from stores.odd import Finding
+from stores.plausible import find_odd
 from stores.problems import Problem, find_problems
 from stores.progress import ProgressCallback
 from stores.series import Dates, ScannedFile, Series, date_files, scan_file
@@ -122,6 +123,16 @@ def list_dates(
         )
     bounds = tuple(None if time is None else step.floor(time) for time in (start, end))
     return [date_files(root, variable, step, bounds) for variable in variables]  # type: ignore[arg-type]
+
+
+def check_files(root: Path, variables: Iterable[SourceVariable], step: Step) -> None:
+    """Refuse an archive that is not there, and patterns that no file fits; none is opened.
+
+    Raises:
+        ArchiveError: names the folder, or the files that are near.
+    """
+    empty = [dates.series([]) for dates in list_dates(root, variables, step) if not dates.files]
+    Inventory(root, step, {one.variable.name: one for one in empty if not one.undated}).check()
 
 
 def check_sources(

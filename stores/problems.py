@@ -104,8 +104,8 @@ def _unreadable(series: Series) -> Iterator[str]:
     for file in series.files:
         if file.error:
             yield (
-                f"{series.label(file.time)} ({file.name}) is unreadable: {file.error}; "
-                f"fetch the file again{_or_accept(series)}"
+                f"{series.label(file.time)} ({file.name}) is unreadable: {file.error}"
+                f"{_or_accept(series)}"
             )
 
 

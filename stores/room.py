@@ -19,6 +19,7 @@ _WORDS = tuple(os.strerror(number) for number in _FULL)  # of libraries that kee
 _NOTHING_BYTES = 1 << 20
 """With less left, whatever failed to write failed of it: some libraries do not say why."""
 _CHAIN = 10
+_SHOWN = 200  # characters of what a library says
 
 log = logging.getLogger(__name__)
 
@@ -101,20 +102,23 @@ def naming_full_disk(path: Path) -> Iterator[None]:
             raise
         raise FullError(
             f"{_file_of(error) or path} could not be written, because {Disk.of(path)} "
-            f"({_first_line(error)}), so the work has stopped; what is published and what was "
+            f"({_reason(error)}), so the work has stopped; what is published and what was "
             "finished stays. Free some, or choose a root on another disk with --root, and run "
             "the same command again"
         ) from error
 
 
 def _is_of_room(error: BaseException, path: Path) -> bool:
-    for one in _chain(error):
-        if isinstance(one, OSError) and one.errno in _FULL:
-            return True
-        if any(words in str(one) for words in _WORDS):
-            return True
+    if any(map(_says_full, _chain(error))):
+        return True
     is_refusal = isinstance(error, ValueError | LookupError | TypeError)
     return not is_refusal and Disk.of(path).free_bytes < _NOTHING_BYTES
+
+
+def _says_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    return any(words in str(error) for words in _WORDS)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -132,5 +136,13 @@ def _file_of(error: BaseException) -> str | None:
     return next((str(name) for name in named if name), None)
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:200]
+def _reason(error: BaseException) -> str:
+    """Quote what came first: what was raised of it may be a sentence of its own."""
+    said = [one for one in _chain(error) if _says_full(one)]
+    first = said[-1] if said else error
+    while not said and first.__cause__ is not None:
+        first = first.__cause__
+    if isinstance(first, OSError) and first.strerror:
+        return first.strerror
+    line = str(first).strip().partition("\n")[0]
+    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 3]}..."

@@ -13,6 +13,19 @@ Thing = Literal["cube", "issue", "bundle", "record"]
 """A record is what says where things are: a name, a catalog, the register, what is current."""
 
 
+def check_share(share: float) -> None:
+    """Refuse a share of which nothing could be read.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(
+            f"sample={share:g} is no share of the files, so nothing would be proven; "
+            "give more than 0 and at most 1"
+        )
+
+
 @dataclass(slots=True)
 class Scrub:
     """Files that are looked at, of which a random share is read.
@@ -27,11 +40,7 @@ class Scrub:
     _done: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise ValueError(
-                f"sample={self.share:g} is no share of the files, so nothing would be proven; "
-                "give more than 0 and at most 1"
-            )
+        check_share(self.share)
 
     @property
     def is_whole(self) -> bool:

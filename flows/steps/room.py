@@ -13,6 +13,7 @@ from pipeline.models import ConvLSTMShape, count_parameters, outline_network
 from pipeline.recipes import Recipe
 from pipeline.rollout.products import count_products
 from pipeline.specs import build_training_spec
+from stores.cog import scratch_bytes
 from stores.counting import count
 from stores.cube import Cube
 from stores.forecast_template import ForecastTemplate
@@ -24,6 +25,7 @@ from stores.windows import Window
 _FLOAT = 4
 _STATE_COPIES = 4  # weights, the best ones, and two moments of the optimizer
 _COG = 4 / 3  # a COG holds its overviews too
+_REPORT = (200_000, 4_000_000)  # least and most of a page, which holds its pictures [B]
 _PACKED = 0.5  # forecasts compress to more than this; where there is none, to nothing
 _BLOCK_PX = 2048
 
@@ -69,10 +71,16 @@ def _frames_need(
 ) -> Need:
     """Say what frames need as Zarr and COG; at least nothing, where no cube is."""
     files = 1 + (_COG if recipe.outputs.cog else 0)
-    most = int(n_frames * shape[0] * shape[1] * _FLOAT * files)
+    frames = int(n_frames * shape[0] * shape[1] * _FLOAT * files)
+    scratch = scratch_bytes(shape) if recipe.outputs.cog else 0
+    at_once = min(n_frames, max(1, recipe.compute.workers))  # COGs that are written
+    least_page, most_page = _REPORT if recipe.outputs.report else (0, 0)
+    most = frames + int(_COG * at_once * scratch) + most_page
 
     def estimate() -> int:
-        return 0 if cube is None else int(_PACKED * most * _valid_share(cube, recipe))
+        if cube is None:
+            return 0
+        return int(_PACKED * frames * _valid_share(cube, recipe)) + scratch + least_page
 
     return Need(f"a forecast of {count(n_frames, 'frame')}", folder, most, estimate)
 

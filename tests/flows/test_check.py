@@ -280,7 +280,7 @@ def test_a_reference_grid_that_is_no_file_is_refused_by_its_key_and_by_what_it_s
         (
             30_000,
             ["model.hidden=[1]", "rollout.members=9", "rollout.perturb.noise=0.1"],
-            r"a forecast of \d+ frames takes .* kB or more in .*, but the disk at",
+            r"a forecast of \d+ frames takes 1\.\S+ MB or more in .*, but the disk at",
         ),
     ],
 )
