@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flows.asked import retention_policy
 from flows.console import console, show_table
-from flows.resolve import open_recipe
+from flows.resolve import SUFFIXES, open_recipe
 from stores.clean import clean as clean_store
 from stores.formatting import format_bytes
 from stores.retention import DAY_S, CleanupCandidate, RetentionPolicy
@@ -102,5 +102,10 @@ def _find(what: str) -> tuple[Path, RetentionPolicy]:
     """Find the store that is meant, and what stays of it."""
     if Path(what).is_dir():
         return Path(what), RetentionPolicy()
+    if Path(what).suffix not in SUFFIXES and Path(what).name != what:
+        raise ValueError(
+            f"{what} is no folder, so there is nothing to clean; name the root of a store, or "
+            "a recipe"
+        )
     recipe = open_recipe(what, None, None)
     return recipe.root, retention_policy(recipe)

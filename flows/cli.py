@@ -101,7 +101,7 @@ def demo(
 def init(
     name: Annotated[str, typer.Argument(help="Name of the recipe: letters, digits, '-'.")],
     archive: Annotated[
-        Path | None, typer.Option(help="Folder of the rasters [default: the sample].")
+        Path | None, typer.Option(help="Folder of the rasters.", show_default="the sample")
     ] = None,
     folder: Annotated[Path, typer.Option(help="Where the recipe is written.")] = Path(),
     target: Annotated[
@@ -129,7 +129,7 @@ def check(
     [dim]cubecast check[/]
     [dim]cubecast check my.yaml --set archive.root=/data/chirps[/]
     """
-    _validate_request(recipe, overrides, root)
+    _validate_request(recipe, overrides, root, reads_archive=True)
     from flows.check import check as run
 
     run(recipe, overrides or [], _path_to_str(root))
@@ -150,7 +150,7 @@ def plan(
     [dim]cubecast plan my.yaml --set compute.memory_gb=4[/]
     [dim]cubecast plan --shape 17111x40000 --set rollout.leads=12[/]
     """
-    _validate_request(recipe, overrides, root)
+    _validate_request(recipe, overrides, root, writes=False)
     from flows.plan import parse_shape
     from flows.plan import plan as run
 
@@ -173,7 +173,7 @@ def ingest(
     [dim]cubecast ingest[/]
     [dim]cubecast ingest my.yaml --set archive.gaps=accept[/]
     """
-    _validate_request(recipe, overrides, root)
+    _validate_request(recipe, overrides, root, reads_archive=True)
     from flows.ingest import ingest as run
 
     launch(
@@ -330,13 +330,25 @@ def schema(
 
 
 def _validate_request(
-    recipe: str, overrides: list[str] | None, root: Path | None, init: str | None = None
+    recipe: str,
+    overrides: list[str] | None,
+    root: Path | None,
+    init: str | None = None,
+    *,
+    writes: bool = True,
+    reads_archive: bool = False,
 ) -> None:
-    """Refuse a wrong recipe or init before heavy imports; then make ready for a flow."""
-    from flows.resolve import check_init, open_recipe
+    """Refuse what is wrong before heavy imports; then make ready for a flow."""
+    from flows.resolve import check_init, open_recipe, open_writable_recipe
 
-    open_recipe(recipe, overrides, _path_to_str(root))
+    asked = (open_writable_recipe if writes else open_recipe)(
+        recipe, overrides, _path_to_str(root)
+    )
     check_init(init)
+    if reads_archive:
+        from flows.sources import check_said
+
+        check_said(asked)
     configure_logging(debug=_is_debug())
 
 

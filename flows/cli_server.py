@@ -75,10 +75,11 @@ def deploy(
     request.products()  # refuses before heavy imports
     from flows import deployment
     from flows.connection import find_server
+    from flows.launch import handle_interrupts
 
     url = find_server((home or default_home()).absolute())
-    for name in deployment.deploy(request, url):
-        echo(f"deployed {name}")
+    with handle_interrupts("what is deployed stays, and the rest is missing"):
+        deployment.deploy(request, url, on_progress=lambda name: echo(f"deployed {name}"))
     echo(f"on {url}; a worker of the pool 'cubecast' runs them")
 
 

@@ -36,12 +36,18 @@ def verify(
     [dim]cubecast verify demo --sample 0.1[/]
     [dim]cubecast verify my.yaml[/]
     """
-    from flows.check import verify as run
-    from flows.resolve import named_recipe
+    from flows.resolve import check_there, named_recipe
+    from stores.scrub import check_share
 
+    check_share(sample)
     recipes = {one: named_recipe(one) for one in stores}
     paths = [recipe.root if recipe else Path(one) for one, recipe in recipes.items()]
-    if not run(paths, sample=sample, accept=accept):
+    check_there(paths)
+    from flows.console import show_facts
+    from flows.verify import verify as run
+
+    show_facts()
+    if not run(paths, sample=sample, accepting=accept):
         raise typer.Exit(_DAMAGED)
 
 
@@ -64,8 +70,10 @@ def pictures(
     [dim]cubecast pictures demo/issues/rainfall-java/2017-12 --out slides --dpi 160[/]
     [dim]cubecast pictures demo/issues/rainfall-java/*[/]
     """
+    from flows.console import show_facts
     from flows.pictures import draw, find_issues
 
+    show_facts()
     draw(find_issues(issues), out, dpi)
 
 
@@ -95,7 +103,9 @@ def clean(
     [dim]cubecast clean my.yaml --older-than 30d --keep-revisions 2 --keep-bundles 3[/]
     """
     from flows.clean import clean as run
+    from flows.console import show_facts
 
+    show_facts()
     run(
         store,
         dry_run=dry_run,

@@ -16,7 +16,8 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from flows.state import ServerState
+from flows.state import UP, ServerState, state_file
+from stores.lease import is_free
 
 _RETRIES = 1  # somebody waits: by default, a server that stopped is asked for a minute
 _RETRIES_OF_A_RUN = 3  # 14 s: 'cubecast up' starts a server that died again in less
@@ -38,6 +39,12 @@ def find_server(home: Path) -> str:
     state = ServerState.read(home)
     if state is not None and state.is_alive:
         return state.url
+    if not is_free(home, UP):
+        raise ConnectionError(
+            f"a server of {home} is up, but {state_file(home)}, which says where, is not "
+            "there, so no command can find it; wait until it is ready if it is just starting, "
+            "else stop it with 'cubecast down' and start anew with 'cubecast up'"
+        )
     raise ConnectionError(
         f"PREFECT_API_URL is not set and no server of {home} is up, so there is no server to "
         "ask; set it, or start a server of your own with 'cubecast up'"

@@ -161,6 +161,11 @@ def configure_logging(*, debug: bool = False) -> None:
     if not debug:
         logging.getLogger("rasterio._env").addFilter(DuplicateFilter())
     logging.raiseExceptions = debug
+    show_facts()
+
+
+def show_facts() -> None:
+    """Show what the rooms log, where no flow runs."""
     shown = _ConsoleHandler()
     for room in ("flows", "pipeline", "stores"):
         logger = logging.getLogger(room)

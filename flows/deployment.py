@@ -28,8 +28,10 @@ from flows.schedule import (
     RECIPE_TAG,
     DeployedRecipe,
     DeployRequest,
+    ProgressCallback,
     absolute_recipe,
     apply_deployments,
+    tell_nobody,
     write_deployments,
 )
 from pipeline.recipes.schedule import name_cadence
@@ -94,16 +96,19 @@ def deploy(
     *,
     folder: Path | None = None,
     settings: Mapping[str, str] | None = None,
+    on_progress: ProgressCallback = tell_nobody,
 ) -> list[str]:
     """Add products to a server, or bring what it has of them up to date.
 
-    Other products stay as they are, and what somebody has paused stays paused.
+    Other products stay as they are, and what somebody has paused stays paused. Deployments
+    are added one by one; what an interruption leaves out, the next call adds.
 
     Args:
         request: recipes to deploy, which are checked before anything changes.
         url: of the server.
         folder: keeps the file that is applied.
         settings: of Prefect, beside those of this process.
+        tell: hears each deployment that is there.
 
     Returns:
         Names of the deployments.
@@ -120,7 +125,9 @@ def deploy(
             paused = {(one.recipe, one.flow) for one in before if one.paused}
             write_deployments(products, target, first=first, paused=paused)
             try:
-                apply_deployments(target, {**(settings or {}), "PREFECT_API_URL": url})
+                apply_deployments(
+                    target, {**(settings or {}), "PREFECT_API_URL": url}, on_progress
+                )
             except RuntimeError:
                 client.hello()  # says in a sentence if it is the server that is gone
                 raise

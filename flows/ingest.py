@@ -7,6 +7,7 @@ import logging
 from flows.recipe_flow import recipe_flow
 from flows.resolve import open_writable_recipe
 from flows.runtime import open_executor
+from flows.sources import check_said, tell_units
 from flows.steps import cube
 from flows.workers import pick_compute, resolve_workers
 from stores.lease import lease
@@ -22,9 +23,13 @@ def ingest(recipe: str, overrides: list[str] | None = None, root: str | None = N
 
     Returns:
         The version of the cube.
+
+    Raises:
+        CorruptError: files of the cube are missing or cut; what is new was added all the same.
     """
     asked = open_writable_recipe(recipe, overrides, root)
-    cube.check_units(asked)
+    check_said(asked)
+    tell_units(asked)
     cube.check_sources(asked)
     found = cube.take_inventory(asked)
     cube.check_archive(asked, found)
@@ -35,6 +40,7 @@ def ingest(recipe: str, overrides: list[str] | None = None, root: str | None = N
         ) as executor:
             receipts = cube.write_frames(plan, resolve_workers(asked.compute), executor)
         version = cube.commit(plan, receipts)
+    cube.check_there(plan)
     if plan.is_empty:
         log.info("nothing new: cube %s has version %s", plan.path, version)
     return version

@@ -30,7 +30,7 @@ RootOption = Annotated[
 ]
 HomeOption = Annotated[
     Path | None,
-    typer.Option(help="Folder of the server's database and logs [default: ~/.cubecast]."),
+    typer.Option(help="Folder of the server's database and logs.", show_default="~/.cubecast"),
 ]
 InitOption = Annotated[
     str | None,

@@ -10,7 +10,7 @@ from flows.resolve import named_recipe
 from pipeline.recipes import Recipe
 from pipeline.rollout.pictures import Pictures, write_pictures
 from stores.cube import CUBE, Cube
-from stores.cube_digests import check_frames
+from stores.cube_check import check_frames
 from stores.errors import CorruptError
 from stores.forecast import open_forecast
 from stores.formatting import abbreviate
@@ -55,7 +55,7 @@ def draw(issues: Sequence[Path], out: Path | None, dpi: int) -> None:
         _check_unaltered(path)
         root = _root_of(path)
         pictures = Pictures(open_forecast(path / FORECAST), Cube.open(root / CUBE), dpi)
-        check_frames(root / CUBE, pictures.list_read(), purpose="a picture")
+        check_frames(root / CUBE, pictures.list_read(), why="a picture")
         folder = (out or root / "pictures" / path.parent.name) / path.name
         for path in write_pictures(pictures, folder):
             console.print(f"  {path}", markup=False, highlight=False, soft_wrap=True)

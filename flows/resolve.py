@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.recipes import Recipe, RecipeError, load_recipe
 from stores.times import parse_time
 
-_SUFFIXES = {".yaml", ".yml"}
+SUFFIXES = {".yaml", ".yml"}
 _PACKAGED = Path(str(files("deploy"))) / "recipes"
 
 
@@ -66,6 +66,20 @@ def check_root(root: Path) -> None:
         )
 
 
+def check_there(paths: Sequence[Path]) -> None:
+    """Refuse to verify what is not there.
+
+    Raises:
+        ValueError: names it.
+    """
+    absent = [str(path) for path in paths if not path.exists()]
+    if absent:
+        raise ValueError(
+            f"{', '.join(absent)} does not exist, so nothing was verified; name a published "
+            "issue, a bundle, or a whole store"
+        )
+
+
 def check_init(init: str | None) -> None:
     """Refuse an init that is no date, before anything is read.
 
@@ -80,7 +94,7 @@ def check_init(init: str | None) -> None:
 
 def named_recipe(what: str) -> Recipe | None:
     """Open the recipe that a person named in the place of a path; None where it is a path."""
-    is_recipe = Path(what).suffix in _SUFFIXES or (_PACKAGED / f"{what}.yaml").is_file()
+    is_recipe = Path(what).suffix in SUFFIXES or (_PACKAGED / f"{what}.yaml").is_file()
     return open_recipe(what, None, None) if is_recipe and not Path(what).is_dir() else None
 
 
@@ -90,7 +104,7 @@ def find_recipe(recipe: str) -> Path:
     Raises:
         RecipeError: there is none of that name.
     """
-    if Path(recipe).suffix in _SUFFIXES:
+    if Path(recipe).suffix in SUFFIXES:
         return Path(recipe)
     known = {path.stem: path for path in sorted(_PACKAGED.glob("*.yaml"))}
     if recipe not in known:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -23,9 +24,18 @@ POOL = "cubecast"
 RECIPE_TAG = "recipe:"
 
 _FOLDERS = ("root", "archive.root")  # overrides that hold a path
+_CREATED = re.compile(r"Deployment '([^']+)' successfully created")
+_WHOLE_LINES = {"COLUMNS": "500", "PYTHONUNBUFFERED": "1"}  # and each when it is said
+
+ProgressCallback = Callable[[str], None]
+"""Hears the name of each deployment once it is there."""
 
 Paused = Collection[tuple[str, str]]
 """Recipe and flow of each deployment whose schedule somebody has paused."""
+
+
+def tell_nobody(_name: str) -> None:
+    """Say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +154,12 @@ def _fill_deployment(
     }
 
 
-def apply_deployments(deployments: Path, environment: dict[str, str]) -> None:
-    """Apply a deployment file to the server that ``environment`` names.
+def apply_deployments(
+    deployments: Path,
+    environment: Mapping[str, str],
+    on_progress: ProgressCallback = tell_nobody,
+) -> None:
+    """Apply a deployment file to the server that ``environment`` names, one by one.
 
     In another process, since Prefect imports every flow and so all that computes.
 
@@ -153,16 +167,25 @@ def apply_deployments(deployments: Path, environment: dict[str, str]) -> None:
         RuntimeError: Prefect refused it.
     """
     command = ["--no-prompt", "deploy", "--all", "--prefect-file", str(deployments)]
-    done = subprocess.run(
+    lines = []
+    with subprocess.Popen(
         [sys.executable, "-m", "prefect", *command],
-        env=os.environ | environment,
+        env={**os.environ, **_WHOLE_LINES, **environment},
         cwd=deployments.parent,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"deployments were refused by Prefect:\n{done.stdout}{done.stderr}")
+    ) as process:
+        try:
+            for line in process.stdout or ():
+                lines.append(line)
+                if found := _CREATED.search(line):
+                    on_progress(found[1])
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        raise RuntimeError(f"deployments were refused by Prefect:\n{''.join(lines)}")
 
 
 def absolute_recipe(recipe: str) -> str:

@@ -20,7 +20,7 @@ from flows.launch import handle_interrupts
 from flows.local_server import HOST, Echo, LocalServer
 from flows.processes import ManagedProcess, ProcessId
 from flows.schedule import DeployRequest
-from flows.state import ServerState, check_state_path, remove_state
+from flows.state import UP, ServerState, check_state_path, remove_state
 from stores.crash import crash_point
 from stores.errors import CorruptError, LeaseHeldError
 from stores.formatting import pluralize
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _PORT = 4200
 _DETACHED_S = 240.0
 _DOWN_S = 60.0
-_UP, _DETACH = "up", "detach"  # leases of a home
+_DETACH = "detach"  # lease of a home
 _INTERRUPT_NOTE = "no server runs; its database and logs are kept"
 
 
@@ -42,7 +42,7 @@ def up(request: DeployRequest, *, home: Path, port: int | None, echo: Echo) -> N
         LeaseHeldError: a server of this home is up already.
         RuntimeError: a part did not start, or ended again and again.
     """
-    with handle_interrupts(_INTERRUPT_NOTE), _exclusive(home, _UP):
+    with handle_interrupts(_INTERRUPT_NOTE), _exclusive(home, UP):
         crash_point("up.alone")
         _stop_leftover_processes(home, echo)
         crew = LocalServer(home, _free_port(port))
@@ -72,7 +72,7 @@ def up_detached(request: DeployRequest, *, home: Path, port: int | None, echo: E
         handle_interrupts(_INTERRUPT_NOTE),
         _exclusive(home, _DETACH),
     ):  # two would write to one log
-        with _exclusive(home, _UP):
+        with _exclusive(home, UP):
             check_state_path(home)
         logfile.unlink(missing_ok=True)
         child.start()
@@ -119,7 +119,7 @@ def down(home: Path) -> bool:
 
 def _find_supervisor(home: Path) -> ProcessId | None:
     """Find the process that looks after the server, while it lives."""
-    holder = current_holder(home, _UP)
+    holder = current_holder(home, UP)
     if holder is None:
         return None
     if holder.host != socket.gethostname():
@@ -166,18 +166,28 @@ def _exclusive(home: Path, name: str) -> Iterator[None]:
         except LeaseHeldError:
             raise LeaseHeldError(
                 f"a server of {home} is up already{_address(home)}, so a second one would "
-                "share its database; add recipes to it with 'cubecast deploy', or stop it with "
-                "'cubecast down'"
+                f"share its database; {_way_on(home)}, or stop it with 'cubecast down'"
             ) from None
         yield
 
 
 def _address(home: Path) -> str:
     """Say where a server is, or that it is just starting."""
+    url = _url(home)
+    return f" on {url}" if url else " or just starting"
+
+
+def _way_on(home: Path) -> str:
+    is_found = bool(_url(home))
+    return "add recipes to it with 'cubecast deploy'" if is_found else "wait until it is ready"
+
+
+def _url(home: Path) -> str:
+    """Give the address of a server that can be found."""
     with suppress(CorruptError):
         if (state := ServerState.read(home)) is not None and state.is_alive:
-            return f" on {state.url}"
-    return " or just starting"
+            return state.url
+    return ""
 
 
 @contextmanager

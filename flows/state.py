@@ -13,6 +13,8 @@ from flows.processes import ProcessId
 from stores.errors import CorruptError
 from stores.files import read_json, write_json
 
+UP = "up"
+"""Lease of a home, which a server holds while it is up: no file can hide that."""
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:([0-9]{1,5})/api")
 _MAX_BYTES = 100_000  # a hundred times what is written
 _MAX_PID, _MAX_PORT = 2**31, 2**16

@@ -65,7 +65,7 @@ def _accept_issues(root: Path) -> Iterator[str]:
     elif read_register(root).is_there:
         reconcile_register(root)
     register = read_register(root)
-    gone = [entry for entry in register.latest.values() if is_missing(root, entry)]
+    gone = [entry for entry in register.latest.values() if is_missing(root, register, entry)]
     come = list(_find_unregistered(root))
     append_entries(root, [*(entry.with_act("removed") for entry in gone), *come])
     yield from (f"{ISSUES}/{entry.path}: is gone, and counts as removed" for entry in gone)

@@ -22,7 +22,7 @@ from stores.crash import crash_point
 from stores.digests import digest_files, digest_json
 from stores.disk_space import reraise_disk_full
 from stores.errors import CorruptError, GridError
-from stores.files import fsync_path, read_json, write_json, write_text
+from stores.files import fsync_path, read_json, why_unreadable, write_json, write_text
 from stores.formatting import abbreviate
 from stores.issue import STAGING
 from stores.manifest import list_files
@@ -155,7 +155,7 @@ def check_bundle(path: Path) -> list[str]:
         content = dict(read_json(path / BUNDLE))
         digest, files = content.pop("digest"), dict(content["files"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        return [f"{BUNDLE} cannot be read ({error!r:.300})"]
+        return [f"{BUNDLE} cannot be read ({why_unreadable(error)})"]
     if digest != digest_json(content):
         return [f"{BUNDLE} was altered"]
     lacks = [key for key, kind in _KEYS.items() if not isinstance(content.get(key), kind)]
@@ -171,7 +171,7 @@ def check_bundle(path: Path) -> list[str]:
     return [
         *(f"{name} is missing" for name in sorted(set(files) - on_disk)),
         *(f"{name} was altered" for name in found if found[name] != files[name]),
-        *(f"{name} was never published" for name in sorted(on_disk - set(files))),
+        *(f"{name} was never published; move it away" for name in sorted(on_disk - set(files))),
     ]
 
 
@@ -181,7 +181,7 @@ def check_current_pointers(models: Path) -> list[str]:
     return [
         _describe_dangling_pointer(path, name)
         for path, name in pointers.items()
-        if not name or not (models / name / BUNDLE).exists()
+        if name.rpartition("-")[0] != path.stem or not (models / name / BUNDLE).exists()
     ]
 
 
@@ -278,8 +278,8 @@ def _read_pointer(pointer: Path) -> str:
 def _describe_dangling_pointer(pointer: Path, name: str) -> str:
     return (
         f"{pointer.parent.name}/{pointer.name} names {name or 'nothing'}, which is no bundle "
-        "that is there, so there is no model to forecast with; restore it from a copy, or "
-        "train again"
+        f"of {pointer.stem!r} that is there, so there is no model to forecast with; restore it "
+        "from a copy, move its folder back if it was renamed, or train again"
     )
 
 

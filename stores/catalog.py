@@ -9,10 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stores.files import json_text, read_json, write_bytes
+from stores.files import json_text, read_json, why_unreadable, write_bytes
+from stores.formatting import abbreviate
 from stores.issue import CATALOG, ISSUES, ITEM
 from stores.item import GEOJSON, JSON, STAC_VERSION, VERSION
-from stores.published import Issue, published_issues
+from stores.published import (
+    Issue,
+    find_returned,
+    issues_at_their_names,
+    published_issues,
+)
 
 Catalog = dict[str, Any]
 
@@ -22,7 +28,10 @@ def build_catalogs(root: Path) -> dict[str, Catalog]:
 
     The same issues give the same catalogs.
     """
-    shelves = published_issues(root)
+    return _describe(published_issues(root))
+
+
+def _describe(shelves: Mapping[str, Sequence[Issue]]) -> dict[str, Catalog]:
     found = {
         f"{ISSUES}/{name}/{CATALOG}": _recipe_catalog(name, shelves[name]) for name in shelves
     }
@@ -42,22 +51,41 @@ def write_catalogs(root: Path) -> Path:
     return root / CATALOG
 
 
-def check_catalogs(root: Path) -> list[str]:
-    """Compare the catalogs with what is published; [] when they agree."""
-    found = (check_catalog(root, name, wanted) for name, wanted in build_catalogs(root).items())
+def check_catalogs(root: Path, recipe: str = "") -> list[str]:
+    """Compare the catalogs, or that of one recipe, with what is published; [] when they agree.
+
+    One that follows what was published is right though an issue was renamed since: the issue
+    itself is named, and goes back.
+    """
+    shelves = published_issues(
+        root, on_progress=lambda error: None
+    )  # others name what is left out
+    now, before = _describe(shelves), _describe(issues_at_their_names(root))
+    names = [f"{ISSUES}/{recipe}/{CATALOG}"] if recipe else {**now, **before}
+    found = (_check(root, name, [now.get(name), before.get(name)]) for name in names)
     return [finding for finding in found if finding]
 
 
-def check_catalog(root: Path, name: str, wanted: Catalog) -> str:
+def _check(root: Path, name: str, wanted: Sequence[Catalog | None]) -> str:
     """Say what is wrong with one catalog; nothing when it is as wanted."""
+    holder = Path(name).parent if name != CATALOG else Path(ISSUES)
+    if wanted == [None, None]:
+        return f"{root / holder} holds no sound issue; forecast again"
     try:
         written = read_json(root / name)
     except (OSError, ValueError) as error:
-        return f"{name} cannot be read ({error}), so analysts find nothing; publish again"
-    if written != wanted:
-        holder = Path(name).parent if name != CATALOG else ISSUES
+        why = why_unreadable(error)
+        return f"{name} cannot be read ({why}), so analysts find nothing; publish again"
+    if written in wanted:
+        return ""
+    back = find_returned(root, "" if name == CATALOG else f"{holder.name}/")
+    if not back:
         return f"{name} does not say what {holder}/ holds; publish again to rewrite it"
-    return ""
+    return (
+        f"{name} does not list {abbreviate(back)}, which came back after the register counted it "
+        "as removed; publish again, or enter it again at once: cubecast verify "
+        f"{root} --accept"
+    )
 
 
 def _root_catalog(shelves: Mapping[str, Sequence[Issue]]) -> Catalog:

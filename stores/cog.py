@@ -25,6 +25,7 @@ from stores.disk_space import reraise_disk_full
 from stores.errors import CorruptError
 from stores.files import atomic_write
 from stores.forecast import Forecast, WindowValues, open_forecast
+from stores.gdal import silence_libtiff
 from stores.issue import COGS, FORECAST
 from stores.statistics import Statistics
 from stores.times import Time
@@ -51,6 +52,8 @@ _OPTIONS = {
     "BIGTIFF": "IF_SAFER",
     "NUM_THREADS": 1,
 }
+
+silence_libtiff()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +85,18 @@ def write_cog(
     with atomic_write(path) as temporary:
         plain = temporary.with_suffix(".plain.tmp")
         try:
-            with reraise_disk_full(path), _reraise_gdal_errors(path), rasterio.Env(**_ENV):
+            with _reraise_gdal_errors(path), reraise_disk_full(path), rasterio.Env(**_ENV):
                 _write_source_tiff(plain, blocks, grid, label)
                 rasterio.shutil.copy(plain, temporary, driver="COG", **_OPTIONS)
         finally:
             plain.unlink(missing_ok=True)
         crash_point("cog.rename")
+
+
+def scratch_bytes(shape: tuple[int, int]) -> int:
+    """Say what lies beside a COG of ``shape`` (y, x) while it is written: its plain GeoTIFF."""
+    rows, cols = (-(-side // _BLOCK) * _BLOCK for side in shape)
+    return rows * cols * np.dtype(np.float32).itemsize
 
 
 def check_cog(path: Path) -> tuple[int, int]:
@@ -253,5 +262,5 @@ def _reraise_gdal_errors(path: Path) -> Iterator[None]:
     except _GDAL_ERRORS as error:
         raise OSError(
             f"{path} could not be written ({error}), so nothing is left there; "
-            "free disk space or check the folder's permissions, and run again"
+            "check the folder's permissions, and run again"
         ) from error

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +22,10 @@ from stores.arrays import METADATA_FILE, get_array, open_group
 from stores.chunks import DECODE_ERRORS
 from stores.cube import VERSION_KEY, Cube
 from stores.cube_inputs import inputs_folder
-from stores.digests import (
-    FileDigest,
-    check_digest_record,
-    compare_file,
-    digest_files,
-    digest_json,
-)
+from stores.digests import FileDigest, check_digest_record, digest_files, digest_json
 from stores.errors import CorruptError
-from stores.files import read_json, write_json
+from stores.files import read_json, why_unreadable, write_json
 from stores.names import X, Y, check_id
-from stores.progress import ProgressCallback, no_progress
 
 DIGESTS_KEY = "cubecast_digests"
 """Attribute of the root that names the record of digests; cubes of earlier versions lack it."""
@@ -73,6 +64,15 @@ class CubeDigests:
         }
 
 
+def way_out(cube: Path) -> str:
+    """Say what mends a damaged cube."""
+    aside = cube.with_name(f"{cube.stem}-damaged{cube.suffix}")
+    return (
+        f"restore it from a copy, or move the cube away (mv {cube} {aside}) and ingest again "
+        "with every recipe of its root: the same files give the same version"
+    )
+
+
 def digest_cube(
     group: zarr.Group, root: Mapping[str, Any], frames: Mapping[str, FileDigest]
 ) -> CubeDigests:
@@ -108,13 +108,13 @@ def load_digests(cube: Path) -> CubeDigests | None:
         if _read_root(cube) != root:  # committed meanwhile
             return load_digests(cube)
         raise CorruptError(
-            f"{path} does not hold the digests of {cube.name} ({error!r:.300}), so nothing "
-            "proves its frames; restore it from a copy, or ingest into a new root"
+            f"{path} does not hold the digests of {cube.name} ({why_unreadable(error)}), so "
+            f"nothing proves its frames; {way_out(cube)}"
         ) from error
     if found.root != digest_json(_without_digest_name(root)):
         raise CorruptError(
             f"{cube / METADATA_FILE} was altered since the cube was committed, so its dates and its "
-            "grid may be wrong; restore it from a copy, or ingest into a new root"
+            f"grid may be wrong; {way_out(cube)}"
         )
     return found
 
@@ -122,52 +122,6 @@ def load_digests(cube: Path) -> CubeDigests | None:
 def digest_frame(work: Path, files: Iterable[Path]) -> dict[str, FileDigest]:
     """Digest the files of one frame, by their paths in the cube."""
     return digest_files(work, [file.relative_to(work).as_posix() for file in files])
-
-
-def check_frames(
-    path: Path,
-    names: Iterable[str],
-    *,
-    purpose: str,
-    on_progress: ProgressCallback = no_progress,
-) -> None:
-    """Refuse to read files of frames that are not what was ingested at their place.
-
-    Args:
-        path: of the cube.
-        names: files, by their paths in it.
-        why: what they are read for, as in 'this forecast'.
-        tell: called with the files done and in all.
-
-    Raises:
-        CorruptError: names the first of them, and what was found.
-    """
-    digests = load_digests(path)
-    if digests is None:
-        return
-    found = _compare_frames(path, list(names), digests, on_progress)
-    if found:
-        name, what = next(iter(found.items()))
-        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-        raise CorruptError(
-            f"cube {path} is damaged where {purpose} would read it: {name} {what}{more}; restore "
-            "it from a copy, or ingest into a new root; 'cubecast verify "
-            f"{path.parent}' names all of it"
-        )
-
-
-def _compare_frames(
-    path: Path, names: Sequence[str], digests: CubeDigests, on_progress: ProgressCallback
-) -> dict[str, str]:
-    """Say of each file of a frame that is not what was ingested there what it is."""
-    found = {}
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="digest") as pool:
-        told = pool.map(partial(_compare, path, digests), names)
-        for done, (name, what) in enumerate(zip(names, told, strict=True), start=1):
-            on_progress(done, len(names))
-            if what:
-                found[name] = what
-    return found
 
 
 def digest_existing_frames(cube: Cube) -> dict[str, FileDigest]:
@@ -200,10 +154,7 @@ def repair_metadata(path: Path) -> None:
     digests = load_digests(path)
     findings = [] if digests is None else list(_compare_coordinates(path, digests))
     if findings:
-        raise CorruptError(
-            f"cube {path} cannot grow: {'; '.join(findings)}; restore it from a copy, or "
-            "ingest into a new root"
-        )
+        raise CorruptError(f"cube {path} cannot grow: {'; '.join(findings)}; {way_out(path)}")
     for name, array in _consolidated_metadata(path).items():
         if _array_metadata(path / name / METADATA_FILE) != array:
             write_json(path / name / METADATA_FILE, array)
@@ -233,13 +184,6 @@ def _compare_coordinates(path: Path, digests: CubeDigests) -> Iterator[str]:
             yield f"{name} was altered or is missing; it says where or when frames are"
 
 
-def _compare(path: Path, digests: CubeDigests, name: str) -> str:
-    expected = digests.frames.get(name)
-    if expected is None:
-        return "was never ingested"
-    return compare_file(path / name, expected)
-
-
 def _coordinate_names(root: Mapping[str, Any]) -> list[str]:
     """List the arrays that are no maps."""
     members = root["consolidated_metadata"]["metadata"]
@@ -260,8 +204,8 @@ def _read_root(cube: Path) -> dict[str, Any]:
         root["attributes"] = dict(root["attributes"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CorruptError(
-            f"{path} cannot be read ({error!r:.300}), so nothing says what the cube holds; "
-            "restore it from a copy, or ingest into a new root"
+            f"{path} cannot be read ({why_unreadable(error)}), so nothing says what the cube "
+            f"holds; {way_out(cube)}"
         ) from error
     return root
 

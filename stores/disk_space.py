@@ -21,6 +21,7 @@ _FULL_MESSAGES = tuple(
 _FULL_BELOW_BYTES = 1 << 20
 """With less left, whatever failed to write failed of it: some libraries do not say why."""
 _MAX_CAUSES = 10
+_SHOWN = 200  # characters of what a library says
 
 log = logging.getLogger(__name__)
 
@@ -103,20 +104,23 @@ def reraise_disk_full(path: Path) -> Iterator[None]:
             raise
         raise DiskFullError(
             f"{_file_of(error) or path} could not be written, because {Disk.of(path)} "
-            f"({_first_line(error)}), so the work has stopped; what is published and what was "
+            f"({_reason(error)}), so the work has stopped; what is published and what was "
             "finished stays. Free some, or choose a root on another disk with --root, and run "
             "the same command again"
         ) from error
 
 
 def _is_disk_full(error: BaseException, path: Path) -> bool:
-    for one in _list_causes(error):
-        if isinstance(one, OSError) and one.errno in _FULL:
-            return True
-        if any(words in str(one) for words in _FULL_MESSAGES):
-            return True
+    if any(map(_says_full, _list_causes(error))):
+        return True
     is_refusal = isinstance(error, ValueError | LookupError | TypeError)
     return not is_refusal and Disk.of(path).free_bytes < _FULL_BELOW_BYTES
+
+
+def _says_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    return any(words in str(error) for words in _FULL_MESSAGES)
 
 
 def _list_causes(error: BaseException) -> Iterator[BaseException]:
@@ -134,5 +138,13 @@ def _file_of(error: BaseException) -> str | None:
     return next((str(name) for name in named if name), None)
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:200]
+def _reason(error: BaseException) -> str:
+    """Quote what came first: what was raised of it may be a sentence of its own."""
+    said = [one for one in _list_causes(error) if _says_full(one)]
+    first = said[-1] if said else error
+    while not said and first.__cause__ is not None:
+        first = first.__cause__
+    if isinstance(first, OSError) and first.strerror:
+        return first.strerror
+    line = str(first).strip().partition("\n")[0]
+    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 3]}..."

@@ -77,6 +77,21 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is nested too deeply to be read") from None
 
 
+def why_unreadable(error: Exception) -> str:
+    """Say in words why a file of ours cannot be read."""
+    match error:
+        case FileNotFoundError():
+            return "it is missing"
+        case json.JSONDecodeError():
+            return f"it is no JSON at line {error.lineno}, column {error.colno}: {error.msg}"
+        case UnicodeDecodeError():
+            return f"it is no text at byte {error.start}"
+        case KeyError():
+            return f"it has no {error}"
+        case _:
+            return f"{error}"[:300]
+
+
 def fsync_path(path: Path) -> None:
     """Force a file's bytes, or a folder's entries, to the disk."""
     handle = os.open(path, os.O_RDONLY)

@@ -230,7 +230,10 @@ def _reraise_gdal_errors(path: Path) -> Iterator[None]:
     except _UNREADABLE as error:
         cause = error.__cause__ or error  # GDAL's own words stand in the cause
         text = str(cause).replace(str(path), path.name)
-        raise ArchiveError(f"{path.name} cannot be read: {text}") from error
+        raise ArchiveError(
+            f"{path.name} cannot be read, so it is cut short, damaged or no GeoTIFF ({text}); "
+            "fetch the file again"
+        ) from error
 
 
 def _header(raster: Any, variable: SourceVariable) -> Header:

@@ -37,8 +37,10 @@ def check_header(raster: Any, band: int) -> None:
     name, dtype = Path(raster.name).name, raster.dtypes[band - 1]
     if dtype.startswith("complex"):  # complex_int16 is none that NumPy knows
         raise ArchiveError(
-            f"{name} holds complex numbers ({dtype}), of which half would be lost; write what "
-            "is meant (real part, amplitude) as a band of its own"
+            f"{name} holds complex numbers ({dtype}), of which half would be lost; write the "
+            f"real part with 'gdal_translate -ot Float32 {name} OUT.tif', the amplitude with "
+            f"'gdal_calc.py -A {name} --calc \"abs(A)\" --type Float32 --outfile OUT.tif', or "
+            "leave the file out"
         )
     together = raster.count if raster.interleaving.name == "pixel" else 1
     n_bytes = math.prod(raster.block_shapes[band - 1]) * np.dtype(dtype).itemsize * together

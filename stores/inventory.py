@@ -18,7 +18,8 @@ from stores.geotiff import SUFFIXES, read_header
 from stores.grid import describe_grid
 from stores.header_checks import check_source_grid
 from stores.names import resolve_under
-from stores.outliers import OutlierReport, find_outliers
+from stores.odd import OutlierReport
+from stores.outliers import find_outliers
 from stores.problems import Problem, find_problems
 from stores.progress import ProgressCallback
 from stores.series import FileListing, FileSeries, ScannedFile, list_series_files, scan_file
@@ -122,6 +123,18 @@ def list_archive(
         )
     bounds = tuple(None if time is None else step.floor(time) for time in (start, end))
     return [list_series_files(root, variable, step, bounds) for variable in variables]  # type: ignore[arg-type]
+
+
+def check_files(root: Path, variables: Iterable[SourceVariable], step: Step) -> None:
+    """Refuse an archive that is not there, and patterns that no file fits; none is opened.
+
+    Raises:
+        ArchiveError: names the folder, or the files that are near.
+    """
+    empty = [
+        dates.with_scans([]) for dates in list_archive(root, variables, step) if not dates.files
+    ]
+    Inventory(root, step, {one.variable.name: one for one in empty if not one.undated}).check()
 
 
 def check_sources(

@@ -14,7 +14,7 @@ import rasterio
 from stores.chunks import list_chunk_files
 from stores.digests import FileDigest, check_digest_record, compare_file, digest_json
 from stores.errors import CorruptError
-from stores.files import read_json, write_json
+from stores.files import read_json, why_unreadable, write_json
 from stores.forecast import Forecast
 from stores.issue import FORECAST, MANIFEST, IssueKey
 from stores.register import issue_path
@@ -85,7 +85,7 @@ def read_manifest(issue: Path) -> dict[str, Any]:
             return content
         what = "does not match its own digest"
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        what = f"cannot be read ({error!r:.300})"
+        what = f"cannot be read ({why_unreadable(error)})"
     raise CorruptError(
         f"{issue / MANIFEST} {what}, so nothing proves what the issue held; move the folder "
         "away and publish the issue again"
@@ -97,14 +97,19 @@ def issue_key(manifest: Mapping[str, Any]) -> IssueKey:
     return IssueKey.from_json(manifest["key"])
 
 
+def own_place(manifest: Mapping[str, Any]) -> str:
+    """Name the place at which an issue was published."""
+    key = issue_key(manifest)
+    return issue_path(key.name, key.init, manifest["revision"])
+
+
 def check_location(path: Path, manifest: Mapping[str, Any]) -> None:
     """Refuse an issue that lies in another folder than it was published in.
 
     Raises:
         CorruptError: says where it belongs.
     """
-    path, key = path.absolute(), issue_key(manifest)
-    own = issue_path(key.name, key.init, manifest["revision"])
+    path, own = path.absolute(), own_place(manifest)
     found = f"{path.parent.name}/{path.name}"
     if own != found:
         raise CorruptError(
@@ -125,7 +130,9 @@ def compare_files(issue: Path, manifest: Mapping[str, Any], scrub: Scrub) -> dic
         what = compare_file(issue / name, expected[name], sizes_only=name not in read)
         if what:
             found[name] = what
-    return found | dict.fromkeys(sorted(on_disk - set(expected)), "was never published")
+    return found | dict.fromkeys(
+        sorted(on_disk - set(expected)), "was never published; move it away"
+    )
 
 
 def digest_manifest(content: Mapping[str, Any]) -> str:

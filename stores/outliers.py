@@ -8,24 +8,20 @@ that a few odd frames do not hide each other.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from stores.alike import find_constant, find_copies, find_shifted
 from stores.array_types import BoolArray, Float64Array
-from stores.formatting import abbreviate, pluralize
 from stores.geotiff import PixelCounts
+from stores.odd import LEAST_FRAMES, FrameOutlier, OutlierReport, are_few
 from stores.seasons import Seasons
 from stores.series import FileSeries, ScannedFile
 
-_MIN_FRAMES = 8
-"""A median of fewer says little of what is usual."""
 _MAX_DEVIATIONS = 8.0
 _MAD_TO_SIGMA = 1.4826  # of a normal distribution, for a median distance
-_MIN_PX = 64  # fewer can be alike by chance
-_MAX_OUTLIER_FRACTION, _MAX_OUTLIERS = 1 / 6, 2  # of a series can be odd
 _NEAR_ZERO = 0.01  # of the mean size
 
 
@@ -87,42 +83,14 @@ ZEROS = FrameStatistic(
 _LOGARITHMS = (SCALE_STATISTIC, LARGEST)
 
 
-@dataclass(frozen=True, slots=True)
-class FrameOutlier:
-    """What is odd of one frame."""
-
-    date: str
-    file: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.date} ({self.file}): {self.text}"
-
-
-@dataclass(frozen=True, slots=True)
-class OutlierReport:
-    """What is odd of some frames of a variable, and what it may mean."""
-
-    variable: str
-    outliers: tuple[FrameOutlier, ...]
-    advice: str
-
-    def __str__(self) -> str:
-        each = "; ".join(map(str, self.outliers[:_MIN_FRAMES]))
-        rest = len(self.outliers) - _MIN_FRAMES
-        more = f" and {rest} more" if rest > 0 else ""
-        return (
-            f"{self.variable}: {pluralize(len(self.outliers), 'frame')} unlike the others of their "
-            f"season: {each}{more}, so {self.advice}; compare the files with their source"
-        )
-
-
 def find_outliers(series: FileSeries) -> Iterator[OutlierReport]:
     """List what is odd in a series; nothing where too few frames say what is usual."""
-    yield from _find_copies(series)
+    yield from find_copies(series)
+    yield from find_constant(series)
     files = [file for file in series.files if file.has_valid_pixels and file.time is not None]
-    if len(files) < _MIN_FRAMES:
+    if len(files) < LEAST_FRAMES:
         return
+    yield from find_shifted(series)
     groups = _group_by_season(series, files)
     for measure in (SCALE_STATISTIC, LARGEST, VALID, ZEROS):
         if series.variable.is_classes and not measure.applies_to_classes:
@@ -132,40 +100,12 @@ def find_outliers(series: FileSeries) -> Iterator[OutlierReport]:
             yield OutlierReport(series.variable.name, tuple(found), measure.advice)
 
 
-def _find_copies(series: FileSeries) -> Iterator[OutlierReport]:
-    """Find dates whose files hold the same bytes; some quantities rest, and many are alike."""
-    alike: dict[str, list[ScannedFile]] = defaultdict(list)
-    for file in series.files:
-        if file.scan and _is_distinctive(file.scan.counts):
-            alike[file.digest].append(file)
-    n_alike = sum(len(files) for files in alike.values() if len(files) > 1)
-    if n_alike > max(_MAX_OUTLIERS, _MAX_OUTLIER_FRACTION * len(series.files)):
-        return
-    found = [
-        FrameOutlier(
-            series.label(files[0].time),
-            files[0].name,
-            f"the same bytes as {abbreviate([file.name for file in files[1:]])}",
-        )
-        for files in alike.values()
-        if len(files) > 1
-    ]
-    if found:
-        advice = "one may stand under the date of another"
-        yield OutlierReport(series.variable.name, tuple(found), advice)
-
-
-def _is_distinctive(counts: PixelCounts) -> bool:
-    """Tell whether equal bytes are more than chance, or a quantity at rest."""
-    return counts.valid >= _MIN_PX and counts.minimum < counts.maximum
-
-
 def _group_by_season(series: FileSeries, files: list[ScannedFile]) -> list[list[int]]:
     """Part frames by season; those of a season with too few are compared with all."""
     times = np.array([file.time for file in files], dtype="datetime64[s]")
     numbers = Seasons.of(series.step, times).numbers(times)
     groups = [np.flatnonzero(numbers == number).tolist() for number in np.unique(numbers)]
-    if min(map(len, groups)) < _MIN_FRAMES:
+    if min(map(len, groups)) < LEAST_FRAMES:
         return [list(range(len(files)))]
     return groups
 
@@ -183,7 +123,7 @@ def _compare(
         usual[group], odd[group] = _find_deviating(values[group], measure.min_deviation)
     if measure is ZEROS:
         odd &= _is_local_peak(values) & np.array([_is_far_from_zero(one) for one in counts])
-    if odd.sum() > max(_MAX_OUTLIERS, _MAX_OUTLIER_FRACTION * len(odd)):  # then it is usual
+    if not are_few(int(odd.sum()), len(odd)):  # then it is usual
         return []
     shown = np.exp if measure in _LOGARITHMS else np.asarray
     return [

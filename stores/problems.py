@@ -104,8 +104,8 @@ def _unreadable(series: FileSeries) -> Iterator[str]:
     for file in series.files:
         if file.error:
             yield (
-                f"{series.label(file.time)} ({file.name}) is unreadable: {file.error}; "
-                f"fetch the file again{_accept_hint(series)}"
+                f"{series.label(file.time)} ({file.name}) is unreadable: {file.error}"
+                f"{_accept_hint(series)}"
             )
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from stores.errors import CorruptError
 from stores.issue import FORECAST, ISSUES, MANIFEST, IssueKey
 from stores.manifest import check_location, digest_manifest, issue_key, read_manifest
-from stores.register import Action, Register, RegisterEntry, read_register
+from stores.register import Action, Register, RegisterEntry, issue_path, read_register
 
 logger = logging.getLogger(__name__)
 
@@ -30,30 +32,51 @@ class Issue:
     manifest: str
     """Digest of its manifest, which holds those of all its files."""
 
+    @property
+    def place(self) -> str:
+        """Name the folder in which it was published, below those of all issues."""
+        return issue_path(self.key.name, self.key.init, self.revision)
+
     def register_entry(self, act: Action) -> RegisterEntry:
         """Say what happened to it, for the register."""
         return RegisterEntry.of(act, self.key, self.revision, self.manifest)
 
 
-def published_issues(root: Path) -> dict[str, list[Issue]]:
+def _log(error: CorruptError) -> None:
+    logger.warning("%s", error)
+
+
+def published_issues(
+    root: Path, *, on_progress: Callable[[CorruptError], None] = _log
+) -> dict[str, list[Issue]]:
     """List the issues of each recipe by init_time and revision.
 
-    Left out, with a warning, is what is damaged, or is not what was published there.
+    Left out is what is damaged, or is not what was published there.
+
+    Args:
+        root: folder of the store.
+        tell: called with why one is left out; warns of it by default.
 
     Raises:
         CorruptError: issues lie in the folders of an earlier version.
     """
     check_issue_folders(root)
     register = read_register(root)
-    found = {
-        folder.name: list(_read_recipe_issues(folder, register))
+    return _by_recipe(
+        issue
         for folder in _folders(root / ISSUES)
-    }
-    return {
-        recipe: sorted(issues, key=lambda issue: (issue.key.init, issue.revision))
-        for recipe, issues in found.items()
-        if issues
-    }
+        for issue in _read_recipe_issues(folder, register, on_progress)
+    )
+
+
+def issues_at_their_names(root: Path) -> dict[str, list[Issue]]:
+    """List the issues as they would be if each lay under the name it was published as."""
+    found = {}
+    for path in list_issue_folders(root):
+        with suppress(CorruptError):
+            issue = _read_issue(path, read_manifest(path))
+            found[issue.place] = replace(issue, path=root / ISSUES / issue.place)
+    return _by_recipe(found.values())
 
 
 def find_issue(root: Path, key: IssueKey) -> Issue | None:
@@ -70,6 +93,17 @@ def find_revisions(root: Path, recipe: str, init: str) -> dict[int, Path]:
         if match and match["init"] == init:
             found[int(match["number"] or 1)] = path
     return dict(sorted(found.items()))
+
+
+def find_returned(root: Path, within: str = "") -> list[str]:
+    """List the places of issues that are there though they were entered as removed."""
+    last = read_register(root).latest
+    places = (f"{path.parent.name}/{path.name}" for path in list_issue_folders(root))
+    return [
+        place
+        for place in places
+        if place.startswith(within) and place in last and last[place].act == "removed"
+    ]
 
 
 def check_issue_folders(root: Path) -> None:
@@ -99,24 +133,37 @@ def list_issue_folders(root: Path) -> list[Path]:
     return [path for shelf in _folders(root / ISSUES) for path in _folders(shelf)]
 
 
-def _read_recipe_issues(shelf: Path, register: Register) -> Iterator[Issue]:
-    """Read the issues of one recipe; what is not as it was published is warned of."""
+def _by_recipe(issues: Iterable[Issue]) -> dict[str, list[Issue]]:
+    found: dict[str, list[Issue]] = {}
+    for issue in sorted(issues, key=lambda one: (one.key.name, one.key.init, one.revision)):
+        found.setdefault(issue.key.name, []).append(issue)
+    return found
+
+
+def _read_recipe_issues(
+    shelf: Path, register: Register, on_progress: Callable[[CorruptError], None]
+) -> Iterator[Issue]:
+    """Read the issues of one recipe; what is not as it was published is told of."""
     for path in _folders(shelf):
         try:
             manifest = read_manifest(path)
             check_location(path, manifest)
             register.check_manifest(f"{shelf.name}/{path.name}", digest_manifest(manifest))
         except CorruptError as error:
-            logger.warning("%s", error)
+            on_progress(error)
             continue
-        yield Issue(
-            path=path,
-            key=issue_key(manifest),
-            revision=manifest["revision"],
-            title=manifest["title"],
-            created=manifest["made"]["created"],
-            manifest=digest_manifest(manifest),
-        )
+        yield _read_issue(path, manifest)
+
+
+def _read_issue(path: Path, manifest: dict[str, Any]) -> Issue:
+    return Issue(
+        path=path,
+        key=issue_key(manifest),
+        revision=manifest["revision"],
+        title=manifest["title"],
+        created=manifest["made"]["created"],
+        manifest=digest_manifest(manifest),
+    )
 
 
 def _folders(parent: Path) -> list[Path]:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from stores.errors import CorruptError
 from stores.issue import ISSUES, IssueKey
-from stores.manifest import REGISTERED, check_location, digest_manifest, read_manifest
+from stores.manifest import (
+    REGISTERED,
+    check_location,
+    digest_manifest,
+    own_place,
+    read_manifest,
+)
 from stores.published import find_revisions, list_issue_folders, published_issues
 from stores.register import (
     REGISTER,
@@ -49,14 +56,14 @@ def reconcile_register(root: Path) -> None:
         _bootstrap_register(root)
         return
     late = [entry.with_act("published") for entry in _find_unreconciled(root, register)]
-    if late:
+    if late or register.torn:
         append_entries(root, late)
 
 
 def is_reconciled(root: Path) -> bool:
     """Tell whether there is nothing that ``settle`` would enter into a register."""
     register = read_register(root)
-    return not register.is_there or not any(_find_unreconciled(root, register))
+    return not register.torn and not any(_find_unreconciled(root, register))
 
 
 def check_register(root: Path, prefix: str = "") -> list[str]:
@@ -72,24 +79,48 @@ def check_register(root: Path, prefix: str = "") -> list[str]:
     register = read_register(root)
     if not register.is_there:
         return _describe_lost_register(root, list(asked.values()))
+    moved = set(_own_names(asked.values()))  # said of where they are now
     gone = (
         f"{ISSUES}/{entry.path} is missing: it was published {entry.when[:10]}; restore it "
         "from a copy, or make it again with the same forecast, or say that it was meant to go: "
         f"cubecast verify {root} --accept"
         for entry in _find_missing(root, register)
-        if entry.path.startswith(prefix)
+        if entry.path.startswith(prefix) and (entry.path, entry.manifest) not in moved
     )
     strange = (
         _describe_unexpected(root, place, path, register) for place, path in asked.items()
     )
-    return [*register.findings, *gone, *filter(None, strange)]
+    findings = [*register.findings, *_tell_torn(root, register)]
+    return [*findings, *gone, *filter(None, strange)]
+
+
+def _tell_torn(root: Path, register: Register) -> Iterator[str]:
+    """Say that the last line ends in its middle, and which issue it may have been about."""
+    if not register.torn:
+        return
+    cut = register.cut_short
+    is_there = cut is not None and (root / ISSUES / cut.path).exists()
+    about = f" (of {ISSUES}/{cut.path}, which is there)" if cut and is_there else ""
+    yield (
+        f"{REGISTER} ends in the middle of its last line{about}, as a crash or a copy that was "
+        "cut short leaves it, so what that line said is lost; restore it from a copy, or let "
+        f"the next forecast put it right, or do it at once: cubecast verify {root} --accept"
+    )
 
 
 def _find_missing(root: Path, register: Register) -> list[RegisterEntry]:
     """List what is gone, and was not removed while we looked."""
-    gone = [entry for entry in register.latest.values() if is_missing(root, entry)]
+    gone = [entry for entry in register.latest.values() if is_missing(root, register, entry)]
     now = read_register(root).latest if gone else {}
     return [entry for entry in gone if now.get(entry.path) == entry]
+
+
+def _own_names(folders: Iterable[Path]) -> Iterator[tuple[str, str]]:
+    """Give the place at which each issue was published, and the digest of its manifest."""
+    for path in folders:
+        with suppress(CorruptError):
+            manifest = read_manifest(path)
+            yield own_place(manifest), digest_manifest(manifest)
 
 
 def _describe_unexpected(root: Path, place: str, path: Path, register: Register) -> str:
@@ -103,7 +134,9 @@ def _describe_unexpected(root: Path, place: str, path: Path, register: Register)
         register.check_manifest(place, digest_manifest(manifest))
     except CorruptError as error:
         return str(error)
-    if place in register.latest:
+    if (
+        place in register.latest or register.findings
+    ):  # a line that cannot be proven may name it
         return ""
     return (
         f"{ISSUES}/{place} is not in the register, so it was not published here; move it away, "
@@ -158,7 +191,6 @@ def _find_unreconciled(root: Path, register: Register) -> Iterator[RegisterEntry
     """Give entries that are behind what is on the disk: cut short, or put back from a copy."""
     for entry in register.latest.values():
         is_there = (root / ISSUES / entry.path).exists()
-        if entry.act != "published" and (
-            is_there or (entry.act == "begun" and was_moved_from_stage(root, entry))
-        ):
+        is_late = is_there and entry.act != "published"
+        if is_late or was_moved_from_stage(root, register, entry):
             yield entry

@@ -2,7 +2,8 @@
 
 It is append-only. A publication is entered as begun before its one rename and as published
 after it, so that a crash between two writes can be told from a folder that somebody removed.
-Every line seals itself and the one before; what a crash left of a last line is no line.
+Every line seals itself and the one before; what a crash left of a last line is no line, but is
+told of: a copy that was cut short ends in the same way.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ class Register:
     is_there: bool
     entries: tuple[RegisterEntry, ...] = ()
     findings: tuple[str, ...] = ()
+    torn: str = ""
+    """What is left of a last line that was cut in its middle."""
 
     @cached_property
     def latest(self) -> dict[str, RegisterEntry]:
@@ -81,6 +84,16 @@ class Register:
         for entry in self.entries:
             found.setdefault(entry.path, set()).add(entry.manifest)
         return found
+
+    @cached_property
+    def cut_short(self) -> RegisterEntry | None:
+        """Give the publication that was begun last, where the torn line may tell its end."""
+        last = self.entries[-1] if self.entries else None
+        if not self.torn or last is None or last.act != "begun":
+            return None
+        told = json.dumps(asdict(last.with_act("published")), sort_keys=True)
+        known = told[: told.index(', "when"')]  # the seal comes before it
+        return last if known.startswith(self.torn[: len(known)]) else None
 
     def check_manifest(self, path: str, manifest: str) -> None:
         """Refuse what was never published at a place where something else was.
@@ -107,22 +120,25 @@ def issue_path(recipe: str, init: str, revision: int) -> str:
     return f"{recipe}/{revision_name(init, revision)}"
 
 
-def is_missing(root: Path, entry: RegisterEntry) -> bool:
+def is_missing(root: Path, register: Register, entry: RegisterEntry) -> bool:
     """Tell whether an issue was published, not removed by us, and is not there.
 
     One whose publication was begun and that still lies in its stage was never published.
     """
     if (root / ISSUES / entry.path).exists():
         return False
-    return entry.act == "published" or (
-        entry.act == "begun" and was_moved_from_stage(root, entry)
-    )
+    return entry.act == "published" or was_moved_from_stage(root, register, entry)
 
 
-def was_moved_from_stage(root: Path, entry: RegisterEntry) -> bool:
-    """Tell whether only the rest of a stage is there, as after the rename that publishes."""
+def was_moved_from_stage(root: Path, register: Register, entry: RegisterEntry) -> bool:
+    """Tell whether a publication that was begun came to the rename that publishes.
+
+    Then only the rest of its stage is there, or a torn line was to say that it is published.
+    """
     issue = staged_issue_path(root / STAGING, entry.recipe, entry.init, entry.issue)
-    return issue.parent.exists() and not issue.exists()
+    if entry.act != "begun" or issue.exists():
+        return False
+    return issue.parent.exists() or entry == register.cut_short
 
 
 def read_register(root: Path) -> Register:
@@ -132,14 +148,15 @@ def read_register(root: Path) -> Register:
         return Register(is_there=False)
     if path.stat().st_size > MAX_JSON_BYTES:
         return Register(True, (), (_damaged(path, "is larger than any register"),))
+    *lines, torn = path.read_bytes().split(b"\n")
     entries, wrong = [], 0
-    for number, (entry, is_sealed) in enumerate(_parse(path.read_bytes()), start=1):
+    for number, (entry, is_sealed) in enumerate(_parse(lines), start=1):
         if entry is not None and is_sealed:
             entries.append(entry)
         else:
             wrong = wrong or number
     found = (_damaged(path, f"was altered at line {wrong}"),) if wrong else ()
-    return Register(True, tuple(entries), found)
+    return Register(True, tuple(entries), found, torn.decode(errors="replace"))
 
 
 def append_entries(root: Path, entries: Iterable[RegisterEntry]) -> None:
@@ -166,10 +183,10 @@ def append_entries(root: Path, entries: Iterable[RegisterEntry]) -> None:
         os.fsync(file.fileno())
 
 
-def _parse(content: bytes) -> Iterator[tuple[RegisterEntry | None, bool]]:
-    """Read all whole lines, and tell of each whether its seal holds."""
+def _parse(lines: Iterable[bytes]) -> Iterator[tuple[RegisterEntry | None, bool]]:
+    """Read whole lines, and tell of each whether its seal holds."""
     before = ""
-    for line in content.split(b"\n")[:-1]:
+    for line in lines:
         written = _read_line(line)
         own = str(written.pop(_SEAL, ""))
         try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from stores.errors import CorruptError, StoreError
+from stores.files import why_unreadable
 
 Result = TypeVar("Result")
 
@@ -77,8 +78,8 @@ def reraise_as_corrupt(path: Path, hint: str) -> Iterator[None]:
         ArithmeticError,
     ) as error:
         raise CorruptError(
-            f"{path} does not say what it should ({error!r:.300}), so its numbers would be "
-            f"misread; {hint}"
+            f"{path} does not say what it should ({why_unreadable(error)}), so its numbers "
+            f"would be misread; {hint}"
         ) from error
 
 

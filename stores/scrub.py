@@ -1,12 +1,29 @@
-"""How thoroughly a scrub reads, and how far it is."""
+"""How thoroughly a scrub reads, how far it is, and what it found."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from stores.progress import ProgressCallback, no_progress
+
+Thing = Literal["cube", "issue", "bundle", "record"]
+"""A record is what says where things are: a name, a catalog, the register, what is current."""
+
+
+def check_share(share: float) -> None:
+    """Refuse a share of which nothing could be read.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(
+            f"sample={share:g} is no share of the files, so nothing would be proven; "
+            "give more than 0 and at most 1"
+        )
 
 
 @dataclass(slots=True)
@@ -23,11 +40,7 @@ class Scrub:
     _done: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        if not 0 < self.sample <= 1:
-            raise ValueError(
-                f"sample={self.sample:g} is no share of the files, so nothing would be proven; "
-                "give more than 0 and at most 1"
-            )
+        check_share(self.sample)
 
     @property
     def is_full(self) -> bool:
@@ -44,3 +57,15 @@ class Scrub:
         """Say that one more file was looked at."""
         self._done += 1
         self.on_progress(self._done, max(self.total, self._done))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is wrong with one thing of a store: what helps depends on what it is."""
+
+    thing: Thing
+    findings: list[str]
+
+    def of(self, name: str) -> Part:
+        """Say in every finding where it is."""
+        return Part(self.thing, [f"{name}: {finding}" for finding in self.findings])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import zarr
 
 from stores.arrays import METADATA_FILE, open_group
 from stores.bundle import BUNDLE, MODELS, check_bundle, check_current_pointers
-from stores.catalog import build_catalogs, check_catalog, check_catalogs
+from stores.catalog import check_catalogs
 from stores.chunks import (
     DECODE_ERRORS,
     ChunkFile,
@@ -23,15 +22,15 @@ from stores.chunks import (
 from stores.contents import check_issue_contents
 from stores.cube import CUBE
 from stores.errors import CorruptError
-from stores.files import read_json
+from stores.files import read_json, why_unreadable
 from stores.issue import CATALOG, FORECAST, ISSUES, ITEM, MANIFEST
 from stores.manifest import check_location, compare_files, list_files, read_manifest
 from stores.progress import ProgressCallback
 from stores.published import check_issue_folders
 from stores.reconcile import check_register
 from stores.register import REGISTER
-from stores.scrub import Scrub
-from stores.verify_cube import verify_cube
+from stores.scrub import Part, Scrub
+from stores.verify_cube import examine_cube
 from stores.weights import WEIGHTS
 
 _ROOT = f"{FORECAST}/{METADATA_FILE}"
@@ -43,8 +42,22 @@ def verify(
 ) -> list[str]:
     """List what is wrong with an issue, a bundle, a cube, a recipe's issues or a store.
 
+    As ``examine`` does, in one list; [] says that all is sound.
+    """
+    return [
+        one
+        for part in examine(path, sample=sample, on_progress=on_progress)
+        for one in part.findings
+    ]
+
+
+def examine(
+    path: Path, *, sample: float = 1, on_progress: ProgressCallback | None = None
+) -> list[Part]:
+    """List what is wrong, by what is damaged; [] says that all is sound.
+
     Reads every byte, or those of a random share of the files. A missing or altered chunk is
-    named with the times and pixels it covers; [] says that all is sound.
+    named with the times and pixels it covers.
 
     Args:
         path: what is verified.
@@ -59,59 +72,61 @@ def verify(
         inside = [path / CUBE, path / ISSUES]
         folders = [folder for folder in inside if folder.exists()] or [path]
         scrub = Scrub(sample, on_progress, sum(len(list_files(folder)) for folder in folders))
-    return _verify(path, scrub)
+    return [part for part in _examine(path, scrub) if part.findings]
 
 
-def _verify(path: Path, scrub: Scrub) -> list[str]:
+def _examine(path: Path, scrub: Scrub) -> Iterator[Part]:
     where = path.absolute()
     if (path / MANIFEST).exists() or (path / FORECAST).exists():
-        return verify_issue(path, scrub) + _check_entry(where)
-    if (path / BUNDLE).exists() or (path / WEIGHTS).exists():
-        return check_bundle(path)
-    if where.parent.name == ISSUES and path.is_dir():
-        return verify_recipe(where.parent.parent, where.name, scrub)
-    if where.name == CUBE:
-        return verify_cube(path, scrub)
-    if any((path / mark).exists() for mark in _STORE_ENTRIES):
-        return verify_store(path, scrub)
-    return [f"{path} holds neither an issue nor a bundle nor a store; name a folder that does"]
+        yield from _examine_issue(path, scrub)
+        yield Part("record", _check_entry(where))
+    elif (path / BUNDLE).exists() or (path / WEIGHTS).exists():
+        yield Part("bundle", check_bundle(path))
+    elif where.parent.name == ISSUES and path.is_dir():
+        yield from _examine_recipe(where.parent.parent, where.name, scrub)
+    elif where.name == CUBE:
+        yield from examine_cube(path, scrub)
+    elif any((path / mark).exists() for mark in _STORE_ENTRIES):
+        yield from _examine_store(path, scrub)
+    else:
+        said = (
+            f"{path} holds neither an issue nor a bundle nor a store; name a folder that does"
+        )
+        yield Part("record", [said])
 
 
-def verify_store(root: Path, scrub: Scrub) -> list[str]:
+def _examine_store(root: Path, scrub: Scrub) -> Iterator[Part]:
     """Verify cube, catalogs, register, every issue and every bundle of a store."""
     try:
         check_issue_folders(root)
     except CorruptError as error:
-        return [str(error)]
-    findings = verify_cube(root / CUBE, scrub) if (root / CUBE).exists() else []
-    findings = [f"{CUBE}: {finding}" for finding in findings]
+        yield Part("record", [str(error)])
+        return
+    if (root / CUBE).exists():
+        yield from (part.of(CUBE) for part in examine_cube(root / CUBE, scrub))
     if any((root / mark).exists() for mark in (ISSUES, CATALOG, REGISTER)):
-        findings += check_catalogs(root) + check_register(root)
-    for folder in (*sorted((root / ISSUES).glob("[!.]*/")), root / MODELS):
-        findings += _verify_all(root, folder, scrub)
-    return findings + check_current_pointers(root / MODELS)
+        yield Part("record", check_catalogs(root) + check_register(root))
+    for shelf in _folders(root / ISSUES):
+        yield from _examine_shelf(root, shelf, scrub)
+    for bundle in _folders(root / MODELS):
+        yield Part("bundle", check_bundle(bundle)).of(f"{MODELS}/{bundle.name}")
+    yield Part("record", check_current_pointers(root / MODELS))
 
 
-def verify_recipe(root: Path, recipe: str, scrub: Scrub) -> list[str]:
+def _examine_recipe(root: Path, recipe: str, scrub: Scrub) -> Iterator[Part]:
     """Verify the catalog and every issue of one recipe."""
-    name = f"{ISSUES}/{recipe}/{CATALOG}"
-    wanted = build_catalogs(root).get(name)
-    if wanted is None:
-        finding = f"{root / ISSUES / recipe} holds no sound issue; forecast again"
-    else:
-        finding = check_catalog(root, name, wanted)
-    findings = [*([finding] if finding else []), *check_register(root, f"{recipe}/")]
-    return findings + _verify_all(root, root / ISSUES / recipe, scrub)
+    yield Part("record", check_catalogs(root, recipe) + check_register(root, f"{recipe}/"))
+    yield from _examine_shelf(root, root / ISSUES / recipe, scrub)
 
 
-def _verify_all(root: Path, folder: Path, scrub: Scrub) -> list[str]:
-    """Verify all that lies in a folder of issues or bundles."""
-    check = check_bundle if folder.name == MODELS else partial(verify_issue, scrub=scrub)
-    return [
-        f"{path.relative_to(root)}: {finding}"
-        for path in sorted(folder.glob("[!.]*/"))
-        for finding in check(path)
-    ]
+def _examine_shelf(root: Path, shelf: Path, scrub: Scrub) -> Iterator[Part]:
+    for issue in _folders(shelf):
+        for part in _examine_issue(issue, scrub):
+            yield part.of(str(issue.relative_to(root)))
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(parent.glob("[!.]*/"))
 
 
 def _check_entry(issue: Path) -> list[str]:
@@ -124,41 +139,58 @@ def _check_entry(issue: Path) -> list[str]:
 
 def verify_issue(issue: Path, scrub: Scrub) -> list[str]:
     """Verify one published issue against its manifest and place, and what it holds itself."""
+    return [finding for part in _examine_issue(issue, scrub) for finding in part.findings]
+
+
+def _examine_issue(issue: Path, scrub: Scrub) -> Iterator[Part]:
     try:
         manifest = read_manifest(issue)
     except CorruptError as error:
-        return [str(error), *check_issue_contents(issue)]
+        yield Part("issue", [str(error), *check_issue_contents(issue)])
+        return
     found = compare_files(issue, manifest, scrub)
-    findings = [*_check_place(issue, manifest, found)]
+    misplaced = [*_check_place(issue, manifest)]
+    yield Part("record", misplaced)
+    if not misplaced:
+        yield Part("issue", [*_check_item(issue, manifest, found)])
     if found.get(_ROOT, "is missing") != "is missing":  # it may ask for any size and codec
-        return findings + [f"{name} {what}" for name, what in found.items()]
+        yield Part("issue", [f"{name} {what}" for name, what in found.items()])
+        return
     reader = _ChunkNamer(issue)
-    findings += [reader.describe(name, what) for name, what in found.items()]
-    return findings + (check_issue_contents(issue, damaged=found) if scrub.is_full else [])
+    findings = [reader.describe(name, what) for name, what in found.items()]
+    findings += check_issue_contents(issue, damaged=found) if scrub.is_full else []
+    yield Part("issue", findings)
 
 
-def _check_place(
-    issue: Path, manifest: Mapping[str, Any], found: Collection[str]
-) -> Iterator[str]:
-    """Compare folder and STAC item with what the manifest says it is of."""
-    where = issue.absolute()
-    if where.parent.parent.name != ISSUES:
-        return  # a copy, wherever somebody likes to have it
+def _check_place(issue: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Compare the folder with what the manifest says it is of."""
     try:
-        check_location(where, manifest)
+        if _is_on_shelf(issue):
+            check_location(issue, manifest)
     except CorruptError as error:
         yield str(error)
-        return
-    if ITEM in found:
+
+
+def _check_item(
+    issue: Path, manifest: Mapping[str, Any], found: Collection[str]
+) -> Iterator[str]:
+    """Compare the STAC item with what the manifest says it is of."""
+    where = issue.absolute()
+    if not _is_on_shelf(issue) or ITEM in found:
         return
     try:
         item = read_json(issue / ITEM)
         said = item["id"], item["properties"]["cubecast:issue"]
     except (OSError, ValueError, LookupError, TypeError) as error:
-        yield f"{ITEM} cannot be read ({error!r:.300})"
+        yield f"{ITEM} cannot be read ({why_unreadable(error)})"
         return
     if said != (f"{where.parent.name}-{where.name}", manifest["issue"]):
         yield f"{ITEM} is that of {said[0]!r:.100}, not of this issue"
+
+
+def _is_on_shelf(issue: Path) -> bool:
+    """Tell whether an issue lies in a store; a copy lies wherever somebody likes to have it."""
+    return issue.absolute().parent.parent.name == ISSUES
 
 
 class _ChunkNamer:

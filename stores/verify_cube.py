@@ -14,30 +14,31 @@ from stores.cube_inputs import load_inputs
 from stores.digests import compare_file
 from stores.errors import CorruptError
 from stores.files import sha256_file
-from stores.scrub import Scrub
+from stores.scrub import Part, Scrub
 
 log = logging.getLogger(__name__)
 
 
-def verify_cube(path: Path, scrub: Scrub) -> list[str]:
+def examine_cube(path: Path, scrub: Scrub) -> Iterator[Part]:
     """List what of a cube is missing, altered, or lies at the place of something else."""
-    findings: list[str] = []
     try:
         digests = load_digests(path)
         if digests is not None:
-            findings += [
-                *compare_metadata(path, digests),
-                *_verify_frames(path, digests, scrub),
-            ]
+            altered = compare_metadata(path, digests)
+            yield Part("cube", [*altered, *_verify_frames(path, digests, scrub)])
+            if altered:
+                return  # it opens as something else, or not at all
         cube = Cube.open(path)
         load_inputs(path, cube.version)
     except CorruptError as error:
-        return [*findings, str(error)]
+        yield Part("record", [str(error)])
+        return
     if digests is None:
-        return _verify_checksums(cube, scrub)
+        yield Part("cube", _verify_checksums(cube, scrub))
+        return
     files = (file for name in cube.variables for file in cube.frame_files(name))
     unproven = [file for file in files if file not in digests.frames]
-    return findings + [f"{file} has no digest, so nothing proves it" for file in unproven]
+    yield Part("cube", [f"{file} has no digest, so nothing proves it" for file in unproven])
 
 
 def _verify_frames(path: Path, digests: CubeDigests, scrub: Scrub) -> Iterator[str]:

@@ -9,14 +9,14 @@ from functools import partial
 from flows.artifacts import ProgressArtifact, create_table
 from flows.asked import cube_path, resolve_grid
 from flows.console import progress_bar, show_transposed_table
+from flows.sources import build_sources
 from flows.steps import worker_tasks
 from flows.steps.memory import measure_memory
 from flows.steps.step import step
 from pipeline.executors import Executor
 from pipeline.memory import MemoryPlan, WorkerPool
 from pipeline.recipes import Recipe
-from stores import ingest, inventory, units
-from stores.archive import SourceVariable
+from stores import cube_check, ingest, inventory
 from stores.cube import Cube
 from stores.disk_space import SpaceRequirement
 from stores.errors import ArchiveError
@@ -49,28 +49,6 @@ def take_inventory(recipe: Recipe) -> Inventory:
     show_transposed_table(f"archive {wanted.root}", found.rows(), key="variable")
     create_table("inventory", found.rows(), description=f"Archive {wanted.root}")
     return found
-
-
-def check_units(recipe: Recipe) -> None:
-    """Refuse units that are none, and warn of those that do not fit their standard name.
-
-    Raises:
-        ValueError: names the keys, and the nearest units.
-    """
-    refused = []
-    for name, variable in recipe.archive.variables.items():
-        key = f"archive.variables.{name}"
-        try:
-            units.check_units(variable.units)
-        except ValueError as error:
-            refused.append(f"  {key}.units: {error}")
-            continue
-        if variable.standard_name is not None and (
-            unlike := units.find_mismatch(variable.units, variable.standard_name)
-        ):
-            log.warning("%s: %s", key, unlike)
-    if refused:
-        raise ValueError("\n".join([f"recipe {recipe.name} is refused:", *refused]))
 
 
 def check_sources(recipe: Recipe) -> None:
@@ -160,6 +138,15 @@ def commit(plan: IngestPlan, receipts: Sequence[FrameReceipt]) -> str:
     return ingest.commit_cube(plan, receipts)
 
 
+def check_there(plan: IngestPlan) -> None:
+    """Refuse to call a cube up to date that lacks a file.
+
+    Raises:
+        CorruptError: names it.
+    """
+    cube_check.check_there(plan.path)
+
+
 def find_dates(recipe: Recipe) -> Mapping[str, Times]:
     """Give the dates of every variable: those of the cube, or before it is made of the files.
 
@@ -206,27 +193,6 @@ def estimate_seconds(plan: IngestPlan) -> float:
     read_px = {one.source.name: one.source_px for one in plan.variables}
     n_bytes = sum(4 * read_px[frame.variable] + plan.frame_bytes for frame in plan.frames)
     return len(plan.frames) * _FRAME_S + n_bytes / _BYTES_PER_S
-
-
-def build_sources(recipe: Recipe) -> list[SourceVariable]:
-    """Turn the variables of a recipe into plain values."""
-    return [
-        SourceVariable(
-            name=name,
-            files=variable.files,
-            units=variable.units,
-            long_name=variable.long_name,
-            standard_name=variable.standard_name,
-            is_classes=variable.kind == "classes",
-            resampling=variable.resampling,
-            band=variable.band,
-            nodata=variable.nodata,
-            valid_range=variable.valid_range,
-            share_of=variable.share_of,
-            cell_methods=variable.cell_methods,
-        )
-        for name, variable in recipe.archive.variables.items()
-    ]
 
 
 def _time(text: str | None) -> Time | None:

@@ -13,6 +13,7 @@ from pipeline.models import ConvLSTMSpec, build_meta_network, count_parameters
 from pipeline.recipes import Recipe
 from pipeline.rollout.products import count_products
 from pipeline.specs import build_training_spec
+from stores.cog import scratch_bytes
 from stores.cube import Cube
 from stores.disk_space import SpaceRequirement
 from stores.forecast_template import ForecastTemplate
@@ -24,6 +25,7 @@ from stores.windows import Window
 _FLOAT = 4
 _STATE_COPIES = 4  # weights, the best ones, and two moments of the optimizer
 _COG_FACTOR = 4 / 3  # a COG holds its overviews too
+_REPORT = (200_000, 4_000_000)  # least and most of a page, which holds its pictures [B]
 _MIN_COMPRESSION_RATIO = (
     0.5  # forecasts compress to more than this; where there is none, to nothing
 )
@@ -79,13 +81,19 @@ def _frames_need(
 ) -> SpaceRequirement:
     """Say what frames need as Zarr and COG; at least nothing, where no cube is."""
     files = 1 + (_COG_FACTOR if recipe.outputs.cog else 0)
-    most = int(n_frames * shape[0] * shape[1] * _FLOAT * files)
+    frames = int(n_frames * shape[0] * shape[1] * _FLOAT * files)
+    scratch = scratch_bytes(shape) if recipe.outputs.cog else 0
+    at_once = min(n_frames, max(1, recipe.compute.workers))  # COGs that are written
+    least_page, most_page = _REPORT if recipe.outputs.report else (0, 0)
+    most = frames + int(_COG_FACTOR * at_once * scratch) + most_page
 
     def estimate() -> int:
+        if cube is None:
+            return 0
         return (
-            0
-            if cube is None
-            else int(_MIN_COMPRESSION_RATIO * most * _valid_fraction(cube, recipe))
+            int(_MIN_COMPRESSION_RATIO * frames * _valid_fraction(cube, recipe))
+            + scratch
+            + least_page
         )
 
     return SpaceRequirement(

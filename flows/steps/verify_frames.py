@@ -10,7 +10,7 @@ from pipeline.recipes import Recipe
 from pipeline.rollout.prepare import list_files_read
 from pipeline.split import FITTED_PARTS
 from stores.cube import Cube
-from stores.cube_digests import check_frames
+from stores.cube_check import check_frames
 from stores.times import Time, Times
 
 
@@ -57,4 +57,4 @@ def _until(cube: Cube, name: str, end: Time | None) -> Times | None:
 
 def _check(cube: Path, names: list[str], why: str) -> None:
     with progress_bar("proving frames of the cube") as tell:
-        check_frames(cube, names, purpose=why, on_progress=tell)
+        check_frames(cube, names, why=why, on_progress=tell)

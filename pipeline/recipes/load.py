@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pipeline.recipes.mistakes import cut, say_mistake
 from pipeline.recipes.recipe import Recipe
 from pipeline.recipes.split import resolve_split
 from pipeline.recipes.strict_yaml import (
@@ -22,13 +23,9 @@ from pipeline.recipes.strict_yaml import (
 from stores.times import Time
 
 _FOLDERS = (("root",), ("archive", "root"))
-# Where pydantic names its own kinds.
-_PLAIN = dict.fromkeys(
-    ("model_type", "model_attributes_type", "dict_type"), "it holds keys"
-) | {"tuple_type": "it is a list"}
 _POSITION = re.compile(r"[0-9]{1,5}")
 _MOST_PARENTS = 10
-_SHOWN, _MOST_GOT = 200, 80  # characters of an override and of a value in a message
+_SHOWN = 200  # characters of an override in a message
 _MOST_TOLD = 10  # mistakes of one recipe; more do not fit onto a screen
 _MOST_NAME = 255  # bytes of one folder's name, as file systems have it
 
@@ -93,7 +90,7 @@ def resolve_dates(recipe: Recipe, newest: Time) -> Recipe:
 
 
 def _build_error(title: str, error: ValidationError, written: Mapping[str, Any]) -> RecipeError:
-    lines = [f"  {_key_path(line, written)}: {_message(line)}" for line in error.errors()]
+    lines = [f"  {_key_path(line, written)}: {say_mistake(line)}" for line in error.errors()]
     more = [f"  and {len(lines) - _MOST_TOLD} more"] if len(lines) > _MOST_TOLD else []
     return RecipeError("\n".join([title, *lines[:_MOST_TOLD], *more]))
 
@@ -146,7 +143,7 @@ def _read_text(path: Path) -> str:
 
 def _apply_override(written: dict[str, Any], override: str) -> None:
     """Set ``key.key=value`` in place."""
-    said = f"--set {_truncate(override, _SHOWN)!r}"
+    said = f"--set {cut(override, _SHOWN)!r}"
     key, equals, text = override.partition("=")
     *parents, last = key.strip().split(".")
     if not equals or not last or len(parents) > _MOST_PARENTS:
@@ -192,7 +189,7 @@ def _absolute(folder: str, base: Path, key: str) -> str:
         return str(path)
     except (ValueError, RuntimeError, OSError) as error:  # no text of a path, or no such home
         raise RecipeError(
-            f"{key}={_truncate(ascii(folder), _SHOWN)} cannot name a folder ({error}), so nothing "
+            f"{key}={cut(ascii(folder), _SHOWN)} cannot name a folder ({error}), so nothing "
             "could be read or written there; write a path"
         ) from None
 
@@ -214,15 +211,3 @@ def _has(node: Any, part: int | str) -> bool:
     if isinstance(part, int):
         return isinstance(node, list | tuple) and part < len(node)
     return isinstance(node, Mapping) and part in node
-
-
-def _message(line: Any) -> str:
-    message = _PLAIN.get(line["type"]) or str(line["msg"]).removeprefix("Value error, ")
-    if line["type"] == "value_error":
-        return message
-    got = _truncate(repr(line.get("input")), _MOST_GOT)
-    return f"{_truncate(message, _SHOWN)}, but got {got}"
-
-
-def _truncate(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 3]}..."

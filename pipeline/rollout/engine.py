@@ -52,7 +52,7 @@ def roll_out(
     n_done = plan.n_tasks - sum(map(len, left))
     yield RolloutProgress(n_done, plan.n_tasks, 0)
     for one, tiles in zip(passes, left, strict=True):
-        tasks = _cut(tiles, batch, executor.n_workers)
+        tasks = _truncate(tiles, batch, executor.n_workers)
         for groups, pixels in executor.with_gpu(request.needs_gpu).map_unordered(one, tasks):
             n_done += sum(map(len, groups))
             yield RolloutProgress(n_done, plan.n_tasks, pixels)
@@ -64,7 +64,7 @@ def plan_passes(request: ForecastRequest, plan: RolloutPlan, stage: Path) -> lis
     return planned(request, plan, stage)
 
 
-def _cut(tiles: Sequence[Tile], batch: int, n_workers: int) -> list[tuple[TileGroup, ...]]:
+def _truncate(tiles: Sequence[Tile], batch: int, n_workers: int) -> list[tuple[TileGroup, ...]]:
     """Cut tiles into tasks of a few groups, so that every worker gets several tasks."""
     groups = [tuple(tiles[i : i + batch]) for i in range(0, len(tiles), batch)]
     size = max(1, min(_GROUPS, len(groups) // (4 * n_workers)))

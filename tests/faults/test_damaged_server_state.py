@@ -22,7 +22,8 @@ from flows.processes import ProcessId, owner_environment
 from flows.schedule import DeployRequest
 from flows.server import down
 from flows.state import ServerState, state_file
-from stores.errors import CorruptError
+from stores.errors import CorruptError, LeaseHeldError
+from stores.lease import lease
 
 N_CASES = 300
 SOUND = ServerState(
@@ -184,3 +185,16 @@ def test_the_command_names_the_file_in_one_sentence(
     assert text.startswith(f"refused: {state_file(tmp_path)} does not say which server is up")
     assert len(text.splitlines()) == 1
     assert said["down"] == (0, "nothing was up\n")
+
+
+def test_a_server_whose_state_was_removed_is_said_to_be_up_and_how_to_end_it(
+    tmp_path: Path,
+) -> None:
+    with lease(tmp_path, "up", wait_s=0):  # as 'cubecast up' holds it
+        with pytest.raises(ConnectionError, match=r"is up, but .*server.json.*'cubecast down'"):
+            find_server(tmp_path)
+        said = r"is up already or just .*; wait until it is ready, or stop .*'cubecast down'$"
+        with pytest.raises(LeaseHeldError, match=said):
+            server.up(DeployRequest(("x",), (), None), home=tmp_path, port=0, echo=print)
+    with pytest.raises(ConnectionError, match=r"no server of .* is up, .*'cubecast up'$"):
+        find_server(tmp_path)

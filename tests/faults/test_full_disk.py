@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +14,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from flows.asked import open_cube
 from flows.check import check
 from flows.forecast import forecast
 from flows.ingest import ingest
+from flows.steps.disk_space import forecast_space
 from flows.train import train
+from pipeline.recipes import load_recipe
 from pipeline.training.checkpoint import Checkpoint
+from stores.disk_space import SpaceRequirement, reraise_disk_full
 from stores.errors import DiskFullError
 from stores.manifest import read_manifest
 from tests.make import make_recipe
@@ -139,6 +146,58 @@ def test_an_ingest_without_room_is_refused_before_a_byte_is_written(
         with pytest.raises(DiskFullError, match=said):
             work(recipe, [], str(root))
     assert tree(small_disk.mount) == []
+
+
+WRITE_COG = """
+import sys
+from pathlib import Path
+from stores.cog import CogLabel, write_cog
+from tests.stores.test_cog import cut, make_frame, make_grid
+shape = 700, 900
+write_cog(Path(sys.argv[1]), cut(make_frame(shape)), make_grid(shape), CogLabel("a", "1"))
+"""
+
+
+@pytest.mark.parametrize("n_bytes", [600_000, 4_500_000])
+def test_a_cog_that_fills_the_disk_says_it_in_one_sentence(
+    small_disk: SmallDisk, n_bytes: int
+) -> None:
+    small_disk.leave(n_bytes)
+    command = [sys.executable, "-c", WRITE_COG, str(small_disk.mount / "a.tif")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    *_, last = done.stderr.strip().splitlines()
+    assert "_tiffWriteProc" not in done.stderr  # libtiff's own, for the terminal
+    assert re.search(r"FullError: \S+a\.tif could not be written, because the disk at", last)
+    assert last.count("could not be written") == 1
+    assert last.endswith("and run the same command again")
+    assert tree(small_disk.mount) == []
+
+
+def test_a_full_disk_is_told_in_the_words_of_the_system_whatever_was_said_of_it(
+    tmp_path: Path,
+) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "a.bin")
+    said = r" \(No space left on device\), so the work has"
+    with pytest.raises(DiskFullError, match=said), reraise_disk_full(tmp_path):
+        raise RuntimeError("a.bin could not be kept, so nothing is left there") from full
+
+
+def test_a_forecast_needs_room_for_the_frame_of_which_a_cog_is_made_and_for_its_report(
+    trained: Path,
+) -> None:
+    recipe = load_recipe(Path(recipe_of(trained)))
+    cube = open_cube(recipe)
+
+    def needs(**outputs: bool) -> SpaceRequirement:
+        changed = recipe.replace(outputs=recipe.outputs.replace(**outputs))
+        return forecast_space(changed, (cube.grid.height, cube.grid.width), cube)
+
+    plain, cog = needs(cog=False, report=False), needs(cog=True, report=False)
+    assert cog.estimate() > plain.estimate() + 512 * 512 * 4  # blocks of 512 px are whole
+    assert cog.most_bytes > plain.most_bytes + cog.estimate() - plain.estimate()
+    report = needs(cog=False, report=True)
+    assert report.estimate() - plain.estimate() >= 200_000
+    assert report.most_bytes - plain.most_bytes >= 2_500_000
 
 
 def test_a_state_that_does_not_fit_names_its_file_and_disk(small_disk: SmallDisk) -> None:

@@ -15,7 +15,7 @@ import pytest
 from stores.bundle import open_bundle
 from stores.clean import clean
 from stores.cube import CUBE, Cube
-from stores.cube_digests import check_frames
+from stores.cube_check import check_frames
 from stores.errors import StoreError
 from stores.files import MAX_JSON_BYTES, read_json
 from stores.ingest import commit_cube, prepare_cube
@@ -173,7 +173,7 @@ def read_everything(root: Path) -> Iterator[Callable[[], object]]:
     yield lambda: reconcile_register(root)
     yield lambda: [open_bundle(path) for path in root.glob("models/rain-*/")]
     yield lambda: Cube.open(cube)
-    yield lambda: check_frames(cube, ["rain/c/1/0/0"], purpose="this test")
+    yield lambda: check_frames(cube, ["rain/c/1/0/0"], why="this test")
     yield lambda: make_plan(root / "archive", cube, RAIN)
 
 
@@ -222,14 +222,14 @@ def test_any_malformed_record_is_answered_in_a_sentence(root: Path, seed: int) -
     ("key", "value", "told"),
     [
         ("key", [], "'key' is []"),
-        ("key", {"name": "rain"}, "KeyError('bundles')"),
+        ("key", {"name": "rain"}, "it has no 'bundles'"),
         ("issue", "0", "not that of its 'key'"),
         ("revision", "one", "'revision' is 'one'"),
         ("revision", 0, "'revision' is 0"),
         ("files", {"item.json": 7}, "the digest of 'item.json' is 7"),
         ("files", {"../a": {"size": 1, "sha256": ""}}, "leads out of its folder"),
         ("chunks", {"rain": {}}, "the chunks of 'rain' are {}"),
-        ("made", {}, "KeyError('created')"),
+        ("made", {}, "it has no 'created'"),
         ("made", {"created": "yesterday"}, "yesterday"),
     ],
 )

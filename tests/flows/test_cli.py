@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.check import verify
 from flows.forecast import forecast
+from flows.verify import verify
 from tests.make import make_recipe
 
 COMMANDS = (
@@ -55,6 +55,16 @@ def test_help_of_every_command_shows_how_to_use_it(command: str) -> None:
     done = cubecast(command, "--help")
     assert done.returncode == 0
     assert f"cubecast {command}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [("init", "the sample"), *((name, "~/.cubecast") for name in ("up", "down", "deploy"))],
+)
+def test_help_shows_a_default_that_is_chosen_later(command: str, default: str) -> None:
+    said = " ".join(cubecast(command, "--help").stdout.replace("│", " ").split())
+    assert f"[default: ({default})]" in said
+    assert " . " not in said
 
 
 def test_version_is_that_of_the_installed_package() -> None:

@@ -153,23 +153,40 @@ def test_a_server_that_is_stopped_as_it_starts_says_so_and_leaves_nothing_runnin
     assert not (tmp_path / "home/server.json").exists()
 
 
-def test_a_mistake_in_a_recipe_is_told_before_heavy_libraries_are_imported(
-    tmp_path: Path,
+SET = ("RECIPE", "--set")
+FRAMES = "archive.variables.rain"
+HEAVY = {"torch", "prefect", "distributed", "zarr"}
+NOT_LIGHT = HEAVY | {"dask", "xarray"}  # grids and units import them
+EARLY = [
+    (("train", *SET, "training.epoch=2"), "did you mean 'epochs'?", NOT_LIGHT),
+    (("train", "RECIPE", "--root", "RECIPE"), "is a file, so nothing could be", NOT_LIGHT),
+    (("verify", "RECIPE", "--sample", "0"), "sample=0 is no share of the files", NOT_LIGHT),
+    (("verify", "nowhere"), "nowhere does not exist, so nothing was verified", NOT_LIGHT),
+    (("ingest", *SET, "archive.root=nowhere"), "nowhere is no folder, so it holds no", HEAVY),
+    (("check", *SET, f"{FRAMES}.files=x{{time:%Y}}"), "rain: no file fits 'x{time:%Y}'", HEAVY),
+    (("check", *SET, f"{FRAMES}.units=bananas"), "units 'bananas' hold the unknown", HEAVY),
+]
+
+
+@pytest.mark.parametrize(("words", "said", "unwanted"), EARLY)
+def test_a_mistake_is_told_before_heavy_libraries_are_imported(
+    tmp_path: Path, words: tuple[str, ...], said: str, unwanted: set[str]
 ) -> None:
-    recipe = make_recipe(tmp_path)
+    recipe = str(make_recipe(tmp_path))
+    given = ["cubecast", *(recipe if word == "RECIPE" else word for word in words)]
     script = (
         "import sys; from flows.cli import main\n"
-        f"sys.argv = ['cubecast', 'train', {str(recipe)!r}, '--set', 'training.epoch=2']\n"
+        f"sys.argv = {given}\n"
         "try:\n    main()\n"
         "except SystemExit as left:\n"
-        "    heavy = {'torch', 'prefect', 'dask', 'xarray', 'zarr'} & set(sys.modules)\n"
+        f"    heavy = {unwanted} & set(sys.modules)\n"
         "    sys.exit(f'imported {heavy}' if heavy else left.code)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "did you mean 'epochs'?" in done.stderr
+    assert said in " ".join(done.stderr.split())
     assert "imported" not in done.stderr
 
 

@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows import connection, deployment, recipe_flow
 from flows.deployment import DeploymentInfo
 from flows.resolve import open_recipe
-from flows.schedule import DeployRequest, write_deployments
+from flows.schedule import DeployRequest, apply_deployments, write_deployments
 from pipeline.recipes import RecipeError, resolve_dates
 from pipeline.split import PARTS
 from stores.times import parse_time
@@ -109,6 +109,33 @@ def test_what_is_paused_is_written_as_paused(tmp_path: Path) -> None:
     assert found["rainfall-java", "train"]["paused"]
     assert not line["active"]
     assert not found["rainfall-java", "forecast"]["paused"]
+
+
+PREFECT = """
+import pathlib, sys, time
+print("│ Deployment 'ingest/nightly' successfully created with id 'a'. │")
+while not pathlib.Path("heard").exists():
+    time.sleep(0.01)
+print("│ Deployment 'train/quarterly' successfully created with id 'b'. │")
+sys.exit("no more" if pathlib.Path("refuse").exists() else 0)
+"""
+
+
+def test_each_deployment_is_told_as_soon_as_it_is_there(tmp_path: Path) -> None:
+    (tmp_path / "prefect").mkdir()
+    (tmp_path / "prefect/__init__.py").touch()
+    (tmp_path / "prefect/__main__.py").write_text(PREFECT)  # stands in for the command
+    told: list[str] = []
+
+    def hear(name: str) -> None:
+        told.append(name)
+        (tmp_path / "heard").touch()
+
+    apply_deployments(tmp_path / "prefect.yaml", {"PYTHONPATH": str(tmp_path)}, hear)
+    assert told == ["ingest/nightly", "train/quarterly"]
+    (tmp_path / "refuse").touch()
+    with pytest.raises(RuntimeError, match=r"(?s)refused by Prefect.*train/quarterly.*no more"):
+        apply_deployments(tmp_path / "prefect.yaml", {"PYTHONPATH": str(tmp_path)}, hear)
 
 
 def test_overrides_of_the_caller_come_after_those_that_the_recipe_schedules(

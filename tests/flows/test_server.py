@@ -201,6 +201,19 @@ def test_each_product_publishes_from_its_deployment_and_none_touches_the_other(
 
 
 @pytest.mark.slow
+def test_a_deploy_that_was_interrupted_is_completed_by_the_next(server: Server) -> None:
+    before = server.deployed()
+    of_radar = [name for name in before if name.endswith("-radar")]
+    with server.client() as client:
+        for name in of_radar[1:]:
+            client.delete_deployment(before[name].id)
+    said = server.run(*CUBECAST, "deploy", server.recipe("radar"))
+    assert sorted(server.deployed()) == sorted(before)
+    assert said.count("deployed ") == len(of_radar)
+    assert server.deployed()[of_radar[0]].id == before[of_radar[0]].id
+
+
+@pytest.mark.slow
 def test_what_is_paused_stays_paused_and_other_products_stay_as_they_are(
     server: Server,
 ) -> None:

@@ -255,7 +255,7 @@ def test_a_combination_that_runs_away_is_told_and_the_others_are_ranked(store: P
     [
         (["training.lrr=1e-3,1e-4"], [], "did you mean 'lr'"),
         (["modl.hidden=[8],[16]"], [], "did you mean 'model'"),
-        (["training.lr=1e-3,-1"], [], "greater than 0"),
+        (["training.lr=1e-3,-1"], [], "training.lr: -1 is not more than 0; write"),
         (["compute.workers=0,1"], [], "are the same training"),
         (["training.loss.kind=mse,mae"], [], "differ in training.loss.*score={kind: rmse"),
         (["target.transform=[zscore],[log1p]"], [], "differ in target.transform"),

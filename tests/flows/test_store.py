@@ -201,3 +201,8 @@ def test_cleaning_keeps_all_that_is_published_and_says_why(
     assert verify(store / "run") == []
     with pytest.raises(ValueError, match="'7 weeks' is no age"):
         look_clean(store / "run", older_than="7 weeks")
+
+
+def test_a_folder_that_is_not_there_is_not_taken_for_a_recipe(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nothing is no folder, so there is nothing to clean"):
+        look_clean(tmp_path / "nothing")

@@ -86,7 +86,10 @@ def test_missing_and_strange_files_are_named(tmp_path: Path) -> None:
     path = make_bundle(tmp_path).path
     (path / "metrics.csv").unlink()
     (path / "notes.txt").touch()
-    assert verify(path) == ["metrics.csv is missing", "notes.txt was never published"]
+    assert verify(path) == [
+        "metrics.csv is missing",
+        "notes.txt was never published; move it away",
+    ]
 
 
 def test_without_a_bundle_the_way_out_is_training(tmp_path: Path) -> None:
@@ -167,3 +170,22 @@ def test_a_name_without_a_bundle_is_told(content: str, tmp_path: Path) -> None:
     assert finding.startswith("models/rain.current names ")
     with pytest.raises(CorruptError, match=r"rain.current names .* or train again"):
         open_current_bundle(models, "rain")
+
+
+def test_a_description_that_is_no_json_is_told_with_its_place(tmp_path: Path) -> None:
+    path = make_bundle(tmp_path / "models").path
+    (path / "bundle.json").write_text('{\n "name": rain}')
+    assert verify(path) == [
+        "bundle.json cannot be read (it is no JSON at line 2, column 10: Expecting value)"
+    ]
+    (path / "bundle.json").write_text("{}")
+    assert verify(path) == ["bundle.json cannot be read (it has no 'digest')"]
+
+
+def test_a_model_that_is_current_under_another_name_is_told(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    bundle = make_bundle(models)
+    (models / "rain.current").rename(models / "snow.current")
+    (finding,) = verify(tmp_path)
+    said = f"models/snow.current names {bundle.path.name}, which is no bundle of 'snow' that is"
+    assert finding.startswith(said)

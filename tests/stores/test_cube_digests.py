@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 
 from stores.accept import accept
 from stores.cube import Cube
-from stores.cube_digests import DIGESTS_KEY, check_frames
+from stores.cube_check import check_frames, check_there
+from stores.cube_digests import DIGESTS_KEY
 from stores.errors import CorruptError
 from stores.ingest import prepare_cube
 from stores.scrub import Scrub
@@ -75,9 +77,9 @@ def test_two_months_that_were_swapped_are_named(cube: Path) -> None:
 def test_what_is_read_is_proven_before(cube: Path) -> None:
     shutil.copy(cube / MARCH, cube / MAY)
     opened = Cube.open(cube)
-    check_frames(cube, opened.frame_files("rain", opened.times[:4]), purpose="this forecast")
+    check_frames(cube, opened.frame_files("rain", opened.times[:4]), why="this forecast")
     with pytest.raises(CorruptError, match=rf"damaged where this forecast .*: {MAY} "):
-        check_frames(cube, opened.frame_files("rain"), purpose="this forecast")
+        check_frames(cube, opened.frame_files("rain"), why="this forecast")
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,7 @@ def test_a_cube_from_before_digests_is_told_of_and_adopted_when_it_grows(
         assert verify(cube) == []
     assert "was ingested before digests of its frames were kept" in caplog.text
     opened = Cube.open(cube)
-    check_frames(cube, opened.frame_files("rain"), purpose="this forecast")
+    check_frames(cube, opened.frame_files("rain"), why="this forecast")
     grow(cube)
     shutil.copy(cube / MARCH, cube / MAY)
     (finding,) = verify(cube)
@@ -199,3 +201,19 @@ def test_a_scrub_says_how_far_it_is(cube: Path) -> None:
     for share in (0, -1, 1.1):
         with pytest.raises(ValueError, match="is no share of the files"):
             Scrub(share)
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda file: file.write_bytes(b"short")])
+def test_a_file_that_is_missing_or_cut_is_seen_without_reading_frames(
+    cube: Path, harm: Callable[[Path], object]
+) -> None:
+    check_there(cube)
+    harm(cube / MAY)
+    with pytest.raises(CorruptError, match=rf"{MAY} (is missing|has 5 bytes).*mv {cube} "):
+        check_there(cube)
+
+
+def test_an_altered_date_is_told_once(cube: Path) -> None:
+    times = cube / "time/c/0"
+    times.write_bytes(times.read_bytes()[:-1] + b"x")
+    assert verify(cube) == ["time was altered or is missing; it says where or when frames are"]

@@ -119,7 +119,9 @@ def test_a_file_cut_anywhere_is_unreadable(tmp_path: Path, layout: dict[str, Any
     whole = path.read_bytes()
     for length in np.linspace(0, len(whole) - 1, 13).astype(int):
         path.write_bytes(whole[:length])
-        with pytest.raises(ArchiveError, match=r"v\.tif cannot be read: .+"):
+        with pytest.raises(
+            ArchiveError, match=r"v\.tif cannot be read, .+ \(.+\); fetch the file again"
+        ):
             scan(path, _source())
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -98,12 +98,33 @@ def test_swapped_issues_are_named_also_after_the_next_publication(root: Path) ->
     assert FIRST not in catalog
 
 
-def test_a_renamed_issue_is_named_where_it_is_and_where_it_is_missing(root: Path) -> None:
+def test_a_renamed_issue_is_named_once_with_both_names(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (root / "issues/rain" / FIRST).rename(root / "issues/rain/2016-05")
+    said = (
+        "issues/rain/2016-05: rain/2016-05 holds the forecast that was published as "
+        f"rain/{FIRST}, so readers would take it for another; move the folder back to its name"
+    )
+    for place in (root, root / "issues/rain"):
+        assert verify(place) == [said]  # the catalog says what will be there again
+    assert caplog.text == ""
     publish_next(root)
-    gone, strange = verify(root)
-    assert gone.startswith(f"issues/rain/{FIRST} is missing: it was published 20")
-    assert "issues/rain/2016-05: rain/2016-05 holds the forecast" in strange
+    assert verify(root) == [said]
+
+
+def test_an_issue_that_came_back_after_it_counted_as_removed_is_told(root: Path) -> None:
+    (root / "issues/rain" / FIRST).rename(root / "aside")
+    accept(root)
+    (root / "aside").rename(root / "issues/rain" / FIRST)
+    (finding,) = verify(root)
+    assert finding.startswith(
+        f"issues/rain/catalog.json does not list rain/{FIRST}, which came"
+    )
+    assert "counted it as removed" in finding
+    assert finding.endswith(f"cubecast verify {root} --accept")
+    accept(root)
+    assert verify(root) == []
 
 
 def test_a_removed_issue_is_missing_until_it_is_made_again(root: Path) -> None:
@@ -243,6 +264,62 @@ def test_half_a_line_of_a_register_is_no_line(root: Path) -> None:
     assert read_register(root).latest[f"rain/{THIRD}"].act == "published"
 
 
+def tear(root: Path, *, left: int) -> None:
+    """Cut the last line of a register after some characters."""
+    content = (root / REGISTER).read_bytes()
+    start = content.rstrip(b"\n").rfind(b"\n") + 1
+    (root / REGISTER).write_bytes(content[: start + left])
+
+
+@pytest.mark.parametrize("left", [2, 60, 200])
+def test_a_torn_last_line_is_named_and_the_next_publication_mends_it(
+    root: Path, left: int
+) -> None:
+    tear(root, left=left)
+    (finding,) = verify(root)
+    assert finding.startswith(".register.jsonl ends in the middle of its last line")
+    assert f"issues/rain/{SECOND}, which is there" in finding
+    assert "cubecast verify" in finding
+    make_issue(root, make_key(init=SECOND))  # is published, and says so again
+    assert verify(root) == []
+    assert read_register(root).latest[f"rain/{SECOND}"].act == "published"
+
+
+@pytest.mark.parametrize("heal", [accept, publish_next])
+def test_an_issue_that_goes_with_the_end_of_its_line_is_named(
+    root: Path, heal: Callable[[Path], object]
+) -> None:
+    tear(root, left=2)
+    shutil.rmtree(root / "issues/rain" / SECOND)
+    *catalogs, torn, missing = verify(root)
+    assert torn.startswith(".register.jsonl ends in the middle of its last line")
+    assert missing.startswith(f"issues/rain/{SECOND} is missing")
+    assert all("catalog.json does not say" in finding for finding in catalogs)
+    heal(root)
+    still = [finding for finding in verify(root) if f"{SECOND} is missing" in finding]
+    assert len(still) == (heal is publish_next)  # what was accepted counts as removed
+
+
+def test_what_a_crash_left_of_the_line_of_a_stage_names_no_issue(root: Path) -> None:
+    with power_cut("publish.rename"):
+        publish_next(root)
+    tear(root, left=40)
+    (finding,) = verify(root)
+    assert finding.startswith(".register.jsonl ends in the middle of its last line")
+    assert THIRD not in finding
+    assert accept(root) == []
+    assert verify(root) == []
+
+
+def test_a_torn_line_of_another_issue_does_not_make_a_stage_missing(root: Path) -> None:
+    with power_cut("publish.rename"):
+        publish_next(root)
+    content = (root / REGISTER).read_bytes()
+    (root / REGISTER).write_bytes(content + b'{"act": "begun", "init": "2018-02"')
+    clean(root, RetentionPolicy(min_age_s=0))
+    assert verify(root) == []
+
+
 @pytest.mark.parametrize("line", range(4))
 def test_an_altered_line_of_a_register_is_named(root: Path, line: int) -> None:
     lines = (root / REGISTER).read_text().splitlines(keepends=True)
@@ -250,7 +327,8 @@ def test_an_altered_line_of_a_register_is_named(root: Path, line: int) -> None:
     lines[line] = lines[line].replace("2017-1", "2016-1")
     (root / REGISTER).write_text("".join(lines))
     publish_next(root)
-    assert verify(root)[0].startswith(f".register.jsonl was altered at line {line + 1}")
+    (finding,) = verify(root)
+    assert finding.startswith(f".register.jsonl was altered at line {line + 1}")
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\n", b"[1]\n", b"{}\n", b"[" * 10_000 + b"\n"])

@@ -103,7 +103,7 @@ def test_a_deleted_cog_and_a_strange_file_are_named(issue: Path) -> None:
     (issue / "cog/snow.tif").write_bytes(b"")
     assert verify(issue) == [
         "cog/rain_2018-02.tif is missing",
-        "cog/snow.tif was never published",
+        "cog/snow.tif was never published; move it away",
     ]
 
 

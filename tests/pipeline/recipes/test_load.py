@@ -100,7 +100,7 @@ def test_a_part_too_short_for_one_sample_is_refused_with_both_numbers(path: Path
         (f"archive.variables.crops={CODED}", "keep codes apart"),
         ("archive.step=fortnight", "not a calendar step"),
         ("training.leads=5", "more than rollout.leads=4"),
-        ("training.epochs=-1", "greater than or equal to 1, but got -1"),
+        ("training.epochs=-1", "training.epochs: -1 is less than 1, the least that it may be"),
         ("target.transform=[zscore, zscore]", "names a transform twice"),
         ("grid.crs=EPSG:4326", "exactly one of two ways"),
         ("name=../evil", "not a plain name"),
@@ -115,6 +115,54 @@ def test_a_value_that_cannot_be_meant_is_refused_with_a_reason(
         load_recipe(path, overrides=[override])
     else:
         assert said in refusal(path, override)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "training.epochs=two",
+            "training.epochs: 'two' is no whole number; write e.g. epochs: 12",
+        ),
+        (
+            "training.epochs=2.5",
+            "training.epochs: 2.5 is no whole number; write e.g. epochs: 12",
+        ),
+        ("training.lr=fast", "training.lr: 'fast' is no number; write e.g. lr: 0.0003"),
+        (
+            "outputs.cog=perhaps",
+            "outputs.cog: 'perhaps' is neither true nor false; write e.g. cog: ",
+        ),
+        ("title=[a]", "title: ['a'] is no text; write e.g. title: Monthly rainfall over Java"),
+        ("model.hidden=8", "model.hidden: 8 is no list; write e.g. hidden: [32, 64]"),
+        (
+            "model.hidden=[8, x]",
+            "model.hidden.1: 'x' is no whole number; write e.g. hidden: [32, 64]",
+        ),
+        ("rollout=5", "rollout: 5 holds no keys; write e.g. rollout: {history: 12, leads: 12}"),
+        ("model.norm=nrom", "model.norm: 'nrom' is not 'none'"),
+        (
+            "covariates=[{kind: static}]",
+            "covariates.0.variable: it is missing, and must be written; "
+            "write e.g. variable: elevation",
+        ),
+        (
+            "archive.variables.rain={units: mm}",
+            "archive.variables.rain.files: it is missing, and must "
+            "be written; write e.g. files: ",
+        ),
+        (
+            "covariates=[{kind: statical, variable: rain}]",
+            "covariates.0: 'statical' is no 'kind'",
+        ),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_with_what_is_wanted_and_an_example(
+    path: Path, override: str, said: str
+) -> None:
+    message = refusal(path, override)
+    assert f"\n  {said}" in message
+    assert "Input should" not in message
 
 
 def test_a_covariate_made_of_classes_is_refused(path: Path) -> None:

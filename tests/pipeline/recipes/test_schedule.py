@@ -101,7 +101,7 @@ def test_a_schedule_is_no_science(tmp_path: Path) -> None:
         ("schedule.timezone=Java", "'Java' is no IANA time zone.*such as 'Asia/Jakarta'"),
         ("schedule.notify=ops", "'ops' is no TYPE/NAME of a block"),
         ("schedule.forecasts=0 6 * * *", "did you mean 'forecast'"),
-        ("schedule.max_delay_hours=0", "greater than 0"),
+        ("schedule.max_delay_hours=0", "max_delay_hours: 0 is not more than 0; write"),
     ],
 )
 def test_a_schedule_that_would_never_run_is_refused(

@@ -215,7 +215,7 @@ def test_a_fold_that_is_none_is_refused() -> None:
         ("{block_px: 19, correlation_px: 3}", "make blocks 20 px or wider"),
         ("{correlation_px: 2}", "write exactly one of both"),
         ("{block_px: 30, groups: basin, correlation_px: 2}", "write exactly one of both"),
-        ("{block_px: 30}", "correlation_px: Field required"),
+        ("{block_px: 30}", "correlation_px: it is missing, and must be written"),
         ("{groups: rain, correlation_px: 2}", "changes with time"),
         ("{groups: elevation, correlation_px: 2}", "is of kind 'continuous'"),
         ("{groups: country, correlation_px: 2}", "archive.variables does not have"),
