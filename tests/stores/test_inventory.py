@@ -52,7 +52,7 @@ def test_progress_counts_every_file(tmp_path: Path) -> None:
         tmp_path,
         [SourceVariable("rain", RAIN_FILES)],
         MONTH,
-        progress=lambda done, total, note="": told.append((done, total)),
+        on_progress=lambda done, total, note="": told.append((done, total)),
     )
     assert told == [(n, 5) for n in range(1, 6)]
 

@@ -310,7 +310,7 @@ def test_every_byte_is_on_the_disk_before_the_issue_becomes_visible(
     synced: dict[Path, bool] = {}
     visible = tmp_path / "issues/rain/2017-12"
     monkeypatch.setattr(
-        "stores.publish.sync_file", lambda path: synced.setdefault(path, visible.exists())
+        "stores.publish.fsync_path", lambda path: synced.setdefault(path, visible.exists())
     )
     issue = make_issue(tmp_path).path
     stage = tmp_path / ".staging" / make_key().stage_name / "issue"

@@ -32,7 +32,7 @@ def power_cut(at: str) -> Iterator[None]:
             raise PowerCut
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("publish", "clean", "discard"):
+        for module in ("publish", "clean", "removal"):
             patch.setattr(f"stores.{module}.crash_point", cut)
         with pytest.raises(PowerCut):
             yield
