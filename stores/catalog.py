@@ -31,11 +31,12 @@ def build_catalogs(root: Path) -> dict[str, Catalog]:
     return _describe(published_issues(root))
 
 
-def _describe(shelves: Mapping[str, Sequence[Issue]]) -> dict[str, Catalog]:
-    found = {
-        f"{ISSUES}/{name}/{CATALOG}": _recipe_catalog(name, shelves[name]) for name in shelves
+def _describe(issues_by_recipe: Mapping[str, Sequence[Issue]]) -> dict[str, Catalog]:
+    catalogs = {
+        f"{ISSUES}/{name}/{CATALOG}": _recipe_catalog(name, issues_by_recipe[name])
+        for name in issues_by_recipe
     }
-    return found | {CATALOG: _root_catalog(shelves)}
+    return catalogs | {CATALOG: _root_catalog(issues_by_recipe)}
 
 
 def write_catalogs(root: Path) -> Path:
@@ -58,7 +59,7 @@ def check_catalogs(root: Path, recipe: str = "") -> list[str]:
     itself is named, and goes back.
     """
     shelves = published_issues(
-        root, on_progress=lambda error: None
+        root, on_damage=lambda error: None
     )  # others name what is left out
     now, before = _describe(shelves), _describe(issues_at_their_names(root))
     names = [f"{ISSUES}/{recipe}/{CATALOG}"] if recipe else {**now, **before}
@@ -88,17 +89,20 @@ def _check(root: Path, name: str, wanted: Sequence[Catalog | None]) -> str:
     )
 
 
-def _root_catalog(shelves: Mapping[str, Sequence[Issue]]) -> Catalog:
+def _root_catalog(issues_by_recipe: Mapping[str, Sequence[Issue]]) -> Catalog:
     """Lead to the catalog of each recipe, and to its latest issue."""
     catalog = _catalog("forecasts", "Forecasts", "Published forecasts, by recipe.")
     links = [_link("root", f"./{CATALOG}")]
-    for name, issues in shelves.items():
-        latest, folder = issues[-1], f"./{ISSUES}/{name}"
+    for name, issues in issues_by_recipe.items():
+        latest = issues[-1]
+        folder = f"./{ISSUES}/{name}"
         links += [
             _link("child", f"{folder}/{CATALOG}") | {"title": latest.title},
             _link("latest", f"{folder}/{latest.path.name}/{ITEM}", GEOJSON) | {"title": name},
         ]
-    newest = {name: f"{name}/{issues[-1].path.name}" for name, issues in shelves.items()}
+    newest = {
+        name: f"{name}/{issues[-1].path.name}" for name, issues in issues_by_recipe.items()
+    }
     return catalog | {"links": links, "cubecast:latest": newest}
 
 
@@ -106,7 +110,7 @@ def _recipe_catalog(name: str, issues: Sequence[Issue]) -> Catalog:
     """List the issues of one recipe.
 
     Every issue has one ``item`` link. Of the revisions of one init_time the last is current and
-    the others are marked deprecated. The link ``last_available`` leads to the current revision of the
+    the others are marked deprecated. The link ``latest`` leads to the current revision of the
     newest init_time, whose name is also in ``cubecast:latest``.
     """
     current = {issue.key.init: issue for issue in issues}  # revisions are sorted: the last wins

@@ -1,4 +1,4 @@
-"""Which bytes belong to which place of a cube: digests that are committed with its frames.
+"""Which bytes belong to which frame of a cube: digests that are committed with its frames.
 
 A checksum inside a chunk says that its bytes are whole, not that they are of this month. So
 every file of a frame is digested as it is written, and the record of all digests is named in
@@ -33,10 +33,8 @@ DIGESTS_KEY = "cubecast_digests"
 log = logging.getLogger(__name__)
 
 _THREADS = 4  # hashing lets go of the interpreter
-_MUTABLE_KEYS = (
-    "shape",
-    "attributes",
-)  # of an array's own metadata, before the commit that shows it
+# Of an array's own metadata, before the commit that shows it.
+_MUTABLE_KEYS = ("shape", "attributes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ class CubeDigests:
 
     @property
     def digest(self) -> str:
-        """Name the content."""
+        """Hash of the content."""
         return digest_json(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
@@ -101,8 +99,8 @@ def load_digests(cube: Path) -> CubeDigests | None:
     try:
         written = read_json(path)
         check_digest_record(written["frames"])
-        found = CubeDigests(**written)
-        if found.digest != named:
+        digests = CubeDigests(**written)
+        if digests.digest != named:
             raise ValueError("its content is not what the cube names")
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         if _read_root(cube) != root:  # committed meanwhile
@@ -111,12 +109,12 @@ def load_digests(cube: Path) -> CubeDigests | None:
             f"{path} does not hold the digests of {cube.name} ({why_unreadable(error)}), so "
             f"nothing proves its frames; {way_out(cube)}"
         ) from error
-    if found.root != digest_json(_without_digest_name(root)):
+    if digests.root != digest_json(_without_digest_name(root)):
         raise CorruptError(
             f"{cube / METADATA_FILE} was altered since the cube was committed, so its dates and its "
             f"grid may be wrong; {way_out(cube)}"
         )
-    return found
+    return digests
 
 
 def digest_frame(work: Path, files: Iterable[Path]) -> dict[str, FileDigest]:
@@ -193,8 +191,8 @@ def _coordinate_names(root: Mapping[str, Any]) -> list[str]:
 
 def _digest_values(group: zarr.Group, name: str) -> str:
     values = np.asarray(get_array(group, name)[...])
-    told = f"{values.dtype.str} {values.shape} ".encode()
-    return hashlib.sha256(told + np.ascontiguousarray(values).tobytes()).hexdigest()
+    header = f"{values.dtype.str} {values.shape} ".encode()
+    return hashlib.sha256(header + np.ascontiguousarray(values).tobytes()).hexdigest()
 
 
 def _read_root(cube: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 A file that was copied to another date, has another unit, or lost a part of its pixels can be
 read without an error. What the inventory counted of a file is compared with the median of the
 frames of the same season; how far they lie from it is measured by their own median distance, so
-that a few odd frames do not hide each other.
+that a few outliers do not hide each other.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ class FrameStatistic:
 
     compute: Callable[[PixelCounts], float]
     min_deviation: float
-    """Distance from the median below which nothing is odd."""
+    """Distance from the median below which nothing is an outlier."""
     message: str
-    """What is said of an odd frame, with ``{own}`` and ``{usual}``."""
+    """What is reported of an outlier, with ``{value}`` and ``{median}``."""
     advice: str
     applies_to_classes: bool = True
     """Whether codes of classes have it."""
 
-    def format_message(self, own: float, usual: float) -> str:
-        """Say what is odd of a frame."""
-        return self.message.format(own=own, usual=usual)
+    def format_message(self, value: float, median: float) -> str:
+        """Describe how a frame deviates."""
+        return self.message.format(value=value, median=median)
 
 
 def _typical(counts: PixelCounts) -> float:
-    """Give the mean size of what is not zero, as a logarithm."""
+    """Compute the mean size of what is not zero, as a logarithm."""
     n = counts.valid - counts.zeros
     return float(np.log(counts.sum_abs / n)) if n else np.nan
 
@@ -57,27 +57,27 @@ def _largest(counts: PixelCounts) -> float:
 SCALE_STATISTIC = FrameStatistic(
     _typical,
     float(np.log(3)),
-    "values are {own:.4g} in the mean instead of {usual:.4g}",
+    "values are {value:.4g} in the mean instead of {median:.4g}",
     "they may have another scale or units",
     applies_to_classes=False,
 )
 LARGEST = FrameStatistic(
     _largest,
     float(np.log(10)),
-    "the largest value is {own:.4g} instead of {usual:.4g}",
+    "the largest value is {value:.4g} instead of {median:.4g}",
     "some of their pixels may be damaged; valid_range would leave them out",
     applies_to_classes=False,
 )
 VALID = FrameStatistic(
     lambda counts: counts.valid / counts.size,
     0.01,
-    "{own:.2%} of the pixels are valid instead of {usual:.2%}",
+    "{value:.2%} of the pixels are valid instead of {median:.2%}",
     "a part of them may be lost or made up",
 )
 ZEROS = FrameStatistic(
     lambda counts: counts.zeros / counts.size,
     0.005,
-    "{own:.2%} of the pixels are 0 instead of {usual:.2%}",
+    "{value:.2%} of the pixels are 0 instead of {median:.2%}",
     "a part of them may be lost",
 )
 _LOGARITHMS = (SCALE_STATISTIC, LARGEST)
@@ -92,16 +92,16 @@ def find_outliers(series: FileSeries) -> Iterator[OutlierReport]:
         return
     yield from find_shifted(series)
     groups = _group_by_season(series, files)
-    for measure in (SCALE_STATISTIC, LARGEST, VALID, ZEROS):
-        if series.variable.is_classes and not measure.applies_to_classes:
+    for statistic in (SCALE_STATISTIC, LARGEST, VALID, ZEROS):
+        if series.variable.is_classes and not statistic.applies_to_classes:
             continue
-        found = _compare(series, files, groups, measure)
-        if found:
-            yield OutlierReport(series.variable.name, tuple(found), measure.advice)
+        outliers = _compare(series, files, groups, statistic)
+        if outliers:
+            yield OutlierReport(series.variable.name, tuple(outliers), statistic.advice)
 
 
 def _group_by_season(series: FileSeries, files: list[ScannedFile]) -> list[list[int]]:
-    """Part frames by season; those of a season with too few are compared with all."""
+    """Group frames by season; those of a season with too few are compared with all."""
     times = np.array([file.time for file in files], dtype="datetime64[s]")
     numbers = Seasons.of(series.step, times).numbers(times)
     groups = [np.flatnonzero(numbers == number).tolist() for number in np.unique(numbers)]
@@ -114,47 +114,54 @@ def _compare(
     series: FileSeries,
     files: list[ScannedFile],
     groups: list[list[int]],
-    measure: FrameStatistic,
+    statistic: FrameStatistic,
 ) -> list[FrameOutlier]:
     counts = [file.scan.counts for file in files if file.scan]
-    values = np.array([measure.compute(one) for one in counts])
-    usual, odd = np.full(len(files), np.nan), np.zeros(len(files), dtype=bool)
+    values = np.array([statistic.compute(count) for count in counts])
+    median = np.full(len(files), np.nan)
+    is_outlier = np.zeros(len(files), dtype=bool)
     for group in groups:
-        usual[group], odd[group] = _find_deviating(values[group], measure.min_deviation)
-    if measure is ZEROS:
-        odd &= _is_local_peak(values) & np.array([_is_far_from_zero(one) for one in counts])
-    if not are_few(int(odd.sum()), len(odd)):  # then it is usual
+        median[group], is_outlier[group] = _find_deviating(
+            values[group], statistic.min_deviation
+        )
+    if statistic is ZEROS:
+        is_outlier &= _is_local_peak(values) & np.array(
+            [_is_far_from_zero(one) for one in counts]
+        )
+    if not are_few(int(is_outlier.sum()), len(is_outlier)):  # then it is usual
         return []
-    shown = np.exp if measure in _LOGARITHMS else np.asarray
+    shown = np.exp if statistic in _LOGARITHMS else np.asarray
     return [
         FrameOutlier(
-            series.label(files[place].time),
-            files[place].name,
-            measure.format_message(float(shown(values[place])), float(shown(usual[place]))),
+            series.label(files[index].time),
+            files[index].name,
+            statistic.format_message(float(shown(values[index])), float(shown(median[index]))),
         )
-        for place in np.flatnonzero(odd)
+        for index in np.flatnonzero(is_outlier)
     ]
 
 
-def _find_deviating(values: Float64Array, least: float) -> tuple[float, BoolArray]:
-    """Give the median, and which values lie far from it."""
+def _find_deviating(values: Float64Array, min_deviation: float) -> tuple[float, BoolArray]:
+    """Return the median of values (n,), and which lie far from it (n,)."""
     if np.isnan(values).all():
         return np.nan, np.zeros(len(values), dtype=bool)
-    usual = float(np.nanmedian(values))
-    apart = np.abs(values - usual)
-    deviation = _MAD_TO_SIGMA * float(np.nanmedian(apart))
-    return usual, apart > max(least, _MAX_DEVIATIONS * deviation)
+    median = float(np.nanmedian(values))
+    distance = np.abs(values - median)
+    deviation = _MAD_TO_SIGMA * float(np.nanmedian(distance))
+    return median, distance > max(min_deviation, _MAX_DEVIATIONS * deviation)
 
 
-def _is_local_peak(shares: Float64Array) -> BoolArray:
-    """Tell which frames have twice what both neighbors in time have."""
-    before, after = np.roll(shares, 1), np.roll(shares, -1)
-    before[0], after[-1] = after[0], before[-1]
-    return shares > 2 * np.maximum(before, after)
+def _is_local_peak(fractions: Float64Array) -> BoolArray:
+    """Return which frames (t,) have twice what both neighbors in time have (t,)."""
+    before = np.roll(fractions, 1)
+    after = np.roll(fractions, -1)
+    before[0] = after[0]  # the first and the last have one neighbor
+    after[-1] = before[-1]
+    return fractions > 2 * np.maximum(before, after)
 
 
 def _is_far_from_zero(counts: PixelCounts) -> bool:
-    """Tell whether the other values keep away from 0: rain that ends falls off towards it."""
+    """Return whether the other values keep away from 0: rain that ends falls off towards it."""
     n = counts.valid - counts.zeros
     has_both_signs = counts.minimum < 0 < counts.maximum
     return n > 0 and not has_both_signs and counts.min_nonzero > _NEAR_ZERO * counts.sum_abs / n

@@ -1,4 +1,4 @@
-"""What is on the shelf: the issues that readers can see, in a folder for each recipe."""
+"""The issues that readers can see, in a folder for each recipe."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Issue:
         return issue_path(self.key.name, self.key.init, self.revision)
 
     def register_entry(self, act: Action) -> RegisterEntry:
-        """Say what happened to it, for the register."""
+        """Build the register's entry of what happened to it."""
         return RegisterEntry.of(act, self.key, self.revision, self.manifest)
 
 
@@ -47,7 +47,7 @@ def _log(error: CorruptError) -> None:
 
 
 def published_issues(
-    root: Path, *, on_progress: Callable[[CorruptError], None] = _log
+    root: Path, *, on_damage: Callable[[CorruptError], None] = _log
 ) -> dict[str, list[Issue]]:
     """List the issues of each recipe by init_time and revision.
 
@@ -55,7 +55,7 @@ def published_issues(
 
     Args:
         root: folder of the store.
-        tell: called with why one is left out; warns of it by default.
+        on_damage: called with why one is left out; warns of it by default.
 
     Raises:
         CorruptError: issues lie in the folders of an earlier version.
@@ -65,7 +65,7 @@ def published_issues(
     return _by_recipe(
         issue
         for folder in _folders(root / ISSUES)
-        for issue in _read_recipe_issues(folder, register, on_progress)
+        for issue in _read_recipe_issues(folder, register, on_damage)
     )
 
 
@@ -87,12 +87,12 @@ def find_issue(root: Path, key: IssueKey) -> Issue | None:
 
 def find_revisions(root: Path, recipe: str, init: str) -> dict[int, Path]:
     """Find all revisions of one init_time, damaged ones too, by their number."""
-    found = {}
+    revisions = {}
     for path in _folders(root / ISSUES / recipe):
         match = _REVISION.fullmatch(path.name)
         if match and match["init"] == init:
-            found[int(match["number"] or 1)] = path
-    return dict(sorted(found.items()))
+            revisions[int(match["number"] or 1)] = path
+    return dict(sorted(revisions.items()))
 
 
 def find_returned(root: Path, within: str = "") -> list[str]:
@@ -124,13 +124,15 @@ def check_issue_folders(root: Path) -> None:
 
 def find_stray_issues(root: Path) -> list[Path]:
     """List issues that lie in no recipe's folder."""
-    marks = (MANIFEST, FORECAST)
-    return [f for f in _folders(root / ISSUES) if any((f / mark).exists() for mark in marks)]
+    entries = (MANIFEST, FORECAST)
+    return [
+        f for f in _folders(root / ISSUES) if any((f / entry).exists() for entry in entries)
+    ]
 
 
 def list_issue_folders(root: Path) -> list[Path]:
     """List the folders of all issues, whatever they hold."""
-    return [path for shelf in _folders(root / ISSUES) for path in _folders(shelf)]
+    return [path for folder in _folders(root / ISSUES) for path in _folders(folder)]
 
 
 def _by_recipe(issues: Iterable[Issue]) -> dict[str, list[Issue]]:
@@ -141,16 +143,18 @@ def _by_recipe(issues: Iterable[Issue]) -> dict[str, list[Issue]]:
 
 
 def _read_recipe_issues(
-    shelf: Path, register: Register, on_progress: Callable[[CorruptError], None]
+    recipe_folder: Path, register: Register, on_damage: Callable[[CorruptError], None]
 ) -> Iterator[Issue]:
     """Read the issues of one recipe; what is not as it was published is told of."""
-    for path in _folders(shelf):
+    for path in _folders(recipe_folder):
         try:
             manifest = read_manifest(path)
             check_location(path, manifest)
-            register.check_manifest(f"{shelf.name}/{path.name}", digest_manifest(manifest))
+            register.check_manifest(
+                f"{recipe_folder.name}/{path.name}", digest_manifest(manifest)
+            )
         except CorruptError as error:
-            on_progress(error)
+            on_damage(error)
             continue
         yield _read_issue(path, manifest)
 

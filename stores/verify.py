@@ -61,11 +61,11 @@ def examine(
 
     Args:
         path: what is verified.
-        sample: share of the files that are read; that all are there is always seen.
-        tell: called with the files done and in all.
+        sample: fraction of the files that are read; that all are there is always checked.
+        on_progress: called with the files done and in all.
 
     Raises:
-        ValueError: ``sample`` is no share.
+        ValueError: ``sample`` is no fraction.
     """
     scrub = Scrub(sample)
     if on_progress is not None:
@@ -130,11 +130,11 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _check_entry(issue: Path) -> list[str]:
-    """Ask the register of one issue, where it lies in a store."""
-    shelf = issue.parent
-    if shelf.parent.name != ISSUES:
+    """Compare one issue with the register, where it lies in a store."""
+    recipe_folder = issue.parent
+    if recipe_folder.parent.name != ISSUES:
         return []
-    return check_register(shelf.parent.parent, f"{shelf.name}/{issue.name}")
+    return check_register(recipe_folder.parent.parent, f"{recipe_folder.name}/{issue.name}")
 
 
 def verify_issue(issue: Path, scrub: Scrub) -> list[str]:
@@ -175,17 +175,17 @@ def _check_item(
     issue: Path, manifest: Mapping[str, Any], found: Collection[str]
 ) -> Iterator[str]:
     """Compare the STAC item with what the manifest says it is of."""
-    where = issue.absolute()
+    location = issue.absolute()
     if not _is_on_shelf(issue) or ITEM in found:
         return
     try:
         item = read_json(issue / ITEM)
-        said = item["id"], item["properties"]["cubecast:issue"]
+        stated = item["id"], item["properties"]["cubecast:issue"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         yield f"{ITEM} cannot be read ({why_unreadable(error)})"
         return
-    if said != (f"{where.parent.name}-{where.name}", manifest["issue"]):
-        yield f"{ITEM} is that of {said[0]!r:.100}, not of this issue"
+    if stated != (f"{location.parent.name}-{location.name}", manifest["issue"]):
+        yield f"{ITEM} is that of {stated[0]!r:.100}, not of this issue"
 
 
 def _is_on_shelf(issue: Path) -> bool:
@@ -207,15 +207,15 @@ class _ChunkNamer:
             self.group = None
 
     def describe(self, path: str, what: str) -> str:
-        """Say what happened to the file at ``path``."""
+        """Describe what happened to the file at ``path``."""
         return "; ".join([f"{path} {what}", *self._details(path, what)])
 
     def _details(self, path: str, what: str) -> Iterator[str]:
         file = self.files.get(path.removeprefix(f"{FORECAST}/"))
         if self.group is None or file is None:
-            guess = describe_chunk_path(path)
-            if guess != path:
-                yield guess
+            description = describe_chunk_path(path)
+            if description != path:
+                yield description
             return
         yield describe_chunk_file(self.group, file)
         if what != "is missing":

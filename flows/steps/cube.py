@@ -44,7 +44,7 @@ def take_inventory(recipe: Recipe) -> Inventory:
             recipe.step,
             start=_time(wanted.start),
             end=None if wanted.end is None else parse_end(wanted.end),
-            progress=tell,
+            on_progress=tell,
         )
     show_transposed_table(f"archive {wanted.root}", found.rows(), key="variable")
     create_table("inventory", found.rows(), description=f"Archive {wanted.root}")
