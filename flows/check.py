@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flows.asked import cube_path, find_bundle, resolve_grid
 from flows.console import (
     console,
     echo,
@@ -16,6 +15,8 @@ from flows.console import (
     show_table,
     show_transposed_table,
 )
+from flows.paths import cube_path
+from flows.recipe_store import find_bundle, resolve_grid
 from flows.resolve import open_writable_recipe
 from flows.runtime import describe_compute, local_threads
 from flows.steps.cube import (

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from flows.asked import retention_policy
 from flows.console import console, show_table
+from flows.recipe_store import retention_policy
 from flows.resolve import open_recipe
 from stores.clean import clean as clean_store
 from stores.formatting import format_bytes

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.asked import open_cube
 from flows.console import console
 from flows.evaluate import evaluate
 from flows.forecast import forecast
 from flows.ingest import ingest
 from flows.recipe_flow import recipe_flow
+from flows.recipe_store import open_cube
 from flows.resolve import open_recipe
 from flows.steps.step import call_flow
 from flows.train import train

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from flows.asked import find_bundle, open_cube, warn_unused_overrides
 from flows.recipe_flow import recipe_flow
+from flows.recipe_store import find_bundle, open_cube, warn_unused_overrides
 from flows.resolve import open_writable_recipe
 from flows.runtime import open_executor
 from flows.steps import scores

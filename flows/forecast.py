@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 
 from flows.artifacts import in_run
-from flows.asked import find_bundle, models_path, needs_ingest, open_cube, warn_unused_overrides
+from flows.paths import models_path
 from flows.recipe_flow import recipe_flow
+from flows.recipe_store import find_bundle, needs_ingest, open_cube, warn_unused_overrides
 from flows.resolve import open_writable_recipe
 from flows.runtime import open_executor
 from flows.steps import issue

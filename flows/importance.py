@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from flows.asked import find_bundle, open_cube, warn_unused_overrides
 from flows.recipe_flow import recipe_flow
+from flows.recipe_store import find_bundle, open_cube, warn_unused_overrides
 from flows.resolve import open_writable_recipe
 from flows.runtime import open_executor
 from flows.steps import importance as steps
-from flows.steps.scores import VALIDATION_PART
+from flows.steps.parts import VALIDATION_PART
 from flows.steps.verify_frames import check_all_frames
 from pipeline.rollout.permutation_importance import ImportanceSpec
 from pipeline.specs.trained import check_split, with_trained_dates

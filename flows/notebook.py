@@ -11,13 +11,14 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from flows.asked import find_bundle, open_cube, scores_path
 from flows.evaluate import evaluate
 from flows.forecast import forecast
 from flows.ingest import ingest
+from flows.paths import scores_path
+from flows.recipe_store import find_bundle, open_cube
 from flows.resolve import open_recipe
 from flows.steps.issue_summary import REPORT
-from flows.steps.scores import TEST_PART
+from flows.steps.parts import TEST_PART
 from flows.train import train
 from pipeline.recipes import Recipe
 from pipeline.rollout.evaluate import Evaluation

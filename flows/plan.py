@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from flows.asked import resolve_grid
 from flows.check import describe_rollout, init_rows
 from flows.console import console, echo, show_table
+from flows.recipe_store import resolve_grid
 from flows.resolve import open_recipe
 from flows.runtime import describe_compute
 from flows.steps.cube import find_dates

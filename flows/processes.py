@@ -40,7 +40,7 @@ class ProcessId:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.started) < 1.0
             alive = process.status() != psutil.STATUS_ZOMBIE
-        except (psutil.ErrorFunction, OSError):  # gone, or somebody else's
+        except (psutil.Error, OSError):  # gone, or somebody else's
             return None
         return process if same and alive else None
 
@@ -120,7 +120,7 @@ def find_owned(home: Path) -> list[ProcessId]:
     wanted = owner_environment(home)[_STARTED_FOR]
     found = []
     for process in psutil.process_iter():
-        with suppress(psutil.ErrorFunction, OSError):  # gone meanwhile, or somebody else's
+        with suppress(psutil.Error, OSError):  # gone meanwhile, or somebody else's
             if process.environ().get(_STARTED_FOR) == wanted and process.pid != os.getpid():
                 found.append(ProcessId(process.pid, process.create_time()))
     return found
@@ -144,7 +144,7 @@ def terminate_trees(marks: Sequence[ProcessId]) -> None:
     for process in found:
         try:
             family += process.children(recursive=True)
-        except psutil.ErrorFunction:
+        except psutil.Error:
             continue
     for ends in (found, family):  # parents first: they end their own children in good order
         for process in ends:

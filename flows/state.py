@@ -29,7 +29,7 @@ class ServerState:
 
     @classmethod
     def read(cls, home: Path) -> ServerState | None:
-        """Read the state that a server of ``offline_folder`` left, if any.
+        """Read the state that a server of ``home`` left, if any.
 
         Raises:
             CorruptError: the file holds something else.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
-from flows.asked import TrainingRequest, open_cube
 from flows.recipe_flow import recipe_flow
+from flows.recipe_store import open_cube
 from flows.steps import sweep_results
 from flows.steps.eta import TrainingEta
 from flows.steps.sweep_results import SweepResult
 from flows.steps.verify_frames import check_training_frames
 from flows.train_one import find_finished_bundle, run_training
+from flows.training_request import TrainingRequest
 from pipeline.recipes import Recipe, resolve_dates
 from pipeline.recipes.sweep import Combination, group_folds, plan_sweep
 from pipeline.specs import build_training_spec

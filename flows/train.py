@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 
-from flows.asked import TrainingRequest, open_cube
 from flows.recipe_flow import recipe_flow
+from flows.recipe_store import open_cube
 from flows.resolve import open_writable_recipe
 from flows.runtime import open_executor
 from flows.steps import model, seeds
 from flows.steps.verify_frames import check_training_frames
 from flows.train_one import find_finished_bundle, run_training
+from flows.training_request import TrainingRequest
 from pipeline.recipes import Recipe, resolve_dates
 from pipeline.training.compare import pick_best
 from pipeline.training.trackers import check_trackers

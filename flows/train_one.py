@@ -8,11 +8,12 @@ from pathlib import Path
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.asked import TrainingRequest, cube_path, find_training_path, models_path
+from flows.paths import cube_path, find_training_path, models_path
 from flows.resolve import open_recipe
 from flows.runtime import local_threads, open_executor
 from flows.steps import model
 from flows.steps.step import call_flow
+from flows.training_request import TrainingRequest
 from pipeline.recipes import Recipe
 from pipeline.training.environment import expected_environment
 from pipeline.training.result_cache import cache_key, describe_environments, find_cached_result

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from flows.artifacts import ProgressArtifact, create_table
-from flows.asked import cube_path, resolve_grid
 from flows.console import progress_bar, show_transposed_table
+from flows.paths import cube_path
+from flows.recipe_store import resolve_grid
 from flows.steps import worker_tasks
 from flows.steps.memory import measure_memory
 from flows.steps.step import step

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.asked import models_path, training_path
+from flows.paths import models_path, training_path
 from pipeline.models import ConvLSTMSpec, build_meta_network, count_parameters
 from pipeline.recipes import Recipe
 from pipeline.rollout.products import count_products

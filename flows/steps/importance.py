@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from flows.artifacts import create_image, create_table
-from flows.asked import scores_path
 from flows.console import console, progress_bar, show_table
+from flows.paths import scores_path
 from flows.steps.scores import plan_hindcast_rollout
 from flows.steps.step import step
 from pipeline.executors import Executor

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from flows.artifacts import ProgressArtifact, create_table
-from flows.asked import retention_policy, scores_path
 from flows.console import progress_bar, show_table
+from flows.paths import scores_path
+from flows.recipe_store import retention_policy
 from flows.steps import worker_tasks
 from flows.steps.disk_space import issue_space
 from flows.steps.memory import measure_memory
-from flows.steps.scores import TEST_PART
+from flows.steps.parts import TEST_PART
 from flows.steps.step import step
 from flows.steps.throughput import Throughput
 from flows.workers import resolve_workers

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 
 from flows.artifacts import ProgressArtifact, create_image
-from flows.asked import cube_path, models_path, training_path
 from flows.console import progress_bar
+from flows.paths import cube_path, models_path, training_path
 from flows.steps.disk_space import training_space
 from flows.steps.memory import measure_memory
 from flows.steps.step import step

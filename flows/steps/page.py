@@ -9,10 +9,10 @@ import logging
 from pathlib import Path
 
 from flows.artifacts import create_image, create_markdown, in_run
-from flows.asked import scores_path
+from flows.paths import scores_path
 from flows.steps.issue import ForecastJob
 from flows.steps.issue_summary import REPORT
-from flows.steps.scores import TEST_PART
+from flows.steps.parts import TEST_PART
 from flows.steps.step import step
 from pipeline.plots import to_png
 from pipeline.report import Report, render_report

@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 
 from flows.artifacts import ProgressArtifact, create_image, create_table
-from flows.asked import scores_path
 from flows.console import console, echo_warning, progress_bar, show_table
+from flows.paths import scores_path
 from flows.steps.memory import measure_memory
+from flows.steps.parts import TEST_PART
 from flows.steps.step import step
 from flows.workers import resolve_workers
 from pipeline.executors import Executor
@@ -35,11 +36,6 @@ from stores.cube import Cube
 from stores.files import atomic_write
 
 log = logging.getLogger(__name__)
-
-TEST_PART = "test"
-"""The part of the series that neither training nor early stopping sees."""
-VALIDATION_PART = "validation"
-"""The part that choices are made on."""
 
 
 @step

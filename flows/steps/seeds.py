@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Sequence
 
 from flows.artifacts import create_table
-from flows.asked import TrainingRequest
 from flows.console import echo, show_table
 from flows.options import SET, last_changes
+from flows.training_request import TrainingRequest
 from pipeline.training.compare import ScoreRow, list_scores, summarize_scores
 from stores.bundle import Bundle
 from stores.formatting import pluralize

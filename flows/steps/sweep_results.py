@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from flows.artifacts import create_table
-from flows.asked import TrainingRequest
 from flows.console import echo, show_table
 from flows.steps.seeds import format_command, show_training_scores
+from flows.training_request import TrainingRequest
 from pipeline.recipes import Recipe
 from pipeline.recipes.sweep import Combination
 from pipeline.training.compare import ScoreRow, list_scores, score_name, summarize_scores

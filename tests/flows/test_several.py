@@ -58,12 +58,12 @@ SCRIPT = """
 import importlib, os, sys
 name, label, place, recipe, *given = sys.argv[1:]
 module = importlib.import_module(f"flows.{name}")
-do_training = module.do_training
+run_training = module.run_training
 def watched(training):
     if training.label == label:
         os.environ["CUBECAST_CRASH_AT"] = place
-    return do_training(training)
-module.do_training = watched
+    return run_training(training)
+module.run_training = watched
 getattr(module, name).fn(recipe, *map(eval, given))
 """
 
