@@ -34,7 +34,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_REFUSED, _INTERRUPTED = 1, 130
+_REFUSED = 1
+_INTERRUPTED = 130
 _DEBUG = "--debug"
 
 _STEPS_NOTE = "what the steps before have finished"
@@ -178,7 +179,8 @@ def ingest(
 
     launch(
         run,
-        interrupt_note="frames that are written stay, and readers of the cube see what they saw before",
+        interrupt_note="frames that are written stay, and readers of the cube see what they "
+        "saw before",
         recipe=recipe,
         overrides=overrides or [],
         root=_path_to_str(root),

@@ -54,17 +54,17 @@ class DeploymentInfo:
 
     @property
     def name(self) -> str:
-        """Name it as ``prefect deployment run`` does."""
+        """Return the name that ``prefect deployment run`` does."""
         return f"{self.flow}/{self.deployment}"
 
     @property
     def lacks_scheduled_runs(self) -> bool:
-        """Tell whether its schedule should have a next run and has none."""
+        """Check whether its schedule should have a next run and has none."""
         return self.cron is not None and not self.paused and not self.next_runs
 
     @property
     def next_runs_text(self) -> str:
-        """Say when it runs, in the time zone of its schedule."""
+        """Write when it runs, in the time zone of its schedule."""
         if self.cron is None:
             return "by hand"
         if self.paused:
@@ -110,10 +110,10 @@ def deploy(
     """
     products = request.products()
     with connect_to_server(url) as client:
-        told = [notify.find_block(client, product) for product in products]
+        blocks = [notify.find_block(client, product) for product in products]
         create_pool(client)
         before = list_deployed(client)
-        _tell_moved(before, products)
+        _warn_moved(before, products)
         first = _unsuffixed_product(before, products)
         with TemporaryDirectory() as temporary:
             target = (folder or Path(temporary)) / "prefect.yaml"
@@ -133,7 +133,7 @@ def deploy(
         for one in before:
             if one.recipe in deployed and one.name not in names:
                 client.delete_deployment(one.id)  # it runs at another pace now
-        for product, block in zip(products, told, strict=True):
+        for product, block in zip(products, blocks, strict=True):
             notify.create_failure_automation(client, product.name, block)
     return names
 
@@ -151,7 +151,7 @@ def _unsuffixed_product(
     return next(iter([*owners, *new]), "")
 
 
-def _tell_moved(before: Sequence[DeploymentInfo], products: Sequence[DeployedRecipe]) -> None:
+def _warn_moved(before: Sequence[DeploymentInfo], products: Sequence[DeployedRecipe]) -> None:
     """Warn where a recipe takes the place of another one that has its name."""
     known = {one.recipe: one.path for one in before}
     for product in products:
@@ -170,19 +170,19 @@ def remove(name: str, client: SyncPrefectClient) -> list[str]:
         LookupError: the server has none of that name.
     """
     deployed = list_deployed(client)
-    gone = [one for one in deployed if name in (one.name, one.recipe)]
-    if not gone:
+    removed = [one for one in deployed if name in (one.name, one.recipe)]
+    if not removed:
         known = ", ".join(dict.fromkeys(one.recipe for one in deployed)) or "none"
         raise LookupError(
             f"{name!r} is no deployment and no recipe of the server, so nothing was removed; "
             f"it has the recipes {known}: cubecast deployments"
         )
-    for one in gone:
+    for one in removed:
         client.delete_deployment(one.id)
-    for recipe in {one.recipe for one in gone}:
-        if all(one in gone for one in deployed if one.recipe == recipe):
+    for recipe in {one.recipe for one in removed}:
+        if all(one in removed for one in deployed if one.recipe == recipe):
             notify.delete_automation(client, recipe)
-    return [one.name for one in gone]
+    return [one.name for one in removed]
 
 
 def list_deployed(client: SyncPrefectClient) -> list[DeploymentInfo]:

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from prefect import Flow
 
 _REFUSED = 1
-_INTERRUPTED, _TERMINATED = 130, 143  # 128 + the number of the signal, as shells say it
+_INTERRUPTED = 130
+_TERMINATED = 143  # 128 + the number of the signal, as shells say it
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end: by SIGTERM, or because its terminal was closed."""
+    """The process got SIGTERM, or its terminal was closed."""
 
 
 def launch(flow: Flow[..., Any], *, interrupt_note: str, **parameters: Any) -> None:
@@ -35,7 +36,7 @@ def launch(flow: Flow[..., Any], *, interrupt_note: str, **parameters: Any) -> N
 
     Args:
         flow: what is run.
-        kept: what of the work stays when it is stopped.
+        interrupt_note: what of the work stays when it is stopped.
         parameters: of the flow.
     """
     from prefect.settings import PREFECT_API_URL

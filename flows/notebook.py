@@ -38,7 +38,7 @@ class PublishedIssue:
 
     @property
     def report(self) -> Path:
-        """Name its page with maps, errors and skill."""
+        """Return its page with maps, errors and skill."""
         return self.path / REPORT
 
     def open(self) -> xr.Dataset:
@@ -98,7 +98,8 @@ class Product:
         Raises:
             LookupError: there was none.
         """
-        recipe, cube = self.recipe, open_cube(self.recipe)
+        recipe = self.recipe
+        cube = open_cube(recipe)
         model = find_bundle(recipe, bundle)
         recipe = with_trained_dates(recipe, model, cube)
         models = [model, *open_further(recipe, model)]
@@ -114,7 +115,7 @@ class Product:
 
     @property
     def _flow_arguments(self) -> tuple[str, list[str], str | None]:
-        """Give what every flow is asked with."""
+        """Return the arguments of every flow."""
         return self.name, list(self.overrides), self.root
 
 

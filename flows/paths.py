@@ -13,26 +13,26 @@ _LABEL_LENGTH = 80  # a file's name has 255 characters at most
 
 
 def cube_path(recipe: Recipe) -> Path:
-    """Name the cube of a recipe."""
+    """Return the path of the cube of a recipe."""
     return recipe.root / CUBE
 
 
 def models_path(recipe: Recipe) -> Path:
-    """Name the folder of the recipe's bundles."""
+    """Return the folder of the recipe's bundles."""
     return recipe.root / MODELS
 
 
 def training_path(recipe: Recipe, label: str = "") -> Path:
-    """Name the folder of the curves and the state of a recipe's last training.
+    """Return the folder of the curves and the state of a recipe's last training.
 
     One of several trainings has a label, and keeps the folder that it was first given.
     """
     folder = recipe.root / "training"
     if not label:
         return folder / recipe.name
-    plain = re.sub(r"[^a-zA-Z0-9_.=-]+", "_", label)[:_LABEL_LENGTH]
-    begun = find_training_path(recipe)
-    return begun or folder / f"{recipe.name}+{plain}-{recipe.fingerprint()[:8]}"
+    slug = re.sub(r"[^a-zA-Z0-9_.=-]+", "_", label)[:_LABEL_LENGTH]
+    existing = find_training_path(recipe)
+    return existing or folder / f"{recipe.name}+{slug}-{recipe.fingerprint()[:8]}"
 
 
 def find_training_path(recipe: Recipe) -> Path | None:
@@ -42,5 +42,5 @@ def find_training_path(recipe: Recipe) -> Path | None:
 
 
 def scores_path(recipe: Recipe, bundle: Path) -> Path:
-    """Name the folder of a bundle's scores."""
+    """Return the folder of a bundle's scores."""
     return recipe.root / "scores" / bundle.name

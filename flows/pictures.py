@@ -62,7 +62,7 @@ def draw(issues: Sequence[Path], out: Path | None, dpi: int) -> None:
 
 
 def _leave_out(named: Sequence[Path]) -> list[Path]:
-    """Give the issues among what was named, and say what was left out.
+    """List the issues among what was named, and say what was left out.
 
     Raises:
         CorruptError: there is none.
@@ -86,10 +86,11 @@ def _check_unaltered(issue: Path) -> None:
     manifest = read_manifest(issue)
     found = compare_files(issue, manifest, Scrub())
     if found:
-        said = [f"{name} {what}" for name, what in found.items()]
+        damaged = [f"{name} {what}" for name, what in found.items()]
         raise CorruptError(
-            f"{issue} is damaged ({abbreviate(said)}), so pictures of it would show what was never "
-            f"forecast; restore it from a copy; 'cubecast verify {issue}' names all of it"
+            f"{issue} is damaged ({abbreviate(damaged)}), so pictures of it would show what "
+            f"was never forecast; restore it from a copy; 'cubecast verify {issue}' names all "
+            "of it"
         )
 
 

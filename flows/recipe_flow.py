@@ -60,7 +60,7 @@ def recipe_flow(
 
 
 def _lateness_reason(run: FlowRun, recipe: Recipe) -> str:
-    """Say why a run comes too late to be of use; "" where it does not."""
+    """Return why a run comes too late to be of use; "" where it does not."""
     due = run.expected_start_time
     if not run.auto_scheduled or due is None:
         return ""

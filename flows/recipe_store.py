@@ -54,14 +54,14 @@ def _check_cube_matches(recipe: Recipe, cube: Cube) -> None:
             f"cube {cube.path} lacks {', '.join(lacking)}, so the recipe cannot read them; "
             "ingest them beside what is there: cubecast ingest RECIPE"
         )
-    like = recipe.grid.like
-    if like is None or resolve_under(recipe.archive.root, like).exists():
+    reference = recipe.grid.like
+    if reference is None or resolve_under(recipe.archive.root, reference).exists():
         way_out = f"another recipe made it: choose another root than {recipe.root} with --root"
         check_same_grid(resolve_grid(recipe), cube.grid, what="the recipe's grid", hint=way_out)
 
 
 def needs_ingest(recipe: Recipe) -> bool:
-    """Tell whether the cube lacks what the recipe names, or is not there."""
+    """Check whether the cube lacks what the recipe names, or is not there."""
     path = cube_path(recipe)
     return not path.exists() or not set(recipe.archive.variables) <= set(
         Cube.open(path).variables
@@ -69,15 +69,15 @@ def needs_ingest(recipe: Recipe) -> bool:
 
 
 def resolve_grid(recipe: Recipe) -> GeoBox:
-    """Take the grid that the recipe states, or that of its reference raster."""
-    stated = recipe.grid
-    if stated.like is not None:
-        reference = resolve_under(recipe.archive.root, stated.like)
-        return read_grid(reference, named=f"grid.like={stated.like!r}")  # it may be a link
-    assert stated.crs is not None  # the recipe has one or the other
-    assert stated.transform is not None
-    assert stated.shape is not None
-    grid = build_grid(stated.crs, list(stated.transform), stated.shape)
+    """Return the grid that the recipe states, or that of its reference raster."""
+    grid_recipe = recipe.grid
+    if grid_recipe.like is not None:
+        reference = resolve_under(recipe.archive.root, grid_recipe.like)
+        return read_grid(reference, named=f"grid.like={grid_recipe.like!r}")  # it may be a link
+    assert grid_recipe.crs is not None  # the recipe has one or the other
+    assert grid_recipe.transform is not None
+    assert grid_recipe.shape is not None
+    grid = build_grid(grid_recipe.crs, list(grid_recipe.transform), grid_recipe.shape)
     check_latitudes(grid)
     return grid
 
@@ -116,7 +116,7 @@ def warn_unused_overrides(
 
 
 def retention_policy(recipe: Recipe) -> RetentionPolicy:
-    """Say what stays of a recipe's store when it is cleaned."""
+    """Build the policy of what stays of a recipe's store when it is cleaned."""
     keep = recipe.outputs.keep
     return RetentionPolicy(
         min_age_s=keep.days * DAY_S,

@@ -42,30 +42,30 @@ def sweep(
     Returns:
         The table of scores.
     """
-    asked = TrainingRequest(recipe, tuple(overrides or ()), root, "")
-    combinations = plan_sweep(values or [], asked.overrides)
-    recipes = _check(asked, combinations)
+    request = TrainingRequest(recipe, tuple(overrides or ()), root, "")
+    combinations = plan_sweep(values or [], request.overrides)
+    recipes = _check(request, combinations)
     check_training_frames(recipes[0], open_cube(recipes[0]))
     table = sweep_results.sweep_table_path(recipes[0])
-    trainings = [one for c in combinations for one in _request_for(asked, c).per_seed()]
-    outlook = TrainingEta(_list_unfinished(trainings))
+    trainings = [one for c in combinations for one in _request_for(request, c).per_seed()]
+    eta = TrainingEta(_list_unfinished(trainings))
     log.info(
         "%s, %s, %d of them finished already",
         pluralize(len(combinations), "combination"),
         pluralize(len(trainings), "training"),
-        len(trainings) - outlook.n_left,
+        len(trainings) - eta.n_left,
     )
     ranked: list[SweepResult] = []
     for shared, folds in group_folds(combinations).items():
-        ranked.append(_train(asked, shared, folds, outlook))
+        ranked.append(_train(request, shared, folds, eta))
         sweep_results.save_sweep(table, ranked)
-    sweep_results.show_sweep(asked, ranked, table)
+    sweep_results.show_sweep(request, ranked, table)
     return str(table)
 
 
-def _check(asked: TrainingRequest, combinations: Sequence[Combination]) -> list[Recipe]:
+def _check(request: TrainingRequest, combinations: Sequence[Combination]) -> list[Recipe]:
     """Refuse what cannot be trained or compared, before anything is."""
-    recipes = {str(c): _request_for(asked, c).open() for c in combinations}
+    recipes = {str(c): _request_for(request, c).open() for c in combinations}
     first, *_ = opened = list(recipes.values())
     check_trackers(first.training.track)
     trainings = {name: build_training_spec(one) for name, one in recipes.items()}
@@ -78,9 +78,9 @@ def _check(asked: TrainingRequest, combinations: Sequence[Combination]) -> list[
     return opened
 
 
-def _request_for(asked: TrainingRequest, combination: Combination) -> TrainingRequest:
-    overrides = (*asked.overrides, *combination.overrides)
-    return TrainingRequest(asked.recipe, overrides, asked.root, str(combination))
+def _request_for(request: TrainingRequest, combination: Combination) -> TrainingRequest:
+    overrides = (*request.overrides, *combination.overrides)
+    return TrainingRequest(request.recipe, overrides, request.root, str(combination))
 
 
 def _list_unfinished(trainings: Iterable[TrainingRequest]) -> set[str]:
@@ -89,20 +89,20 @@ def _list_unfinished(trainings: Iterable[TrainingRequest]) -> set[str]:
 
 
 def _train(
-    asked: TrainingRequest,
+    request: TrainingRequest,
     shared: Combination,
     folds: Sequence[Combination],
-    outlook: TrainingEta,
+    eta: TrainingEta,
 ) -> SweepResult:
     """Train one combination, with every fold and every seed that is asked for."""
-    trainings = [one for fold in folds for one in _request_for(asked, fold).per_seed()]
+    trainings = [one for fold in folds for one in _request_for(request, fold).per_seed()]
     bundles = []
     try:
         for one in trainings:
-            with outlook.time_training(one.label):
+            with eta.time_training(one.label):
                 bundles.append(run_training(one))
     except _FAILED as error:
         log.warning("%s failed: %s", trainings[len(bundles)].label, error)
-        outlook.skip(one.label for one in trainings)
+        eta.skip(one.label for one in trainings)
         return SweepResult(shared, (), str(error))
     return SweepResult(shared, tuple(bundles), n_folds=len(folds))

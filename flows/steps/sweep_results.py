@@ -78,7 +78,7 @@ def save_sweep(table: Path, ranked: Sequence[SweepResult]) -> None:
         write_text(table.with_suffix(".folds.csv"), pd.DataFrame(each).to_csv(index=False))
 
 
-def show_sweep(asked: TrainingRequest, ranked: Sequence[SweepResult], table: Path) -> None:
+def show_sweep(request: TrainingRequest, ranked: Sequence[SweepResult], table: Path) -> None:
     """Print the combinations, best first, and how to train the best one for good.
 
     Raises:
@@ -102,7 +102,7 @@ def show_sweep(asked: TrainingRequest, ranked: Sequence[SweepResult], table: Pat
         goal = "train it on the whole training part, as the current bundle"
     echo(f"table: {table}")
     echo(f"to {goal}:")
-    echo(f"  {format_command('train', asked, changes)}")
+    echo(f"  {format_command('train', request, changes)}")
 
 
 def _show_table(ranked: Sequence[SweepResult], table: Path) -> None:

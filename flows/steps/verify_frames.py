@@ -56,5 +56,5 @@ def _until(cube: Cube, name: str, end: Time | None) -> Times | None:
 
 
 def _check(cube: Path, names: list[str], why: str) -> None:
-    with progress_bar("proving frames of the cube") as tell:
-        check_frames(cube, names, purpose=why, on_progress=tell)
+    with progress_bar("proving frames of the cube") as on_progress:
+        check_frames(cube, names, purpose=why, on_progress=on_progress)

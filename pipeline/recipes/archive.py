@@ -108,7 +108,7 @@ class VariableRecipe(RecipePart):
 
     @property
     def has_time(self) -> bool:
-        """Tell whether there is a file per date."""
+        """Check whether there is a file per date."""
         return Pattern(self.files).has_date
 
 

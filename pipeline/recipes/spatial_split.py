@@ -60,5 +60,5 @@ class SpatialSplitRecipe(RecipePart):
             )
 
     def to_spatial_split(self) -> SpatialSplit:
-        """Give the plain values that pixels are dealt by."""
+        """Return the plain values that pixels are assigned by."""
         return SpatialSplit(**self.model_dump())

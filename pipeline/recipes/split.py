@@ -87,7 +87,7 @@ class SplitRecipe(RecipePart):
 
     @property
     def is_resolved(self) -> bool:
-        """Tell whether every bound is a date, so that parts can be listed."""
+        """Check whether every bound is a date, so that parts can be listed."""
         return not any(is_offset(bound) for name in self.parts for bound in getattr(self, name))
 
     @property
@@ -112,7 +112,7 @@ class SplitRecipe(RecipePart):
         return "validation" if self.calibration is None else CALIBRATION
 
     def to_split(self) -> Split:
-        """Give the plain split that samples are planned from; its ends have to be dates."""
+        """Return the plain split that samples are planned from; its ends have to be dates."""
         return Split(
             {part: getattr(self, part) for part in self.parts},
             self.gap,

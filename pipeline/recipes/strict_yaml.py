@@ -155,7 +155,7 @@ def _check_text(key: str, text: str) -> None:
 
 
 def _is_odd(letter: str) -> bool:
-    """Tell whether a letter is half a character, or steers a terminal."""
+    """Check whether a letter is half a character, or steers a terminal."""
     is_control = (letter < " " and letter not in "\t\n") or "\x7f" <= letter <= "\x9f"
     return is_control or "\ud800" <= letter <= "\udfff"
 
