@@ -115,9 +115,9 @@ def deploy(
         before = list_deployed(client)
         _warn_moved(before, products)
         first = _unsuffixed_product(before, products)
+        paused = {(known.recipe, known.flow) for known in before if known.paused}
         with TemporaryDirectory() as temporary:
             target = (folder or Path(temporary)) / "prefect.yaml"
-            paused = {(one.recipe, one.flow) for one in before if one.paused}
             write_deployments(products, target, first=first, paused=paused)
             try:
                 apply_deployments(target, {**(settings or {}), "PREFECT_API_URL": url})
@@ -129,13 +129,23 @@ def deploy(
             for product in products
             for name in product.deployment_names(first=product.name == first)
         ]
-        deployed = {product.name for product in products}
-        for one in before:
-            if one.recipe in deployed and one.name not in names:
-                client.delete_deployment(one.id)  # it runs at another pace now
+        _delete_outdated(client, before, products, names)
         for product, block in zip(products, blocks, strict=True):
             notify.create_failure_automation(client, product.name, block)
     return names
+
+
+def _delete_outdated(
+    client: SyncPrefectClient,
+    before: Sequence[DeploymentInfo],
+    products: Sequence[DeployedRecipe],
+    names: Sequence[str],
+) -> None:
+    """Take away what ran a product at another cadence, under another name."""
+    deployed = {product.name for product in products}
+    for known in before:
+        if known.recipe in deployed and known.name not in names:
+            client.delete_deployment(known.id)
 
 
 def _unsuffixed_product(

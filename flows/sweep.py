@@ -36,7 +36,7 @@ def sweep(
     """Train every combination of values and rank them by their scores on the validation part.
 
     The current bundle stays; bundles of the sweep are kept beside it. A sweep that was killed,
-    or that is asked for again with more values, trains only what is missing. Values of
+    or that is started again with more values, trains only what is missing. Values of
     ``split.fold`` are not ranked: the others are, by their mean over the folds.
 
     Returns:
@@ -47,7 +47,11 @@ def sweep(
     recipes = _check(request, combinations)
     check_training_frames(recipes[0], open_cube(recipes[0]))
     table = sweep_results.sweep_table_path(recipes[0])
-    trainings = [one for c in combinations for one in _request_for(request, c).per_seed()]
+    trainings = [
+        training
+        for combination in combinations
+        for training in _request_for(request, combination).per_seed()
+    ]
     eta = TrainingEta(_list_unfinished(trainings))
     log.info(
         "%s, %s, %d of them finished already",
@@ -71,8 +75,8 @@ def _check(request: TrainingRequest, combinations: Sequence[Combination]) -> lis
     trainings = {name: build_training_spec(one) for name, one in recipes.items()}
     check_comparable(trainings)
     newest = open_cube(first).step_times(first.target.variable)[-1]
-    for one in opened:
-        resolve_dates(one, newest)  # refuses parts that leak
+    for recipe in opened:
+        resolve_dates(recipe, newest)  # refuses parts that leak
     for key in find_sample_differences(list(trainings.values())):
         log.warning("%s decides which samples validate: small differences mean little", key)
     return opened
@@ -84,8 +88,12 @@ def _request_for(request: TrainingRequest, combination: Combination) -> Training
 
 
 def _list_unfinished(trainings: Iterable[TrainingRequest]) -> set[str]:
-    """Name the trainings that are not finished."""
-    return {one.label for one in trainings if find_finished_bundle(one.open()) is None}
+    """List the trainings that are not finished."""
+    return {
+        training.label
+        for training in trainings
+        if find_finished_bundle(training.open()) is None
+    }
 
 
 def _train(
@@ -95,14 +103,16 @@ def _train(
     eta: TrainingEta,
 ) -> SweepResult:
     """Train one combination, with every fold and every seed that is asked for."""
-    trainings = [one for fold in folds for one in _request_for(request, fold).per_seed()]
+    trainings = [
+        training for fold in folds for training in _request_for(request, fold).per_seed()
+    ]
     bundles = []
     try:
-        for one in trainings:
-            with eta.time_training(one.label):
-                bundles.append(run_training(one))
+        for training in trainings:
+            with eta.time_training(training.label):
+                bundles.append(run_training(training))
     except _FAILED as error:
         log.warning("%s failed: %s", trainings[len(bundles)].label, error)
-        eta.skip(one.label for one in trainings)
+        eta.skip(training.label for training in trainings)
         return SweepResult(shared, (), str(error))
     return SweepResult(shared, tuple(bundles), n_folds=len(folds))

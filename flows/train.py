@@ -80,7 +80,7 @@ def _make_current(recipe: Recipe, bundle: Bundle) -> None:
 
 def _train_several(request: TrainingRequest) -> Bundle:
     """Train with every seed; the current bundle stays until all are done."""
-    bundles = [run_training(one) for one in request.per_seed()]
+    bundles = [run_training(training) for training in request.per_seed()]
     best = pick_best(bundles)
     _make_current(request.open(), best)
     seeds.show_seeds(request, bundles, best)

@@ -210,7 +210,7 @@ def ingest_space(plan: IngestPlan) -> SpaceRequirement:
 
 def estimate_seconds(plan: IngestPlan) -> float:
     """Estimate how long one process writes what is new [s]."""
-    read_px = {one.source.name: one.source_px for one in plan.variables}
+    read_px = {variable.source.name: variable.source_px for variable in plan.variables}
     n_bytes = sum(4 * read_px[frame.variable] + plan.frame_bytes for frame in plan.frames)
     return len(plan.frames) * _FRAME_S + n_bytes / _BYTES_PER_S
 

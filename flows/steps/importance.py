@@ -82,7 +82,7 @@ def _row(name: str, rows: Any, units: str, *, helps: bool) -> dict[str, Any]:
     return {
         "covariate": name,
         "all leads": float(grown[ALL_LEADS]),
-        "spread": 100 * float(pooled["importance_sd"]),
+        "std": 100 * float(pooled["importance_sd"]),
         "lead 1": float(grown[1]),
         f"lead {last}": float(grown[last]),
         label_with_units("RMSE rise", units): float(pooled["rmse_rise"]),

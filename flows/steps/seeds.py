@@ -15,7 +15,7 @@ from stores.formatting import pluralize
 
 
 def show_seeds(request: TrainingRequest, bundles: Sequence[Bundle], best: Bundle) -> None:
-    """Print the scores of all seeds, their mean and spread, and how to forecast with all.
+    """Print the scores of all seeds with mean and standard deviation, and how to use all.
 
     Quantiles of several networks are joined by nothing, so there the best one forecasts; models
     of a fold do not forecast.
@@ -35,13 +35,13 @@ def show_seeds(request: TrainingRequest, bundles: Sequence[Bundle], best: Bundle
 
 
 def show_training_scores(bundles: Sequence[Bundle], title: str, *, key: str) -> None:
-    """Print the scores of several trainings with their mean and spread."""
+    """Print the scores of several trainings with their mean and standard deviation."""
     summary = summarize_scores(bundles)
     listed = list_scores(bundles)
     first = next(iter(listed[0]))
     blank = dict.fromkeys(listed[0], "")
     rows: list[ScoreRow] = [*listed]
-    for index, word in enumerate(("mean", "spread")):
+    for index, word in enumerate(("mean", "std")):
         found = {name: both[index] for name, both in summary.items()}
         rows.append(blank | {first: word} | found)
     cells = [{name: _cell(value) for name, value in row.items()} for row in rows]

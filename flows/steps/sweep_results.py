@@ -62,18 +62,18 @@ class SweepResult:
 
 
 def sweep_table_path(recipe: Recipe) -> Path:
-    """Name the table of a recipe's last sweep."""
+    """Return the table of a recipe's last sweep."""
     return recipe.root / "sweeps" / f"{recipe.name}.csv"
 
 
 def save_sweep(table: Path, ranked: Sequence[SweepResult]) -> None:
     """Write what is known so far, best first; the single folds go into a second file."""
     write_text(table, _frame(ranked).to_csv(index=False))
-    if any(one.n_folds > 1 for one in ranked):
+    if any(result.n_folds > 1 for result in ranked):
         each = [
-            dict(one.combination.values) | row
-            for one in ranked
-            for row in list_scores(one.bundles)
+            dict(result.combination.values) | row
+            for result in ranked
+            for row in list_scores(result.bundles)
         ]
         write_text(table.with_suffix(".folds.csv"), pd.DataFrame(each).to_csv(index=False))
 
@@ -84,7 +84,7 @@ def show_sweep(request: TrainingRequest, ranked: Sequence[SweepResult], table: P
     Raises:
         RuntimeError: all of them failed.
     """
-    best = min(ranked, key=lambda one: one.score)
+    best = min(ranked, key=lambda result: result.score)
     if not best.bundles:
         raise RuntimeError(
             f"all {len(ranked)} combinations failed, so none can be chosen; the reasons stand "
@@ -115,7 +115,7 @@ def _show_table(ranked: Sequence[SweepResult], table: Path) -> None:
 
 def _frame(ranked: Sequence[SweepResult]) -> pd.DataFrame:
     """Tabulate all combinations, best first; equals stay in the order of the sweep."""
-    rows = [one.row() for one in sorted(ranked, key=lambda one: one.score)]
+    rows = [result.row() for result in sorted(ranked, key=lambda result: result.score)]
     return pd.DataFrame(rows, dtype=object)  # counts stay whole beside a row that failed
 
 

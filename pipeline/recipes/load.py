@@ -82,15 +82,16 @@ def resolve_dates(recipe: Recipe, newest: Time) -> Recipe:
     """
     step = recipe.step.of_series(newest)
     title = f"recipe {recipe.name} is refused, with the newest frame {step.format(newest)}:"
+    dated = recipe
     try:
         if not recipe.split.is_resolved:
-            recipe = recipe.replace(split=resolve_split(recipe.split, step, newest))
-        recipe.split.to_split().check_leaks(step)
+            dated = recipe.replace(split=resolve_split(recipe.split, step, newest))
+        dated.split.to_split().check_leaks(step)
     except ValidationError as error:
         raise _build_error(title, error, recipe.model_dump()) from None
     except ValueError as error:
         raise RecipeError(f"{title}\n  split: {error}") from None
-    return recipe
+    return dated
 
 
 def _build_error(title: str, error: ValidationError, raw: Mapping[str, Any]) -> RecipeError:

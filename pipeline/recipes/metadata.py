@@ -37,5 +37,5 @@ class MetadataRecipe(RecipePart):
     @property
     def attributes(self) -> dict[str, str]:
         """Return the attributes that are stated."""
-        said = self.model_dump() | {"keywords": ", ".join(self.keywords)}
-        return {name: text for name, text in said.items() if text}
+        stated = self.model_dump() | {"keywords": ", ".join(self.keywords)}
+        return {name: text for name, text in stated.items() if text}

@@ -104,14 +104,14 @@ class TrainingRecipe(RecipePart):
     @property
     def quantiles(self) -> tuple[float, ...]:
         """Quantiles that the network gives; none where it gives one value."""
-        asked = (term.quantiles for term in self.losses if isinstance(term, QuantileLoss))
-        return next(asked, ())
+        quantiles = (term.quantiles for term in self.losses if isinstance(term, QuantileLoss))
+        return next(quantiles, ())
 
     @property
     def members(self) -> int:
         """Forecasts of every sample while training."""
-        asked = (term.members for term in self.losses if isinstance(term, CRPSLoss))
-        return next(asked, 1)
+        members = (term.members for term in self.losses if isinstance(term, CRPSLoss))
+        return next(members, 1)
 
     @model_validator(mode="after")
     def _one_loss_scores_the_spread(self) -> Self:

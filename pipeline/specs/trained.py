@@ -104,7 +104,7 @@ def with_trained_dates(recipe: Recipe, bundle: Bundle, cube: Cube) -> Recipe:
 
 
 def list_differences(recipe: Recipe, bundle: Bundle) -> list[str]:
-    """Name what a bundle learned otherwise than a dated recipe says: split, target, history."""
+    """List what a bundle learned otherwise than a dated recipe says: split, target, history."""
     learned: dict[str, Any] = bundle.description["recipe"]["target"]
     stated = recipe.target.model_dump(mode="json")
     found = _split_differences(recipe, bundle)
@@ -116,7 +116,7 @@ def list_differences(recipe: Recipe, bundle: Bundle) -> list[str]:
 def list_unused_overrides(
     recipe: Recipe, bundle: Bundle, overrides: Sequence[str]
 ) -> list[str]:
-    """Name the overrides that ask for another model than this one, which do nothing to it."""
+    """List the overrides that ask for another model than this one, which do nothing to it."""
     learned = bundle.description["recipe"]
     stated = recipe.model_dump(mode="json")
     keys = {text.partition("=")[0].strip(): text for text in overrides}
@@ -128,8 +128,9 @@ def list_unused_overrides(
     ]
 
 
-def _get_nested(node: Any, key: str) -> Any:
+def _get_nested(root: Any, key: str) -> Any:
     """Find what stands under ``key.key``; None where nothing does."""
+    node = root
     for part in key.split("."):
         if isinstance(node, list):
             node = node[int(part)] if int(part) < len(node) else None

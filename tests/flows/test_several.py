@@ -94,7 +94,7 @@ def test_several_seeds_are_compared_and_the_best_becomes_current(
     said = capsys.readouterr().out
     mean, spread = pd.Series(scores).mean(), pd.Series(scores).std()
     assert re.search(rf"mean .* {mean:.4g} ", said)
-    assert re.search(rf"spread .* {spread:.4g} ", said)
+    assert re.search(rf"std .* {spread:.4g} ", said)
 
 
 def test_one_of_several_is_the_bundle_of_its_seed_alone(store: Path) -> None:
