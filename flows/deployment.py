@@ -155,15 +155,15 @@ def _unsuffixed_product(
 
     What is deployed keeps its names, whatever the order of the recipes and whoever has gone.
     """
-    owners = [one.recipe for one in before if one.deployment == name_cadence(one.cron)]
-    deployed = {one.recipe for one in before}
+    owners = [entry.recipe for entry in before if entry.deployment == name_cadence(entry.cron)]
+    deployed = {entry.recipe for entry in before}
     new = [product.name for product in products if product.name not in deployed]
     return next(iter([*owners, *new]), "")
 
 
 def _warn_moved(before: Sequence[DeploymentInfo], products: Sequence[DeployedRecipe]) -> None:
     """Warn where a recipe takes the place of another one that has its name."""
-    known = {one.recipe: one.path for one in before}
+    known = {entry.recipe: entry.path for entry in before}
     for product in products:
         path = product.parameters["recipe"]
         if known.get(product.name, path) != path:
@@ -180,19 +180,19 @@ def remove(name: str, client: SyncPrefectClient) -> list[str]:
         LookupError: the server has none of that name.
     """
     deployed = list_deployed(client)
-    removed = [one for one in deployed if name in (one.name, one.recipe)]
+    removed = [entry for entry in deployed if name in (entry.name, entry.recipe)]
     if not removed:
-        known = ", ".join(dict.fromkeys(one.recipe for one in deployed)) or "none"
+        known = ", ".join(dict.fromkeys(entry.recipe for entry in deployed)) or "none"
         raise LookupError(
             f"{name!r} is no deployment and no recipe of the server, so nothing was removed; "
             f"it has the recipes {known}: cubecast deployments"
         )
-    for one in removed:
-        client.delete_deployment(one.id)
-    for recipe in {one.recipe for one in removed}:
-        if all(one in removed for one in deployed if one.recipe == recipe):
+    for entry in removed:
+        client.delete_deployment(entry.id)
+    for recipe in {entry.recipe for entry in removed}:
+        if all(entry in removed for entry in deployed if entry.recipe == recipe):
             notify.delete_automation(client, recipe)
-    return [one.name for one in removed]
+    return [entry.name for entry in removed]
 
 
 def list_deployed(client: SyncPrefectClient) -> list[DeploymentInfo]:
@@ -200,22 +200,23 @@ def list_deployed(client: SyncPrefectClient) -> list[DeploymentInfo]:
     tagged = DeploymentFilter.model_validate({"tags": {"all_": [POOL]}})
     flows = {flow.id: flow.name for flow in client.read_flows()}
     found = [
-        _describe(client, one, flows[one.flow_id])
-        for one in client.read_deployments(deployment_filter=tagged)
+        _describe(client, entry, flows[entry.flow_id])
+        for entry in client.read_deployments(deployment_filter=tagged)
     ]
-    return sorted(found, key=lambda one: (one.recipe, one.name))
+    return sorted(found, key=lambda entry: (entry.recipe, entry.name))
 
 
 def describe_deployed(found: Sequence[DeploymentInfo]) -> list[str]:
     """Write a line for every deployment, below its recipe."""
-    name_width = max((len(one.name) for one in found), default=0)
-    cron_width = max((len(one.cron or "") for one in found), default=0)
+    name_width = max((len(entry.name) for entry in found), default=0)
+    cron_width = max((len(entry.cron or "") for entry in found), default=0)
     lines = []
-    for recipe, group in groupby(found, key=lambda one: one.recipe):
+    for recipe, group in groupby(found, key=lambda entry: entry.recipe):
         lines.append(f"recipe {recipe}")
         lines += [
-            f"  {one.name:<{name_width}}  {one.cron or '':<{cron_width}}  {one.next_runs_text}"
-            for one in group
+            f"  {entry.name:<{name_width}}  {entry.cron or '':<{cron_width}}  "
+            f"{entry.next_runs_text}"
+            for entry in group
         ]
     return lines
 
@@ -226,7 +227,7 @@ def _describe(
     recipe = next(
         (t.removeprefix(RECIPE_TAG) for t in found.tags if t.startswith(RECIPE_TAG)), ""
     )
-    crons = [one for one in found.schedules if isinstance(one.schedule, CronSchedule)]
+    crons = [entry for entry in found.schedules if isinstance(entry.schedule, CronSchedule)]
     schedule = crons[0].schedule if crons else None
     assert schedule is None or isinstance(schedule, CronSchedule)
     return DeploymentInfo(

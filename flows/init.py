@@ -97,11 +97,11 @@ def describe_archive(name: str, root: Path, folder: Path, target: str | None) ->
 def _choose_target(
     found: Sequence[FilePatternGroup], root: Path, target: str | None
 ) -> FilePatternGroup:
-    series = [one for one in found if one.step is not None]
+    series = [group for group in found if group.step is not None]
     if target is not None:
-        series = [one for one in series if one.suggested_name == target]
+        series = [group for group in series if group.suggested_name == target]
     if not series:
-        names = ", ".join(dict.fromkeys(one.suggested_name for one in found))
+        names = ", ".join(dict.fromkeys(group.suggested_name for group in found))
         wanted = "" if target is None else f" of {target!r}"
         raise ArchiveError(
             f"{root} holds no series{wanted} (found: {names[:300]}), so there is nothing to "
@@ -121,7 +121,7 @@ def _values(
     """List the values of the template's variables."""
     assert target.step is not None
     header = _header(root, target)
-    usable = [target, *(one for one in found if _is_covariate(one, target))]
+    usable = [target, *(group for group in found if _is_covariate(group, target))]
     by_name = _unique_names(usable)
     dates = target.step.range(target.times[0], target.times[-1])
     split = _pick_split(target.step, dates)
@@ -164,13 +164,13 @@ def _is_covariate(series: FilePatternGroup, target: FilePatternGroup) -> bool:
 def _unique_names(series: Sequence[FilePatternGroup]) -> dict[str, FilePatternGroup]:
     """Return every series by a name of its own."""
     by_name: dict[str, FilePatternGroup] = {}
-    for one in series:
-        name = one.suggested_name
+    for group in series:
+        name = group.suggested_name
         n = 1
         while name in by_name:
             n += 1
-            name = f"{one.suggested_name}_{n}"
-        by_name[name] = one
+            name = f"{group.suggested_name}_{n}"
+        by_name[name] = group
     return by_name
 
 

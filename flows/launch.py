@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from flows.console import console, stderr
-from flows.options import say_once
+from flows.options import drop_undone_changes
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -73,7 +73,7 @@ def handle_interrupts(kept: str) -> Iterator[None]:
     except KeyboardInterrupt as stop:
         console.show_cursor()  # a progress bar hides it
         stderr.print(f"stopped: {kept}", markup=False, highlight=False, soft_wrap=True)
-        again = shlex.join([Path(sys.argv[0]).name, *say_once(sys.argv[1:])])
+        again = shlex.join([Path(sys.argv[0]).name, *drop_undone_changes(sys.argv[1:])])
         stderr.print(f"to go on: {again}", markup=False, highlight=False, soft_wrap=True)
         _exit_now(_TERMINATED if isinstance(stop, Terminated) else _INTERRUPTED)
 

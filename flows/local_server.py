@@ -155,7 +155,7 @@ class LocalServer:
         while True:
             with connect_to_server(self.url) as client:
                 found = deployment.list_deployed(client)
-            missing = [one.name for one in found if one.lacks_scheduled_runs]
+            missing = [entry.name for entry in found if entry.lacks_scheduled_runs]
             if found and not missing:
                 return found
             if stopped.wait(0.5):

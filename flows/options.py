@@ -50,7 +50,7 @@ def last_changes(changes: Iterable[str]) -> list[str]:
     return list(last.values())
 
 
-def say_once(words: Sequence[str]) -> list[str]:
+def drop_undone_changes(words: Sequence[str]) -> list[str]:
     """Leave out of a command line the changes that a later one of the same key undoes."""
     others: list[str] = []
     changes: list[str] = []

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from flows.options import say_once
+from flows.options import drop_undone_changes
 from flows.steps.seeds import format_command
 from flows.training_request import TrainingRequest
 
@@ -21,7 +21,7 @@ from flows.training_request import TrainingRequest
     ],
 )
 def test_a_command_says_each_change_once_and_the_last_one_counts(typed: str, said: str) -> None:
-    assert shlex.join(say_once(shlex.split(typed))) == said
+    assert shlex.join(drop_undone_changes(shlex.split(typed))) == said
 
 
 def test_what_is_typed_next_changes_no_key_twice() -> None:
