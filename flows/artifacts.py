@@ -30,8 +30,8 @@ from flows.console import console
 
 log = logging.getLogger(__name__)
 
-_EVERY_S = 5.0  # more often shows no more
-_LOGGED_S = 30.0  # a log is read by people
+_UPDATE_S = 5.0  # more often shows no more
+_LOG_S = 30.0  # a log is read by people
 
 _recipe: ContextVar[str] = ContextVar("recipe", default="")
 
@@ -106,11 +106,11 @@ class ProgressArtifact:
     def update(self, done: float, total: float, note: str = "") -> None:
         """Report how much is done; the last word is always passed on to the server."""
         now = time.monotonic()
-        if now - self._logged >= _LOGGED_S and (in_run() or not console.is_terminal):
+        if now - self._logged >= _LOG_S and (in_run() or not console.is_terminal):
             self._logged = now
             more = f"; {note}" if note else ""
             log.info("%s: %g of %g%s", self._description, done, total, more)
-        if self._id is None or (done < total and now - self._updated < _EVERY_S):
+        if self._id is None or (done < total and now - self._updated < _UPDATE_S):
             return
         artifact_id = self._id
         self._id = None  # no further call once it is lost

@@ -27,7 +27,7 @@ from rich.table import Table
 from stores.progress import ProgressCallback
 
 _LOG_WIDTH = 110  # where output goes to a file, whose width nobody knows
-_EVERY_S = 30.0  # between two lines on progress, where no bar can be drawn
+_LOG_S = 30.0  # between two lines on progress, where no bar can be drawn
 _WORD_WIDTH = 20  # longer words, such as paths, may be cut to fit
 _SERVER_LOGGERS = ("prefect.events.clients", "prefect._internal.concurrency")
 _FILE = re.compile(r"\S+\.tiff?\b:? ?", re.IGNORECASE)
@@ -74,7 +74,7 @@ class _ProgressLog:
 
     def update(self, done: float, total: float, note: str) -> None:
         now = time.monotonic()
-        if now - self._logged >= _EVERY_S and done < total:
+        if now - self._logged >= _LOG_S and done < total:
             self._logged = now
             log.info("%s: %g of %g%s", self._title, done, total, f", {note}" if note else "")
 

@@ -23,7 +23,7 @@ from stores.seasons import frames_per_period
 from stores.times import YEARLY, Step, Times
 
 _SAMPLE = "samples/chirps_java"
-_MOST_LEADS = 12
+_MAX_LEADS = 12
 _PATCH_PX = 64
 
 
@@ -227,8 +227,8 @@ def _pick_patch_sizes(side: int, *, is_spatial: bool) -> dict[str, int]:
 def _pick_split(step: Step, dates: Times) -> dict[str, Any]:
     """Choose history, leads and parts that fit the number of frames."""
     n = len(dates)
-    leads = max(1, min(_MOST_LEADS, n // 10))
-    history = max(2, min(_MOST_LEADS, n // 8))
+    leads = max(1, min(_MAX_LEADS, n // 10))
+    history = max(2, min(_MAX_LEADS, n // 8))
     sample_frames = history + leads
     n_part = max(sample_frames, n // 6)
     labels = [step.format(time) for time in dates]

@@ -57,7 +57,7 @@ class RolloutRecipe(RecipePart):
 
     @property
     def fingerprint_exclude(self) -> set[str]:
-        """Name the keys that change no number: how an exact rollout is cut."""
+        """List the keys that change no number: how an exact rollout is cut."""
         return set() if self.mode == "blend" else {*_TILING_KEYS, "taper", "taper_px"}
 
     @model_validator(mode="after")

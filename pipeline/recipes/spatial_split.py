@@ -1,4 +1,4 @@
-"""Parts by place that share no pixel."""
+"""Spatial splits: parts that share no pixel."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SpatialSplitRecipe(RecipePart):
     shares: tuple[float, float, float] = (0.7, 0.15, 0.15)
     """Shares of the domain's pixels: train, validation, test; groups stay whole."""
     seed: Seed = 0
-    """Seed of the dealing."""
+    """Seed of the assignment of pixels to parts."""
 
     @model_validator(mode="after")
     def _blocks_or_groups(self) -> Self:

@@ -76,12 +76,12 @@ class SplitRecipe(RecipePart):
         return self
 
     @model_validator(mode="after")
-    def _no_place_is_dealt_to_calibration(self) -> Self:
+    def _no_pixel_is_assigned_to_calibration(self) -> Self:
         if self.calibration is not None and self.place is not None:
             raise ValueError(
-                f"split.calibration={list(self.calibration)} with split.place, which deals "
-                "pixels to train, validation and test alone, so margins would be learned where "
-                "the model learned or is scored; leave one of both out"
+                f"split.calibration={list(self.calibration)} with split.place, which "
+                "assigns pixels to train, validation and test alone, so margins would be "
+                "learned where the model learned or is scored; leave one of both out"
             )
         return self
 
@@ -103,12 +103,12 @@ class SplitRecipe(RecipePart):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Name the parts that there are, that of the calibration last."""
+        """List the parts that there are, that of the calibration last."""
         return PARTS if self.calibration is None else (*PARTS, CALIBRATION)
 
     @property
     def calibration_part(self) -> str:
-        """Name the part that margins of intervals are learned on."""
+        """Return the part that margins of intervals are learned on."""
         return "validation" if self.calibration is None else CALIBRATION
 
     def to_split(self) -> Split:

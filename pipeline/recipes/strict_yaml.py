@@ -129,17 +129,17 @@ def check_texts(written: Any) -> None:
         _check_text(key, text)
 
 
-def _texts(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
+def _texts(node: Any, key_path: str = "") -> Iterator[tuple[str, str]]:
     """List all keys and texts, each with the key that holds it."""
     if isinstance(node, str):
-        yield place, node
+        yield key_path, node
     elif isinstance(node, Mapping):
         for key, value in node.items():
-            yield place, str(key)
-            yield from _texts(value, f"{place}.{key}".lstrip("."))
+            yield key_path, str(key)
+            yield from _texts(value, f"{key_path}.{key}".lstrip("."))
     elif isinstance(node, list):
         for number, value in enumerate(node):
-            yield from _texts(value, f"{place}.{number}")
+            yield from _texts(value, f"{key_path}.{number}")
 
 
 def _check_text(key: str, text: str) -> None:
