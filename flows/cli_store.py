@@ -40,14 +40,14 @@ def verify(
     from stores.scrub import check_share
 
     check_share(sample)
-    recipes = {one: named_recipe(one) for one in stores}
-    paths = [recipe.root if recipe else Path(one) for one, recipe in recipes.items()]
+    recipes = {store: named_recipe(store) for store in stores}
+    paths = [recipe.root if recipe else Path(store) for store, recipe in recipes.items()]
     check_there(paths)
     from flows.console import show_facts
     from flows.verify import verify as run
 
     show_facts()
-    if not run(paths, sample=sample, accepting=accept):
+    if not run(paths, sample=sample, accept=accept):
         raise typer.Exit(_DAMAGED)
 
 

@@ -7,7 +7,7 @@ import logging
 from flows.recipe_flow import recipe_flow
 from flows.resolve import open_writable_recipe
 from flows.runtime import open_executor
-from flows.sources import check_said, tell_units
+from flows.sources import check_sources_exist, warn_of_units
 from flows.steps import cube
 from flows.workers import pick_compute, resolve_workers
 from stores.lease import lease
@@ -27,18 +27,18 @@ def ingest(recipe: str, overrides: list[str] | None = None, root: str | None = N
     Raises:
         CorruptError: files of the cube are missing or cut; what is new was added all the same.
     """
-    asked = open_writable_recipe(recipe, overrides, root)
-    check_said(asked)
-    tell_units(asked)
-    cube.check_sources(asked)
-    found = cube.take_inventory(asked)
-    cube.check_archive(asked, found)
-    with lease(asked.root, "cube", wait_s=_WAIT_S):
-        plan = cube.plan_cube(asked, found)
+    resolved = open_writable_recipe(recipe, overrides, root)
+    check_sources_exist(resolved)
+    warn_of_units(resolved)
+    cube.check_sources(resolved)
+    found = cube.take_inventory(resolved)
+    cube.check_archive(resolved, found)
+    with lease(resolved.root, "cube", wait_s=_WAIT_S):
+        plan = cube.plan_cube(resolved, found)
         with open_executor(
-            pick_compute(asked.compute, cube.estimate_seconds(plan))
+            pick_compute(resolved.compute, cube.estimate_seconds(plan))
         ) as executor:
-            receipts = cube.write_frames(plan, resolve_workers(asked.compute), executor)
+            receipts = cube.write_frames(plan, resolve_workers(resolved.compute), executor)
         version = cube.commit(plan, receipts)
     cube.check_there(plan)
     if plan.is_empty:

@@ -45,15 +45,15 @@ def up(request: DeployRequest, *, home: Path, port: int | None, echo: Echo) -> N
     with handle_interrupts(_INTERRUPT_NOTE), _exclusive(home, UP):
         crash_point("up.alone")
         _stop_leftover_processes(home, echo)
-        crew = LocalServer(home, _free_port(port))
+        server = LocalServer(home, _free_port(port))
         try:
-            crew.start(request, threading.Event(), echo)  # a signal ends it at once
+            server.start(request, threading.Event(), echo)  # a signal ends it at once
             with _signal_event() as stopped:
-                crew.supervise(stopped)
+                server.supervise(stopped)
         finally:
             with _signal_event():  # impatience must not leave half of it behind
                 echo("stopping")
-                crew.stop()
+                server.stop()
 
 
 def up_detached(request: DeployRequest, *, home: Path, port: int | None, echo: Echo) -> None:
@@ -88,11 +88,13 @@ def _wait_until_ready(child: ManagedProcess, home: Path) -> bool:
     ready = False
     try:
         while (
-            not ready and (mark := child.process_id) is not None and time.monotonic() < deadline
+            not ready
+            and (process_id := child.process_id) is not None
+            and time.monotonic() < deadline
         ):
             time.sleep(0.2)
             state = ServerState.read(home)
-            ready = state is not None and state.ready and state.owner.pid == mark.pid
+            ready = state is not None and state.ready and state.owner.pid == process_id.pid
     finally:
         if not ready:
             child.stop()
@@ -100,9 +102,9 @@ def _wait_until_ready(child: ManagedProcess, home: Path) -> bool:
 
 
 def down(home: Path) -> bool:
-    """Stop what ``up`` started, even after a crash of it; tell whether there was anything.
+    """Stop what ``up`` started, even after a crash of it; return whether there was anything.
 
-    What is up is asked of the kernel and of the processes, so that no file can hide it.
+    What is up is read from the kernel and the processes, so that no file can hide it.
 
     Raises:
         LeaseHeldError: it was started on another machine.
@@ -142,12 +144,12 @@ def _stop_leftover_processes(home: Path, echo: Echo) -> None:
 
 def _free_port(port: int | None) -> int:
     """Take the port that was asked for, or the usual one, or any that is free."""
-    wishes = [port] if port else [_PORT, 0] if port is None else [0]
-    for wish in wishes:
+    candidates = [port] if port else [_PORT, 0] if port is None else [0]
+    for candidate in candidates:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((HOST, wish))
+                probe.bind((HOST, candidate))
             except OSError:
                 continue
             return int(probe.getsockname()[1])
@@ -172,7 +174,7 @@ def _exclusive(home: Path, name: str) -> Iterator[None]:
 
 
 def _address(home: Path) -> str:
-    """Say where a server is, or that it is just starting."""
+    """Describe where a server is, or that it is just starting."""
     url = _url(home)
     return f" on {url}" if url else " or just starting"
 
@@ -183,7 +185,7 @@ def _way_on(home: Path) -> str:
 
 
 def _url(home: Path) -> str:
-    """Give the address of a server that can be found."""
+    """Return the address of a server that can be found."""
     with suppress(CorruptError):
         if (state := ServerState.read(home)) is not None and state.is_alive:
             return state.url
@@ -192,7 +194,7 @@ def _url(home: Path) -> str:
 
 @contextmanager
 def _signal_event() -> Iterator[threading.Event]:
-    """Give an event that Ctrl-C, a closed terminal and a request to end set."""
+    """Yield an event that Ctrl-C, a closed terminal and a request to end set."""
     stopped = threading.Event()
     handlers: dict[signal.Signals, Any] = {}
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -12,7 +12,7 @@ from stores.inventory import check_files
 log = logging.getLogger(__name__)
 
 
-def check_said(recipe: Recipe) -> None:
+def check_sources_exist(recipe: Recipe) -> None:
     """Refuse an archive or a variable without files, none of which is opened, and no units.
 
     Raises:
@@ -30,7 +30,7 @@ def check_said(recipe: Recipe) -> None:
         raise ValueError("\n".join([f"recipe {recipe.name} is refused:", *refused]))
 
 
-def tell_units(recipe: Recipe) -> None:
+def warn_of_units(recipe: Recipe) -> None:
     """Warn of units that do not fit their standard name."""
     for name, variable in recipe.archive.variables.items():
         if variable.standard_name is not None and (

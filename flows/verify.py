@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flows.console import console, echo, progress_bar
 from flows.resolve import check_there
-from stores.accept import accept
+from stores.accept import accept as accept_found
 from stores.cube import CUBE
 from stores.cube_digests import way_out
 from stores.formatting import pluralize
@@ -25,13 +25,13 @@ _WAYS_OUT = {
 """A record says in its finding what to do with it."""
 
 
-def verify(paths: Sequence[Path], *, sample: float = 1, accepting: bool = False) -> bool:
-    """Print what is missing or altered below each path; tell whether all is sound.
+def verify(paths: Sequence[Path], *, sample: float = 1, accept: bool = False) -> bool:
+    """Print what is missing or altered below each path; return whether all is sound.
 
     Args:
         paths: folders of issues, recipes, bundles, cubes or whole stores.
         sample: share of the files that are read.
-        accepting: first let what is there count as what was meant.
+        accept: first let what is there count as what was meant.
 
     Raises:
         ValueError: ``sample`` is no share of the files, or there is nothing at a path, or no
@@ -41,10 +41,10 @@ def verify(paths: Sequence[Path], *, sample: float = 1, accepting: bool = False)
     check_there(paths)
     damaged: list[Part] = []
     for path in paths:
-        for line in accept(path) if accepting else ():
+        for line in accept_found(path) if accept else ():
             echo(line)
-        with progress_bar(f"reading {path.name}") as tell:
-            found = examine(path, sample=sample, on_progress=tell)
+        with progress_bar(f"reading {path.name}") as on_progress:
+            found = examine(path, sample=sample, on_progress=on_progress)
         _show(path, found, sample)
         damaged += found
     for thing in dict.fromkeys(part.thing for part in damaged):
@@ -55,9 +55,9 @@ def verify(paths: Sequence[Path], *, sample: float = 1, accepting: bool = False)
 
 def _show(path: Path, found: Sequence[Part], sample: float) -> None:
     findings = [finding for part in found for finding in part.findings]
-    said = pluralize(len(findings), "finding") if findings else "sound"
-    share = "" if sample == 1 else f", {100 * sample:g} % of its files read"
+    verdict = pluralize(len(findings), "finding") if findings else "sound"
+    percent = "" if sample == 1 else f", {100 * sample:g} % of its files read"
     style = "red" if findings else "green"
-    console.print(f"{path}: {said}{share}", style=style, markup=False)
+    console.print(f"{path}: {verdict}{percent}", style=style, markup=False)
     for finding in findings:
         console.print(f"  {finding}", markup=False, highlight=False, soft_wrap=True)

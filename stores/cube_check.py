@@ -41,15 +41,15 @@ def check_there(path: Path) -> None:
 
 
 def check_frames(
-    path: Path, names: Iterable[str], *, why: str, on_progress: ProgressCallback = no_progress
+    path: Path, names: Iterable[str], *, purpose: str, on_progress: ProgressCallback = no_progress
 ) -> None:
     """Refuse to read files of frames that are not what was ingested at their place.
 
     Args:
         path: of the cube.
         names: files, by their paths in it.
-        why: what they are read for, as in 'this forecast'.
-        tell: called with the files done and in all.
+        purpose: what they are read for, as in 'this forecast'.
+        on_progress: called with the files done and in all.
 
     Raises:
         CorruptError: names the first of them, and what was found.
@@ -62,7 +62,7 @@ def check_frames(
         name, what = next(iter(found.items()))
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         raise CorruptError(
-            f"cube {path} is damaged where {why} would read it: {name} {what}{more}; "
+            f"cube {path} is damaged where {purpose} would read it: {name} {what}{more}; "
             f"{way_out(path)}; 'cubecast verify {path.parent}' names all of it"
         )
 

@@ -47,21 +47,21 @@ _WORDS = {
 """What is said of each kind of mistake, which pydantic names so."""
 
 
-def say_mistake(line: Any) -> str:
+def describe_mistake(line: Any) -> str:
     """Say what is wrong with one value, with an example of its key."""
     if line["type"] == "value_error":
         return str(line["msg"]).removeprefix("Value error, ")
-    got = cut(repr(line.get("input")), _MOST_GOT)
+    got = truncate(repr(line.get("input")), _MOST_GOT)
     words = _WORDS.get(line["type"])
     if words is None:
-        return f"{cut(str(line['msg']), _MOST_SAID)}, but got {got}"
+        return f"{truncate(str(line['msg']), _MOST_SAID)}, but got {got}"
     bounds = {key: _plain(value) for key, value in line.get("ctx", {}).items()}
-    said = cut(words.format(got=got, **bounds), _MOST_SAID)
+    said = truncate(words.format(got=got, **bounds), _MOST_SAID)
     example = _example_of(line["loc"])
     return f"{said}; write e.g. {example}" if example else said
 
 
-def cut(text: str, most: int) -> str:
+def truncate(text: str, most: int) -> str:
     """Shorten a text for a message."""
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
@@ -100,7 +100,7 @@ def _parts_below(annotation: Any) -> Iterator[type[RecipePart]]:
 
 def _written(part: str, key: str) -> str:
     written = yaml.safe_dump({key: _examples()[part][key]}, default_flow_style=True, width=200)
-    return cut(written.strip()[1:-1], _MOST_EXAMPLE)
+    return truncate(written.strip()[1:-1], _MOST_EXAMPLE)
 
 
 @cache

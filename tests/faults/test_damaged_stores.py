@@ -15,7 +15,7 @@ from flows.forecast import forecast
 from flows.ingest import ingest
 from flows.pictures import draw
 from flows.train import train
-from flows.verify import verify as show
+from flows.verify import verify as verify_and_print
 from stores.errors import CorruptError, StoreError
 from stores.manifest import list_files
 from stores.verify import verify
@@ -241,10 +241,10 @@ def test_the_command_says_what_it_read_and_what_it_let_count(
     store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = store / "run"
-    assert show([root], sample=0.1)
+    assert verify_and_print([root], sample=0.1)
     assert "sound, 10 % of its files read" in capsys.readouterr().out
     shutil.rmtree(root / "issues/small-rain/2006-10")
-    assert not show([root])
+    assert not verify_and_print([root])
     assert "2006-10 is missing" in capsys.readouterr().out
-    assert show([root], accepting=True)
+    assert verify_and_print([root], accept=True)
     assert "2006-10: is gone, and counts as removed" in capsys.readouterr().out

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.asked import open_cube
 from flows.check import check
 from flows.forecast import forecast
 from flows.ingest import ingest
+from flows.recipe_store import open_cube
 from flows.steps.disk_space import forecast_space
 from flows.train import train
 from pipeline.recipes import load_recipe
