@@ -62,9 +62,7 @@ def test_the_verdict_claims_nothing_without_pixels_or_baselines() -> None:
 
 def test_a_verdict_on_two_forecasts_at_once_is_refused() -> None:
     table = make_scores([1], other=[2])
-    with pytest.raises(
-        ValueError, match=r"\['convlstm', 'other'\] are no references, so it is"
-    ):
+    with pytest.raises(ValueError, match=r"\['convlstm', 'other'\] are no baselines, so it is"):
         verdict(table)
 
 

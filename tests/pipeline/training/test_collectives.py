@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as group
+import torch.distributed as dist
 from lightning.fabric import Fabric
 from torch import nn
 
@@ -19,9 +19,9 @@ from tests.make import make_recipe
 @pytest.fixture
 def alone(tmp_path: Path) -> Iterator[None]:
     here = f"file://{tmp_path}/meeting"
-    group.init_process_group("gloo", init_method=here, rank=0, world_size=1)
+    dist.init_process_group("gloo", init_method=here, rank=0, world_size=1)
     yield
-    group.destroy_process_group()
+    dist.destroy_process_group()
 
 
 @pytest.mark.usefixtures("alone")
@@ -117,7 +117,7 @@ def test_weights_that_differ_between_ranks_are_an_error(
         sums.append(value)
         return [sums[0], value]
 
-    monkeypatch.setattr(ranks, "gather", gather)
+    monkeypatch.setattr(ranks, "all_gather", gather)
     ranks.check_weights_equal(network, "after epoch 3")
     with torch.no_grad():
         network.weight[1, 1] = torch.nextafter(network.weight[1, 1], torch.tensor(9.0))

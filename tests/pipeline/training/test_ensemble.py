@@ -23,8 +23,8 @@ from tests.pipeline.training.test_trainer import (
     LEADS,
     SIDE,
     cut,
-    make_learner,
     make_parts,
+    make_trainer,
 )
 
 N = 3
@@ -160,12 +160,12 @@ def test_a_rank_without_a_sample_takes_part() -> None:
 
 
 def test_a_full_memory_names_the_members() -> None:
-    learner = make_learner()
-    learner.task._ensemble = BOTH
+    trainer = make_trainer()
+    trainer.task._ensemble = BOTH
 
     def fail(*_: object) -> Tensor:
         raise MemoryError
 
-    learner.task._loss = fail
+    trainer.task._loss = fail
     with pytest.raises(MemoryError, match=r"4 patches of 8 x 8 px in 3 members each, .*crps"):
-        learner.train_batch(make_parts(), loss_weight=1.0, is_last_microbatch=True)
+        trainer.train_batch(make_parts(), loss_weight=1.0, is_last_microbatch=True)
