@@ -46,7 +46,8 @@ class SpatialSplit:
     def __str__(self) -> str:
         of = f"{self.block_px} px" if self.groups is None else repr(self.groups)
         return (
-            f"by place: {self.unit_name} of {of}, {self.correlation_px} px free between parts"
+            f"spatial split: {self.unit_name} of {of}, "
+            f"{self.correlation_px} px buffer between parts"
         )
 
 

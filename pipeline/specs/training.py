@@ -10,7 +10,7 @@ from pipeline.recipes.loss import PixelLoss, PointLoss
 from pipeline.specs.channels import build_fit_spec
 from pipeline.streams.spec import PatchSpec
 from pipeline.training.ensemble import TrainingEnsemble
-from pipeline.training.schedule import Curriculum
+from pipeline.training.schedule import Curriculum, Hyperparameters
 from pipeline.training.spec import (
     ClassSpec,
     LossSpec,
@@ -19,7 +19,6 @@ from pipeline.training.spec import (
     TrackSpec,
     TrainingSpec,
 )
-from pipeline.training.trainer import Hyperparameters
 
 # Numbers that are handed on as they are: to the optimizer, to a loss.
 _OF_LEARNING = (

@@ -54,7 +54,7 @@ def train_bundle(
         executor: reads patches.
         on_progress: called after every batch.
         aside: leave the bundle current that is, as one of several trainings does; folds
-            always do, for they judge a recipe and are no model of it.
+            always do, for they score a recipe and are no model of it.
     """
     models, logs = folders
     for part in ("train", "validation"):
@@ -80,7 +80,7 @@ def train_bundle(
             aside=aside or spec.fit.split.folds is not None,
         )
     record_result(logs, key | describe_environments(trained.arithmetic), bundle)
-    delete_state(logs)  # asked for again, the same training is done again
+    delete_state(logs)  # the same request trains again
     return bundle
 
 

@@ -103,8 +103,8 @@ def build_fabric(
 def _rendezvous_store(rank_context: RankContext) -> TCPStore:
     """Open the store of the ranks, at the address of rank 0 in the cluster.
 
-    By itself the store listens on all addresses of the machine, and whoever reaches it may read
-    and write. It takes a socket that listens already, unless it is built on libuv.
+    By itself the store listens on all addresses of the machine, and any client may read and
+    write. It takes a socket that listens already, unless it is built on libuv.
     """
     host, port = rank_context.rendezvous
     options: dict[str, Any] = {"timeout": _TIMEOUT, "use_libuv": False}

@@ -96,7 +96,7 @@ class TrainingLogger:
         log.info(
             "epoch %d/%d: %s; %s; %.1f patches/s, %.1f %% of the time waiting for them; %s",
             epoch,
-            trainer.plan.curriculum.epochs,
+            trainer.hyperparameters.curriculum.epochs,
             ", ".join(
                 _format_score(trainer, name, value)
                 for name, value in row.items()
@@ -115,7 +115,7 @@ class TrainingLogger:
 
     def _format_eta(self, trainer: Trainer) -> str:
         """Return how long the training will take at most, as text."""
-        n_left = trainer.plan.curriculum.epochs - trainer.progress.epoch
+        n_left = trainer.hyperparameters.curriculum.epochs - trainer.progress.epoch
         seconds = n_left * (time.monotonic() - self._began_s)
         return "done" if trainer.is_done else f"at most {seconds / 60:.1f} min left"
 

@@ -58,7 +58,7 @@ class TrainingLoop:
 
     def _train_epoch(self) -> None:
         trainer = self.trainer
-        accumulate = trainer.plan.accumulate
+        accumulate = trainer.hyperparameters.accumulate
         n = len(self.train)
         trainer.begin_epoch()
         self.logger.begin_epoch()
@@ -78,7 +78,9 @@ class TrainingLoop:
             if self.on_progress is not None:
                 done = trainer.progress.epoch + (index + 1) / n
                 self.on_progress(
-                    round(done, 2), trainer.plan.curriculum.epochs, self.logger.status
+                    round(done, 2),
+                    trainer.hyperparameters.curriculum.epochs,
+                    self.logger.status,
                 )
             waiting_since_s = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""What changes with the step or the epoch: learning rate, leads, teacher forcing."""
+"""Hyperparameters, and what changes with the step or the epoch: learning rate, leads, truth."""
 
 from __future__ import annotations
 
@@ -120,3 +120,21 @@ def _linear_decay(fraction: float) -> float:
 
 
 _DECAYS = {"linear": _linear_decay, "inverse-sigmoid": _inverse_sigmoid_decay}
+
+
+@dataclass(frozen=True, slots=True)
+class Hyperparameters:
+    """Hyperparameters of the optimizer and of the training task."""
+
+    curriculum: Curriculum
+    lr: float
+    weight_decay: float
+    warmup_steps: int
+    schedule: str
+    total_steps: int = 0
+    """Steps of the whole training: known once its samples are counted."""
+    clip: float = 0.0
+    accumulate: int = 1
+    noise: float = 0.0
+    ema: float = 0.0
+    patience: int = 10

@@ -11,7 +11,7 @@ from pipeline.models import ConvLSTMSpec
 from pipeline.streams.samples import RolloutSpan
 from pipeline.streams.spec import FitSpec, PatchSpec
 from pipeline.training.ensemble import TrainingEnsemble
-from pipeline.training.trainer import Hyperparameters
+from pipeline.training.schedule import Hyperparameters
 from stores.times import Step
 
 

@@ -26,7 +26,7 @@ from pipeline.training.guards import (
 )
 from pipeline.training.progress import TrainingProgress
 from pipeline.training.result_cache import describe_environments
-from pipeline.training.schedule import Curriculum, PlateauScheduler, lr_factor
+from pipeline.training.schedule import Hyperparameters, PlateauScheduler, lr_factor
 from pipeline.training.sync_batchnorm import convert_sync_batchnorm
 from pipeline.training.task import DeviceBatch, ForecastTask
 from stores.formatting import pluralize
@@ -37,24 +37,6 @@ if TYPE_CHECKING:
 CurveRow = dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Hyperparameters:
-    """Hyperparameters of the optimizer and of the training task."""
-
-    curriculum: Curriculum
-    lr: float
-    weight_decay: float
-    warmup_steps: int
-    schedule: str
-    total_steps: int = 0
-    """Steps of the whole training: known once its samples are counted."""
-    clip: float = 0.0
-    accumulate: int = 1
-    noise: float = 0.0
-    ema: float = 0.0
-    patience: int = 10
-
-
 @dataclass
 class Trainer:
     """A network that is trained, and the whole state of its training.
@@ -62,14 +44,14 @@ class Trainer:
     Args:
         fabric: device, precision and ranks.
         task: rollout and loss.
-        plan: hyperparameters.
+        hyperparameters: of the optimizer and the task.
         scores: of the validation after every epoch; the last decides.
         channels: of the network.
     """
 
     fabric: Fabric
     task: ForecastTask
-    plan: Hyperparameters
+    hyperparameters: Hyperparameters
     scores: Sequence[Score]
     channels: ChannelSpec
     progress: TrainingProgress = field(default_factory=TrainingProgress)
@@ -82,13 +64,15 @@ class Trainer:
             convert_sync_batchnorm(self.task.network)
         network = self.task.network.to(self.fabric.device)
         self._raw_optimizer = torch.optim.AdamW(  # Loshchilov and Hutter (2019)
-            network.parameters(), lr=self.plan.lr, weight_decay=self.plan.weight_decay
+            network.parameters(),
+            lr=self.hyperparameters.lr,
+            weight_decay=self.hyperparameters.weight_decay,
         )
         optimizer = self.fabric.setup_optimizers(self._raw_optimizer)
         assert not isinstance(optimizer, tuple)  # one was given
         self._optimizer = optimizer
-        self._ema = EMA(network, self.plan.ema) if self.plan.ema else None
-        self.early_stopping = EarlyStopping(self.plan.patience)
+        self._ema = EMA(network, self.hyperparameters.ema) if self.hyperparameters.ema else None
+        self.early_stopping = EarlyStopping(self.hyperparameters.patience)
         self.environments = [
             environment_on(
                 self.fabric.device,
@@ -102,7 +86,7 @@ class Trainer:
     def is_done(self) -> bool:
         """Whether all epochs are done, or early stopping ends them."""
         return (
-            self.progress.epoch >= self.plan.curriculum.epochs
+            self.progress.epoch >= self.hyperparameters.curriculum.epochs
             or self.early_stopping.should_stop
         )
 
@@ -111,16 +95,16 @@ class Trainer:
         """Learning rate of the next step."""
         factor = lr_factor(
             self.progress.step,
-            kind=self.plan.schedule,
-            warmup_steps=self.plan.warmup_steps,
-            total_steps=self.plan.total_steps,
+            kind=self.hyperparameters.schedule,
+            warmup_steps=self.hyperparameters.warmup_steps,
+            total_steps=self.hyperparameters.total_steps,
         )
-        return self.plan.lr * factor * self.plateau.factor
+        return self.hyperparameters.lr * factor * self.plateau.factor
 
     @property
     def leads(self) -> int:
         """Leads rolled out in this epoch."""
-        return self.plan.curriculum.leads_at(self.progress.epoch)
+        return self.hyperparameters.curriculum.leads_at(self.progress.epoch)
 
     def begin_epoch(self) -> None:
         """Record the rate, unless this epoch began in a process that was killed."""
@@ -150,10 +134,10 @@ class Trainer:
                 output = self.task.training_step(
                     batch,
                     leads=self.leads,
-                    teacher_probability=self.plan.curriculum.teacher_probability_at(
+                    teacher_probability=self.hyperparameters.curriculum.teacher_probability_at(
                         self.progress.epoch
                     ),
-                    noise_std=self.plan.noise,
+                    noise_std=self.hyperparameters.noise,
                 )
             own_loss = check_loss_finite(output, batch, self.channels, self._describe_step())
             self.fabric.backward(output.loss * loss_weight)
@@ -172,7 +156,7 @@ class Trainer:
         norm = self.fabric.clip_gradients(
             self.task.network,
             self._optimizer,
-            max_norm=self.plan.clip or math.inf,
+            max_norm=self.hyperparameters.clip or math.inf,
             error_if_nonfinite=False,
         )
         # Half precision overflows now and then: its scaler skips that step and scales less.
@@ -201,7 +185,7 @@ class Trainer:
 
     def validate_batch(self, batch: DeviceBatch) -> None:
         """Score one batch of the validation part."""
-        leads = self.plan.curriculum.leads
+        leads = self.hyperparameters.curriculum.leads
         with explaining_out_of_memory(self._describe_batch(batch, leads)), self._autocast():
             output = self.task.validation_step(batch)
         context = f"the validation after {self._describe_step()}"
@@ -233,17 +217,17 @@ class Trainer:
             "train_loss": self.progress.loss / self.progress.n_samples,
         }
         row |= {score.name: score.value for score in self.scores} | {"lr": self.progress.rate}
-        row |= self.plan.curriculum.log_row_at(self.progress.epoch)
+        row |= self.hyperparameters.curriculum.log_row_at(self.progress.epoch)
         if self._ema is not None:
             row["ema"] = self._ema.decay
         self.curves.append(row)
         weights = self._ema.weights if self._ema else self.task.network.state_dict()
         copied = {name: value.detach().cpu().clone() for name, value in weights.items()}
-        is_growing = self.plan.curriculum.is_growing_at(self.progress.epoch)
+        is_growing = self.hyperparameters.curriculum.is_growing_at(self.progress.epoch)
         is_best = self.early_stopping.update(
             self.progress.epoch + 1, score, copied, is_growing=is_growing
         )
-        if self.plan.schedule == "plateau":
+        if self.hyperparameters.schedule == "plateau":
             self.plateau.step(score)
         self.progress = TrainingProgress(epoch=self.progress.epoch + 1, step=self.progress.step)
         return row, is_best

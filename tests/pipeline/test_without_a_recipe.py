@@ -19,9 +19,8 @@ from pipeline.split import Split
 from pipeline.streams.input_stack import ForcingSpec, InputStack, VariableSpec
 from pipeline.streams.spec import FitSpec, PatchSpec
 from pipeline.training.bundle import train_bundle
-from pipeline.training.schedule import Curriculum
+from pipeline.training.schedule import Curriculum, Hyperparameters
 from pipeline.training.spec import LossSpec, Origin, TrackSpec, TrainingSpec
-from pipeline.training.trainer import Hyperparameters
 from stores.archive import SourceVariable
 from stores.cube import Cube
 from stores.ingest import commit_cube, prepare_cube, write_frame

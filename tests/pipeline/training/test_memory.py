@@ -50,9 +50,9 @@ def test_a_rank_is_planned_as_a_trainer_of_its_share(tmp_path: Path) -> None:
     assert str(two.trainer).partition(":")[0].endswith("for a rank")
     assert two.trainer.own_bytes == WORKERS.base_bytes
     assert (
-        memory._LIBRARIES
+        memory._LIBRARY_BYTES
         < two.trainer.task_bytes
-        < alone.trainer.task_bytes + memory._LIBRARIES
+        < alone.trainer.task_bytes + memory._LIBRARY_BYTES
     )
 
 

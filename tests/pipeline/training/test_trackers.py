@@ -226,18 +226,18 @@ def test_a_training_that_failed_and_went_on_is_shown_as_finished(
     make_cube(tmp_path, training={"track": [service]})
     path, identity = tmp_path / "recipe.yaml", {"cube": "b1d3"}
 
-    def asked(*overrides: str) -> TrackSpec:
+    def track_spec(*overrides: str) -> TrackSpec:
         return build_training_spec(load_recipe(path, overrides=overrides)).track
 
     def fail() -> None:
-        with open_trackers(asked(), identity, tmp_path / "logs") as (tracker,):
+        with open_trackers(track_spec(), identity, tmp_path / "logs") as (tracker,):
             tracker.log_new_epochs(TRAINED[:1])
             raise InterruptedError("told to stop")
 
     with pytest.raises(InterruptedError):
         fail()
     assert SHOWS[service](tmp_path) == ("FAILED", 2, [(1, 3.0)])
-    changed = asked("training.checkpoint_minutes=7")
+    changed = track_spec("training.checkpoint_minutes=7")
     with open_trackers(changed, identity, tmp_path / "logs") as (tracker,):
         tracker.log_new_epochs(TRAINED)
         assert os.environ["WANDB_ERROR_REPORTING"] == "false"
