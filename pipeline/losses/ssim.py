@@ -42,7 +42,8 @@ def ssim(
 
 def _similarity(x: Tensor, y: Tensor, weights: Tensor, c1: float, c2: float) -> Tensor:
     """Compare means, variances and covariance of all windows."""
-    mu_x, mu_y = conv2d(x, weights), conv2d(y, weights)
+    mu_x = conv2d(x, weights)
+    mu_y = conv2d(y, weights)
     var_x = conv2d(x * x, weights) - mu_x.square()
     var_y = conv2d(y * y, weights) - mu_y.square()
     cov = conv2d(x * y, weights) - mu_x * mu_y

@@ -12,6 +12,7 @@ import pandas as pd
 from pipeline.executors import Executor
 from pipeline.models import ConvLSTM, describe_network
 from pipeline.plots import Extent, plot_curves, plot_split, to_png
+from pipeline.split import FITTED_PARTS
 from pipeline.streams.fields import FIELDS
 from pipeline.streams.input_stack import InputStack
 from pipeline.streams.source import Source
@@ -57,7 +58,7 @@ def train_bundle(
             always do, for they score a recipe and are no model of it.
     """
     models, logs = folders
-    for part in ("train", "validation"):
+    for part in FITTED_PARTS:
         plan_part_inits(spec, cube.dates, part)  # refuses before anything is fitted
     inputs = list_inputs(cube)
     key = cache_key(spec.fingerprint, cube)
@@ -65,10 +66,7 @@ def train_bundle(
         stack = fit_stack(spec.fit, cube.path, folder / FIELDS, executor)
         source = Source(cube.path, folder / FIELDS, stack)
         trained = train_model(spec, source, logs, executor=executor, on_progress=on_progress)
-        trained.curves.to_csv(folder / f"{CURVES}.csv", index=False)
-        (folder / f"{CURVES}.png").write_bytes(
-            to_png(plot_curves(trained.curves, best_epoch=trained.best_epoch))
-        )
+        _write_curves(trained, folder)
         _draw_split_map(spec, cube, folder)
         description = describe_training(spec, cube, stack, trained) | {"inputs": inputs}
         bundle = publish_bundle(
@@ -82,6 +80,12 @@ def train_bundle(
     record_result(logs, key | describe_environments(trained.arithmetic), bundle)
     delete_state(logs)  # the same request trains again
     return bundle
+
+
+def _write_curves(trained: TrainingResult, folder: Path) -> None:
+    trained.curves.to_csv(folder / f"{CURVES}.csv", index=False)
+    figure = plot_curves(trained.curves, best_epoch=trained.best_epoch)
+    (folder / f"{CURVES}.png").write_bytes(to_png(figure))
 
 
 def _draw_split_map(spec: TrainingSpec, cube: Cube, folder: Path) -> None:

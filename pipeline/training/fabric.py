@@ -23,7 +23,7 @@ _TIMEOUT = timedelta(minutes=10)
 
 
 class RankEnvironment(ClusterEnvironment):
-    """Tells Lightning which rank this is: each is a node of its own, with one device."""
+    """The rank, as Lightning asks for it: each is a node of its own, with one device."""
 
     creates_processes_externally = True
 

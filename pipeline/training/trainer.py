@@ -112,7 +112,7 @@ class Trainer:
             self.progress.rate = self.lr
 
     def to_device(self, tensors: Sequence[Tensor], samples: Sequence[Sample]) -> DeviceBatch:
-        """Move a batch to the device of the network."""
+        """Move a batch to the device of the network (shapes as in ``DeviceBatch``)."""
         device = self.fabric.device
         return DeviceBatch.of((t.to(device, non_blocking=True) for t in tensors), samples)
 

@@ -66,7 +66,7 @@ def plan_training(spec: TrainingSpec, source: Source) -> TrainingPlan:
 def plan_part_inits(
     spec: TrainingSpec, dates: Mapping[str, Times], part: str
 ) -> AvailableInits:
-    """List the inits of a part, by the dates of each variable.
+    """List the inits of a part, by the dates (time,) of each variable.
 
     Raises:
         ValueError: there is none.

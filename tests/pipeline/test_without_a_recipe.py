@@ -113,8 +113,8 @@ def test_a_model_is_trained_scored_and_rolled_out_from_arrays_alone(tmp_path: Pa
 def test_a_recipe_asks_for_no_more_than_its_plain_values_say(tmp_path: Path) -> None:
     (tmp_path / "archive").mkdir()
     recipe = load_recipe(make_recipe(tmp_path, **WRITTEN))
-    asked = build_training_spec(recipe)
-    assert asked.fingerprint == recipe.fingerprint()
-    own = replace(asked, fingerprint=TRAINING.fingerprint, track=TrackSpec(), origin=Origin())
+    spec = build_training_spec(recipe)
+    assert spec.fingerprint == recipe.fingerprint()
+    own = replace(spec, fingerprint=TRAINING.fingerprint, track=TrackSpec(), origin=Origin())
     assert own == TRAINING
     assert replace(build_rollout_spec(recipe), n_fields=1) == ROLLOUT
