@@ -25,8 +25,8 @@ CURVES = "curves.csv"
 _MIN_S = 1e-9  # keeps rates finite before a second has passed
 _N_LISTED = 3  # patches that the log lists
 _DELIVERY = {
-    "device": "cut on the device that learns",
-    "memory": "cut from memory",
+    "device": "gathered on the device that trains",
+    "memory": "read from memory",
     "streamed": "streamed",
 }
 

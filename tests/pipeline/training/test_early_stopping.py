@@ -36,7 +36,7 @@ def test_a_better_epoch_gives_patience_back() -> None:
     assert not stopping.should_stop
 
 
-def test_a_judge_goes_on_from_what_was_kept() -> None:
+def test_early_stopping_resumes_from_its_state() -> None:
     stopping, other = EarlyStopping(patience=2), EarlyStopping(patience=2)
     stopping.update(1, 2.0, weights(1))
     stopping.update(2, 3.0, weights(2))

@@ -69,7 +69,7 @@ def validate(
 
 
 @pytest.mark.parametrize("ensemble", WAYS, ids=str)
-def test_members_that_are_judged_are_those_of_a_rollout(ensemble: TrainingEnsemble) -> None:
+def test_members_of_a_validation_are_those_of_a_rollout(ensemble: TrainingEnsemble) -> None:
     network, batch = make_network(), make_batch()
     samples = [
         Sample(s.init, Window(7, 7 + SIDE, 20 + i, 20 + i + SIDE))

@@ -188,7 +188,7 @@ def test_the_log_shows_where_how_fast_and_how_well(
         r"training 1753 parameters on cpu \(\w+ \w+\), \d+ threads?, precision 32-true, "
         r"torch [\d.]+\S*; 224 samples of 4 patches, 56 steps an epoch of up to 4 patches, "
         "up to 2 epochs; 28 samples validate",
-        r"patches are cut from memory: all samples take [\d.]+ kB decoded",
+        r"patches are read from memory: all samples take [\d.]+ kB decoded",
         r"epoch 1 of cube \w{12}, seed \d: 224 patches \(224 different\) of 224, 56 inits from",
         r"time +y +x\n2\d{3}-\d\d +\d+:\d+ +\d+:\d+\n(.*\n){2}and 221 more",
         r"epoch 1/2: train_loss [\d.]+, validation_rmse [\d.]+ mm month-1, "
