@@ -38,7 +38,7 @@ def build_training_spec(recipe: Recipe) -> TrainingSpec:
         fit=fit,
         network=_build_shape(recipe, len(fit.stack.names)),
         patches=_build_patches(recipe),
-        learning=_build_learning(recipe),
+        hyperparameters=_build_hyperparameters(recipe),
         losses=tuple(_build_loss(term) for term in training.losses),
         ensemble=_build_ensemble(recipe),
         score=ScoreSpec(**training.score.model_dump()),
@@ -81,7 +81,7 @@ def _build_patches(recipe: Recipe) -> PatchSpec:
     )
 
 
-def _build_learning(recipe: Recipe) -> Hyperparameters:
+def _build_hyperparameters(recipe: Recipe) -> Hyperparameters:
     training = recipe.training
     curriculum = Curriculum(
         epochs=training.epochs,

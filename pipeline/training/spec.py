@@ -86,7 +86,7 @@ class TrainingSpec:
     fit: FitSpec
     network: ConvLSTMSpec
     patches: PatchSpec
-    learning: Hyperparameters
+    hyperparameters: Hyperparameters
     losses: tuple[LossSpec, ...] = (LossSpec(),)
     """Terms of the loss, added by weight."""
     ensemble: TrainingEnsemble | None = None
@@ -107,7 +107,7 @@ class TrainingSpec:
     @property
     def span(self) -> RolloutSpan:
         """Frames of a sample: the history, and all leads that are ever rolled out."""
-        return RolloutSpan(self.network.history, self.learning.curriculum.leads)
+        return RolloutSpan(self.network.history, self.hyperparameters.curriculum.leads)
 
     @property
     def n_members(self) -> int:

@@ -160,7 +160,7 @@ def build_trainer(
     return Trainer(
         build_fabric(spec.device, spec.precision, rank_context),
         build_task(spec, source),
-        replace(spec.learning, total_steps=total_steps),
+        replace(spec.hyperparameters, total_steps=total_steps),
         _build_scores(spec, source),
         source.stack.channels,
     )
@@ -225,7 +225,7 @@ def _log_plan(spec: TrainingSpec, trainer: Trainer, plan: TrainingPlan) -> None:
         pluralize(len(plan.train), "sample"),
         pluralize(len(plan.patches), "patch"),
         pluralize(plan.steps_per_epoch, "step"),
-        pluralize(spec.batch * spec.learning.accumulate, "patch"),
+        pluralize(spec.batch * spec.hyperparameters.accumulate, "patch"),
         pluralize(plan.epochs, "epoch"),
         pluralize(len(plan.validation), "sample"),
     )

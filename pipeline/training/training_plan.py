@@ -58,8 +58,8 @@ def plan_training(spec: TrainingSpec, source: Source) -> TrainingPlan:
         train=samples["train"],
         validation=samples["validation"],
         patches=patches["train"],
-        steps_per_epoch=math.ceil(n_batches / spec.learning.accumulate),
-        epochs=spec.learning.curriculum.epochs,
+        steps_per_epoch=math.ceil(n_batches / spec.hyperparameters.accumulate),
+        epochs=spec.hyperparameters.curriculum.epochs,
     )
 
 

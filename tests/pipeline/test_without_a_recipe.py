@@ -48,7 +48,7 @@ TRAINING = TrainingSpec(
         len(STACK.names), history=3, hidden=(4,), head=(4,), dropout=0.0, norm="none"
     ),
     patches=PatchSpec(side_px=16),
-    learning=Hyperparameters(
+    hyperparameters=Hyperparameters(
         Curriculum(epochs=3, leads=2, leads_start=2),
         lr=0.02,
         weight_decay=0.01,

@@ -57,9 +57,9 @@ def make_trainer(precision: Any = "32-true", **plan: Any) -> Trainer:
     )
     curriculum = Curriculum(epochs=3, leads=LEADS, leads_start=LEADS)
     given = {"lr": 0.01, "weight_decay": 0.0, "warmup_steps": 0, "total_steps": 9} | plan
-    learning = Hyperparameters(curriculum, schedule="constant", **given)
+    hyperparameters = Hyperparameters(curriculum, schedule="constant", **given)
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
-    return Trainer(fabric, task, learning, [MeanLoss()], CHANNELS)
+    return Trainer(fabric, task, hyperparameters, [MeanLoss()], CHANNELS)
 
 
 def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
