@@ -171,7 +171,7 @@ def test_a_training_that_is_stopped_at_many_batches_ends_equal_and_logs_the_same
     assert n_stops == 7
     assert_equal(train(cube, tmp_path, here), calm)
     resumed = re.findall(r"resuming after (.+?), saved", caplog.text)
-    kept = re.findall(r"kept (epoch \d+, batch \d+) in", caplog.text)
+    kept = re.findall(r"saved (epoch \d+, batch \d+) in", caplog.text)
     within = [place for place in resumed if "batch" in place]
     assert len(within) == 4  # the first stop came before a step, two between two epochs
     assert set(within) <= set(kept)
