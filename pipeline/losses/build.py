@@ -15,13 +15,13 @@ from pipeline.losses.probabilistic import crps, pinball
 from pipeline.losses.ssim import ssim
 
 LossFunction = Callable[..., Tensor]
-"""Called with forecast, truth and valid (b, l, y, x), and at will the weight of every pixel.
+"""Called with forecast, truth and valid (b, l, y, x), and optionally the weight of every pixel.
 
-Losses of a spread take all members or quantiles as the forecast (s, b, l, y, x).
+Probabilistic losses take all members or quantiles as the forecast (s, b, l, y, x).
 """
 
 PROBABILISTIC = ("quantile", "crps")
-"""Kinds that score a spread."""
+"""Kinds that score all members or quantiles of a forecast."""
 
 
 def build_loss(
@@ -33,17 +33,17 @@ def build_loss(
     levels: int = 3,
     quantiles: Sequence[float] = (),
 ) -> LossFunction:
-    """Choose a loss; each kind looks at its own numbers alone.
+    """Build a loss; each kind uses its own numbers alone.
 
     Raises:
         ValueError: there is no such loss.
     """
     if kind == "ssim":
         return _unweighted(
-            lambda *given: ssim(*given, data_range=data_range, window_px=window_px)
+            lambda *tensors: ssim(*tensors, data_range=data_range, window_px=window_px)
         )
     if kind == "laplacian":
-        return _unweighted(lambda *given: laplacian(*given, levels=levels))
+        return _unweighted(lambda *tensors: laplacian(*tensors, levels=levels))
     if kind == "quantile":
         return partial(pinball, quantiles=quantiles)
     if kind == "crps":
@@ -80,8 +80,8 @@ def sum_losses(terms: Sequence[WeightedLoss]) -> Callable[..., Tensor]:
     """Add losses by their factors.
 
     The sum is called like a loss, with one entry of ``weights`` per term: weights of the
-    pixels, or None; and with the ``executor`` (s, b, l, y, x) of the forecast where a term
-    scores it.
+    pixels (b, l, y, x), or None; and with the ``distribution`` of the forecast, its members
+    or quantiles (s, b, l, y, x), where a term scores it.
     """
 
     def loss(
@@ -89,13 +89,12 @@ def sum_losses(terms: Sequence[WeightedLoss]) -> Callable[..., Tensor]:
         truth: Tensor,
         valid: Tensor,
         weights: Sequence[Tensor | None] | None = None,
-        spread: Tensor | None = None,
+        distribution: Tensor | None = None,
     ) -> Tensor:
-        parts = [
-            term.factor
-            * term.loss(spread if term.takes_distribution else forecast, truth, valid, each)
-            for term, each in zip(terms, weights or [None] * len(terms), strict=True)
-        ]
-        return torch.stack(parts).sum() if len(parts) > 1 else parts[0]
+        losses = []
+        for term, pixel_weights in zip(terms, weights or [None] * len(terms), strict=True):
+            predicted = distribution if term.takes_distribution else forecast
+            losses.append(term.factor * term.loss(predicted, truth, valid, pixel_weights))
+        return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
 
     return loss
