@@ -173,7 +173,7 @@ def read_everything(root: Path) -> Iterator[Callable[[], object]]:
     yield lambda: reconcile_register(root)
     yield lambda: [open_bundle(path) for path in root.glob("models/rain-*/")]
     yield lambda: Cube.open(cube)
-    yield lambda: check_frames(cube, ["rain/c/1/0/0"], why="this test")
+    yield lambda: check_frames(cube, ["rain/c/1/0/0"], purpose="this test")
     yield lambda: make_plan(root / "archive", cube, RAIN)
 
 

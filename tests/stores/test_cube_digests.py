@@ -78,9 +78,9 @@ def test_two_months_that_were_swapped_are_named(cube: Path) -> None:
 def test_what_is_read_is_proven_before(cube: Path) -> None:
     shutil.copy(cube / MARCH, cube / MAY)
     opened = Cube.open(cube)
-    check_frames(cube, opened.frame_files("rain", opened.times[:4]), why="this forecast")
+    check_frames(cube, opened.frame_files("rain", opened.times[:4]), purpose="this forecast")
     with pytest.raises(CorruptError, match=rf"damaged where this forecast .*: {MAY} "):
-        check_frames(cube, opened.frame_files("rain"), why="this forecast")
+        check_frames(cube, opened.frame_files("rain"), purpose="this forecast")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_cube_from_before_digests_is_told_of_and_adopted_when_it_grows(
         assert verify(cube) == []
     assert "was ingested before digests of its frames were kept" in caplog.text
     opened = Cube.open(cube)
-    check_frames(cube, opened.frame_files("rain"), why="this forecast")
+    check_frames(cube, opened.frame_files("rain"), purpose="this forecast")
     grow(cube)
     shutil.copy(cube / MARCH, cube / MAY)
     (finding,) = verify(cube)
