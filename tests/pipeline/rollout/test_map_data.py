@@ -22,17 +22,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make_model(tmp_path_factory.mktemp("made"), training={"epochs": 1})
 
 
-@given(height=side, width=side, every=st.integers(1, 11), window=st.integers(1, 50))
+@given(height=side, width=side, stride=st.integers(1, 11), window=st.integers(1, 50))
 def test_pixels_kept_window_by_window_are_those_of_the_whole_raster(
-    height: int, width: int, every: int, window: int
+    height: int, width: int, stride: int, window: int
 ) -> None:
-    thinning = Subsampling((height, width), every)
+    subsampling = Subsampling((height, width), stride)
     values = np.arange(height * width).reshape(height, width)
-    kept = np.full(thinning.thin_shape, -1)
+    kept = np.full(subsampling.subsampled_shape, -1)
     for part in Window.from_shape((height, width)).blocks(window, window):
-        thinning.subsample_into(values[part.slices], part, kept)
-    first = thinning.first
-    np.testing.assert_array_equal(kept, values[first::every, first::every])
+        subsampling.subsample_into(values[part.slices], part, kept)
+    first = subsampling.first
+    np.testing.assert_array_equal(kept, values[first::stride, first::stride])
 
 
 def test_a_page_read_in_windows_shows_what_whole_frames_hold(
@@ -89,7 +89,7 @@ def test_intervals_are_drawn_as_widths_and_as_a_band_of_their_mean_ends(
 def test_a_long_forecast_keeps_as_many_maps_as_a_figure_has_panels(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(map_data, "_MOST_MAPS", 2)
+    monkeypatch.setattr(map_data, "_MAX_MAPS", 2)
     rolled = forecast(made, tmp_path, 32)
     found = read_map_data(rolled, forecaster_of(ask(made, init=INIT)).source)
     assert found.leads == (1, LEADS)

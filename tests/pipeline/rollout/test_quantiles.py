@@ -88,7 +88,7 @@ def test_the_median_is_what_is_fed_back(made: Made) -> None:
 def test_published_quantiles_say_what_they_are_and_what_they_lack(made: Made) -> None:
     listed = list_products(ask(made, init=INIT))
     assert [product.suffix for product in listed] == ["", "_q10", "_q97p5"]
-    assert [product.words for product in listed] == [
+    assert [product.prefix for product in listed] == [
         "median of ",
         "10% quantile of ",
         "97.5% quantile of ",
