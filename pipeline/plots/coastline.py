@@ -54,7 +54,7 @@ def find_coastline(box: Box, crs: str | None, *, geographic: bool) -> Polylines:
 
 
 def _project(box: Box, crs: CRS) -> Polylines:
-    """Bring what lies near a box into its CRS, and break lines that jump across the map."""
+    """Project lines near a box to its CRS (2, n), broken where they jump across the map."""
     to_lonlat = Transformer.from_crs(crs, _LONLAT, always_xy=True)
     west, south, east, north = to_lonlat.transform_bounds(*box)
     if not np.isfinite([west, south, east, north]).all():  # corners beyond the globe's disk
@@ -83,7 +83,7 @@ def _grow(box: Box, margin: float) -> Box:
 
 
 def _crop(lines: Polylines, box: Box) -> Polylines:
-    """Keep points inside of a box, and one NaN where a line leaves it."""
+    """Return the points inside of a box (2, n), and one NaN where a line leaves it."""
     west, south, east, north = box
     x, y = lines
     inside = (west <= x) & (x <= east) & (south <= y) & (y <= north)

@@ -43,7 +43,7 @@ class ColorScale:
 
     @classmethod
     def fit(cls, values: AnyArray, kind: PaletteKind, colormap: str | None = None) -> Self:
-        """Cut the 2nd to 98th percentile into classes; half of them below 0 when diverging.
+        """Build classes over the 2nd to 98th percentile; half of them below 0 when diverging.
 
         Args:
             values: all that is drawn, of any shape; NaN does not count.

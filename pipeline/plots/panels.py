@@ -57,7 +57,7 @@ def pick_panels(n: int, max_panels: int) -> list[int]:
 
 
 def subsample(maps: AnyArray) -> tuple[AnyArray, int]:
-    """Keep every k-th pixel of large maps (..., y, x); return k too."""
+    """Return every k-th pixel of large maps (..., y, x), and k."""
     stride = math.ceil(max(maps.shape[-2:]) / _MAX_PX)
     start = min(stride // 2, min(maps.shape[-2:]) - 1)  # middle of what a drawn pixel covers
     return maps[..., start::stride, start::stride], stride

@@ -59,7 +59,7 @@ class BlockPass:
 
     @property
     def label(self) -> str:
-        """Name the pass in the ledger."""
+        """Name of the pass in the ledger."""
         return str(self.block)
 
     def __call__(self, groups: Sequence[TileGroup]) -> int:

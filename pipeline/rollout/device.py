@@ -23,7 +23,7 @@ def pick_device(requested: str) -> str:
     """Choose where networks run: a GPU where there is one.
 
     Raises:
-        ValueError: a GPU is asked for and there is none.
+        ValueError: a GPU is requested and there is none.
     """
     if requested == "cuda" and not torch.cuda.is_available():
         raise ValueError(

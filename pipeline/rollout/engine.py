@@ -69,7 +69,7 @@ def plan_passes(request: ForecastRequest, plan: RolloutPlan, stage: Path) -> lis
 def _batch_tasks(
     tiles: Sequence[Tile], batch: int, n_workers: int
 ) -> list[tuple[TileGroup, ...]]:
-    """Cut tiles into tasks of a few groups, so that every worker gets several tasks."""
+    """Batch tiles into tasks of a few groups, so that every worker gets several tasks."""
     groups = [tuple(tiles[i : i + batch]) for i in range(0, len(tiles), batch)]
     size = max(1, min(_MAX_GROUPS_PER_TASK, len(groups) // (4 * n_workers)))
     return [tuple(groups[i : i + size]) for i in range(0, len(groups), size)]

@@ -36,6 +36,8 @@ from stores.formatting import pluralize
 from stores.progress import ProgressCallback
 from stores.times import name_ends
 
+_PROBABILISTIC_SUFFIX = ".chances.csv"
+
 MergeableT = TypeVar("MergeableT", HindcastSums, ConformityHistogram, PermutationSums)
 
 
@@ -50,7 +52,7 @@ class Evaluation:
     """Signs of a collapsed rollout."""
     inits: list[str]
     """Labels of the hindcasts."""
-    chances: pd.DataFrame | None
+    probabilistic: pd.DataFrame | None
     """One row per lead: intervals, ensemble and quantiles (``probabilistic_table``)."""
     key: ScoreKey
     """What the scores follow from."""
@@ -68,8 +70,9 @@ class Evaluation:
         sidecar: dict[str, Any] = {"part": self.part, "alarms": self.alarms}
         sidecar |= {"inits": self.inits, "pixels": self.n_pixels, "margins": self.margins}
         sidecar |= self.key.to_json(self.cube_version)
-        if self.chances is not None:
-            write_text(path.with_suffix(".chances.csv"), self.chances.to_csv(index=False))
+        if self.probabilistic is not None:
+            table = self.probabilistic.to_csv(index=False)
+            write_text(path.with_suffix(_PROBABILISTIC_SUFFIX), table)
         write_json(path.with_suffix(".json"), sidecar)
         return path
 
@@ -88,13 +91,13 @@ class Evaluation:
         table = pd.read_csv(path)
         # Leads are numbers but for the row over all of them, as score_table made them.
         table["lead"] = [int(lead) if str(lead).isdigit() else lead for lead in table["lead"]]
-        probabilistic = path.with_suffix(".chances.csv")
+        table_path = path.with_suffix(_PROBABILISTIC_SUFFIX)
         return cls(
             part=part,
             table=table,
             alarms=sidecar["alarms"],
             inits=sidecar["inits"],
-            chances=pd.read_csv(probabilistic) if probabilistic.exists() else None,
+            probabilistic=pd.read_csv(table_path) if table_path.exists() else None,
             key=key,
             cube_version=ScoreKey.from_json(sidecar)[1],
             n_pixels=sidecar["pixels"],
@@ -135,7 +138,7 @@ def evaluate_part(
         table=score_table(total.errors, units=spec.units),
         alarms=collapse_alarm(total.errors[MODEL], units=spec.units),
         inits=[cube.step.label(init) for init in inits],
-        chances=probabilistic_table(total, request.calibration, units=spec.units),
+        probabilistic=probabilistic_table(total, request.calibration, units=spec.units),
         key=ScoreKey.of(spec, request),
         cube_version=cube.version,
         n_pixels=count_scored(request, tiles, spec.part),

@@ -136,9 +136,8 @@ class Forecaster:
     def collate(self, tile_inputs: Sequence[TileInputs]) -> TileBatch:
         """Return the inputs of windows of one shape, stacked for the device."""
         *columns, memories = zip(*tile_inputs, strict=True)
-        inputs = RolloutInputs(
-            *(pinned_tensor(np.stack(column), self.device) for column in columns)
-        )
+        tensors = [pinned_tensor(np.stack(column), self.device) for column in columns]
+        inputs = RolloutInputs(*tensors)
         if memories[0] is None:
             return TileBatch(inputs)
         return TileBatch(inputs, pinned_tensor(np.stack(memories), self.device))
@@ -164,9 +163,8 @@ class Forecaster:
         request: ForecastRequest,
         block: LeadBlock,
     ) -> TileForecast:
-        device_inputs = RolloutInputs(
-            *(tensor.to(self.device, non_blocking=True) for tensor in batch.inputs)
-        )
+        on_device = (tensor.to(self.device, non_blocking=True) for tensor in batch.inputs)
+        device_inputs = RolloutInputs(*on_device)
         memory = batch.memory
         origins = [(tile.reads.y0, tile.reads.x0) for tile in tiles]
         outputs = [

@@ -95,7 +95,7 @@ def _list_warnings(
             "good the forecast is; run: cubecast evaluate RECIPE, with the same settings",
         ]
     warnings = [*late, *evaluation.alarms]
-    warnings += list_warnings(evaluation.table, evaluation.chances)
+    warnings += list_warnings(evaluation.table, evaluation.probabilistic)
     version = str(forecast.group.attrs["cube_version"])
     if evaluation.cube_version != version:
         warnings.append(
@@ -245,9 +245,9 @@ def _split_sections(forecast: Forecast, map_data: MapData, model: ModelFacts) ->
 
 
 def _probabilistic_sections(evaluation: Evaluation | None, step: str) -> list[Section]:
-    if evaluation is None or evaluation.chances is None:
+    if evaluation is None or evaluation.probabilistic is None:
         return []
-    table = evaluation.chances
+    table = evaluation.probabilistic
     units = str(table["units"].iloc[0])
     texts = []
     plot = None

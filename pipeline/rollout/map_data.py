@@ -64,7 +64,7 @@ class Subsampling:
 
     @classmethod
     def of(cls, shape: tuple[int, int]) -> Self:
-        """Keep so many pixels that a screen shows them all."""
+        """Choose the stride so that a screen shows all pixels."""
         return cls(shape, max(1, -(-max(shape) // _SCREEN_PX)))
 
     @property

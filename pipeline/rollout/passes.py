@@ -16,7 +16,7 @@ class RolloutPass(Protocol):
 
     @property
     def label(self) -> str:
-        """Name the pass in the ledger."""
+        """Name of the pass in the ledger."""
 
     def __call__(self, groups: Sequence[TileGroup]) -> int:
         """Do the groups of one task and mark their tiles; return the pixels written."""

@@ -11,10 +11,12 @@ SHAPE = (2, 5, 7)
 
 def test_loss_and_fraction_are_those_of_their_definitions_by_hand() -> None:
     truth = np.array([[[0.0, 2.0, 3.0, np.nan]]])
-    low, high = np.full((1, 1, 4), 1.0), np.full((1, 1, 4), 3.0)
+    low = np.full((1, 1, 4), 1.0)
+    high = np.full((1, 1, 4), 3.0)
     found = QuantileSums.of({0.1: low, 0.9: high}, truth)
     assert found.n.tolist() == [3]
-    low_costs, high_costs = [0.9 * 1, 0.1 * 1, 0.1 * 2], [0.1 * 3, 0.1 * 1, 0.0]
+    low_costs = [0.9 * 1, 0.1 * 1, 0.1 * 2]
+    high_costs = [0.1 * 3, 0.1 * 1, 0.0]
     np.testing.assert_allclose(found.pinball[:, 0], [np.mean(low_costs), np.mean(high_costs)])
     np.testing.assert_allclose(found.fraction_below[:, 0], [1 / 3, 1.0])
 
