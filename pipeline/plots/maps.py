@@ -46,7 +46,7 @@ def plot_maps(
     """Draw maps (n, y, x) under one color bar; NaN is light grey.
 
     Of more than 12 maps, 12 are drawn, evenly spaced with the first and the last. Maps of
-    more than 800 px are thinned. The figure says what was left out and how its limits were
+    more than 800 px are subsampled. The figure says what was left out and how its limits were
     chosen.
 
     Args:

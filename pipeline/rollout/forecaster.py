@@ -95,8 +95,8 @@ class Forecaster:
 
     def step_spec(self, block: LeadBlock) -> StepSpec:
         """Return how all networks read a block: what they remember they do not read again."""
-        reading = self.networks[0].reading
-        return replace(reading, history=1) if reading.carries and block.first else reading
+        spec = self.networks[0].reading
+        return replace(spec, history=1) if spec.carries and block.first else spec
 
     def lead_times(self, request: ForecastRequest, block: LeadBlock) -> Times:
         """List the frames that a block forecasts."""
@@ -124,7 +124,9 @@ class Forecaster:
         window = tile.reads
         span = RolloutSpan.of(self.step_spec(block), block.leads)
         start = step.add(request.init, block.first)
-        target, valid = self._history(window, span.history_times(step, start), block, earlier)
+        target, valid = self._read_history(
+            window, span.history_times(step, start), block, earlier
+        )
         # What is known of the future is known at init, for every block.
         forcings = source.forcings(window, span.forcing_times(step, start), request.init)
         remembers = self.memory_channels > 0 and block.first > 0
@@ -241,7 +243,7 @@ class Forecaster:
         outputs = frames.movedim(0, 1) if network.reading.quantiles else frames[:, None]
         return _to_host(outputs), None if memory_after is None else _to_host(memory_after)
 
-    def _history(
+    def _read_history(
         self, window: Window, times: Times, block: LeadBlock, earlier: PreviousBlocks | None
     ) -> tuple[Float32Array, BoolArray]:
         """Read the frames before a block and their validity: (m, t, y, x) and (t, y, x).
@@ -249,21 +251,21 @@ class Forecaster:
         First observed ones, then earlier leads, then none. Frames that a network must not know,
         or that it does not read back, stay invalid.
         """
-        reading = self.step_spec(block)
+        spec = self.step_spec(block)
         shape = (len(times), *window.shape)
-        n_rolled = min(block.first, reading.n_known_frames)  # with a memory, the last one alone
-        n_observed = reading.n_known_frames - n_rolled
+        n_rolled = min(block.first, spec.n_known_frames)  # with a memory, the last one alone
+        n_observed = spec.n_known_frames - n_rolled
         target = np.zeros((1, *shape), np.float32)
         valid = np.zeros(shape, dtype=np.bool_)
         if n_observed:
             target[:, :n_observed], valid[:n_observed] = self.source.filled_target(
                 window, times[:n_observed]
             )
-        if n_rolled and reading.feeds_back:
+        if n_rolled and spec.feeds_back:
             assert earlier is not None
             feedback = earlier.frames(window, block.first - n_rolled, block.first)
             domain = self.source.domain(window)
-            fed_frames = slice(n_observed, reading.n_known_frames)
+            fed_frames = slice(n_observed, spec.n_known_frames)
             target = np.repeat(target, len(feedback), axis=0)
             target[:, fed_frames] = np.where(domain, feedback, 0)
             valid[fed_frames] = domain

@@ -177,7 +177,7 @@ class RolloutWorkload:
 
 
 def plan_rollout(
-    rollout: RolloutWorkload,
+    workload: RolloutWorkload,
     workers: WorkerPool,
     *,
     core_px: int | None = None,
@@ -186,7 +186,7 @@ def plan_rollout(
     """Choose tiles and blocks: the least estimated time among those that fit the memory.
 
     Args:
-        rollout: what is to be computed.
+        workload: what is to be computed.
         workers: who computes it.
         core_px: side of a tile where the recipe sets one [px].
         block_leads: leads of a block where the recipe sets them.
@@ -194,7 +194,7 @@ def plan_rollout(
     Raises:
         ValueError: no plan fits the memory of a worker.
     """
-    plans = list_plans(rollout, workers, core_px=core_px, block_leads=block_leads)
+    plans = list_plans(workload, workers, core_px=core_px, block_leads=block_leads)
     return choose_plan(plans, workers)
 
 
@@ -211,27 +211,27 @@ def choose_plan(plans: Sequence[RolloutPlan], workers: WorkerPool) -> RolloutPla
 
 
 def list_plans(
-    rollout: RolloutWorkload,
+    workload: RolloutWorkload,
     workers: WorkerPool,
     *,
     core_px: int | None = None,
     block_leads: int | None = None,
 ) -> list[RolloutPlan]:
     """List every candidate plan, whether it fits or not."""
-    longest = max(rollout.shape)
+    longest = max(workload.shape)
     sides = (core_px,) if core_px else _up_to(longest, _SIDES)
-    blocks = _list_block_leads(rollout, block_leads)
-    return [_plan(rollout, workers, side, block) for side, block in product(sides, blocks)]
+    blocks = _list_block_leads(workload, block_leads)
+    return [_plan(workload, workers, side, block) for side, block in product(sides, blocks)]
 
 
-def _list_block_leads(rollout: RolloutWorkload, requested: int | None) -> Sequence[int]:
+def _list_block_leads(workload: RolloutWorkload, requested: int | None) -> Sequence[int]:
     """List the lengths of blocks: whole calls of the network, and all leads where it blends."""
-    emits = rollout.reach.emits
-    if rollout.mode == "blend":
-        return (rollout.leads,)  # blended tiles cannot read each other's leads
+    emits = workload.reach.emits
+    if workload.mode == "blend":
+        return (workload.leads,)  # blended tiles cannot read each other's leads
     if requested is None:
-        return sorted({math.ceil(b / emits) * emits for b in _up_to(rollout.leads, _BLOCKS)})
-    if requested % emits and requested < rollout.leads:
+        return sorted({math.ceil(b / emits) * emits for b in _up_to(workload.leads, _BLOCKS)})
+    if requested % emits and requested < workload.leads:
         raise ValueError(
             f"rollout.block_leads={requested} is no multiple of the {emits} leads that one "
             f"call of the network gives, so a block would end within a call; set it to "
@@ -247,52 +247,56 @@ def _up_to(limit: int, steps: Sequence[int]) -> list[int]:
 
 
 def _plan(
-    rollout: RolloutWorkload, workers: WorkerPool, core: int, block_leads: int
+    workload: RolloutWorkload, workers: WorkerPool, core: int, block_leads: int
 ) -> RolloutPlan:
-    block = min(block_leads, rollout.leads)
-    halo = _halo(rollout, core, block)
-    stride = rollout.reach.stride
-    height, width = tile_read_shape(rollout.shape, core=core, halo=halo, stride=stride)
+    block = min(block_leads, workload.leads)
+    halo = _halo(workload, core, block)
+    stride = workload.reach.stride
+    height, width = tile_read_shape(workload.shape, core=core, halo=halo, stride=stride)
     n_px = height * width
-    n_tiles = count_tiles(rollout.shape, core=core)
-    n_blocks = math.ceil(rollout.leads / block)
-    bytes_read = n_px * read_bytes_per_px(rollout.network, leads=block)
-    flops = n_px * rollout.members * rollout_flops_per_px(rollout.network, rollout.leads, block)
+    n_tiles = count_tiles(workload.shape, core=core)
+    n_blocks = math.ceil(workload.leads / block)
+    bytes_read = n_px * read_bytes_per_px(workload.network, leads=block)
+    flops = (
+        n_px * workload.members * rollout_flops_per_px(workload.network, workload.leads, block)
+    )
     tile_s = flops / n_blocks / _FLOPS_PER_S + bytes_read / _READ_BYTES_PER_S + _TASK_S
     return RolloutPlan(
-        shape=rollout.shape,
-        leads=rollout.leads,
+        shape=workload.shape,
+        leads=workload.leads,
         core_px=core,
         halo_px=halo,
         stride=stride,
         block_leads=block,
-        tile_bytes=_tile_bytes(rollout, n_px, core, block, n_tiles),
+        tile_bytes=_tile_bytes(workload, n_px, core, block, n_tiles),
         read_bytes=bytes_read * n_tiles * n_blocks,
         seconds=math.ceil(n_tiles / workers.n_workers) * n_blocks * tile_s,
-        mode=rollout.mode,
+        mode=workload.mode,
         own_bytes=workers.base_bytes,
         task_seconds=tile_s,
     )
 
 
 def _tile_bytes(
-    rollout: RolloutWorkload, n_px: int, core: int, block: int, n_tiles: int
+    workload: RolloutWorkload, n_px: int, core: int, block: int, n_tiles: int
 ) -> int:
     """Bound what a task holds at a time: a batch of tiles, and fields that stay for others."""
-    members = rollout.members
-    n_owned = min(core, rollout.shape[0]) * min(core, rollout.shape[1])
-    n_bytes = rollout_bytes(n_px * rollout.batch, rollout.network, leads=block, members=members)
-    n_bytes += cached_fields_bytes(n_px + n_owned, rollout.n_climatology_maps, n_tiles)
-    if rollout.is_scored:
+    members = workload.members
+    n_owned = min(core, workload.shape[0]) * min(core, workload.shape[1])
+    n_bytes = rollout_bytes(
+        n_px * workload.batch, workload.network, leads=block, members=members
+    )
+    n_bytes += cached_fields_bytes(n_px + n_owned, workload.n_climatology_maps, n_tiles)
+    if workload.is_scored:
         n_bytes += score_bytes(n_owned, block, members=members)
     return n_bytes
 
 
-def _halo(rollout: RolloutWorkload, core: int, block: int) -> int:
+def _halo(workload: RolloutWorkload, core: int, block: int) -> int:
     """Return what a tile reads beyond what it owns [px]."""
-    if rollout.mode == "exact":
-        return rollout.reach.radius(block)
-    return rollout.taper_px or max(1, core // 4)
+    if workload.mode == "exact":
+        return workload.reach.radius(block)
+    return workload.taper_px or max(1, core // 4)
 
 
 def _chunk_and_shard(core: int, length: int) -> tuple[int, int]:
