@@ -113,12 +113,12 @@ class EnsembleSums:
 
     @property
     def spread(self) -> Float64Array:
-        """Root of the mean variance of the members [units]."""
+        """Root of the mean variance of the members (lead,) [units]."""
         return np.sqrt(safe_divide(self.variance, self.n))
 
     @property
     def rmse(self) -> Float64Array:
-        """Root mean squared error of the mean of the members [units]."""
+        """Root mean squared error of the mean of the members (lead,) [units]."""
         return np.sqrt(safe_divide(self.squared_error, self.n))
 
     @property

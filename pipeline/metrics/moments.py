@@ -46,7 +46,7 @@ class Moments:
         """Compute the moments of ``values`` over ``axis``; over everything by default.
 
         Args:
-            values: numbers in any precision.
+            values: numbers (...) in any precision.
             valid: where to look, broadcast to ``values``; finite values by default.
             axis: axes that are summed over.
 
@@ -89,7 +89,7 @@ class Moments:
 
 
 def resolve_valid(values: AnyArray, valid: BoolArray | None) -> BoolArray:
-    """Return ``valid`` in the shape of ``values``, finite values by default.
+    """Return ``valid`` broadcast to ``values`` (...), finite values by default.
 
     Raises:
         ValueError: ``valid`` says True where a value is not finite.
@@ -108,7 +108,7 @@ def resolve_valid(values: AnyArray, valid: BoolArray | None) -> BoolArray:
 
 
 def safe_divide(numerator: Any, denominator: Any, *, empty: float = np.nan) -> Float64Array:
-    """Return the quotient of arrays that broadcast, ``empty`` where the denominator is 0."""
+    """Return the quotient (...) of arrays that broadcast, ``empty`` where it divides by 0."""
     nonzero = np.where(denominator == 0, 1.0, denominator)
     return np.asarray(np.where(denominator == 0, empty, numerator / nonzero))
 

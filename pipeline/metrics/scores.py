@@ -107,42 +107,42 @@ class ErrorSums:
 
     @property
     def n(self) -> Float64Array:
-        """Pixels that counted."""
+        """Pixels that counted (lead,)."""
         return self.truth.count
 
     @property
     def bias(self) -> Float64Array:
-        """Mean of forecast minus truth [units]."""
+        """Mean of forecast minus truth (lead,) [units]."""
         return safe_divide(self.error, self.n)
 
     @property
     def mse(self) -> Float64Array:
-        """Mean squared error [units squared]."""
+        """Mean squared error (lead,) [units squared]."""
         return safe_divide(self.squared_error, self.n)
 
     @property
     def rmse(self) -> Float64Array:
-        """Root mean squared error [units]."""
+        """Root mean squared error (lead,) [units]."""
         return np.sqrt(self.mse)
 
     @property
     def mae(self) -> Float64Array:
-        """Mean absolute error [units]."""
+        """Mean absolute error (lead,) [units]."""
         return safe_divide(self.absolute_error, self.n)
 
     @property
     def sd_forecast(self) -> Float64Array:
-        """Standard deviation of the forecast [units]."""
+        """Standard deviation of the forecast (lead,) [units]."""
         return self.forecast.std
 
     @property
     def sd_truth(self) -> Float64Array:
-        """Standard deviation of the truth [units]."""
+        """Standard deviation of the truth (lead,) [units]."""
         return self.truth.std
 
     @property
     def r2(self) -> Float64Array:
-        """Coefficient of determination: 1 - SSE / SST, SST about the truth's mean.
+        """Coefficient of determination (lead,): 1 - SSE / SST, SST about the truth's mean.
 
         Not the squared correlation: bias and wrong variance cost. NaN for a constant truth.
         """
@@ -150,7 +150,7 @@ class ErrorSums:
 
     @property
     def correlation(self) -> Float64Array:
-        """Pearson correlation; NaN where either is constant."""
+        """Pearson correlation (lead,); NaN where either is constant."""
         scale = np.sqrt(self.forecast.m2 * self.truth.m2)
         return np.clip(safe_divide(self.comoment, scale), -1.0, 1.0)
 

@@ -46,7 +46,7 @@ class ColorScale:
         """Build classes over the 2nd to 98th percentile; half of them below 0 when diverging.
 
         Args:
-            values: all that is drawn, of any shape; NaN does not count.
+            values: all that is drawn (...); NaN does not count.
             kind: 'sequential', or 'diverging' about zero.
             colormap: name of a color map; that of an unknown quantity by default.
         """

@@ -67,20 +67,33 @@ def plot_maps(
     n_cols = best_columns(len(shown), extent.ratio)
     n_rows = math.ceil(len(shown) / n_cols)
     figure, panels = start_panels((n_rows, n_cols), extent, title, side=bar_side())
-    for index, axes in enumerate(panels.flat):
-        if index >= len(shown):
-            axes.set_axis_off()
-            continue
-        draw_map(axes, subsampled[index], labels[shown[index]], extent, color_scale)
-        if index + n_cols >= len(shown):  # nothing below
-            label_ticks(axes.xaxis, extent, shown=True)
+    shown_labels = [labels[index] for index in shown]
+    _draw_panels(panels, subsampled, shown_labels, extent, color_scale)
     add_color_bar(
         figure, panels.flat, color_scale, pretty_units(quantity.units), side=bar_side()
     )
     add_note(figure, color_scale.note, subsampling_note(stride, len(shown), len(maps)))
     color_text = range_note(color_scale, quantity.units)
-    figure.set_label(f"{title}. Maps: {', '.join(labels[k] for k in shown)}; {color_text}")
+    figure.set_label(f"{title}. Maps: {', '.join(shown_labels)}; {color_text}")
     return figure
+
+
+def _draw_panels(
+    panels: AnyArray,
+    maps: AnyArray,
+    labels: Sequence[str],
+    extent: Extent,
+    color_scale: ColorScale,
+) -> None:
+    """Draw maps (n, y, x) row by row into panels (row, col); those left over stay empty."""
+    n_cols = panels.shape[1]
+    for index, axes in enumerate(panels.flat):
+        if index >= len(maps):
+            axes.set_axis_off()
+            continue
+        draw_map(axes, maps[index], labels[index], extent, color_scale)
+        if index + n_cols >= len(maps):  # nothing below
+            label_ticks(axes.xaxis, extent, shown=True)
 
 
 def plot_errors(
@@ -112,29 +125,35 @@ def plot_errors(
     layers = np.stack([*pair, pair[0] - pair[1]])  # (layer, lead, y, x)
     value_scale = _fit_color_scale(pair, quantity, "value")
     error_scale = _fit_color_scale(layers[2], quantity, "error")
-    color_scales = [value_scale, value_scale, error_scale]
     wide = extent.ratio >= _WIDE and not is_narrow()
     side: Side = "bottom" if wide else bar_side()
     shape = (len(shown), 3) if wide else (3, len(shown))
     figure, all_axes = start_panels(shape, extent, title, side=side, n_bars=1 if wide else 2)
     panels = all_axes.T if wide else all_axes  # (layer, lead)
-    for layer, name in enumerate(("forecast", "truth", "error")):
-        for lead, axes in enumerate(panels[layer]):
-            label = f"{labels[shown[lead]]}, {name}"
-            draw_map(axes, layers[layer, lead], label, extent, color_scales[layer])
+    shown_labels = [labels[lead] for lead in shown]
+    _draw_layers(panels, layers, shown_labels, extent, (value_scale, value_scale, error_scale))
     units = quantity.units
     add_color_bar(figure, panels[:2].flat, value_scale, pretty_units(units), side=side)
-    add_color_bar(
-        figure,
-        panels[2].flat,
-        error_scale,
-        label_with_units("forecast - truth", units),
-        side=side,
-    )
+    error_label = label_with_units("forecast - truth", units)
+    add_color_bar(figure, panels[2].flat, error_scale, error_label, side=side)
     add_note(figure, error_scale.note, subsampling_note(stride, len(shown), len(forecast)))
     error_text = range_note(error_scale, units)
     figure.set_label(f"{title}. Forecast, truth and error; error {error_text}")
     return figure
+
+
+def _draw_layers(
+    panels: AnyArray,
+    layers: AnyArray,
+    labels: Sequence[str],
+    extent: Extent,
+    color_scales: Sequence[ColorScale],
+) -> None:
+    """Draw layers (layer, lead, y, x), which are forecast, truth and error, into panels."""
+    for layer, name in enumerate(("forecast", "truth", "error")):
+        for lead, axes in enumerate(panels[layer]):
+            label = f"{labels[lead]}, {name}"
+            draw_map(axes, layers[layer, lead], label, extent, color_scales[layer])
 
 
 def _fit_color_scale(values: AnyArray, quantity: Quantity, role: Role) -> ColorScale:

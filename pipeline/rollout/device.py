@@ -51,7 +51,7 @@ def count_gpus() -> int:
 
 
 def pinned_tensor(array: AnyArray, device: torch.device) -> Tensor:
-    """Return an array as a tensor of its shape, in pinned memory for a copy to a GPU."""
+    """Return an array (...) as a tensor, in pinned memory for a copy to a GPU."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory() if device.type == "cuda" else tensor
 

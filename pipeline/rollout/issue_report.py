@@ -70,16 +70,16 @@ def build_report(
             *_map_sections(forecast, map_data, model),
             *_skill_sections(evaluation, step),
             *_probabilistic_sections(evaluation, step),
-            Section(
-                "How the model learned",
-                "Loss in normalized units, per epoch. Weights are those of the marked epoch.",
-                plot=partial(
-                    plot_curves, curves, best_epoch=description["training"]["best_epoch"]
-                ),
-            ),
+            _training_section(curves, description["training"]["best_epoch"]),
             *_split_sections(forecast, map_data, model),
         ],
     )
+
+
+def _training_section(curves: pd.DataFrame, best_epoch: int) -> Section:
+    text = "Loss in normalized units, per epoch. Weights are those of the marked epoch."
+    plot = partial(plot_curves, curves, best_epoch=best_epoch)
+    return Section("How the model learned", text, plot=plot)
 
 
 def _list_warnings(
