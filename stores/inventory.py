@@ -14,13 +14,13 @@ from odc.geo.geobox import GeoBox
 from stores.archive import FoundFile, SourceVariable
 from stores.errors import ArchiveError
 from stores.formatting import abbreviate, pluralize
-from stores.geotiff import SUFFIXES, read_header
 from stores.grid import describe_grid
 from stores.header_checks import check_source_grid
 from stores.names import resolve_under
 from stores.outliers import OutlierReport, find_outliers
 from stores.problems import Problem, find_problems
 from stores.progress import ProgressCallback
+from stores.readers import READERS, is_readable, pick_reader
 from stores.series import FileListing, FileSeries, ScannedFile, list_series_files, scan_file
 from stores.times import Step, Time
 
@@ -138,18 +138,19 @@ def check_sources(
         name = dates.variable.name
         for file in dates.files[:_MAX_HEADERS_TRIED]:
             with suppress(ArchiveError, OSError):
-                header = read_header(resolve_under(root, file.name), dates.variable)
+                path = resolve_under(root, file.name)
+                header = pick_reader(path).read_header(path, dates.variable)
                 check_source_grid(header.grid, grid, what=f"variable {name!r}")
                 break
 
 
 def _check_readers(dates: FileListing) -> None:
     """Refuse by name what no reader understands; a reader is chosen by the file's suffix."""
-    foreign = [f.name for f in dates.files if not f.name.lower().endswith(SUFFIXES)]
+    foreign = [f.name for f in dates.files if not is_readable(f.name)]
     if foreign:
         raise ArchiveError(
             f"{dates.variable.name}: {len(foreign)} files are no GeoTIFFs ({abbreviate(foreign)}), "
-            f"so they cannot be read; name files that end in {', '.join(SUFFIXES)}"
+            f"so they cannot be read; name files that end in {', '.join(READERS)}"
         )
 
 

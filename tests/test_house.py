@@ -133,7 +133,7 @@ def reaches(file: str, module: str) -> bool:
     """Whether a test imports a module, or something that its package builds on it."""
     package = module.rpartition(".")[0]
     seen: set[str] = set()
-    ahead = imports(file) & known_modules().keys()
+    ahead = set(imports(file) & known_modules().keys())
     while ahead:
         seen |= ahead
         further = {name for one in ahead for name in imports(known_modules()[one])}
@@ -178,7 +178,7 @@ def begins_vaguely(one: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     gives = returns is not None and not (
         isinstance(returns, ast.Constant) and returns.value is None
     )
-    return gives and bool(text) and text.split()[0] in VAGUE
+    return gives and text is not None and text.split()[0] in VAGUE
 
 
 def test_docstrings_of_what_returns_a_value_begin_with_what_is_done() -> None:
