@@ -221,3 +221,20 @@ def test_no_old_name_of_a_module_is_used_again() -> None:
     assert there & dotted.keys() == set()
     imported = {name: file for file in sources(*ALL) for name in imports(file)}
     assert {name: imported[name] for name in imported.keys() & dotted.keys()} == {}
+
+
+def test_every_file_that_the_pages_name_is_there() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    pattern = rf"(?<![\w/])(?:{'|'.join(ALL)})/[\w/]+\.(?:py|md|txt)"
+    named = {
+        (page.name, name) for page in pages for name in re.findall(pattern, page.read_text())
+    }
+    assert len(named) > 30
+    stands_below_tests = re.compile(r"^(?:\w+/)*test_\w+\.py$")  # docs/reliability.md says so
+    missing = [
+        (page, name)
+        for page, name in sorted(named)
+        if not (ROOT / name).exists()
+        and not (stands_below_tests.match(name) and (ROOT / "tests" / name).exists())
+    ]
+    assert missing == []
