@@ -27,11 +27,11 @@ from flows.schedule import (
     POOL,
     RECIPE_TAG,
     DeployedRecipe,
+    DeploymentCallback,
     DeployRequest,
-    ProgressCallback,
     absolute_recipe,
     apply_deployments,
-    tell_nobody,
+    ignore_deployment,
     write_deployments,
 )
 from pipeline.recipes.schedule import name_cadence
@@ -96,7 +96,7 @@ def deploy(
     *,
     folder: Path | None = None,
     settings: Mapping[str, str] | None = None,
-    on_progress: ProgressCallback = tell_nobody,
+    on_deployed: DeploymentCallback = ignore_deployment,
 ) -> list[str]:
     """Add products to a server, or bring what it has of them up to date.
 
@@ -108,7 +108,7 @@ def deploy(
         url: of the server.
         folder: keeps the file that is applied.
         settings: of Prefect, beside those of this process.
-        tell: hears each deployment that is there.
+        on_deployed: called with the name of each deployment that is there.
 
     Returns:
         Names of the deployments.
@@ -126,7 +126,7 @@ def deploy(
             write_deployments(products, target, first=first, paused=paused)
             try:
                 apply_deployments(
-                    target, {**(settings or {}), "PREFECT_API_URL": url}, on_progress
+                    target, {**(settings or {}), "PREFECT_API_URL": url}, on_deployed
                 )
             except RuntimeError:
                 client.hello()  # says in a sentence if it is the server that is gone

@@ -27,14 +27,14 @@ _FOLDERS = ("root", "archive.root")  # overrides that hold a path
 _CREATED = re.compile(r"Deployment '([^']+)' successfully created")
 _WHOLE_LINES = {"COLUMNS": "500", "PYTHONUNBUFFERED": "1"}  # and each when it is said
 
-ProgressCallback = Callable[[str], None]
+DeploymentCallback = Callable[[str], None]
 """Hears the name of each deployment once it is there."""
 
 Paused = Collection[tuple[str, str]]
 """Recipe and flow of each deployment whose schedule somebody has paused."""
 
 
-def tell_nobody(_name: str) -> None:
+def ignore_deployment(_name: str) -> None:
     """Say nothing."""
 
 
@@ -158,7 +158,7 @@ def _fill_deployment(
 def apply_deployments(
     deployments: Path,
     environment: Mapping[str, str],
-    on_progress: ProgressCallback = tell_nobody,
+    on_deployed: DeploymentCallback = ignore_deployment,
 ) -> None:
     """Apply a deployment file to the server that ``environment`` names, one by one.
 
@@ -181,7 +181,7 @@ def apply_deployments(
             for line in process.stdout or ():
                 lines.append(line)
                 if found := _CREATED.search(line):
-                    on_progress(found[1])
+                    on_deployed(found[1])
         except BaseException:
             process.kill()
             raise

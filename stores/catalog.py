@@ -83,8 +83,8 @@ def _check(root: Path, name: str, wanted: Sequence[Catalog | None]) -> str:
     if not back:
         return f"{name} does not say what {holder}/ holds; publish again to rewrite it"
     return (
-        f"{name} does not list {abbreviate(back)}, which came back after the register counted it "
-        "as removed; publish again, or enter it again at once: cubecast verify "
+        f"{name} does not list {abbreviate(back)}, which came back after the register counted "
+        "it as removed; publish again, or enter it again at once: cubecast verify "
         f"{root} --accept"
     )
 

@@ -41,7 +41,11 @@ def check_there(path: Path) -> None:
 
 
 def check_frames(
-    path: Path, names: Iterable[str], *, purpose: str, on_progress: ProgressCallback = no_progress
+    path: Path,
+    names: Iterable[str],
+    *,
+    purpose: str,
+    on_progress: ProgressCallback = no_progress,
 ) -> None:
     """Refuse to read files of frames that are not what was ingested at their place.
 

@@ -12,13 +12,13 @@ import numpy as np
 import zarr
 from odc.geo.geobox import GeoBox
 
-from stores import geotiff
 from stores.append import PlannedFrame
 from stores.archive import SourceVariable
 from stores.array_types import Float32Array
 from stores.arrays import write_block
 from stores.errors import ArchiveError, DiskFullError
 from stores.names import resolve_under
+from stores.readers import pick_reader
 from stores.regrid import Regridder
 from stores.warp import pick_resampling
 from stores.windows import Window
@@ -57,7 +57,7 @@ def copy_frame(job: FrameWriteJob, frame: PlannedFrame, array: zarr.Array[Any]) 
         return sum(_write(array, frame.index, w, _empty(w)) for w in shard_windows(array))
     path = resolve_under(job.root, frame.file)
     source = job.source
-    with geotiff.open_band(path, source) as band:
+    with pick_reader(path).open_band(path, source) as band:
         grid = band.header.grid
         method = pick_resampling(
             source.resampling, grid, job.grid, is_classes=source.is_classes
@@ -80,7 +80,7 @@ def shard_windows(array: zarr.Array[Any]) -> Iterator[Window]:
 
 
 def _check_unchanged(path: Path, frame: PlannedFrame) -> None:
-    if geotiff.digest_raster(path) != frame.digest:
+    if pick_reader(path).digest_raster(path) != frame.digest:
         raise ArchiveError(
             f"{frame.file} has changed since the inventory, so what was checked is not what "
             "was read; run the ingest again"

@@ -7,9 +7,9 @@ import zlib
 import numpy as np
 
 from stores.append import PlannedFrame
-from stores.geotiff import open_band
 from stores.ingest_plan import IngestPlan, PlannedVariable
 from stores.names import resolve_under
+from stores.readers import pick_reader
 from stores.regrid import Regridder
 from stores.warp import pick_resampling
 from stores.windows import Window
@@ -48,7 +48,8 @@ def _compression_ratio(
     source = variable.source
     compressed = 0
     uncompressed = 0
-    with open_band(resolve_under(plan.root, frame.file), source) as band:
+    path = resolve_under(plan.root, frame.file)
+    with pick_reader(path).open_band(path, source) as band:
         grid = band.header.grid
         method = pick_resampling(
             source.resampling, grid, plan.grid, is_classes=source.is_classes

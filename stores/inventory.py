@@ -14,7 +14,6 @@ from odc.geo.geobox import GeoBox
 from stores.archive import FoundFile, SourceVariable
 from stores.errors import ArchiveError
 from stores.formatting import abbreviate, pluralize
-from stores.geotiff import SUFFIXES, read_header
 from stores.grid import describe_grid
 from stores.header_checks import check_source_grid
 from stores.names import resolve_under
@@ -22,6 +21,7 @@ from stores.odd import OutlierReport
 from stores.outliers import find_outliers
 from stores.problems import Problem, find_problems
 from stores.progress import ProgressCallback
+from stores.readers import READERS, is_readable, pick_reader
 from stores.series import FileListing, FileSeries, ScannedFile, list_series_files, scan_file
 from stores.times import Step, Time
 
@@ -156,19 +156,20 @@ def check_sources(
         name = listing.variable.name
         for file in listing.files[:_MAX_HEADERS_TRIED]:
             with suppress(ArchiveError, OSError):
-                header = read_header(resolve_under(root, file.name), listing.variable)
+                path = resolve_under(root, file.name)
+                header = pick_reader(path).read_header(path, listing.variable)
                 check_source_grid(header.grid, grid, what=f"variable {name!r}")
                 break
 
 
 def _check_readers(listing: FileListing) -> None:
     """Refuse by name what no reader understands; a reader is chosen by the file's suffix."""
-    unsupported = [f.name for f in listing.files if not f.name.lower().endswith(SUFFIXES)]
+    unsupported = [f.name for f in listing.files if not is_readable(f.name)]
     if unsupported:
         raise ArchiveError(
             f"{listing.variable.name}: {len(unsupported)} files are no GeoTIFFs "
             f"({abbreviate(unsupported)}), so they cannot be read; name files that end in "
-            f"{', '.join(SUFFIXES)}"
+            f"{', '.join(READERS)}"
         )
 
 

@@ -38,8 +38,9 @@ class OutlierReport:
         each = "; ".join(map(str, self.outliers[:_SHOWN]))
         rest = len(self.outliers) - _SHOWN
         more = f" and {rest} more" if rest > 0 else ""
+        frames = pluralize(len(self.outliers), "frame")
         return (
-            f"{self.variable}: {pluralize(len(self.outliers), 'frame')} {self.what}: {each}{more}, "
+            f"{self.variable}: {frames} {self.what}: {each}{more}, "
             f"so {self.advice}; compare the files with their source"
         )
 

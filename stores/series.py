@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from stores import geotiff
 from stores.archive import Cadence, FoundFile, Pattern, SourceVariable, find_files
 from stores.errors import ArchiveError
 from stores.geotiff import FileScan, PixelCounts
 from stores.names import resolve_under
+from stores.readers import pick_reader
 from stores.times import YEARLY, Step, Time, Times
 from stores.warp import is_same_grid
 
@@ -154,8 +154,9 @@ def scan_file(root: Path, variable: SourceVariable, file: FoundFile) -> ScannedF
     path = resolve_under(root, file.name)
     digest = ""
     try:
-        digest = geotiff.digest_raster(path)
-        return ScannedFile(file.name, file.time, digest, geotiff.scan(path, variable))
+        reader = pick_reader(path)
+        digest = reader.digest_raster(path)
+        return ScannedFile(file.name, file.time, digest, reader.scan(path, variable))
     except (ArchiveError, OSError) as error:
         return ScannedFile(file.name, file.time, digest, error=str(error))
 

@@ -1,6 +1,7 @@
 """Losses over valid pixels only: torch alone, so they run wherever a network does."""
 
 from pipeline.losses.build import (
+    LOSSES,
     PROBABILISTIC,
     LossFunction,
     WeightedLoss,
@@ -9,11 +10,12 @@ from pipeline.losses.build import (
 )
 from pipeline.losses.denominator import global_denominator
 from pipeline.losses.laplacian import laplacian
-from pipeline.losses.point import huber, pointwise, threshold_weights
+from pipeline.losses.point import huber, threshold_weights
 from pipeline.losses.probabilistic import crps, pinball
 from pipeline.losses.ssim import ssim
 
 __all__ = [
+    "LOSSES",
     "PROBABILISTIC",
     "LossFunction",
     "WeightedLoss",
@@ -23,7 +25,6 @@ __all__ = [
     "huber",
     "laplacian",
     "pinball",
-    "pointwise",
     "ssim",
     "sum_losses",
     "threshold_weights",

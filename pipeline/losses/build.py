@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pipeline.losses.laplacian import laplacian
-from pipeline.losses.point import masked_error, pointwise, valid_mean
+from pipeline.losses.point import huber, masked_error, valid_mean
 from pipeline.losses.probabilistic import crps, pinball
 from pipeline.losses.ssim import ssim
+from pipeline.registry import look_up
 
 LossFunction = Callable[..., Tensor]
 """Called with forecast, truth and valid (b, l, y, x), and optionally the weight of every pixel.
@@ -20,6 +21,42 @@ LossFunction = Callable[..., Tensor]
 Probabilistic losses take all members or quantiles as the forecast (s, b, l, y, x).
 """
 
+BuildLoss = Callable[..., LossFunction]
+"""Called with the numbers of ``build_loss``, of which each kind takes its own."""
+
+
+def _unweighted(function: Callable[..., Tensor]) -> LossFunction:
+    def loss(
+        forecast: Tensor, truth: Tensor, valid: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
+        return function(forecast, truth, valid)
+
+    return loss
+
+
+def _mean_over_pixels(pixel_loss: Callable[[Tensor], Tensor]) -> LossFunction:
+    def loss(
+        forecast: Tensor, truth: Tensor, valid: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
+        return valid_mean(pixel_loss(masked_error(forecast, truth, valid)), valid, weights)
+
+    return loss
+
+
+def _build_ssim(*, data_range: float, window_px: int, **_: Any) -> LossFunction:
+    return _unweighted(partial(ssim, data_range=data_range, window_px=window_px))
+
+
+LOSSES: dict[str, BuildLoss] = {
+    "mse": lambda **_: _mean_over_pixels(torch.square),
+    "mae": lambda **_: _mean_over_pixels(torch.abs),
+    "huber": lambda *, delta, **_: _mean_over_pixels(partial(huber, delta=delta)),
+    "ssim": _build_ssim,
+    "laplacian": lambda *, levels, **_: _unweighted(partial(laplacian, levels=levels)),
+    "quantile": lambda *, quantiles, **_: partial(pinball, quantiles=quantiles),
+    "crps": lambda **_: crps,
+}
+"""Every loss by its kind in recipes."""
 PROBABILISTIC = ("quantile", "crps")
 """Kinds that score all members or quantiles of a forecast."""
 
@@ -36,35 +73,15 @@ def build_loss(
     """Build a loss; each kind uses its own numbers alone.
 
     Raises:
-        ValueError: there is no such loss.
+        UnknownOptionError: there is no such loss.
     """
-    if kind == "ssim":
-        return _unweighted(
-            lambda *tensors: ssim(*tensors, data_range=data_range, window_px=window_px)
-        )
-    if kind == "laplacian":
-        return _unweighted(lambda *tensors: laplacian(*tensors, levels=levels))
-    if kind == "quantile":
-        return partial(pinball, quantiles=quantiles)
-    if kind == "crps":
-        return crps
-    cost = pointwise(kind, delta=delta)
-
-    def loss(
-        forecast: Tensor, truth: Tensor, valid: Tensor, weights: Tensor | None = None
-    ) -> Tensor:
-        return valid_mean(cost(masked_error(forecast, truth, valid)), valid, weights)
-
-    return loss
-
-
-def _unweighted(function: Callable[..., Tensor]) -> LossFunction:
-    def loss(
-        forecast: Tensor, truth: Tensor, valid: Tensor, weights: Tensor | None = None
-    ) -> Tensor:
-        return function(forecast, truth, valid)
-
-    return loss
+    return look_up(LOSSES, kind, "loss")(
+        delta=delta,
+        data_range=data_range,
+        window_px=window_px,
+        levels=levels,
+        quantiles=quantiles,
+    )
 
 
 class WeightedLoss(NamedTuple):

@@ -2,29 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from pipeline.losses.denominator import denominator
-from pipeline.registry import look_up
-
-ErrorFunction = Callable[[Tensor], Tensor]
-
-
-def pointwise(kind: str, *, delta: float = 1.0) -> ErrorFunction:
-    """Return the function that turns errors into losses.
-
-    Raises:
-        ValueError: there is no such loss.
-    """
-    errors: dict[str, ErrorFunction] = {
-        "mse": torch.square,
-        "mae": torch.abs,
-        "huber": lambda error: huber(error, delta),
-    }
-    return look_up(errors, kind, "loss")
 
 
 def huber(error: Tensor, delta: float) -> Tensor:

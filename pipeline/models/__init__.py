@@ -1,8 +1,10 @@
 """Networks and the loop that rolls them out: torch only, so they run wherever a GPU is."""
 
 from pipeline.models.build_network import (
+    FAMILIES,
     build_meta_network,
     build_network,
+    build_untrained_network,
     describe_network,
     parse_network_spec,
 )
@@ -13,6 +15,7 @@ from pipeline.models.receptive_field import ReceptiveField
 from pipeline.models.step_spec import StepSpec
 
 __all__ = [
+    "FAMILIES",
     "ConvLSTM",
     "ConvLSTMSpec",
     "Reach",
@@ -20,6 +23,7 @@ __all__ = [
     "StepSpec",
     "build_meta_network",
     "build_network",
+    "build_untrained_network",
     "check_tile_exact",
     "count_parameters",
     "describe_network",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +14,23 @@ from pipeline.models.convlstm import ConvLSTM, ConvLSTMSpec
 from pipeline.models.exact import check_tile_exact
 from pipeline.registry import look_up
 
-_FAMILIES = {"convlstm": ConvLSTMSpec}
+
+class Family(NamedTuple):
+    """A kind of network: what its sizes are called, and how it is built from them."""
+
+    spec: Callable[..., ConvLSTMSpec]
+    """Dataclass of its sizes."""
+    network: Callable[[ConvLSTMSpec], ConvLSTM]
+    """Called with an instance of ``spec``."""
+
+
+FAMILIES: dict[str, Family] = {"convlstm": Family(ConvLSTMSpec, ConvLSTM)}
+"""Every family by its name in recipes (``model.family``) and bundles."""
 
 
 def describe_network(shape: ConvLSTMSpec) -> dict[str, Any]:
     """Return what is needed to build a network again, beside its weights."""
-    return {"family": "convlstm"} | asdict(shape)
+    return {"family": _family_of(shape)} | asdict(shape)
 
 
 def parse_network_spec(description: Mapping[str, Any]) -> ConvLSTMSpec:
@@ -30,13 +41,18 @@ def parse_network_spec(description: Mapping[str, Any]) -> ConvLSTMSpec:
     """
     sizes = dict(description)
     family = sizes.pop("family")
-    return look_up(_FAMILIES, family, "model.family")(**sizes)
+    return look_up(FAMILIES, family, "model.family").spec(**sizes)
+
+
+def build_untrained_network(shape: ConvLSTMSpec) -> ConvLSTM:
+    """Build the network of a family with the weights that training begins with."""
+    return FAMILIES[_family_of(shape)].network(shape)
 
 
 def build_meta_network(shape: ConvLSTMSpec) -> ConvLSTM:
     """Build a network without memory for its weights, for its sizes and its reach."""
     with torch.device("meta"):
-        return ConvLSTM(shape)
+        return build_untrained_network(shape)
 
 
 def build_network(
@@ -56,7 +72,7 @@ def build_network(
         ValueError: the family is unknown, the weights belong to another network, or a layer
             couples far pixels, so that tiles would disagree.
     """
-    network = ConvLSTM(parse_network_spec(description))
+    network = build_untrained_network(parse_network_spec(description))
     tensors = {name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()}
     try:
         network.load_state_dict(tensors)
@@ -69,3 +85,8 @@ def build_network(
     if exact:
         check_tile_exact(network)
     return network
+
+
+def _family_of(shape: ConvLSTMSpec) -> str:
+    """Return the family whose sizes these are."""
+    return next(name for name, family in FAMILIES.items() if type(shape) is family.spec)

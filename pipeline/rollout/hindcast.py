@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,6 +13,7 @@ from pipeline.metrics.ensemble import EnsembleSums
 from pipeline.metrics.intervals import ConformityHistogram, Coverage
 from pipeline.metrics.quantiles import QuantileSums
 from pipeline.metrics.scores import ErrorSums, score_all
+from pipeline.rollout.baselines import available_baselines, forecast_baselines
 from pipeline.rollout.blend import blend_in_memory
 from pipeline.rollout.forecaster import Forecaster, forecaster_of
 from pipeline.rollout.products import LOWER, UPPER, make_products, quantiles_of, raw_interval
@@ -20,20 +21,15 @@ from pipeline.rollout.request import ForecastRequest
 from pipeline.rollout.rollout_plan import LeadBlock
 from pipeline.streams.fields import FIELDS, read_scored_area
 from pipeline.streams.input_stack import InputStack
-from pipeline.streams.source import Source
 from pipeline.tiling.tiles import Tile
 from stores.array_types import Float32Array
 from stores.bundle import read_bundle
 from stores.cube import Cube
-from stores.seasons import has_period, shift_to_observed
-from stores.times import Time, Times
+from stores.times import Time
 
 ErrorsByMethod = dict[str, ErrorSums]
 
 MODEL = "model"
-PERSISTENCE = "persistence"
-CLIMATOLOGY = "climatology"
-SEASONAL_NAIVE = "seasonal_naive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +107,6 @@ def count_scored(request: ForecastRequest, tiles: Iterable[Tile], part: str) -> 
     return sum(int(read_scored_area(fields, part, tile.owns).sum()) for tile in tiles)
 
 
-def available_baselines(cube: Cube, target: str, first: Time) -> tuple[str, ...]:
-    """List the baselines that every init from ``first`` on has, so that all are comparable.
-
-    Seasonal naive needs seasons, and a whole period of observations before the first init.
-    """
-    step = cube.step
-    first_observed = cube.dates[target][0]
-    if (
-        has_period(step)
-        and shift_to_observed(step, step.add(first, 1), first) >= first_observed
-    ):
-        return (PERSISTENCE, CLIMATOLOGY, SEASONAL_NAIVE)
-    return (PERSISTENCE, CLIMATOLOGY)
-
-
 def _score(
     request: ForecastRequest, methods: Sequence[str], case: HindcastTile
 ) -> HindcastSums:
@@ -175,25 +156,3 @@ def _members(
     if not case.neighbors:
         return forecaster.forecast_owned(case.tile, request)
     return blend_in_memory(forecaster, request, case.neighbors, case.tile.owns)
-
-
-def forecast_baselines(
-    source: Source, tile: Tile, init: Time, times: Times, methods: Sequence[str]
-) -> dict[str, Float32Array]:
-    """Forecast what a tile owns (leads, y, x) by baselines, which cost nothing.
-
-    Persistence repeats the frame of ``init``, climatology is the seasonal mean of the training
-    part - outside of its area, the mean over it - and seasonal naive repeats the last year
-    (day, for steps below a day) that was observed at ``init``.
-    """
-    owns = tile.owns
-    forecasts: dict[str, Callable[[], Float32Array]] = {
-        PERSISTENCE: lambda: np.repeat(
-            source.truth(owns, np.array([init])), len(times), axis=0
-        ),
-        CLIMATOLOGY: lambda: source.climatology(owns, times),
-        SEASONAL_NAIVE: lambda: source.truth(
-            owns, np.array([shift_to_observed(source.open().step, t, init) for t in times])
-        ),
-    }
-    return {method: forecasts[method]() for method in methods}

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.executors import Executor
-from pipeline.models import ConvLSTM, describe_network
+from pipeline.models import build_untrained_network, describe_network
 from pipeline.plots import Extent, plot_curves, plot_split, to_png
 from pipeline.split import FITTED_PARTS
 from pipeline.streams.fields import FIELDS
@@ -110,7 +110,7 @@ def describe_training(
     spec: TrainingSpec, cube: Cube, stack: InputStack, trained: TrainingResult
 ) -> dict[str, Any]:
     """Describe what a model is, what it was made of, and how far it looks."""
-    network = ConvLSTM(trained.shape)
+    network = build_untrained_network(trained.shape)
     return {
         "recipe": dict(spec.origin.recipe),
         "split": dict(spec.origin.split),

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from pipeline.executors import Executor
-from pipeline.models import ConvLSTM, ConvLSTMSpec, count_parameters
+from pipeline.models import ConvLSTMSpec, build_untrained_network, count_parameters
 from pipeline.rank_group import RankContext
 from pipeline.streams.build_patch_plan import build_patch_plan
 from pipeline.streams.dataset import BatchDataset
@@ -262,6 +262,6 @@ def _collect_result(spec: TrainingSpec, state: CheckpointState) -> TrainingResul
         weights={name: value.numpy() for name, value in best["weights"].items()},
         curves=pd.DataFrame(state["curves"]).astype({"epoch": int}),
         best_epoch=best["best_epoch"],
-        n_parameters=count_parameters(ConvLSTM(spec.network)),
+        n_parameters=count_parameters(build_untrained_network(spec.network)),
         arithmetic=tuple(ComputeEnvironment(**values) for values in state["arithmetic"]),
     )

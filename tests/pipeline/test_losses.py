@@ -108,7 +108,9 @@ def test_a_perfect_forecast_has_no_loss(kind: str) -> None:
 
 def test_an_unknown_loss_is_refused_with_those_there_are() -> None:
     with pytest.raises(
-        ValueError, match=r"loss 'rmse' is unknown .*; known are mse, mae, huber$"
+        ValueError,
+        match=r"loss 'rmse' is unknown .*; known are mse, mae, huber, "
+        r"ssim, laplacian, quantile, crps$",
     ):
         build_loss("rmse")
 

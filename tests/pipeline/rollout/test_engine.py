@@ -6,19 +6,18 @@ import numpy as np
 import pytest
 
 from pipeline.executors import SerialExecutor
-from pipeline.rollout.device import pick_device
-from pipeline.rollout.engine import roll_out
-from pipeline.rollout.evaluate import Evaluation, evaluate_part, plan_hindcasts
-from pipeline.rollout.forecaster import forecaster_of, open_forecaster
-from pipeline.rollout.hindcast import (
+from pipeline.rollout.baselines import (
     CLIMATOLOGY,
-    MODEL,
     PERSISTENCE,
     SEASONAL_NAIVE,
     available_baselines,
     forecast_baselines,
-    plan_hindcast_tiles,
 )
+from pipeline.rollout.device import pick_device
+from pipeline.rollout.engine import roll_out
+from pipeline.rollout.evaluate import Evaluation, evaluate_part, plan_hindcasts
+from pipeline.rollout.forecaster import forecaster_of, open_forecaster
+from pipeline.rollout.hindcast import MODEL, plan_hindcast_tiles
 from pipeline.rollout.precision import describe_precision
 from pipeline.rollout.prepare import build_request
 from pipeline.rollout.publishing import ledger_of

@@ -6,11 +6,12 @@ import pytest
 
 from pipeline.executors import SerialExecutor
 from pipeline.rollout import hindcast
+from pipeline.rollout.baselines import CLIMATOLOGY
 from pipeline.rollout.calibrate import calibrate
 from pipeline.rollout.evaluate import Evaluation, evaluate_part, plan_hindcasts
 from pipeline.rollout.facts import ModelFacts
 from pipeline.rollout.forecaster import forecaster_of
-from pipeline.rollout.hindcast import CLIMATOLOGY, MODEL
+from pipeline.rollout.hindcast import MODEL
 from pipeline.rollout.issue_report import _split_sections
 from pipeline.rollout.map_data import read_map_data
 from pipeline.rollout.permutation_importance import ImportanceSpec, measure_importance
