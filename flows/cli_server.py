@@ -79,7 +79,7 @@ def deploy(
 
     url = find_server((home or default_home()).absolute())
     with handle_interrupts("what is deployed stays, and the rest is missing"):
-        deployment.deploy(request, url, on_progress=lambda name: echo(f"deployed {name}"))
+        deployment.deploy(request, url, on_deployed=lambda name: echo(f"deployed {name}"))
     echo(f"on {url}; a worker of the pool 'cubecast' runs them")
 
 

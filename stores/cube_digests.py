@@ -111,8 +111,8 @@ def load_digests(cube: Path) -> CubeDigests | None:
         ) from error
     if digests.root != digest_json(_without_digest_name(root)):
         raise CorruptError(
-            f"{cube / METADATA_FILE} was altered since the cube was committed, so its dates and "
-            f"its grid may be wrong; {way_out(cube)}"
+            f"{cube / METADATA_FILE} was altered since the cube was committed, so its dates "
+            f"and its grid may be wrong; {way_out(cube)}"
         )
     return digests
 
