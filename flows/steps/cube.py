@@ -22,6 +22,7 @@ from stores.disk_space import SpaceRequirement
 from stores.errors import ArchiveError
 from stores.formatting import pluralize
 from stores.ingest import FrameReceipt
+from stores.ingest_pending import pending_bytes
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.ingest_size import estimate_bytes
 from stores.inventory import Inventory
@@ -192,7 +193,7 @@ def ingest_memory(plan: IngestPlan, workers: WorkerPool) -> MemoryPlan:
 
 def ingest_space(plan: IngestPlan) -> SpaceRequirement:
     """Say what the frames that are new need on the disk."""
-    held, n = ingest.pending_bytes(plan.path), len(plan.frames)
+    held, n = pending_bytes(plan.path), len(plan.frames)
     return SpaceRequirement(
         f"an ingest of {pluralize(n, 'frame')}",
         plan.path,
