@@ -34,7 +34,7 @@ GRIDS: dict[str, dict[str, Any]] = {
 
 
 def refuse(recipe: str, message: str, folder: Path) -> None:
-    """See that ``check_leaks`` and ``ingest`` refuse a recipe, and write nothing."""
+    """See that ``check`` and ``ingest`` refuse a recipe, and write nothing."""
     for work in (lambda: check(recipe, [], None), lambda: ingest.fn(recipe)):
         with pytest.raises(ValueError, match=message):
             work()

@@ -40,7 +40,7 @@ def make_damaged(folder: Path, damage: Damage, seed: int) -> tuple[str, str]:
 
 
 def look(recipe: str) -> None:
-    """Do what ``check_leaks`` and ``ingest`` do before anything is written."""
+    """Do what ``check`` and ``ingest`` do before anything is written."""
     opened = open_recipe(recipe, [], None)
     check_sources(opened)
     check_archive(opened, take_inventory(opened))

@@ -28,7 +28,7 @@ WHOLE = Window(0, 23, 0, 31)
 
 
 def rising_cube(folder: Path, *, after: float = 0.0) -> tuple[Recipe, Path]:
-    """Make a cube of season plus a rise; ``compose`` is added to what is no training frame."""
+    """Make a cube of season plus a rise; ``after`` is added to what is no training frame."""
     cube_path = make_cube(folder, target=TARGET)
     recipe = load_recipe(folder / "recipe.yaml", overrides=[f"split.train={TRAIN}"])
     cube, array = Cube.open(cube_path), zarr.open_array(cube_path / "rain", mode="r+")
