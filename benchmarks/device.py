@@ -198,7 +198,7 @@ class Bench:
         return [*listed, *self._other_layout()] if self.device.is_gpu else listed
 
     def _other_layout(self) -> list[Variant]:
-        """Put the channels of a pixel together, as processors do already where it pays."""
+        """List variants in channels-last layout, which processors use where it pays."""
         network = random_network(self.shape).to(self.device.torch_device)
         last = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return [

@@ -175,7 +175,7 @@ def make_field_model(grid: GeoBox) -> FieldModel:
 
 
 def fit_field_model(source: Path, grid: GeoBox) -> FieldModel:
-    """Take the outline, the pattern and the weather from real maps.
+    """Read the outline, the pattern and the weather from real maps.
 
     The weather's shapes are the leading modes in which the 6-hourly columns of one week differ
     from their mean.
@@ -204,7 +204,7 @@ def fit_field_model(source: Path, grid: GeoBox) -> FieldModel:
 def _build_field_model(
     grid: GeoBox, inside: BoolArray, pattern: Field, modes: Field
 ) -> FieldModel:
-    """Bring pattern and modes to their standard deviations inside."""
+    """Build the model with pattern and modes scaled to their standard deviations inside."""
     scaled = modes / np.sqrt((modes[:, inside] ** 2).mean(axis=1))[:, None, None]
     scaled *= WEATHER_SD * 0.8 ** np.arange(len(modes))[:, None, None]
     scaled *= WEATHER_SD / np.sqrt((scaled[:, inside] ** 2).sum(axis=0).mean())

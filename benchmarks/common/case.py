@@ -130,7 +130,7 @@ def make_case(root: Path, size: Size) -> BenchmarkCase:
 
 
 def ingest(archive: Path, source: SourceVariable, step: Step, cube: Path) -> None:
-    """Bring a series of GeoTIFFs into a cube, in this process."""
+    """Ingest a series of GeoTIFFs into a cube, in this process."""
     inventory = scan_archive(archive, [source], step)
     inventory.check(accept_gaps=True)
     like = archive / inventory.series[source.name].files[0].name

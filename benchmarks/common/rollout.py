@@ -21,7 +21,7 @@ def plan_case(
     core_px: int | None = None,
     block_leads: int | None = None,
 ) -> RolloutPlan:
-    """Let the engine plan, for workers of so much memory [B]."""
+    """Return the plan of the engine, for workers of so much memory [B]."""
     network = network_of(case)
     rollout = RolloutWorkload(case.shape, network.reach, network.shape, case.leads)
     workers = WorkerPool(n_workers, worker_bytes)
