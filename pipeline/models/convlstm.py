@@ -187,7 +187,7 @@ class ConvLSTM(nn.Module):
 
 
 def _pack(states: Sequence[LSTMState]) -> Tensor:
-    """Put the maps of all layers side by side, in float32 or wider (b, m, y, x)."""
+    """Concatenate the maps of all layers, in float32 or wider (b, m, y, x)."""
     maps = torch.cat([half for state in states for half in state], dim=1)
     return maps.to(torch.promote_types(maps.dtype, torch.float32))
 

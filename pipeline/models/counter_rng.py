@@ -23,7 +23,7 @@ _DROP = 3
 
 
 class RandomKey(NamedTuple):
-    """What random numbers are drawn for; any other key gives independent ones."""
+    """What random numbers are drawn for; any other key has independent ones."""
 
     seed: int
     member: int
@@ -195,7 +195,7 @@ def _signed(word: int) -> int:
 
 
 def _to_uniform(bits: Tensor) -> Tensor:
-    """Take 23 bits, and the middle of their interval: exact in float32, never 0 or 1."""
+    """Return the middle of the interval of 23 bits: exact in float32, never 0 or 1."""
     return (_shift(bits, 41).to(torch.float32) + 0.5) * 2.0**-23
 
 

@@ -88,7 +88,7 @@ class ReceptiveField:
         return field
 
     def concat(self, other: ReceptiveField) -> ReceptiveField:
-        """Put another map beside this one, as a skip connection does."""
+        """Concatenate another map with this one, as a skip connection does."""
         if other.stride != self.stride:
             raise ValueError(
                 f"a map of stride {self.stride} cannot be joined with one of stride "

@@ -198,7 +198,7 @@ def _pad_window(known: Tensor, reading: StepSpec) -> Tensor:
 
 
 class TeacherForcing(NamedTuple):
-    """Observed frames that stand in for forecasts while a network learns to roll."""
+    """Observed frames that replace forecasts while a network learns to roll."""
 
     target: Tensor
     """Truth of every lead (b, leads, y, x)."""

@@ -97,6 +97,6 @@ class ForecastModel(Protocol):
     def __call__(self, frames: Tensor, /) -> Tensor:
         """Compute frames (b, emits, y, x) from frames (b, window, c, y, x).
 
-        A network of quantiles gives frames (b, emits, q, y, x). Where a call gives one frame,
-        its axis may be left out.
+        A network of quantiles returns frames (b, emits, q, y, x). Where a call returns one
+        frame, its axis may be left out.
         """

@@ -91,7 +91,7 @@ class BatchReader:
                 low = min(first[slabs.key], default=slabs.shape.start)
                 high = max(last[slabs.key], default=slabs.shape.stop - 1)
                 slabs.shape = slabs.shape.clip_frames(low, high)
-        self._frames.clear()  # where frames stand in a slab follows from where it begins
+        self._frames.clear()  # their indices in a slab follow from its start
 
     @property
     def dynamic(self) -> dict[Hashable, SlabReader]:

@@ -50,7 +50,7 @@ class BatchDataset(IterableDataset[list[Tensor]]):
     The memory is that of the device that learns, where batches then are at once, or that of
     this process.
 
-    Which samples stand in which batch is a pure function of (plan, epoch), and batches arrive
+    Which samples are in which batch is a pure function of (plan, epoch), and batches arrive
     in that order: neither the number of workers nor the mode changes a bit.
 
     ``epoch`` says which epoch comes next. ``first_batch`` counts batches of that epoch that

@@ -102,7 +102,7 @@ class DeviceBatchReader:
         ]
 
     def _find(self, samples: Sequence[Sample]) -> tuple[Tensor, _PixelIndex]:
-        """Bring the inits (b,) and the corners of samples to the device."""
+        """Return the inits (b,) and the pixels of samples, on the device."""
         box = self._box
         height, width = samples[0].window.shape
         keys = [
@@ -131,7 +131,7 @@ class DeviceBatchReader:
 
     @cached_property
     def _arrays(self) -> _DeviceArrays:
-        """Bring everything to the device."""
+        """Load everything onto the device."""
         reader = self._reader
         init_frames = [reader.frames_of(init) for init in self._rows]
         n_statics = len(reader.channels.statics)
@@ -170,7 +170,7 @@ class DeviceBatchReader:
         return table
 
     def _load_frames(self) -> tuple[dict[Hashable, Tensor], Tensor]:
-        """Bring the frames of every variable to the device, and where the target is valid."""
+        """Load the frames of every variable onto the device, and where the target is valid."""
         shape = self._box.shape
         target = self._reader.target.key
         frames = {

@@ -15,7 +15,7 @@ class ForcingDates:
     """Which frames of one covariate stand for the dates that a rollout reads."""
 
     times: Times
-    """Dates to read, one for each of the first dates asked for; 0 stands for the later ones."""
+    """Dates to read, one for each of the first requested dates; 0 stands for the later ones."""
     missing: Times
     """Those of them that are not there; none where the forecast can be made."""
     n_late: int = 0

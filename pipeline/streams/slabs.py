@@ -20,7 +20,7 @@ SlabLoader = Callable[[int, int, Window], Arrays]
 SlabPiece = tuple[int, int, tuple[slice, slice], tuple[slice, slice]]
 """Row and column of a slab, and where a piece of a window lies there and in the window."""
 FrameRuns = Sequence[tuple[int, slice, slice]]
-"""Stretches of frames inside one slab: its number, where they stand there, and in the cut."""
+"""Runs of frames inside one slab: its number, their slice of it, and of the output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class SlabGrid:
         return Window(y0, y0 + self.rows, x0, x0 + self.cols).clip(Window.from_shape(self.grid))
 
     def windows(self, window: Window) -> list[Window]:
-        """Cut a window along the edges of slabs, where it stands in the grid."""
+        """Cut a window along the edges of slabs, in coordinates of the grid."""
         return [window.clip(self.slab_window(*corner)) for corner in self.touched_slabs(window)]
 
     def intersect(self, window: Window) -> list[SlabPiece]:
@@ -138,7 +138,7 @@ class SlabReader:
         for row, col, slab_slices, window_slices in pieces:
             for number, slab_frames, out_frames in runs:
                 slab = self._slab(number, row, col)
-                for target, source in zip(out, slab, strict=False):  # the rest is not asked for
+                for target, source in zip(out, slab, strict=False):  # the rest is not needed
                     target[out_frames, *window_slices] = source[slab_frames, *slab_slices]
 
     def _slab(self, number: int, row: int, col: int) -> Arrays:

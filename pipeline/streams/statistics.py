@@ -2,7 +2,7 @@
 
 The training part is its frames, and where parts are split by place also its area: neither
 scalars nor climatologies know a value from elsewhere. Only where the target is valid in the
-training frames is asked of the whole grid, because a forecast is wanted everywhere.
+training frames is read from the whole grid, because a forecast is wanted everywhere.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def _fill_outside_training(
 ) -> None:
     """Set a climatology outside of the training area to each season's mean over that area.
 
-    It is what can honestly be said of a place without data.
+    Without data nothing better is known there.
     """
     if not has_parts(fields):
         return

@@ -35,11 +35,11 @@ class Log1p:
     def forward(
         self, values: Float32Array, axis: TimeAxis, out: Float32Array | None = None
     ) -> Float32Array:
-        """Take the logarithm (t, y, x); amounts below zero count as zero."""
+        """Compute the logarithm (t, y, x); amounts below zero count as zero."""
         return np.log1p(np.maximum(values, 0, out=out), out=out)
 
     def inverse(self, values: Float32Array, axis: TimeAxis) -> Float32Array:
-        """Take the exponential (t, y, x)."""
+        """Compute the exponential (t, y, x)."""
         return np.expm1(values)
 
 
@@ -49,7 +49,7 @@ class Sqrt:
     def forward(
         self, values: Float32Array, axis: TimeAxis, out: Float32Array | None = None
     ) -> Float32Array:
-        """Take the root (t, y, x); amounts below zero count as zero."""
+        """Compute the root (t, y, x); amounts below zero count as zero."""
         return np.sqrt(np.maximum(values, 0, out=out), out=out)
 
     def inverse(self, values: Float32Array, axis: TimeAxis) -> Float32Array:

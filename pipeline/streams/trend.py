@@ -71,7 +71,7 @@ class TrendSums:
 
 
 def describe_trend(chain: Sequence[Mapping[str, Any]], units: str) -> dict[str, str]:
-    """Describe the line on which a forecast stands; nothing where it has none."""
+    """Describe the trend that a forecast continues; nothing where it has none."""
     for step in chain:
         if step["kind"] == "trend":
             slope = f"{step['slope']:.4g} {units} year-1"
