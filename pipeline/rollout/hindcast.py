@@ -31,9 +31,7 @@ from stores.times import Time, Times
 ErrorsByMethod = dict[str, ErrorSums]
 
 MODEL = "model"
-PERSISTENCE = "persistence"
-CLIMATOLOGY = "climatology"
-SEASONAL_NAIVE = "seasonal_naive"
+PERSISTENCE, CLIMATOLOGY, SEASONAL_NAIVE = "persistence", "climatology", "seasonal_naive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +114,8 @@ def available_baselines(cube: Cube, target: str, first: Time) -> tuple[str, ...]
 
     Seasonal naive needs seasons, and a whole period of observations before the first init.
     """
-    step = cube.step
-    first_observed = cube.dates[target][0]
-    if (
-        has_period(step)
-        and shift_to_observed(step, step.add(first, 1), first) >= first_observed
-    ):
+    step, begin = cube.step, cube.dates[target][0]
+    if has_period(step) and shift_to_observed(step, step.add(first, 1), first) >= begin:
         return (PERSISTENCE, CLIMATOLOGY, SEASONAL_NAIVE)
     return (PERSISTENCE, CLIMATOLOGY)
 
@@ -180,14 +174,14 @@ def _members(
 def forecast_baselines(
     source: Source, tile: Tile, init: Time, times: Times, methods: Sequence[str]
 ) -> dict[str, Float32Array]:
-    """Forecast what a tile owns (leads, y, x) by baselines, which cost nothing.
+    """Forecast what a tile owns (leads, y, x) in the ways that cost nothing.
 
     Persistence repeats the frame of ``init``, climatology is the seasonal mean of the training
     part - outside of its area, the mean over it - and seasonal naive repeats the last year
     (day, for steps below a day) that was observed at ``init``.
     """
     owns = tile.owns
-    forecasts: dict[str, Callable[[], Float32Array]] = {
+    makers: dict[str, Callable[[], Float32Array]] = {
         PERSISTENCE: lambda: np.repeat(
             source.truth(owns, np.array([init])), len(times), axis=0
         ),
@@ -196,4 +190,4 @@ def forecast_baselines(
             owns, np.array([shift_to_observed(source.open().step, t, init) for t in times])
         ),
     }
-    return {method: forecasts[method]() for method in methods}
+    return {method: makers[method]() for method in methods}
