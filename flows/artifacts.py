@@ -30,14 +30,14 @@ from flows.console import console
 
 log = logging.getLogger(__name__)
 
-_EVERY_S = 5.0  # a server asked more often has nothing better to say
-_LOGGED_S = 30.0  # a log is read by people
+_UPDATE_S = 5.0  # more often shows no more
+_LOG_S = 30.0  # a log is read by people
 
 _recipe: ContextVar[str] = ContextVar("recipe", default="")
 
 
 def in_run() -> bool:
-    """Tell whether Prefect runs what is running."""
+    """Check whether Prefect runs what is running."""
     return FlowRunContext.get() is not None
 
 
@@ -88,7 +88,7 @@ def create_image(key: str, png: bytes, *, description: str, text: str = "") -> N
 
 
 class ProgressArtifact:
-    """Progress of a run, in percent: told to the server every few seconds at most.
+    """Progress of a run, in percent: sent to the server every few seconds at most.
 
     Where no bar is drawn, a line of the log says it now and then.
     """
@@ -96,27 +96,30 @@ class ProgressArtifact:
     def __init__(self, key: str, description: str) -> None:
         self._id: UUID | None = None
         self._description = description
-        self._told = 0.0
+        self._updated = 0.0
         self._logged = time.monotonic()
         if in_run():
             with _tolerate_lost_server():
-                found = create_progress_artifact(0.0, key=_key(key), description=description)
-                self._id = found  # type: ignore[assignment]
+                created = create_progress_artifact(0.0, key=_key(key), description=description)
+                self._id = created  # type: ignore[assignment]
 
     def update(self, done: float, total: float, note: str = "") -> None:
-        """Say how much is done; the last word is always passed on to the server."""
+        """Report how much is done; the last word is always passed on to the server."""
         now = time.monotonic()
-        if now - self._logged >= _LOGGED_S and (in_run() or not console.is_terminal):
+        if now - self._logged >= _LOG_S and (in_run() or not console.is_terminal):
             self._logged = now
             more = f"; {note}" if note else ""
             log.info("%s: %g of %g%s", self._description, done, total, more)
-        if self._id is None or (done < total and now - self._told < _EVERY_S):
+        if self._id is None or (done < total and now - self._updated < _UPDATE_S):
             return
-        page, self._id = self._id, None  # asked no more once it is lost
+        artifact_id = self._id
+        self._id = None  # no further call once it is lost
         with _tolerate_lost_server():
-            update_progress_artifact(page, progress=100.0 * min(1.0, done / max(total, 1e-9)))
-            self._id = page
-        self._told = time.monotonic()
+            update_progress_artifact(
+                artifact_id, progress=100.0 * min(1.0, done / max(total, 1e-9))
+            )
+            self._id = artifact_id
+        self._updated = time.monotonic()
 
 
 def _key(name: str) -> str:

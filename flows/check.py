@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from flows.asked import cube_path, find_bundle, resolve_grid
 from flows.console import (
     console,
-    echo,
     echo_warning,
-    progress_bar,
     show_table,
     show_transposed_table,
 )
+from flows.paths import cube_path
+from flows.recipe_store import find_bundle, resolve_grid
 from flows.resolve import open_writable_recipe
 from flows.runtime import describe_compute, local_threads
 from flows.steps.cube import (
@@ -46,20 +44,13 @@ from pipeline.training.training_plan import (
     describe_patches,
     plan_part_inits,
 )
-from stores.accept import accept as accept_found
 from stores.cube import Cube
 from stores.formatting import format_bytes, pluralize
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.inventory import scan_archive
 from stores.times import Times, parse_end, parse_time
-from stores.verify import verify as find_damage
 
 Rows = list[dict[str, Any]]
-
-_HINT = (
-    "what is missing or altered can be copied back from elsewhere; or move the folder of the "
-    "issue away, and the same forecast makes it again"
-)
 
 
 def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
@@ -69,30 +60,30 @@ def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
         ArchiveError: names every problem of the archive.
         ValueError: the recipe asks for what cannot be, or for a package that is missing.
     """
-    asked = _open(recipe, overrides, root)
-    console.print(f"recipe {asked.name}: valid, fingerprint {asked.fingerprint()[:12]}")
-    check_sources(asked)
-    wanted = asked.archive
+    resolved = _open(recipe, overrides, root)
+    console.print(f"recipe {resolved.name}: valid, fingerprint {resolved.fingerprint()[:12]}")
+    check_sources(resolved)
+    archive = resolved.archive
     found = scan_archive(
-        wanted.root,
-        build_sources(asked),
-        asked.step,
-        start=None if wanted.start is None else parse_time(wanted.start),
-        end=None if wanted.end is None else parse_end(wanted.end),
+        archive.root,
+        build_sources(resolved),
+        resolved.step,
+        start=None if archive.start is None else parse_time(archive.start),
+        end=None if archive.end is None else parse_end(archive.end),
     )
-    show_transposed_table(f"archive {wanted.root}", found.rows(), key="variable")
-    check_archive(asked, found)
-    plan = plan_ingest(found, resolve_grid(asked), cube_path(asked))
-    newest = max(plan.inputs.variables[asked.target.variable].frames)
-    asked = resolve_dates(asked, parse_time(newest))
+    show_transposed_table(f"archive {archive.root}", found.rows(), key="variable")
+    check_archive(resolved, found)
+    plan = plan_ingest(found, resolve_grid(resolved), cube_path(resolved))
+    newest = max(plan.inputs.variables[resolved.target.variable].frames)
+    resolved = resolve_dates(resolved, parse_time(newest))
     show_transposed_table(f"cube {plan.path}", plan.rows(), key="variable")
-    workers = resolve_workers(asked.compute)
+    workers = resolve_workers(resolved.compute)
     rows = [
         *_cube_rows(plan),
-        *_training_rows(asked, plan),
-        *_rollout_rows(asked, plan, workers),
-        *_memory_rows(asked, plan, workers),
-        *_room_rows(asked, plan),
+        *_training_rows(resolved, plan),
+        *_rollout_rows(resolved, plan, workers),
+        *_memory_rows(resolved, plan, workers),
+        *_disk_rows(resolved, plan),
     ]
     show_table("plan", rows, columns=["what", "value"])
     console.print("nothing was written")
@@ -100,49 +91,12 @@ def check(recipe: str, overrides: Sequence[str], root: str | None) -> None:
 
 def _open(recipe: str, overrides: Sequence[str], root: str | None) -> Recipe:
     """Open a recipe, and refuse what needs no archive to be known."""
-    asked = open_writable_recipe(recipe, overrides, root)
-    check_trackers(asked.training.track)
-    check_units(asked)
-    for name in asked.rollout.bundles:
-        find_bundle(asked, name)
-    return asked
-
-
-def verify(paths: Sequence[Path], *, sample: float = 1, accept: bool = False) -> bool:
-    """Print what is missing or altered below each path; tell whether all is sound.
-
-    Args:
-        paths: folders of issues, recipes, bundles, cubes or whole stores.
-        sample: share of the files that are read.
-        accepting: first let what is there count as what was meant.
-
-    Raises:
-        ValueError: ``sample`` is no share of the files, or there is nothing at a path, or no
-            store.
-        CorruptError: what is damaged was to be accepted.
-    """
-    absent = [str(path) for path in paths if not path.exists()]
-    if absent:
-        raise ValueError(
-            f"{', '.join(absent)} does not exist, so nothing was verified; name a published "
-            "issue, a bundle, or a whole store"
-        )
-    is_sound = True
-    for path in paths:
-        for line in accept_found(path) if accept else ():
-            echo(line)
-        with progress_bar(f"reading {path.name}") as tell:
-            findings = find_damage(path, sample=sample, on_progress=tell)
-        is_sound &= not findings
-        said = pluralize(len(findings), "finding") if findings else "sound"
-        share = "" if sample == 1 else f", {100 * sample:g} % of its files read"
-        style = "red" if findings else "green"
-        console.print(f"{path}: {said}{share}", style=style, markup=False)
-        for finding in findings:
-            console.print(f"  {finding}", markup=False, highlight=False, soft_wrap=True)
-    if not is_sound:
-        echo(_HINT)
-    return is_sound
+    resolved = open_writable_recipe(recipe, overrides, root)
+    check_trackers(resolved.training.track)
+    check_units(resolved)
+    for name in resolved.rollout.bundles:
+        find_bundle(resolved, name)
+    return resolved
 
 
 def _cube_rows(plan: IngestPlan) -> Rows:
@@ -181,8 +135,8 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
                 patches = describe_patches(training.patches, shape, len(found.inits))
                 rows += _rows(("patches", patches))
         else:  # what is scored may still be to come
-            stretches = split.segments(part, available.step)
-            found = available.plan_inits(stretches, _span(recipe))
+            segments = split.segments(part, available.step)
+            found = available.plan_inits(segments, _span(recipe))
             if not found.inits:
                 _report_no_init(recipe, part, available)
         n_frames = len(split.frames(part, available.step))
@@ -193,8 +147,8 @@ def _training_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
         )
         dates = split.format_part(part, available.step)
         rows += _rows((f"{part} part", f"{dates}: {', '.join(counted)}"))
-    said = split.describe(recipe.step)
-    return rows + (_rows(("split", said)) if said else [])
+    description = split.describe(recipe.step)
+    return rows + (_rows(("split", description)) if description else [])
 
 
 def _report_no_init(recipe: Recipe, part: str, available: Availability) -> None:
@@ -206,24 +160,25 @@ def _report_no_init(recipe: Recipe, part: str, available: Availability) -> None:
     target = available.target
     step = available.step
     split = recipe.split.to_split()
-    stretches = split.segments(part, step)
-    ends = split.format_part(part, step) or "no frame of the series"
-    said = (
-        f"the {part} part ({ends}) has no init of {pluralize(_span(recipe).history, 'frame')} of "
-        f"history and {pluralize(recipe.rollout.leads, 'lead')}, so nothing can be scored on it; "
+    segments = split.segments(part, step)
+    dates = split.format_part(part, step) or "no frame of the series"
+    message = (
+        f"the {part} part ({dates}) has no init of "
+        f"{pluralize(_span(recipe).history, 'frame')} of history and "
+        f"{pluralize(recipe.rollout.leads, 'lead')}, so nothing can be scored on it; "
         f"{recipe.target.variable} has {pluralize(len(target), 'frame')} from "
-        f"{step.label_range(target[0], target[-1])}: compare 'files' with the archive, or change the "
-        "split"
+        f"{step.label_range(target[0], target[-1])}: compare 'files' with the archive, or "
+        "change the split"
     )
     needed = _span(recipe).history + recipe.rollout.leads
-    may_come = any(len(s) >= needed and s[-1] > target[-1] for s in stretches)
+    may_come = any(len(s) >= needed and s[-1] > target[-1] for s in segments)
     if not may_come:
-        raise ValueError(said)
-    echo_warning(said)
+        raise ValueError(message)
+    echo_warning(message)
 
 
 def init_rows(recipe: Recipe, dates: Mapping[str, Times]) -> list[tuple[str, str]]:
-    """Say what a forecast from the last frame of the target would know of every covariate.
+    """List what a forecast from the last frame of the target would know of every covariate.
 
     Raises:
         ValueError: it cannot be made.
@@ -232,8 +187,8 @@ def init_rows(recipe: Recipe, dates: Mapping[str, Times]) -> list[tuple[str, str
     init = available.target[-1]
     available.check(_span(recipe), init)
     supplies = available.forcing_supplies(_span(recipe), init)
-    told = [(supply.name, str(supply)) for supply in supplies]
-    return [("init", recipe.step.format(init)), *told]
+    covariates = [(supply.name, str(supply)) for supply in supplies]
+    return [("init", recipe.step.format(init)), *covariates]
 
 
 def _availability(recipe: Recipe, dates: Mapping[str, Times]) -> Availability:
@@ -246,7 +201,8 @@ def _span(recipe: Recipe) -> RolloutSpan:
 
 
 def _rollout_rows(recipe: Recipe, plan: IngestPlan, workers: WorkerPool) -> Rows:
-    leads, shape = recipe.rollout.leads, (plan.grid.height, plan.grid.width)
+    leads = recipe.rollout.leads
+    shape = plan.grid.height, plan.grid.width
     tiles = _plan_tiles(recipe, shape, workers)
     n_bytes = leads * shape[0] * shape[1] * 4
     further = "".join(f", {name}" for name in recipe.rollout.bundles)
@@ -265,7 +221,8 @@ def _rollout_rows(recipe: Recipe, plan: IngestPlan, workers: WorkerPool) -> Rows
 
 def _describe_leads(recipe: Recipe) -> str:
     """Count the leads, and say which of them rest on scores alone."""
-    leads, trained = recipe.rollout.leads, recipe.training.leads
+    leads = recipe.rollout.leads
+    trained = recipe.training.leads
     if leads <= trained:
         return str(leads)
     beyond = format_leads(range(trained + 1, leads + 1))
@@ -276,7 +233,7 @@ def _describe_leads(recipe: Recipe) -> str:
 
 
 def _memory_rows(recipe: Recipe, plan: IngestPlan, workers: WorkerPool) -> Rows:
-    """Say what the processes of every step need, and refuse what no worker has.
+    """List what the processes of every step need, and refuse what no worker has.
 
     Raises:
         ValueError: says the smallest change that would do.
@@ -293,12 +250,12 @@ def _memory_rows(recipe: Recipe, plan: IngestPlan, workers: WorkerPool) -> Rows:
         "train, learning": training.trainer,
         "evaluate": hindcasts.memory,
     }
-    rows = ((f"memory, {what}", one) for what, one in planned.items())
+    rows = ((f"memory, {what}", memory) for what, memory in planned.items())
     return _rows(("workers", workers), *rows)
 
 
-def _room_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
-    """Say what every step needs on its disk, and refuse what has no room there.
+def _disk_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
+    """List what every step needs on its disk, and refuse what does not fit.
 
     Raises:
         DiskFullError: says what it takes, and what the disk has left.
@@ -314,7 +271,8 @@ def _room_rows(recipe: Recipe, plan: IngestPlan) -> Rows:
 def _plan_tiles(
     recipe: Recipe, shape: tuple[int, int], workers: WorkerPool, *, is_scored: bool = False
 ) -> RolloutPlan:
-    rollout, stated = describe_rollout(recipe, shape), recipe.rollout
+    rollout = describe_rollout(recipe, shape)
+    stated = recipe.rollout
     return plan_rollout(
         replace(rollout, is_scored=is_scored),
         workers,

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from flows.asked import retention_policy
 from flows.console import console, show_table
+from flows.recipe_store import retention_policy
 from flows.resolve import open_recipe
 from stores.clean import clean as clean_store
 from stores.formatting import format_bytes
@@ -64,14 +64,14 @@ def parse_age(text: str) -> float:
 
 def show_cleaning(root: Path, found: Iterable[CleanupCandidate], *, dry_run: bool) -> None:
     """Print what went, one line each, and what stays, one line for each reason."""
-    gone = [one for one in found if one.is_removed]
+    gone = [candidate for candidate in found if candidate.is_removed]
     kept: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
-    for one in found:
-        if not one.is_removed:
-            kept[one.kind, one.reason].append(one.n_bytes)
+    for candidate in found:
+        if not candidate.is_removed:
+            kept[candidate.kind, candidate.reason].append(candidate.n_bytes)
     if gone:
         title = f"{'would go from' if dry_run else 'removed from'} {root}"
-        removed = [_row(root, one) for one in gone]
+        removed = [_row(root, candidate) for candidate in gone]
         show_table(title, removed, columns=list(removed[0]))
     if kept:
         rows = [
@@ -79,7 +79,7 @@ def show_cleaning(root: Path, found: Iterable[CleanupCandidate], *, dry_run: boo
             for (what, why), sizes in sorted(kept.items())
         ]
         show_table(f"stays in {root}", rows, columns=list(rows[0]))
-    size = format_bytes(sum(one.n_bytes for one in gone))
+    size = format_bytes(sum(candidate.n_bytes for candidate in gone))
     console.print(
         f"{len(gone)} would go, {size}; nothing was removed"
         if dry_run
@@ -88,13 +88,13 @@ def show_cleaning(root: Path, found: Iterable[CleanupCandidate], *, dry_run: boo
     )
 
 
-def _row(root: Path, one: CleanupCandidate) -> dict[str, str]:
-    path = str(one.path.relative_to(root))
+def _row(root: Path, candidate: CleanupCandidate) -> dict[str, str]:
+    path = str(candidate.path.relative_to(root))
     return {
-        "what": one.kind,
+        "what": candidate.kind,
         "path": path,
-        "size": format_bytes(one.n_bytes),
-        "why": one.reason,
+        "size": format_bytes(candidate.n_bytes),
+        "why": candidate.reason,
     }
 
 

@@ -40,9 +40,9 @@ def up(
     request.products()  # refuses before a server is started
     from flows import server
 
-    place = (home or default_home()).absolute()
+    home_path = (home or default_home()).absolute()
     start = server.up_detached if detach else server.up
-    start(request, home=place, port=port, echo=echo)
+    start(request, home=home_path, port=port, echo=echo)
 
 
 def down(home: HomeOption = None) -> None:
@@ -53,8 +53,8 @@ def down(home: HomeOption = None) -> None:
     from flows import server
     from flows.state import default_home
 
-    place = (home or default_home()).absolute()
-    echo(f"stopped the server of {place}" if server.down(place) else "nothing was up")
+    home_path = (home or default_home()).absolute()
+    echo(f"stopped the server of {home_path}" if server.down(home_path) else "nothing was up")
 
 
 def deploy(

@@ -36,11 +36,11 @@ def verify(
     [dim]cubecast verify demo --sample 0.1[/]
     [dim]cubecast verify my.yaml[/]
     """
-    from flows.check import verify as run
     from flows.resolve import named_recipe
+    from flows.verify import verify as run
 
-    recipes = {one: named_recipe(one) for one in stores}
-    paths = [recipe.root if recipe else Path(one) for one, recipe in recipes.items()]
+    recipes = {store: named_recipe(store) for store in stores}
+    paths = [recipe.root if recipe else Path(store) for store, recipe in recipes.items()]
     if not run(paths, sample=sample, accept=accept):
         raise typer.Exit(_DAMAGED)
 

@@ -28,7 +28,7 @@ class ServerLostError(ConnectionError):
 
 
 def find_server(home: Path) -> str:
-    """Name the server that is meant: the one that is set, else the one of ``cubecast up``.
+    """Find the server that is meant: the one that is set, else the one of ``cubecast up``.
 
     Raises:
         ConnectionError: there is neither.
@@ -51,14 +51,15 @@ def connect_to_server(url: str) -> Iterator[SyncPrefectClient]:
     Raises:
         ServerLostError: it does not answer, or lets nobody in.
     """
-    auth, key = PREFECT_API_AUTH_STRING.value(), PREFECT_API_KEY.value()
-    unknown = (
+    auth = PREFECT_API_AUTH_STRING.value()
+    key = PREFECT_API_KEY.value()
+    consequence = (
         "so what was asked of it is not done, or in part; start it, or correct "
         "PREFECT_API_URL, and run the same command again"
     )
     with (
         temporary_settings({PREFECT_CLIENT_MAX_RETRIES: _RETRIES}),
-        _reraise_lost_server(url, unknown),
+        _reraise_lost_server(url, consequence),
     ):
         client = SyncPrefectClient(
             url,
@@ -87,23 +88,23 @@ def check_server(url: str) -> None:
 
 @contextmanager
 def reraise_lost_server(url: str) -> Iterator[None]:
-    """Run the body on a server, and say in a sentence when that is lost meanwhile.
+    """Run the body on a server, and raise in a sentence when that is lost meanwhile.
 
     Raises:
         ServerLostError: it does not answer any more.
     """
-    unknown = (
+    consequence = (
         "so it does not know how this run went on; what is written is whole: run the same "
         "command again, or unset PREFECT_API_URL to run without a server"
     )
     retries = {PREFECT_CLIENT_MAX_RETRIES: _RETRIES_OF_A_RUN}
-    with temporary_settings(retries), _reraise_lost_server(url, unknown):
+    with temporary_settings(retries), _reraise_lost_server(url, consequence):
         yield
 
 
 @contextmanager
 def _reraise_lost_server(url: str, consequence: str) -> Iterator[None]:
-    """Say in a sentence that a server is gone or lets nobody in; say what follows from it.
+    """Raise in a sentence that a server is gone or lets nobody in, and what follows from it.
 
     Raises:
         ServerLostError: it is, or does.

@@ -27,7 +27,7 @@ from rich.table import Table
 from stores.progress import ProgressCallback
 
 _LOG_WIDTH = 110  # where output goes to a file, whose width nobody knows
-_EVERY_S = 30.0  # between two lines on progress, where no bar can be drawn
+_LOG_S = 30.0  # between two lines on progress, where no bar can be drawn
 _WORD_WIDTH = 20  # longer words, such as paths, may be cut to fit
 _SERVER_LOGGERS = ("prefect.events.clients", "prefect._internal.concurrency")
 _FILE = re.compile(r"\S+\.tiff?\b:? ?", re.IGNORECASE)
@@ -50,31 +50,32 @@ def progress_bar(title: str) -> Iterator[ProgressCallback]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    drawn = console.is_terminal
-    options: dict[str, Any] = {"console": console, "disable": not drawn, "transient": True}
+    is_drawn = console.is_terminal
+    options: dict[str, Any] = {"console": console, "disable": not is_drawn, "transient": True}
     # Warnings go where stderr goes, unless they would tear the bar.
     with Progress(*columns, **options, redirect_stderr=stderr.is_terminal) as progress:
         bar = progress.add_task(title, total=None, note="")
-        lines = _ProgressLog(title)
+        log_lines = _ProgressLog(title)
 
-        def tell(done: float, total: float, note: str = "") -> None:
+        def on_progress(done: float, total: float, note: str = "") -> None:
             progress.update(bar, completed=done, total=total, note=note)
-            if not drawn:
-                lines.tell(done, total, note)
+            if not is_drawn:
+                log_lines.update(done, total, note)
 
-        yield tell
+        yield on_progress
 
 
 class _ProgressLog:
     """Progress in lines, for logs; work that is done sooner says nothing."""
 
     def __init__(self, title: str) -> None:
-        self._title, self._told = title, time.monotonic()
+        self._title = title
+        self._logged = time.monotonic()
 
-    def tell(self, done: float, total: float, note: str) -> None:
+    def update(self, done: float, total: float, note: str) -> None:
         now = time.monotonic()
-        if now - self._told >= _EVERY_S and done < total:
-            self._told = now
+        if now - self._logged >= _LOG_S and done < total:
+            self._logged = now
             log.info("%s: %g of %g%s", self._title, done, total, f", {note}" if note else "")
 
 
@@ -98,14 +99,14 @@ def show_table(
     Where the terminal is too narrow, columns go on in further tables below, each with the first
     column: a number is never broken.
     """
-    rows = list(rows)
+    table_rows = list(rows)
     console.print(title, style="italic", markup=False, highlight=False, soft_wrap=True)
-    cells = {name: [_cell(row[name]) for row in rows] for name in columns}
+    cells = {name: [_cell(row[name]) for row in table_rows] for name in columns}
     widths = [max(map(_least_width, [name, *cells[name]])) for name in columns]
     for group in _split_columns(widths, console.width):
         table = Table(header_style="bold")
         for name, width in ((columns[index], widths[index]) for index in group):
-            numeric = all(isinstance(row[name], int | float) for row in rows)
+            numeric = all(isinstance(row[name], int | float) for row in table_rows)
             table.add_column(
                 escape(name),
                 justify="right" if numeric else "left",
@@ -117,11 +118,12 @@ def show_table(
         console.print(table)
 
 
-def _split_columns(widths: Sequence[int], room: int) -> list[list[int]]:
-    """Deal columns to tables that fit into ``room``; each begins with the first column."""
-    groups, used = [[0]], widths[0] + 4  # a column has three characters around it, a table one
+def _split_columns(widths: Sequence[int], width: int) -> list[list[int]]:
+    """Group columns into tables that fit into ``width``; each begins with the first column."""
+    groups = [[0]]
+    used = widths[0] + 4  # a column has three characters around it, a table one
     for index, width in enumerate(widths[1:], start=1):
-        if used + width + 3 > room and len(groups[-1]) > 1:
+        if used + width + 3 > width and len(groups[-1]) > 1:
             groups.append([0])
             used = widths[0] + 4
         groups[-1].append(index)
@@ -130,7 +132,7 @@ def _split_columns(widths: Sequence[int], room: int) -> list[list[int]]:
 
 
 def _least_width(cell: str) -> int:
-    """Say how narrow a cell may become: no narrower than its longest number or short word."""
+    """Return how narrow a cell may become: not below its longest number or short word."""
     words = cell.split()
     whole = (len(word) for word in words if _NUMBER.fullmatch(word))
     return max([1, *whole, *(min(len(word), _WORD_WIDTH) for word in words)])
@@ -139,13 +141,15 @@ def _least_width(cell: str) -> int:
 def show_transposed_table(title: str, rows: Sequence[Mapping[str, Any]], *, key: str) -> None:
     """Print few rows with many columns the other way round, without columns that are empty."""
     names = [name for row in rows[:1] for name in row if name != key]
-    lines = [{"": name} | {str(row[key]): row[name] for row in rows} for name in names]
-    told = [line for line in lines if any(str(value) for value in list(line.values())[1:])]
-    show_table(title, told, columns=["", *(str(row[key]) for row in rows)])
+    transposed = [{"": name} | {str(row[key]): row[name] for row in rows} for name in names]
+    nonempty = [
+        row for row in transposed if any(str(value) for value in list(row.values())[1:])
+    ]
+    show_table(title, nonempty, columns=["", *(str(row[key]) for row in rows)])
 
 
 def configure_logging(*, debug: bool = False) -> None:
-    """Show what the rooms log, one fact a line; of Prefect only what is not ours to say."""
+    """Show what our packages log, one fact a line; of Prefect only what is not ours to say."""
     if not debug:
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     from prefect.logging.configuration import setup_logging
@@ -156,14 +160,14 @@ def configure_logging(*, debug: bool = False) -> None:
             handler.addFilter(_is_not_run_summary)
     for noisy in ("lightning", "lightning.pytorch", "distributed"):
         logging.getLogger(noisy).setLevel(logging.INFO if debug else logging.WARNING)
-    for about_server in () if debug else _SERVER_LOGGERS:  # its loss is told once, by us
+    for about_server in () if debug else _SERVER_LOGGERS:  # we log its loss once
         logging.getLogger(about_server).addFilter(lambda record: False)
     if not debug:
         logging.getLogger("rasterio._env").addFilter(DuplicateFilter())
     logging.raiseExceptions = debug
     shown = _ConsoleHandler()
-    for room in ("flows", "pipeline", "stores"):
-        logger = logging.getLogger(room)
+    for package in ("flows", "pipeline", "stores"):
+        logger = logging.getLogger(package)
         logger.propagate = False
         logger.addHandler(shown)
 
@@ -178,13 +182,13 @@ class DuplicateFilter(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: set[str] = set()
+        self._seen: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether this was not said yet, of this file or another."""
+        """Check whether this was not said yet, of this file or another."""
         text = _FILE.sub("", record.getMessage())
-        is_new = text not in self._said
-        self._said.add(text)
+        is_new = text not in self._seen
+        self._seen.add(text)
         return is_new
 
 

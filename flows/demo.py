@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.asked import open_cube
 from flows.console import console
 from flows.evaluate import evaluate
 from flows.forecast import forecast
 from flows.ingest import ingest
 from flows.recipe_flow import recipe_flow
+from flows.recipe_store import open_cube
 from flows.resolve import open_recipe
 from flows.steps.step import call_flow
 from flows.train import train
@@ -22,21 +22,21 @@ def demo(recipe: str, overrides: list[str] | None = None, root: str | None = Non
     Returns:
         The folder of the issue.
     """
-    asked = (recipe, overrides, root)
-    call_flow(ingest, *asked)
-    call_flow(train, *asked)
-    scores = call_flow(evaluate, *asked)
-    issue = call_flow(forecast, *asked, init=_last_verifiable_init(*asked))
+    arguments = (recipe, overrides, root)
+    call_flow(ingest, *arguments)
+    call_flow(train, *arguments)
+    scores = call_flow(evaluate, *arguments)
+    issue = call_flow(forecast, *arguments, init=_last_verifiable_init(*arguments))
     _print_outputs(Path(issue), Path(scores))
     return issue
 
 
 def _last_verifiable_init(recipe: str, overrides: list[str] | None, root: str | None) -> str:
     """Choose the last init whose forecast can be compared with what happened."""
-    asked = open_recipe(recipe, overrides, root)
-    cube = open_cube(asked)
-    times = cube.step_times(asked.target.variable)
-    return cube.step.label(cube.step.add(times[-1], -asked.rollout.leads))
+    resolved = open_recipe(recipe, overrides, root)
+    cube = open_cube(resolved)
+    times = cube.step_times(resolved.target.variable)
+    return cube.step.label(cube.step.add(times[-1], -resolved.rollout.leads))
 
 
 def _print_outputs(issue: Path, scores: Path) -> None:

@@ -54,17 +54,17 @@ class DeploymentInfo:
 
     @property
     def name(self) -> str:
-        """Name it as ``prefect deployment run`` does."""
+        """Return the name that ``prefect deployment run`` does."""
         return f"{self.flow}/{self.deployment}"
 
     @property
     def lacks_scheduled_runs(self) -> bool:
-        """Tell whether its schedule should have a next run and has none."""
+        """Check whether its schedule should have a next run and has none."""
         return self.cron is not None and not self.paused and not self.next_runs
 
     @property
     def next_runs_text(self) -> str:
-        """Say when it runs, in the time zone of its schedule."""
+        """Write when it runs, in the time zone of its schedule."""
         if self.cron is None:
             return "by hand"
         if self.paused:
@@ -110,14 +110,14 @@ def deploy(
     """
     products = request.products()
     with connect_to_server(url) as client:
-        told = [notify.find_block(client, product) for product in products]
+        blocks = [notify.find_block(client, product) for product in products]
         create_pool(client)
         before = list_deployed(client)
-        _tell_moved(before, products)
+        _warn_moved(before, products)
         first = _unsuffixed_product(before, products)
+        paused = {(known.recipe, known.flow) for known in before if known.paused}
         with TemporaryDirectory() as temporary:
             target = (folder or Path(temporary)) / "prefect.yaml"
-            paused = {(one.recipe, one.flow) for one in before if one.paused}
             write_deployments(products, target, first=first, paused=paused)
             try:
                 apply_deployments(target, {**(settings or {}), "PREFECT_API_URL": url})
@@ -129,13 +129,23 @@ def deploy(
             for product in products
             for name in product.deployment_names(first=product.name == first)
         ]
-        deployed = {product.name for product in products}
-        for one in before:
-            if one.recipe in deployed and one.name not in names:
-                client.delete_deployment(one.id)  # it runs at another pace now
-        for product, block in zip(products, told, strict=True):
+        _delete_outdated(client, before, products, names)
+        for product, block in zip(products, blocks, strict=True):
             notify.create_failure_automation(client, product.name, block)
     return names
+
+
+def _delete_outdated(
+    client: SyncPrefectClient,
+    before: Sequence[DeploymentInfo],
+    products: Sequence[DeployedRecipe],
+    names: Sequence[str],
+) -> None:
+    """Take away what ran a product at another cadence, under another name."""
+    deployed = {product.name for product in products}
+    for known in before:
+        if known.recipe in deployed and known.name not in names:
+            client.delete_deployment(known.id)
 
 
 def _unsuffixed_product(
@@ -145,15 +155,15 @@ def _unsuffixed_product(
 
     What is deployed keeps its names, whatever the order of the recipes and whoever has gone.
     """
-    owners = [one.recipe for one in before if one.deployment == name_cadence(one.cron)]
-    deployed = {one.recipe for one in before}
+    owners = [entry.recipe for entry in before if entry.deployment == name_cadence(entry.cron)]
+    deployed = {entry.recipe for entry in before}
     new = [product.name for product in products if product.name not in deployed]
     return next(iter([*owners, *new]), "")
 
 
-def _tell_moved(before: Sequence[DeploymentInfo], products: Sequence[DeployedRecipe]) -> None:
+def _warn_moved(before: Sequence[DeploymentInfo], products: Sequence[DeployedRecipe]) -> None:
     """Warn where a recipe takes the place of another one that has its name."""
-    known = {one.recipe: one.path for one in before}
+    known = {entry.recipe: entry.path for entry in before}
     for product in products:
         path = product.parameters["recipe"]
         if known.get(product.name, path) != path:
@@ -170,19 +180,19 @@ def remove(name: str, client: SyncPrefectClient) -> list[str]:
         LookupError: the server has none of that name.
     """
     deployed = list_deployed(client)
-    gone = [one for one in deployed if name in (one.name, one.recipe)]
-    if not gone:
-        known = ", ".join(dict.fromkeys(one.recipe for one in deployed)) or "none"
+    removed = [entry for entry in deployed if name in (entry.name, entry.recipe)]
+    if not removed:
+        known = ", ".join(dict.fromkeys(entry.recipe for entry in deployed)) or "none"
         raise LookupError(
             f"{name!r} is no deployment and no recipe of the server, so nothing was removed; "
             f"it has the recipes {known}: cubecast deployments"
         )
-    for one in gone:
-        client.delete_deployment(one.id)
-    for recipe in {one.recipe for one in gone}:
-        if all(one in gone for one in deployed if one.recipe == recipe):
+    for entry in removed:
+        client.delete_deployment(entry.id)
+    for recipe in {entry.recipe for entry in removed}:
+        if all(entry in removed for entry in deployed if entry.recipe == recipe):
             notify.delete_automation(client, recipe)
-    return [one.name for one in gone]
+    return [entry.name for entry in removed]
 
 
 def list_deployed(client: SyncPrefectClient) -> list[DeploymentInfo]:
@@ -190,22 +200,23 @@ def list_deployed(client: SyncPrefectClient) -> list[DeploymentInfo]:
     tagged = DeploymentFilter.model_validate({"tags": {"all_": [POOL]}})
     flows = {flow.id: flow.name for flow in client.read_flows()}
     found = [
-        _describe(client, one, flows[one.flow_id])
-        for one in client.read_deployments(deployment_filter=tagged)
+        _describe(client, entry, flows[entry.flow_id])
+        for entry in client.read_deployments(deployment_filter=tagged)
     ]
-    return sorted(found, key=lambda one: (one.recipe, one.name))
+    return sorted(found, key=lambda entry: (entry.recipe, entry.name))
 
 
 def describe_deployed(found: Sequence[DeploymentInfo]) -> list[str]:
     """Write a line for every deployment, below its recipe."""
-    name_width = max((len(one.name) for one in found), default=0)
-    cron_width = max((len(one.cron or "") for one in found), default=0)
+    name_width = max((len(entry.name) for entry in found), default=0)
+    cron_width = max((len(entry.cron or "") for entry in found), default=0)
     lines = []
-    for recipe, group in groupby(found, key=lambda one: one.recipe):
+    for recipe, group in groupby(found, key=lambda entry: entry.recipe):
         lines.append(f"recipe {recipe}")
         lines += [
-            f"  {one.name:<{name_width}}  {one.cron or '':<{cron_width}}  {one.next_runs_text}"
-            for one in group
+            f"  {entry.name:<{name_width}}  {entry.cron or '':<{cron_width}}  "
+            f"{entry.next_runs_text}"
+            for entry in group
         ]
     return lines
 
@@ -216,7 +227,7 @@ def _describe(
     recipe = next(
         (t.removeprefix(RECIPE_TAG) for t in found.tags if t.startswith(RECIPE_TAG)), ""
     )
-    crons = [one for one in found.schedules if isinstance(one.schedule, CronSchedule)]
+    crons = [entry for entry in found.schedules if isinstance(entry.schedule, CronSchedule)]
     schedule = crons[0].schedule if crons else None
     assert schedule is None or isinstance(schedule, CronSchedule)
     return DeploymentInfo(

@@ -36,14 +36,14 @@ _HTTP_PACKAGES = ("httpx", "httpcore")
 
 
 def refuse(error: BaseException) -> None:
-    """Tell the person at the terminal what ended a command."""
+    """Print what ended a command, for the person at the terminal."""
     stderr.print(
         describe_error(error), style="red", markup=False, highlight=False, soft_wrap=True
     )
 
 
 def describe_error(error: BaseException) -> str:
-    """Say what ended a command, for a person; of a bug also where its traceback was written."""
+    """Describe what ended a command, for a person; for a bug also where its traceback is."""
     if is_user_error(error):
         return f"refused: {error.args[0] if isinstance(error, KeyError) else error}"
     if isinstance(error, MemoryError):
@@ -64,24 +64,25 @@ def describe_error(error: BaseException) -> str:
 
 
 def is_user_error(error: BaseException) -> bool:
-    """Tell whether one of our own ``raise`` made an error, which then is a sentence."""
+    """Check whether one of our own ``raise`` made an error, which then is a sentence."""
     if isinstance(error, AssertionError | NotImplementedError):
         return False
     frame = _innermost(error.__traceback__)
     if frame is None:
         return False
-    room = str(frame.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-    return room in _PACKAGES and frame.tb_frame.f_code.co_code[frame.tb_lasti] == _RAISE
+    package = str(frame.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+    return package in _PACKAGES and frame.tb_frame.f_code.co_code[frame.tb_lasti] == _RAISE
 
 
-def _innermost(frame: TracebackType | None) -> TracebackType | None:
+def _innermost(traceback: TracebackType | None) -> TracebackType | None:
+    frame = traceback
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     return frame
 
 
 def _explain_system(error: OSError) -> str:
-    """Say what the system refused, and what may help."""
+    """Describe what the system refused, and what may help."""
     what = f"{error.filename!r} cannot be used" if error.filename else "the system refused"
     why = error.strerror or str(error) or type(error).__name__
     way_out = _HINTS.get(error.errno or 0, "look at it, then run the same command again")
@@ -89,10 +90,11 @@ def _explain_system(error: OSError) -> str:
 
 
 def _explain_bug(error: BaseException) -> str:
-    said = f"{type(error).__name__}: {error}".strip().partition("\n")[0][:300]
+    message = f"{type(error).__name__}: {error}".strip().partition("\n")[0][:300]
     return (
-        f"this is a bug of cubecast ({said}), so the command stopped; what was finished stays. "
-        f"Please report it with {_write_report(error)}, or see the traceback here: --debug"
+        f"this is a bug of cubecast ({message}), so the command stopped; what was finished "
+        f"stays. Please report it with {_write_report(error)}, or see the traceback here: "
+        "--debug"
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from flows.asked import find_bundle, open_cube, warn_unused_overrides
 from flows.recipe_flow import recipe_flow
+from flows.recipe_store import find_bundle, open_cube, warn_unused_overrides
 from flows.resolve import open_writable_recipe
 from flows.runtime import open_executor
 from flows.steps import scores
@@ -27,17 +27,17 @@ def evaluate(
     Returns:
         The table of scores.
     """
-    asked = open_writable_recipe(recipe, overrides, root)
-    cube = open_cube(asked)
-    model = find_bundle(asked, bundle)
-    asked = with_trained_dates(asked, model, cube)
-    warn_unused_overrides(asked, model, overrides)
-    check_split(asked, model, cube.step)
-    check_all_frames(asked, cube)
-    with open_executor(asked.compute) as executor:
-        margins = scores.calibrate(asked, cube, model, executor)
-        found = scores.score(asked, cube, model, executor, margins)
-    table = scores.save_scores(asked, model, found)
+    resolved = open_writable_recipe(recipe, overrides, root)
+    cube = open_cube(resolved)
+    model = find_bundle(resolved, bundle)
+    resolved = with_trained_dates(resolved, model, cube)
+    warn_unused_overrides(resolved, model, overrides)
+    check_split(resolved, model, cube.step)
+    check_all_frames(resolved, cube)
+    with open_executor(resolved.compute) as executor:
+        margins = scores.calibrate(resolved, cube, model, executor)
+        found = scores.score(resolved, cube, model, executor, margins)
+    table = scores.save_scores(resolved, model, found)
     scores.show_scores(found)
     log.info("scores of %s: %s", model.path.name, table)
     return table

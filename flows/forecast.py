@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 
 from flows.artifacts import in_run
-from flows.asked import find_bundle, models_path, needs_ingest, open_cube, warn_unused_overrides
+from flows.paths import models_path
 from flows.recipe_flow import recipe_flow
+from flows.recipe_store import find_bundle, needs_ingest, open_cube, warn_unused_overrides
 from flows.resolve import open_writable_recipe
 from flows.runtime import open_executor
 from flows.steps import issue
@@ -43,23 +44,25 @@ def forecast(  # noqa: PLR0913  one parameter an option
     Returns:
         The folder of the issue.
     """
-    asked = open_writable_recipe(recipe, overrides, root)
-    check_issue_folders(asked.root)
+    resolved = open_writable_recipe(recipe, overrides, root)
+    check_issue_folders(resolved.root)
     if prepare:
-        _prepare(asked, recipe, overrides, root)
-    cube = open_cube(asked)
-    model = find_bundle(asked, bundle)
-    asked = with_trained_dates(asked, model, cube)
-    warn_unused_overrides(asked, model, overrides)
-    if bundle is None:  # chosen by its name, it is what was asked for
-        check_matches_recipe(asked, model)
-    job = issue.plan_forecast(asked, cube, model, init=init, leads=leads)
-    with lease(asked.root, job.key.lease_name, wait_s=_WAIT_S) as held:
-        published = find_published(asked.root, job.key)
+        _prepare(resolved, recipe, overrides, root)
+    cube = open_cube(resolved)
+    model = find_bundle(resolved, bundle)
+    resolved = with_trained_dates(resolved, model, cube)
+    warn_unused_overrides(resolved, model, overrides)
+    if bundle is None:  # chosen by its name, it is what is wanted
+        check_matches_recipe(resolved, model)
+    job = issue.plan_forecast(resolved, cube, model, init=init, leads=leads)
+    with lease(resolved.root, job.key.lease_name, wait_s=_WAIT_S) as held:
+        published = find_published(resolved.root, job.key)
         if published is None:
             check_forecast_frames(job)
             stage = issue.stage_forecast(job)
-            with open_executor(pick_compute(asked.compute, job.plan.work_seconds)) as executor:
+            with open_executor(
+                pick_compute(resolved.compute, job.plan.work_seconds)
+            ) as executor:
                 issue.roll_tiles(job, stage, executor)
                 issue.export_cogs(job, stage, executor)
             from flows.steps import page
@@ -71,20 +74,22 @@ def forecast(  # noqa: PLR0913  one parameter an option
 
             page.leave_page(job, published.path)
         show_issue(published)
-    issue.clean_up(asked)
+    issue.clean_up(resolved)
     return str(published.path)
 
 
-def _prepare(asked: Recipe, recipe: str, overrides: list[str] | None, root: str | None) -> None:
+def _prepare(
+    resolved: Recipe, recipe: str, overrides: list[str] | None, root: str | None
+) -> None:
     """Ingest, train and evaluate where that was never done.
 
     Their libraries are imported only then: a forecast is asked for more often than it is new.
     """
-    if needs_ingest(asked):
+    if needs_ingest(resolved):
         from flows.ingest import ingest
 
         call_flow(ingest, recipe, overrides, root)
-    if not has_bundle(models_path(asked), asked.name):
+    if not has_bundle(models_path(resolved), resolved.name):
         from flows.evaluate import evaluate
         from flows.train import train
 

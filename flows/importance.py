@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from flows.asked import find_bundle, open_cube, warn_unused_overrides
 from flows.recipe_flow import recipe_flow
+from flows.recipe_store import find_bundle, open_cube, warn_unused_overrides
 from flows.resolve import open_writable_recipe
 from flows.runtime import open_executor
 from flows.steps import importance as steps
-from flows.steps.scores import VALIDATION_PART
+from flows.steps.parts import VALIDATION_PART
 from flows.steps.verify_frames import check_all_frames
 from pipeline.rollout.permutation_importance import ImportanceSpec
 from pipeline.specs.trained import check_split, with_trained_dates
@@ -33,17 +33,17 @@ def importance(
     Returns:
         The table of importances.
     """
-    asked = open_writable_recipe(recipe, overrides, root)
-    cube = open_cube(asked)
-    model = find_bundle(asked, bundle)
-    asked = with_trained_dates(asked, model, cube)
-    warn_unused_overrides(asked, model, overrides)
-    check_split(asked, model, cube.step)
-    check_all_frames(asked, cube)
+    resolved = open_writable_recipe(recipe, overrides, root)
+    cube = open_cube(resolved)
+    model = find_bundle(resolved, bundle)
+    resolved = with_trained_dates(resolved, model, cube)
+    warn_unused_overrides(resolved, model, overrides)
+    check_split(resolved, model, cube.step)
+    check_all_frames(resolved, cube)
     trial = ImportanceSpec(VALIDATION_PART, repeats, seed)
-    with open_executor(asked.compute) as executor:
-        found = steps.run_importance(asked, cube, model, trial, executor)
-    table = steps.save_importance(asked, model, found)
+    with open_executor(resolved.compute) as executor:
+        found = steps.run_importance(resolved, cube, model, trial, executor)
+    table = steps.save_importance(resolved, model, found)
     steps.show_importance(found)
     log.info("importance of %s: %s", model.path.name, table)
     return table

@@ -23,17 +23,17 @@ def ingest(recipe: str, overrides: list[str] | None = None, root: str | None = N
     Returns:
         The version of the cube.
     """
-    asked = open_writable_recipe(recipe, overrides, root)
-    cube.check_units(asked)
-    cube.check_sources(asked)
-    found = cube.take_inventory(asked)
-    cube.check_archive(asked, found)
-    with lease(asked.root, "cube", wait_s=_WAIT_S):
-        plan = cube.plan_cube(asked, found)
+    resolved = open_writable_recipe(recipe, overrides, root)
+    cube.check_units(resolved)
+    cube.check_sources(resolved)
+    found = cube.take_inventory(resolved)
+    cube.check_archive(resolved, found)
+    with lease(resolved.root, "cube", wait_s=_WAIT_S):
+        plan = cube.plan_cube(resolved, found)
         with open_executor(
-            pick_compute(asked.compute, cube.estimate_seconds(plan))
+            pick_compute(resolved.compute, cube.estimate_seconds(plan))
         ) as executor:
-            receipts = cube.write_frames(plan, resolve_workers(asked.compute), executor)
+            receipts = cube.write_frames(plan, resolve_workers(resolved.compute), executor)
         version = cube.commit(plan, receipts)
     if plan.is_empty:
         log.info("nothing new: cube %s has version %s", plan.path, version)

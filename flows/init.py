@@ -20,10 +20,10 @@ from stores.file_patterns import FilePatternGroup, group_files
 from stores.geotiff import Header, read_header
 from stores.names import check_id
 from stores.seasons import frames_per_period
-from stores.times import YEARLY, Step
+from stores.times import YEARLY, Step, Times
 
 _SAMPLE = "samples/chirps_java"
-_MOST_LEADS = 12
+_MAX_LEADS = 12
 _PATCH_PX = 64
 
 
@@ -97,11 +97,11 @@ def describe_archive(name: str, root: Path, folder: Path, target: str | None) ->
 def _choose_target(
     found: Sequence[FilePatternGroup], root: Path, target: str | None
 ) -> FilePatternGroup:
-    series = [one for one in found if one.step is not None]
+    series = [group for group in found if group.step is not None]
     if target is not None:
-        series = [one for one in series if one.suggested_name == target]
+        series = [group for group in series if group.suggested_name == target]
     if not series:
-        names = ", ".join(dict.fromkeys(one.suggested_name for one in found))
+        names = ", ".join(dict.fromkeys(group.suggested_name for group in found))
         wanted = "" if target is None else f" of {target!r}"
         raise ArchiveError(
             f"{root} holds no series{wanted} (found: {names[:300]}), so there is nothing to "
@@ -118,30 +118,33 @@ def _values(
     found: Sequence[FilePatternGroup],
     target: FilePatternGroup,
 ) -> dict[str, Any]:
-    """Give what the template asks for."""
+    """List the values of the template's variables."""
     assert target.step is not None
     header = _header(root, target)
-    usable = [target, *(one for one in found if _is_covariate(one, target))]
-    named = _unique_names(usable)
-    due = target.step.range(target.times[0], target.times[-1])
-    split = _pick_split(target.step, due)
+    usable = [target, *(group for group in found if _is_covariate(group, target))]
+    by_name = _unique_names(usable)
+    dates = target.step.range(target.times[0], target.times[-1])
+    split = _pick_split(target.step, dates)
     return {
         "name": name,
         "title": name.replace("-", " ").replace("_", " ").capitalize(),
         "root": f"runs/{name}",
         "archive": json.dumps(_locate(root.resolve(), folder.resolve()), ensure_ascii=False),
         "step": str(target.step),
-        "gaps": _describe_gaps(target, len(due)),
-        "variables": [_variable(root, one, called) for called, one in named.items()],
-        "like": target.names[0],
-        "target": next(iter(named)),
-        "covariates": [
-            _covariate(called, one, target) for called, one in list(named.items())[1:]
+        "gaps": _describe_gaps(target, len(dates)),
+        "variables": [
+            _variable(root, series, variable) for variable, series in by_name.items()
         ],
-        "has_season": 1 < frames_per_period(target.step) <= len(due),
-        "n_frames": len(due),
+        "like": target.names[0],
+        "target": next(iter(by_name)),
+        "covariates": [
+            _covariate(variable, series, target)
+            for variable, series in list(by_name.items())[1:]
+        ],
+        "has_season": 1 < frames_per_period(target.step) <= len(dates),
+        "n_frames": len(dates),
         **split,
-        **_pick_patch_sizes(min(header.grid.shape), by_place=split["by_place"]),
+        **_pick_patch_sizes(min(header.grid.shape), is_spatial=split["by_place"]),
     }
 
 
@@ -150,33 +153,38 @@ def _locate(root: Path, folder: Path) -> str:
     return str(root.relative_to(folder) if root.is_relative_to(folder) else root)
 
 
-def _is_covariate(one: FilePatternGroup, target: FilePatternGroup) -> bool:
-    """Tell whether a series can be read beside the target: a map, or one a year or a step."""
-    same_step = one.step == target.step
-    return one is not target and (not one.times or same_step or one.step == Step(1, "year"))
+def _is_covariate(series: FilePatternGroup, target: FilePatternGroup) -> bool:
+    """Check whether a series can be read beside the target: a map, or one a year or a step."""
+    same_step = series.step == target.step
+    return series is not target and (
+        not series.times or same_step or series.step == Step(1, "year")
+    )
 
 
 def _unique_names(series: Sequence[FilePatternGroup]) -> dict[str, FilePatternGroup]:
-    """Give every series a name of its own."""
-    named: dict[str, FilePatternGroup] = {}
-    for one in series:
-        called, n = one.suggested_name, 1
-        while called in named:
+    """Return every series by a name of its own."""
+    by_name: dict[str, FilePatternGroup] = {}
+    for group in series:
+        name = group.suggested_name
+        n = 1
+        while name in by_name:
             n += 1
-            called = f"{one.suggested_name}_{n}"
-        named[called] = one
-    return named
+            name = f"{group.suggested_name}_{n}"
+        by_name[name] = group
+    return by_name
 
 
-def _header(root: Path, one: FilePatternGroup) -> Header:
-    return read_header(root / one.names[0], SourceVariable(one.suggested_name, one.files))
+def _header(root: Path, series: FilePatternGroup) -> Header:
+    return read_header(
+        root / series.names[0], SourceVariable(series.suggested_name, series.files)
+    )
 
 
-def _variable(root: Path, one: FilePatternGroup, name: str) -> VariableStub:
-    header = _header(root, one)
+def _variable(root: Path, series: FilePatternGroup, name: str) -> VariableStub:
+    header = _header(root, series)
     return VariableStub(
         name=name,
-        files=one.files,
+        files=series.files,
         units="1",
         units_note="write the units of the values, such as mm month-1 or K",
         nodata=None if header.nodata or header.has_mask else _guess_nodata(header.dtype),
@@ -191,13 +199,13 @@ def _guess_nodata(dtype: str) -> float:
     return -9999 if dtype != "int8" else -128
 
 
-def _covariate(name: str, one: FilePatternGroup, target: FilePatternGroup) -> str:
+def _covariate(name: str, series: FilePatternGroup, target: FilePatternGroup) -> str:
     """Write a covariate; its delay is how far it ends before the target."""
-    if not one.times:
+    if not series.times:
         return f"{{kind: static, variable: {name}}}"
-    is_annual = one.step == Step(1, "year") and "%m" not in one.files
+    is_annual = series.step == Step(1, "year") and "%m" not in series.files
     every = YEARLY if is_annual else target.step or YEARLY
-    delay = max(0, every.units_between(one.times[-1], target.times[-1]) // every.count)
+    delay = max(0, every.units_between(series.times[-1], target.times[-1]) // every.count)
     kind = "annual" if is_annual else "step"
     return f"{{kind: {kind}, variable: {name}, future: persist, delay: {delay}}}"
 
@@ -207,24 +215,25 @@ def _describe_gaps(target: FilePatternGroup, n_due: int) -> str:
     return f"{n_missing} of {n_due} steps have no file" if n_missing else ""
 
 
-def _pick_patch_sizes(side: int, *, by_place: bool) -> dict[str, int]:
-    """Choose the side of patches, and of blocks in which a patch has room [px]."""
-    block, correlation = max(6, side // 4), max(1, side // 40)
-    room = block - 2 * correlation if by_place else side
-    patch = max(4, min(_PATCH_PX, room))
+def _pick_patch_sizes(side: int, *, is_spatial: bool) -> dict[str, int]:
+    """Choose the side of patches, and of blocks in which a patch fits [px]."""
+    block = max(6, side // 4)
+    correlation = max(1, side // 40)
+    available_px = block - 2 * correlation if is_spatial else side
+    patch = max(4, min(_PATCH_PX, available_px))
     return {"block_px": block, "correlation_px": correlation, "patch_px": patch}
 
 
-def _pick_split(step: Step, due: Any) -> dict[str, Any]:
+def _pick_split(step: Step, dates: Times) -> dict[str, Any]:
     """Choose history, leads and parts that fit the number of frames."""
-    n = len(due)
-    leads = max(1, min(_MOST_LEADS, n // 10))
-    history = max(2, min(_MOST_LEADS, n // 8))
-    need = history + leads
-    n_part = max(need, n // 6)
-    date = [step.format(time) for time in due]
-    whole = (date[0], date[-1])
-    if n - 2 * n_part - 2 < need:  # the parts are places then
+    n = len(dates)
+    leads = max(1, min(_MAX_LEADS, n // 10))
+    history = max(2, min(_MAX_LEADS, n // 8))
+    sample_frames = history + leads
+    n_part = max(sample_frames, n // 6)
+    labels = [step.format(time) for time in dates]
+    whole = (labels[0], labels[-1])
+    if n - 2 * n_part - 2 < sample_frames:  # then parts differ in space
         history = max(1, min(3, n - 1))
         parts = dict.fromkeys(("train", "validation", "test"), whole)
         leads = max(1, min(leads, n - history))
@@ -236,9 +245,9 @@ def _pick_split(step: Step, due: Any) -> dict[str, Any]:
         }
     stops = n - 2 * n_part - 2, n - n_part - 1
     return {
-        "train": (date[0], date[stops[0] - 1]),
-        "validation": (date[stops[0] + 1], date[stops[1] - 1]),
-        "test": (date[stops[1] + 1], date[-1]),
+        "train": (labels[0], labels[stops[0] - 1]),
+        "validation": (labels[stops[0] + 1], labels[stops[1] - 1]),
+        "test": (labels[stops[1] + 1], labels[-1]),
         "by_place": False,
         "history": history,
         "leads": leads,

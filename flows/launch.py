@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from flows.console import console, stderr
-from flows.options import say_once
+from flows.options import drop_undone_changes
 
 if TYPE_CHECKING:
     from prefect import Flow
 
 _REFUSED = 1
-_INTERRUPTED, _TERMINATED = 130, 143  # 128 + the number of the signal, as shells say it
+_INTERRUPTED = 130
+_TERMINATED = 143  # 128 + the number of the signal, as shells say it
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end: by SIGTERM, or because its terminal was closed."""
+    """The process got SIGTERM, or its terminal was closed."""
 
 
 def launch(flow: Flow[..., Any], *, interrupt_note: str, **parameters: Any) -> None:
@@ -35,7 +36,7 @@ def launch(flow: Flow[..., Any], *, interrupt_note: str, **parameters: Any) -> N
 
     Args:
         flow: what is run.
-        kept: what of the work stays when it is stopped.
+        interrupt_note: what of the work stays when it is stopped.
         parameters: of the flow.
     """
     from prefect.settings import PREFECT_API_URL
@@ -72,7 +73,7 @@ def handle_interrupts(kept: str) -> Iterator[None]:
     except KeyboardInterrupt as stop:
         console.show_cursor()  # a progress bar hides it
         stderr.print(f"stopped: {kept}", markup=False, highlight=False, soft_wrap=True)
-        again = shlex.join([Path(sys.argv[0]).name, *say_once(sys.argv[1:])])
+        again = shlex.join([Path(sys.argv[0]).name, *drop_undone_changes(sys.argv[1:])])
         stderr.print(f"to go on: {again}", markup=False, highlight=False, soft_wrap=True)
         _exit_now(_TERMINATED if isinstance(stop, Terminated) else _INTERRUPTED)
 

@@ -1,4 +1,4 @@
-"""Server, worker and deployments of one home: started in order, looked after, stopped."""
+"""Server, worker and deployments of one home: started in order, supervised, stopped."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class LocalServer:
     """Server and worker, with the folder and the address they share."""
 
     def __init__(self, home: Path, port: int) -> None:
-        self.home, self.port = home, port
+        self.home = home
+        self.port = port
         self.url = f"http://{HOST}:{port}/api"
         python = [sys.executable, "-m", "prefect"]
         self.server = self._managed_process(
@@ -62,7 +63,7 @@ class LocalServer:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Settings of server, worker and every run: a home of their own, nobody else told."""
+        """Settings of server, worker and every run: a home of their own."""
         return {
             "PREFECT_HOME": str(self.home / "prefect"),
             "PREFECT_PROFILE": "ephemeral",  # whatever the user has made active elsewhere
@@ -74,9 +75,9 @@ class LocalServer:
             **owner_environment(self.home),
         }
 
-    def start(self, request: DeployRequest, stopped: threading.Event, say: Echo) -> None:
+    def start(self, request: DeployRequest, stopped: threading.Event, echo: Echo) -> None:
         """Start everything in order and say how to reach it."""
-        say(f"starting a Prefect server on {self.url} (home {self.home})")
+        echo(f"starting a Prefect server on {self.url} (home {self.home})")
         self.watchdog.start()
         self._write(ready=False)
         crash_point("up.watchdog")
@@ -91,31 +92,31 @@ class LocalServer:
         self.worker.start()
         self._write(ready=False)
         crash_point("up.worker")
-        say("applying the deployments")
+        echo("applying the deployments")
         folder = self.home / "deployments"
         names = deployment.deploy(request, self.url, folder=folder, settings=self.environment)
         crash_point("up.deployed")
         found = self._wait_until_scheduled(stopped)
         for line in describe_deployed(found):
-            say(line)
-        _print_usage(self.url, names, say)
+            echo(line)
+        _print_usage(self.url, names, echo)
         self._write(ready=True)
         crash_point("up.ready")
 
     def supervise(self, stopped: threading.Event) -> None:
         """Restart what dies, and end runs that died with it, until a signal comes."""
-        looked = time.monotonic()
+        last_check = time.monotonic()
         while not stopped.wait(_POLL_S):
-            family = (self.watchdog, self.server, self.worker)
-            restarted = [child.restart_if_dead() for child in family]
+            children = (self.watchdog, self.server, self.worker)
+            restarted = [child.restart_if_dead() for child in children]
             if any(restarted):
                 self._write(ready=True)
-            if time.monotonic() - looked > _LOST_RUN_CHECK_S:
+            if time.monotonic() - last_check > _LOST_RUN_CHECK_S:
                 self._end_lost_runs()
-                looked = time.monotonic()
+                last_check = time.monotonic()
 
     def _end_lost_runs(self) -> None:
-        """Look once; a server that is just starting is asked next time."""
+        """Look once; a server that is just starting is looked at next time."""
         with suppress(ConnectionError):
             if _is_healthy(self.url):
                 with connect_to_server(self.url) as client:
@@ -129,8 +130,14 @@ class LocalServer:
         remove_state(self.home)
 
     def _write(self, *, ready: bool) -> None:
-        marks = [mark for child in (self.server, self.worker) if (mark := child.process_id)]
-        ServerState(self.url, ProcessId.from_pid(os.getpid()), marks, ready).write(self.home)
+        process_ids = [
+            process_id
+            for child in (self.server, self.worker)
+            if (process_id := child.process_id)
+        ]
+        ServerState(self.url, ProcessId.from_pid(os.getpid()), process_ids, ready).write(
+            self.home
+        )
 
     def _wait_until_healthy(self, stopped: threading.Event) -> None:
         deadline = time.monotonic() + _HEALTHY_S
@@ -148,7 +155,7 @@ class LocalServer:
         while True:
             with connect_to_server(self.url) as client:
                 found = deployment.list_deployed(client)
-            missing = [one.name for one in found if one.lacks_scheduled_runs]
+            missing = [entry.name for entry in found if entry.lacks_scheduled_runs]
             if found and not missing:
                 return found
             if stopped.wait(0.5):
@@ -161,13 +168,13 @@ class LocalServer:
                 )
 
 
-def _print_usage(url: str, names: list[str], say: Echo) -> None:
-    """Say how another shell reaches the server; the user's Prefect profile stays as it is."""
+def _print_usage(url: str, names: list[str], echo: Echo) -> None:
+    """Print how another shell reaches the server; the user's Prefect profile stays as it is."""
     forecast = next(name for name in names if name.startswith("forecast/"))
-    say(f"pages: {url.removesuffix('/api')}")
-    say("to start a run now, in any shell:")
-    say(f"  export PREFECT_API_URL={url}")
-    say(f"  prefect deployment run {forecast} --watch")
+    echo(f"pages: {url.removesuffix('/api')}")
+    echo("to start a run now, in any shell:")
+    echo(f"  export PREFECT_API_URL={url}")
+    echo(f"  prefect deployment run {forecast} --watch")
 
 
 def _is_healthy(url: str) -> bool:

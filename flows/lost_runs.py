@@ -68,20 +68,21 @@ def _end(client: SyncPrefectClient, run: FlowRun) -> bool:
 
 
 def is_lost(run: FlowRun, *, no_worker: bool = False) -> bool:
-    """Tell whether the process of a run is certain to be gone."""
+    """Check whether the process of a run is certain to be gone."""
     ours = run.work_pool_name == POOL
     if run.infrastructure_pid is None:
         return ours and no_worker
     host, _, pid = run.infrastructure_pid.rpartition(":")
-    here = host == socket.gethostname() or (ours and not host)  # workers name no host
-    return here and pid.isdecimal() and not _is_process_alive(int(pid), run.start_time)
+    is_local = host == socket.gethostname() or (ours and not host)  # workers name no host
+    return is_local and pid.isdecimal() and not _is_process_alive(int(pid), run.start_time)
 
 
-def _is_process_alive(pid: int, begun: datetime | None) -> bool:
+def _is_process_alive(pid: int, run_start: datetime | None) -> bool:
     try:
         process = psutil.Process(pid)
         is_older = (
-            begun is None or process.create_time() < begun.timestamp() + _CLOCK_TOLERANCE_S
+            run_start is None
+            or process.create_time() < run_start.timestamp() + _CLOCK_TOLERANCE_S
         )
         return bool(is_older) and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -89,9 +90,10 @@ def _is_process_alive(pid: int, begun: datetime | None) -> bool:
 
 
 def _unfinished(client: SyncPrefectClient) -> Iterator[FlowRun]:
-    wanted = FlowRunFilter.model_validate({"state": {"type": {"any_": _UNFINISHED}}})
-    found, offset = client.read_flow_runs(flow_run_filter=wanted, limit=_PAGE), 0
+    unfinished = FlowRunFilter.model_validate({"state": {"type": {"any_": _UNFINISHED}}})
+    offset = 0
+    found = client.read_flow_runs(flow_run_filter=unfinished, limit=_PAGE)
     while found:
         yield from found
         offset += len(found)
-        found = client.read_flow_runs(flow_run_filter=wanted, limit=_PAGE, offset=offset)
+        found = client.read_flow_runs(flow_run_filter=unfinished, limit=_PAGE, offset=offset)

@@ -11,13 +11,14 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from flows.asked import find_bundle, open_cube, scores_path
 from flows.evaluate import evaluate
 from flows.forecast import forecast
 from flows.ingest import ingest
+from flows.paths import scores_path
+from flows.recipe_store import find_bundle, open_cube
 from flows.resolve import open_recipe
 from flows.steps.issue_summary import REPORT
-from flows.steps.scores import TEST_PART
+from flows.steps.parts import TEST_PART
 from flows.train import train
 from pipeline.recipes import Recipe
 from pipeline.rollout.evaluate import Evaluation
@@ -37,7 +38,7 @@ class PublishedIssue:
 
     @property
     def report(self) -> Path:
-        """Name its page with maps, errors and skill."""
+        """Return its page with maps, errors and skill."""
         return self.path / REPORT
 
     def open(self) -> xr.Dataset:
@@ -97,7 +98,8 @@ class Product:
         Raises:
             LookupError: there was none.
         """
-        recipe, cube = self.recipe, open_cube(self.recipe)
+        recipe = self.recipe
+        cube = open_cube(recipe)
         model = find_bundle(recipe, bundle)
         recipe = with_trained_dates(recipe, model, cube)
         models = [model, *open_further(recipe, model)]
@@ -113,7 +115,7 @@ class Product:
 
     @property
     def _flow_arguments(self) -> tuple[str, list[str], str | None]:
-        """Give what every flow is asked with."""
+        """Return the arguments of every flow."""
         return self.name, list(self.overrides), self.root
 
 

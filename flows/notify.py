@@ -61,12 +61,12 @@ def create_failure_automation(
         posture=Posture.Reactive,
         threshold=1,
     )
-    told = SendNotification(block_document_id=block, subject=_SUBJECT, body=_BODY)
+    notification = SendNotification(block_document_id=block, subject=_SUBJECT, body=_BODY)
     automation = AutomationCore(
         name=_name(recipe),
         description=f"Runs of recipe {recipe} that end badly",
         trigger=trigger,
-        actions=[told],
+        actions=[notification],
     )
     client.create_automation(automation)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 SET = "--set"
+DEBUG = "--debug"
 DEFAULT_RECIPE = "rainfall-java"
 """The recipe of the sample."""
 
@@ -48,9 +50,11 @@ def last_changes(changes: Iterable[str]) -> list[str]:
     return list(last.values())
 
 
-def say_once(words: Sequence[str]) -> list[str]:
+def drop_undone_changes(words: Sequence[str]) -> list[str]:
     """Leave out of a command line the changes that a later one of the same key undoes."""
-    others, changes, rest = [], [], iter(words)
+    others: list[str] = []
+    changes: list[str] = []
+    rest = iter(words)
     for word in rest:
         if word == SET:
             changes.append(next(rest, ""))
@@ -59,3 +63,13 @@ def say_once(words: Sequence[str]) -> list[str]:
         else:
             others.append(word)
     return [*others, *(word for change in last_changes(changes) for word in (SET, change))]
+
+
+def without_debug(words: Sequence[str]) -> list[str]:
+    """Leave out ``--debug``, which may stand before or behind the command."""
+    return [word for word in words if word != DEBUG]
+
+
+def is_debug() -> bool:
+    """Check whether the command line asks for tracebacks."""
+    return DEBUG in sys.argv[1:]

@@ -62,18 +62,18 @@ def draw(issues: Sequence[Path], out: Path | None, dpi: int) -> None:
 
 
 def _leave_out(named: Sequence[Path]) -> list[Path]:
-    """Give the issues among what was named, and say what was left out.
+    """List the issues among what was named, and warn of what was left out.
 
     Raises:
         CorruptError: there is none.
     """
     issues = [path for path in named if any((path / mark).exists() for mark in _MARKS)]
     others = [str(path) for path in named if path not in issues]
-    said = f"{abbreviate(others)} {'hold' if others[1:] else 'holds'} no issue"
+    message = f"{abbreviate(others)} {'hold' if others[1:] else 'holds'} no issue"
     if not issues:
-        raise CorruptError(f"{said}, so there is nothing to draw; name a folder that does")
+        raise CorruptError(f"{message}, so there is nothing to draw; name a folder that does")
     if others:
-        echo_warning(f"{said}: left out")
+        echo_warning(f"{message}: left out")
     return [path.resolve() for path in issues]
 
 
@@ -86,10 +86,11 @@ def _check_unaltered(issue: Path) -> None:
     manifest = read_manifest(issue)
     found = compare_files(issue, manifest, Scrub())
     if found:
-        said = [f"{name} {what}" for name, what in found.items()]
+        damaged = [f"{name} {what}" for name, what in found.items()]
         raise CorruptError(
-            f"{issue} is damaged ({abbreviate(said)}), so pictures of it would show what was never "
-            f"forecast; restore it from a copy; 'cubecast verify {issue}' names all of it"
+            f"{issue} is damaged ({abbreviate(damaged)}), so pictures of it would show what "
+            f"was never forecast; restore it from a copy; 'cubecast verify {issue}' names all "
+            "of it"
         )
 
 

@@ -40,7 +40,7 @@ class ProcessId:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.started) < 1.0
             alive = process.status() != psutil.STATUS_ZOMBIE
-        except (psutil.ErrorFunction, OSError):  # gone, or somebody else's
+        except (psutil.Error, OSError):  # gone, or somebody else's
             return None
         return process if same and alive else None
 
@@ -80,7 +80,7 @@ class ManagedProcess:
         return ProcessId.from_pid(self._process.pid) if alive and self._process else None
 
     def restart_if_dead(self) -> bool:
-        """Start the process again when it has died; tell whether it had.
+        """Start the process again when it has died; return whether it had.
 
         Raises:
             RuntimeError: it died too often.
@@ -99,19 +99,19 @@ class ManagedProcess:
 
     def stop(self) -> None:
         """End the process and all it started."""
-        if mark := self.process_id:
-            terminate_trees([mark])
+        if process_id := self.process_id:
+            terminate_trees([process_id])
         if self._process is not None:
             self._process.wait()
 
     def log_tail(self) -> str:
-        """Give the end of the log."""
+        """Return the end of the log."""
         lines = self.logfile.read_text(errors="replace").splitlines()
         return "\n".join(lines[-_TAIL_LINES:])
 
 
 def owner_environment(home: Path) -> dict[str, str]:
-    """Give the environment by which all that a server starts is found again, orphans too."""
+    """Return the environment by which all that a server starts is found again, orphans too."""
     return {_STARTED_FOR: str(home.resolve())}
 
 
@@ -120,7 +120,7 @@ def find_owned(home: Path) -> list[ProcessId]:
     wanted = owner_environment(home)[_STARTED_FOR]
     found = []
     for process in psutil.process_iter():
-        with suppress(psutil.ErrorFunction, OSError):  # gone meanwhile, or somebody else's
+        with suppress(psutil.Error, OSError):  # gone meanwhile, or somebody else's
             if process.environ().get(_STARTED_FOR) == wanted and process.pid != os.getpid():
                 found.append(ProcessId(process.pid, process.create_time()))
     return found
@@ -130,39 +130,39 @@ def stop_owned(home: Path) -> int:
     """End all that the server of a home has started, but for this process; count it."""
     n_ended = 0
     for _ in range(_ROUNDS):
-        if not (left := find_owned(home)):
+        if not (remaining := find_owned(home)):
             break
-        n_ended += len(left)
-        terminate_trees(left)
+        n_ended += len(remaining)
+        terminate_trees(remaining)
     return n_ended
 
 
-def terminate_trees(marks: Sequence[ProcessId]) -> None:
-    """End processes and all they started: ask, wait, then insist."""
-    found = [process for mark in marks if (process := mark.find())]
-    family = list(found)
+def terminate_trees(process_ids: Sequence[ProcessId]) -> None:
+    """End processes and all they started: ask, wait, then kill."""
+    found = [process for process_id in process_ids if (process := process_id.find())]
+    tree = list(found)
     for process in found:
         try:
-            family += process.children(recursive=True)
-        except psutil.ErrorFunction:
+            tree += process.children(recursive=True)
+        except psutil.Error:
             continue
-    for ends in (found, family):  # parents first: they end their own children in good order
-        for process in ends:
+    for batch in (found, tree):  # parents first: they end their own children in good order
+        for process in batch:
             _ignore_gone(process.terminate)
-        psutil.wait_procs(ends, timeout=_TERM_S)
-    stubborn = [process for process in family if process.is_running()]
-    for process in stubborn:
-        log.warning("process %d did not end when asked, so it is killed", process.pid)
+        psutil.wait_procs(batch, timeout=_TERM_S)
+    surviving = [process for process in tree if process.is_running()]
+    for process in surviving:
+        log.warning("process %d did not end at SIGTERM, so it is killed", process.pid)
         _ignore_gone(process.kill)
-    psutil.wait_procs(stubborn, timeout=_TERM_S)
+    psutil.wait_procs(surviving, timeout=_TERM_S)
 
 
-def wait_for_exit(mark: ProcessId, timeout_s: float) -> bool:
-    """Wait for a process to end; tell whether it did."""
+def wait_for_exit(process_id: ProcessId, timeout_s: float) -> bool:
+    """Wait for a process to end; return whether it did."""
     deadline = time.monotonic() + timeout_s
-    while mark.find() is not None and time.monotonic() < deadline:
+    while process_id.find() is not None and time.monotonic() < deadline:
         time.sleep(0.1)
-    return mark.find() is None
+    return process_id.find() is None
 
 
 def _ignore_gone(signal: Callable[[], None]) -> None:

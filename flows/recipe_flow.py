@@ -60,7 +60,7 @@ def recipe_flow(
 
 
 def _lateness_reason(run: FlowRun, recipe: Recipe) -> str:
-    """Say why a run comes too late to be of use; "" where it does not."""
+    """Return why a run comes too late to be of use; "" where it does not."""
     due = run.expected_start_time
     if not run.auto_scheduled or due is None:
         return ""
@@ -84,4 +84,4 @@ def _count_newer(run: FlowRun) -> int:
     )
     with get_client(sync_client=True) as client:
         found = client.read_flow_runs(flow_run_filter=newer)
-    return sum(one.id != run.id and one.expected_start_time != due for one in found)
+    return sum(other.id != run.id and other.expected_start_time != due for other in found)

@@ -18,10 +18,10 @@ _PACKAGED = Path(str(files("deploy"))) / "recipes"
 def open_recipe(recipe: str, overrides: Sequence[str] | None, root: str | None) -> Recipe:
     """Read the recipe that a name or a path means, with the caller's changes."""
     path = find_recipe(recipe)
-    below = default_root(path)
-    anchored = [] if below is None else [f"root={below}"]
+    default = default_root(path)
+    default_overrides = [] if default is None else [f"root={default}"]
     folder = None if root is None else Path(root)
-    return load_recipe(path, overrides=[*anchored, *(overrides or [])], root=folder)
+    return load_recipe(path, overrides=[*default_overrides, *(overrides or [])], root=folder)
 
 
 def default_root(path: Path) -> Path | None:
@@ -41,9 +41,9 @@ def open_writable_recipe(
     Raises:
         ValueError: the root is a file, or nobody may write there.
     """
-    asked = open_recipe(recipe, overrides, root)
-    check_root(asked.root)
-    return asked
+    resolved = open_recipe(recipe, overrides, root)
+    check_root(resolved.root)
+    return resolved
 
 
 def check_root(root: Path) -> None:
@@ -52,16 +52,16 @@ def check_root(root: Path) -> None:
     Raises:
         ValueError: says which folder stands in the way.
     """
-    there = next(path for path in (root, *root.parents) if os.path.lexists(path))
+    existing = next(path for path in (root, *root.parents) if os.path.lexists(path))
     way_out = "name another folder with --root or 'root' in the recipe"
-    if not there.is_dir():
+    if not existing.is_dir():
         raise ValueError(
-            f"root {root} cannot be a folder, because {there} is a file, so nothing could be "
-            f"written; {way_out}"
+            f"root {root} cannot be a folder, because {existing} is a file, so nothing could "
+            f"be written; {way_out}"
         )
-    if not os.access(there, os.W_OK | os.X_OK):
+    if not os.access(existing, os.W_OK | os.X_OK):
         raise ValueError(
-            f"root {root} cannot be written, because you may not write into {there}, so all "
+            f"root {root} cannot be written, because you may not write into {existing}, so all "
             f"work would be lost; change its permissions, or {way_out}"
         )
 
@@ -94,8 +94,12 @@ def find_recipe(recipe: str) -> Path:
         return Path(recipe)
     known = {path.stem: path for path in sorted(_PACKAGED.glob("*.yaml"))}
     if recipe not in known:
-        near = difflib.get_close_matches(recipe, known, n=1)
-        advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        close_matches = difflib.get_close_matches(recipe, known, n=1)
+        advice = (
+            f"did you mean {close_matches[0]!r}?"
+            if close_matches
+            else f"known are {', '.join(known)}"
+        )
         raise RecipeError(
             f"recipe {recipe!r} is no YAML file and no name in {_PACKAGED}, so there is "
             f"nothing to run; {advice}"

@@ -52,9 +52,9 @@ _ONE_ARENA = {"distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1}
 
 @contextmanager
 def open_executor(compute: ComputeRecipe) -> Iterator[Executor]:
-    """Open the place where a recipe computes, and close it behind the flow."""
+    """Open the executor that a recipe computes with, and close it behind the flow."""
     threads = n_threads(compute)
-    logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells of every connection
+    logging.getLogger("distributed").setLevel(logging.WARNING)  # it logs every connection
     log.info("computing on %s", describe_compute(compute))
     configure_malloc()
     if compute.scheduler is not None:
@@ -98,15 +98,15 @@ def _register_plugin(client: Client, plugin: WorkerPlugin) -> None:
 
 
 def describe_compute(compute: ComputeRecipe) -> str:
-    """Say in one line where the work runs; the thread count is part of what a number is."""
+    """Describe in one line where the work runs; numbers depend on the thread count."""
     threads = pluralize(n_threads(compute), "thread")
-    here = f"this process ({pluralize(local_threads(compute), 'thread')})"
+    local = f"this process ({pluralize(local_threads(compute), 'thread')})"
     if compute.scheduler is not None:
-        return f"{here} and Dask scheduler {compute.scheduler} ({threads} a worker)"
+        return f"{local} and Dask scheduler {compute.scheduler} ({threads} a worker)"
     if compute.workers == 0:
-        return here
-    each = f"{threads}, {format_bytes(worker_bytes(compute))}"
-    return f"{here} and {pluralize(compute.workers, 'local worker')} ({each} each)"
+        return local
+    worker = f"{threads}, {format_bytes(worker_bytes(compute))}"
+    return f"{local} and {pluralize(compute.workers, 'local worker')} ({worker} each)"
 
 
 def n_threads(compute: ComputeRecipe) -> int:
@@ -147,7 +147,7 @@ def configure_malloc() -> None:
 
 
 class ThreadSettings(WorkerPlugin):
-    """Give every worker the same number of arithmetic threads, and let it keep its memory.
+    """Set every worker to the same number of threads, and let it keep its memory.
 
     Sums depend on the threads in the last bit, so a worker that joins later must not differ.
     """
@@ -165,7 +165,7 @@ class ThreadSettings(WorkerPlugin):
 
 
 class GpuResource(WorkerPlugin):
-    """Let as many local workers as there are GPUs offer one each, as the resource ``GPU_RESOURCE``.
+    """Let as many local workers as there are GPUs offer one each, as the resource ``GPU``.
 
     Workers of a cluster of its own are started with ``--resources GPU=1`` instead.
 
@@ -185,9 +185,9 @@ class GpuResource(WorkerPlugin):
         from pipeline.rollout.device import count_gpus  # torch, which an ingest never needs
 
         gpus = count_gpus() if self.gpus is None else self.gpus
-        place = int(worker.name) % self.n_workers  # a revived worker has a higher name
-        if place < gpus:
-            os.environ["CUDA_VISIBLE_DEVICES"] = str(place)  # before CUDA starts here
+        gpu_index = int(worker.name) % self.n_workers  # a revived worker has a higher name
+        if gpu_index < gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu_index)  # before CUDA starts here
             await worker.set_resources(**{GPU_RESOURCE: 1})
 
 
@@ -251,7 +251,7 @@ def _kill_workers(cluster: LocalCluster) -> None:
 
 
 def _worker_settings(threads: int) -> dict[str, str]:
-    """Give the environment of a worker: as few threads as it may use."""
+    """Return the environment of a worker: as few threads as it may use."""
     # Zarr opens ten requests and a thread pool per process by default; workers share one disk.
     zarr = {"ZARR_ASYNC__CONCURRENCY": "4", "ZARR_THREADING__MAX_WORKERS": "2"}
     return _thread_settings(threads) | zarr

@@ -130,7 +130,8 @@ def _fill_deployment(
     stated: Mapping[str, Any], product: DeployedRecipe, *, first: bool, paused: Paused
 ) -> dict[str, Any]:
     """Put a product into one deployment of the template, which is named by its flow."""
-    flow, schedule = stated["name"], product.recipe.schedule
+    flow = stated["name"]
+    schedule = product.recipe.schedule
     cron = schedule.cron_by_flow(product.recipe.step)[flow]
     is_paused = (product.name, flow) in paused
     line = {"cron": cron, "timezone": schedule.timezone, "active": not is_paused}

@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 _PORT = 4200
 _DETACHED_S = 240.0
 _DOWN_S = 60.0
-_UP, _DETACH = "up", "detach"  # leases of a home
+_UP = "up"  # leases of a home
+_DETACH = "detach"
 _INTERRUPT_NOTE = "no server runs; its database and logs are kept"
 
 
@@ -45,15 +46,15 @@ def up(request: DeployRequest, *, home: Path, port: int | None, echo: Echo) -> N
     with handle_interrupts(_INTERRUPT_NOTE), _exclusive(home, _UP):
         crash_point("up.alone")
         _stop_leftover_processes(home, echo)
-        crew = LocalServer(home, _free_port(port))
+        server = LocalServer(home, _free_port(port))
         try:
-            crew.start(request, threading.Event(), echo)  # a signal ends it at once
+            server.start(request, threading.Event(), echo)  # a signal ends it at once
             with _signal_event() as stopped:
-                crew.supervise(stopped)
+                server.supervise(stopped)
         finally:
             with _signal_event():  # impatience must not leave half of it behind
                 echo("stopping")
-                crew.stop()
+                server.stop()
 
 
 def up_detached(request: DeployRequest, *, home: Path, port: int | None, echo: Echo) -> None:
@@ -88,11 +89,13 @@ def _wait_until_ready(child: ManagedProcess, home: Path) -> bool:
     ready = False
     try:
         while (
-            not ready and (mark := child.process_id) is not None and time.monotonic() < deadline
+            not ready
+            and (process_id := child.process_id) is not None
+            and time.monotonic() < deadline
         ):
             time.sleep(0.2)
             state = ServerState.read(home)
-            ready = state is not None and state.ready and state.owner.pid == mark.pid
+            ready = state is not None and state.ready and state.owner.pid == process_id.pid
     finally:
         if not ready:
             child.stop()
@@ -100,9 +103,9 @@ def _wait_until_ready(child: ManagedProcess, home: Path) -> bool:
 
 
 def down(home: Path) -> bool:
-    """Stop what ``up`` started, even after a crash of it; tell whether there was anything.
+    """Stop what ``up`` started, even after a crash of it; return whether there was anything.
 
-    What is up is asked of the kernel and of the processes, so that no file can hide it.
+    What is up is read from the kernel and the processes, so that no file can hide it.
 
     Raises:
         LeaseHeldError: it was started on another machine.
@@ -142,12 +145,12 @@ def _stop_leftover_processes(home: Path, echo: Echo) -> None:
 
 def _free_port(port: int | None) -> int:
     """Take the port that was asked for, or the usual one, or any that is free."""
-    wishes = [port] if port else [_PORT, 0] if port is None else [0]
-    for wish in wishes:
+    candidates = [port] if port else [_PORT, 0] if port is None else [0]
+    for candidate in candidates:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((HOST, wish))
+                probe.bind((HOST, candidate))
             except OSError:
                 continue
             return int(probe.getsockname()[1])
@@ -173,7 +176,7 @@ def _exclusive(home: Path, name: str) -> Iterator[None]:
 
 
 def _address(home: Path) -> str:
-    """Say where a server is, or that it is just starting."""
+    """Describe where a server is, or that it is just starting."""
     with suppress(CorruptError):
         if (state := ServerState.read(home)) is not None and state.is_alive:
             return f" on {state.url}"
@@ -182,7 +185,7 @@ def _address(home: Path) -> str:
 
 @contextmanager
 def _signal_event() -> Iterator[threading.Event]:
-    """Give an event that Ctrl-C, a closed terminal and a request to end set."""
+    """Yield an event that Ctrl-C, a closed terminal and a request to end set."""
     stopped = threading.Event()
     handlers: dict[signal.Signals, Any] = {}
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

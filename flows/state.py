@@ -15,7 +15,8 @@ from stores.files import read_json, write_json
 
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:([0-9]{1,5})/api")
 _MAX_BYTES = 100_000  # a hundred times what is written
-_MAX_PID, _MAX_PORT = 2**31, 2**16
+_MAX_PID = 2**31
+_MAX_PORT = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class ServerState:
 
     @classmethod
     def read(cls, home: Path) -> ServerState | None:
-        """Read the state that a server of ``offline_folder`` left, if any.
+        """Read the state that a server of ``home`` left, if any.
 
         Raises:
             CorruptError: the file holds something else.
@@ -53,12 +54,12 @@ class ServerState:
 
     @property
     def is_alive(self) -> bool:
-        """Tell whether the process that looks after the server lives."""
+        """Check whether the process that supervises the server lives."""
         return self.owner.find() is not None
 
 
 def state_file(home: Path) -> Path:
-    """Name the file of the state."""
+    """Return the file of the state."""
     return home / "server.json"
 
 
@@ -82,7 +83,7 @@ def remove_state(home: Path) -> None:
 
 
 def default_home() -> Path:
-    """Name the folder of the server's database, logs and state."""
+    """Return the folder of the server's database, logs and state."""
     return Path(os.environ.get("CUBECAST_HOME", "~/.cubecast")).expanduser()
 
 
@@ -96,7 +97,9 @@ def _check_kind(path: Path) -> None:
 
 
 def _parse(written: Any) -> ServerState:
-    url, ready, members = written["url"], written["ready"], written["members"]
+    url = written["url"]
+    ready = written["ready"]
+    members = written["members"]
     address = _ADDRESS.fullmatch(str(url))
     if address is None or int(address[1]) >= _MAX_PORT:
         raise ValueError(f"url={str(url)[:40]!r} is no address of this machine")
@@ -111,14 +114,15 @@ def _parse(written: Any) -> ServerState:
 
 
 def _parse_process_id(written: Any) -> ProcessId:
-    pid, started = written["pid"], written["started"]
+    pid = written["pid"]
+    started = written["started"]
     if type(pid) is not int or not 0 < pid < _MAX_PID or type(started) is not float:
         raise ValueError("a process is not a number and a time")
     return ProcessId(pid, started)
 
 
 def _reason(error: BaseException) -> str:
-    """Say what is wrong in a few words."""
+    """Describe what is wrong in a few words."""
     if isinstance(error, KeyError):
         return f"{error} is missing"
     return f"{error}"[:120] or error.__class__.__name__

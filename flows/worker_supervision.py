@@ -1,4 +1,4 @@
-"""Look after workers while nothing finishes: bring back the dead, and never wait for ever."""
+"""Supervise workers while nothing finishes: bring back the dead, and never wait for ever."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class WorkerSupervisor:
     cluster: LocalCluster
     n_workers: int
     watchdog: Callable[[], None] | None = None
-    """Looks after the workers while all are alive."""
+    """Called while all workers are alive."""
     grace_s: float = _GRACE_S
     n_restarts: int = 0
     _missing_since: float | None = field(default=None, init=False)
 
     def __call__(self) -> None:
-        """Look after the workers once.
+        """Check the workers once.
 
         Raises:
             RuntimeError: they were brought back too often.
@@ -77,11 +77,12 @@ class StallWatchdog:
     """
 
     def __init__(self, client: Client, patience_s: float) -> None:
-        self._client, self._patience_s = client, patience_s
+        self._client = client
+        self._patience_s = patience_s
         self._since: float | None = None
 
     def __call__(self) -> None:
-        """Look after the workers once.
+        """Check the workers once.
 
         Raises:
             RuntimeError: none of them takes tasks, and has not for long.

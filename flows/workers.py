@@ -54,14 +54,14 @@ def worker_threads(compute: ComputeRecipe) -> int:
 
 
 def worker_bytes(compute: ComputeRecipe) -> int:
-    """Give the memory limit of one local worker [B]."""
+    """Return the memory limit of one local worker [B]."""
     if compute.memory_gb is not None:
         return int(compute.memory_gb * 1e9)
     return int(MEMORY_LIMIT * _WORKERS_FRACTION / max(1, compute.workers))
 
 
 def resolve_workers(compute: ComputeRecipe) -> WorkerPool:
-    """Say who will compute, and with how much memory: what work is planned for.
+    """Return who will compute, and with how much memory: what work is planned for.
 
     A scheduler is asked which workers it has.
 
@@ -73,8 +73,8 @@ def resolve_workers(compute: ComputeRecipe) -> WorkerPool:
         with connect(compute.scheduler) as client:
             return query_scheduler(client, compute)
     if compute.workers == 0:  # nobody watches this process, which holds what it holds
-        own = max(WORKER_BASE_BYTES, rss_bytes())
-        workers = WorkerPool(1, worker_bytes(compute), own, source="this process")
+        base_bytes = max(WORKER_BASE_BYTES, rss_bytes())
+        workers = WorkerPool(1, worker_bytes(compute), base_bytes, source="this process")
     else:
         workers = WorkerPool(compute.workers, worker_bytes(compute), WORKER_BASE_BYTES)
     workers.check()
@@ -109,7 +109,7 @@ def connect(address: str) -> Client:
 
 
 def _find_tls_problem(address: str, security: Security) -> str:
-    """Say why a connection would be refused on this side; "" where it would not."""
+    """Return why a connection would be refused on this side; "" where it would not."""
     is_tls = address.startswith("tls://")
     if security.require_encryption and not is_tls:
         return "distributed.comm.require-encryption is set, and this address is not encrypted"
@@ -128,7 +128,7 @@ def query_scheduler(client: Client, compute: ComputeRecipe) -> WorkerPool:
         ValueError: a worker states no limit, and neither does the recipe.
     """
     found = _wait_for_workers(client, str(compute.scheduler))
-    limits = [_limit_of(address, worker, compute) for address, worker in found.items()]
+    limits = [_worker_limit(address, worker, compute) for address, worker in found.items()]
     workers = WorkerPool(
         n_workers=len(found),
         n_bytes=min(limits),
@@ -145,7 +145,7 @@ def _wait_for_workers(client: Client, address: str) -> Mapping[str, Any]:
     """Wait for the first worker."""
     end = time.monotonic() + _JOIN_S
     while time.monotonic() < end:
-        # without n_workers it tells of the first five alone
+        # without n_workers it names the first five alone
         workers: Mapping[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
         if workers:
             return workers
@@ -157,8 +157,8 @@ def _wait_for_workers(client: Client, address: str) -> Mapping[str, Any]:
     )
 
 
-def _limit_of(address: str, worker: Mapping[str, Any], compute: ComputeRecipe) -> int:
-    """Give the memory of a worker: its own limit, or a lower one that the recipe states [B]."""
+def _worker_limit(address: str, worker: Mapping[str, Any], compute: ComputeRecipe) -> int:
+    """Return the memory of a worker: its own limit, or a lower one of the recipe [B]."""
     limit = int(worker["memory_limit"] or 0)
     stated = worker_bytes(compute) if compute.memory_gb is not None else 0
     if not limit and not stated:
@@ -170,7 +170,7 @@ def _limit_of(address: str, worker: Mapping[str, Any], compute: ComputeRecipe) -
 
 
 def find_stalled(workers: Mapping[str, Any]) -> str:
-    """Say why workers will never do another task; empty where one may.
+    """Return why workers will never do another task; empty where one may.
 
     A worker that holds too much of its limit takes no task until it holds less. When it
     computes nothing, it never will.
@@ -187,6 +187,7 @@ def find_stalled(workers: Mapping[str, Any]) -> str:
     held = max(int(worker["metrics"]["memory"]) for worker in waiting)
     limit = min(int(worker["memory_limit"]) for worker in waiting)
     return (
-        f"all {len(workers)} workers hold up to {format_bytes(held)}, more than the {USABLE_FRACTION:.0%} "
-        f"of their limit of {format_bytes(limit)} up to which Dask hands out tasks"
+        f"all {len(workers)} workers hold up to {format_bytes(held)}, more than the "
+        f"{USABLE_FRACTION:.0%} of their limit of {format_bytes(limit)} up to which "
+        "Dask hands out tasks"
     )

@@ -62,7 +62,7 @@ def make_annual(folder: Path, years: range, future: str = "persist", **changes: 
 
 
 def archive_of(**covariates: dict[str, str]) -> dict[str, Any]:
-    """Give the variables of an archive: rain, and some covariates."""
+    """Return the variables of an archive: rain, and some covariates."""
     return {"variables": {"elevation": None, "land_fraction": None, **covariates}}
 
 

@@ -148,5 +148,5 @@ def remember_reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
         calls.append((name, window, start, stop))
         return read(cube, name, window, start, stop)
 
-    monkeypatch.setattr(Cube, "read_places", remembered)
+    monkeypatch.setattr(Cube, "read_indices", remembered)
     return calls

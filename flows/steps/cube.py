@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from flows.artifacts import ProgressArtifact, create_table
-from flows.asked import cube_path, resolve_grid
 from flows.console import progress_bar, show_transposed_table
+from flows.paths import cube_path
+from flows.recipe_store import resolve_grid
 from flows.steps import worker_tasks
 from flows.steps.memory import measure_memory
 from flows.steps.step import step
@@ -30,24 +31,25 @@ from stores.unmatched import list_unmatched
 
 log = logging.getLogger(__name__)
 
-_FRAME_S, _BYTES_PER_S = 0.02, 2e8  # measured on small frames, and on those of 36 Mpx
+_FRAME_S = 0.02  # measured on small frames
+_BYTES_PER_S = 2e8  # measured on frames of 36 Mpx
 
 
 @step
 def take_inventory(recipe: Recipe) -> Inventory:
     """Read every file of the archive and show what was found."""
-    wanted = recipe.archive
-    with progress_bar("reading the archive") as tell:
+    archive = recipe.archive
+    with progress_bar("reading the archive") as on_progress:
         found = inventory.scan_archive(
-            wanted.root,
+            archive.root,
             build_sources(recipe),
             recipe.step,
-            start=_time(wanted.start),
-            end=None if wanted.end is None else parse_end(wanted.end),
-            progress=tell,
+            start=_time(archive.start),
+            end=None if archive.end is None else parse_end(archive.end),
+            progress=on_progress,
         )
-    show_transposed_table(f"archive {wanted.root}", found.rows(), key="variable")
-    create_table("inventory", found.rows(), description=f"Archive {wanted.root}")
+    show_transposed_table(f"archive {archive.root}", found.rows(), key="variable")
+    create_table("inventory", found.rows(), description=f"Archive {archive.root}")
     return found
 
 
@@ -66,9 +68,9 @@ def check_units(recipe: Recipe) -> None:
             refused.append(f"  {key}.units: {error}")
             continue
         if variable.standard_name is not None and (
-            unlike := units.find_mismatch(variable.units, variable.standard_name)
+            mismatch := units.find_mismatch(variable.units, variable.standard_name)
         ):
-            log.warning("%s: %s", key, unlike)
+            log.warning("%s: %s", key, mismatch)
     if refused:
         raise ValueError("\n".join([f"recipe {recipe.name} is refused:", *refused]))
 
@@ -91,15 +93,15 @@ def check_archive(recipe: Recipe, found: Inventory) -> None:
 
     Raises:
         ArchiveError: names every problem.
-        DiskFullError: the cube's disk has no room for what is new.
+        DiskFullError: what is new does not fit on the cube's disk.
     """
     for unread in list_unmatched(recipe.archive.root, build_sources(recipe)):
         unread.check()
         log.warning("%s", unread)
     found.check(accept_gaps=recipe.archive.gaps == "accept")
     check_bounds(recipe, found)
-    for said in (*found.find_outliers(), *found.unapplied()):
-        log.warning("%s", said)
+    for warning in (*found.find_outliers(), *found.unapplied()):
+        log.warning("%s", warning)
     plan = plan_ingest(found, resolve_grid(recipe), cube_path(recipe))
     plan.check()
     ingest_space(plan).check()
@@ -111,7 +113,8 @@ def check_bounds(recipe: Recipe, found: Inventory) -> None:
     Raises:
         ValueError: shows both ranges.
     """
-    target, counts = recipe.target, found.series[recipe.target.variable].pixel_counts
+    target = recipe.target
+    counts = found.series[target.variable].pixel_counts
     too_high = target.minimum is not None and target.minimum > counts.maximum
     too_low = target.maximum is not None and target.maximum < counts.minimum
     if too_high or too_low:
@@ -144,12 +147,15 @@ def write_frames(
     frames = [(frame.variable, frame.key) for frame in plan.frames]
     page = ProgressArtifact("ingest", f"Frames of {plan.path}")
     receipts = []
-    with measure_memory("ingest", memory, executor), progress_bar("writing frames") as tell:
+    with (
+        measure_memory("ingest", memory, executor),
+        progress_bar("writing frames") as on_progress,
+    ):
         for _, receipt in executor.map_unordered(
             partial(worker_tasks.write_frame, plan.path), frames
         ):
             receipts.append(receipt)
-            tell(len(receipts), len(frames))
+            on_progress(len(receipts), len(frames))
             page.update(len(receipts), len(frames))
     return receipts
 
@@ -161,25 +167,25 @@ def commit(plan: IngestPlan, receipts: Sequence[FrameReceipt]) -> str:
 
 
 def find_dates(recipe: Recipe) -> Mapping[str, Times]:
-    """Give the dates of every variable: those of the cube, or before it is made of the files.
+    """Read the dates of every variable: those of the cube, or before it is made of the files.
 
     Raises:
         ArchiveError: there is neither, or a variable has no file.
     """
     if cube_path(recipe).exists():
         return Cube.open(cube_path(recipe)).dates
-    wanted = recipe.archive
+    archive = recipe.archive
     found = inventory.list_archive(
-        wanted.root,
+        archive.root,
         build_sources(recipe),
         recipe.step,
-        start=_time(wanted.start),
-        end=None if wanted.end is None else parse_end(wanted.end),
+        start=_time(archive.start),
+        end=None if archive.end is None else parse_end(archive.end),
     )
     empty = [d.variable.name for d in found if d.cadence != "static" and not len(d.times)]
     if empty:
         raise ArchiveError(
-            f"archive {wanted.root} has no file of {', '.join(empty)}, so nothing can be "
+            f"archive {archive.root} has no file of {', '.join(empty)}, so nothing can be "
             "forecast; 'cubecast check' says which files are near"
         )
     return {dates.variable.name: dates.times for dates in found}
@@ -191,8 +197,9 @@ def ingest_memory(plan: IngestPlan, workers: WorkerPool) -> MemoryPlan:
 
 
 def ingest_space(plan: IngestPlan) -> SpaceRequirement:
-    """Say what the frames that are new need on the disk."""
-    held, n = ingest.pending_bytes(plan.path), len(plan.frames)
+    """Estimate what the frames that are new need on the disk."""
+    held = ingest.pending_bytes(plan.path)
+    n = len(plan.frames)
     return SpaceRequirement(
         f"an ingest of {pluralize(n, 'frame')}",
         plan.path,
@@ -203,7 +210,7 @@ def ingest_space(plan: IngestPlan) -> SpaceRequirement:
 
 def estimate_seconds(plan: IngestPlan) -> float:
     """Estimate how long one process writes what is new [s]."""
-    read_px = {one.source.name: one.source_px for one in plan.variables}
+    read_px = {variable.source.name: variable.source_px for variable in plan.variables}
     n_bytes = sum(4 * read_px[frame.variable] + plan.frame_bytes for frame in plan.frames)
     return len(plan.frames) * _FRAME_S + n_bytes / _BYTES_PER_S
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.asked import models_path, training_path
+from flows.paths import models_path, training_path
 from pipeline.models import ConvLSTMSpec, build_meta_network, count_parameters
 from pipeline.recipes import Recipe
 from pipeline.rollout.products import count_products
@@ -33,7 +33,7 @@ _BLOCK_PX = 2048
 def list_space_requirements(
     recipe: Recipe, shape: tuple[int, int], cube: Cube | None
 ) -> dict[str, SpaceRequirement]:
-    """Say what every step behind the ingest needs on a grid of ``shape`` (y, x)."""
+    """List what every step behind the ingest needs on a grid of ``shape`` (y, x)."""
     network = build_training_spec(recipe).network
     state, bundle = training_space(network, models_path(recipe), training_path(recipe))
     forecast = forecast_space(recipe, shape, cube)
@@ -43,7 +43,7 @@ def list_space_requirements(
 def training_space(
     network: ConvLSTMSpec, models: Path, logs: Path
 ) -> tuple[SpaceRequirement, SpaceRequirement]:
-    """Say what a training needs: for its state, beside the one before, and its bundle."""
+    """Estimate what a training needs: for its state, beside the one before, and its bundle."""
     weights = _FLOAT * count_parameters(build_meta_network(network))
     state = 2 * _STATE_COPIES * weights - _existing_bytes(logs)
     return (
@@ -55,8 +55,9 @@ def training_space(
 def issue_space(
     template: ForecastTemplate, stage: Path, cube: Cube, recipe: Recipe
 ) -> SpaceRequirement:
-    """Say what a forecast that goes on in its stage needs."""
-    n_frames, held = template.leads * len(template.variables), _existing_bytes(stage)
+    """Estimate what a forecast that goes on in its stage needs."""
+    n_frames = template.leads * len(template.variables)
+    held = _existing_bytes(stage)
     need = _frames_need(recipe, template.shape, n_frames, stage, cube)
     return replace(
         need, most_bytes=need.most_bytes - held, estimate=lambda: need.estimate() - held
@@ -66,18 +67,18 @@ def issue_space(
 def forecast_space(
     recipe: Recipe, shape: tuple[int, int], cube: Cube | None
 ) -> SpaceRequirement:
-    """Say what a forecast as the recipe states it needs, before there is a model."""
-    asked = recipe.rollout
+    """Estimate what a forecast as the recipe states it needs, before there is a model."""
+    rollout = recipe.rollout
     n_products = count_products(
-        asked.members, recipe.training.quantiles, has_interval=asked.interval is not None
+        rollout.members, recipe.training.quantiles, has_interval=rollout.interval is not None
     )
-    return _frames_need(recipe, shape, asked.leads * n_products, recipe.root / ISSUES, cube)
+    return _frames_need(recipe, shape, rollout.leads * n_products, recipe.root / ISSUES, cube)
 
 
 def _frames_need(
     recipe: Recipe, shape: tuple[int, int], n_frames: int, folder: Path, cube: Cube | None
 ) -> SpaceRequirement:
-    """Say what frames need as Zarr and COG; at least nothing, where no cube is."""
+    """Estimate what frames need as Zarr and COG; at least nothing, where no cube is."""
     files = 1 + (_COG_FACTOR if recipe.outputs.cog else 0)
     most = int(n_frames * shape[0] * shape[1] * _FLOAT * files)
 
@@ -94,8 +95,9 @@ def _frames_need(
 
 
 def _valid_fraction(cube: Cube, recipe: Recipe) -> float:
-    """Tell in which part of the grid the target's last frame has values."""
-    name, (rows, cols) = recipe.target.variable, cube.grid.shape
+    """Compute in which fraction of the grid the target's last frame has values."""
+    name = recipe.target.variable
+    rows, cols = cube.grid.shape
     last = cube.step_times(name)[-1:]
     blocks = Window.from_shape((rows, cols)).blocks(_BLOCK_PX, _BLOCK_PX)
     valid = sum(np.isfinite(cube.read(name, block, last)).sum() for block in blocks)

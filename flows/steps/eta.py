@@ -13,14 +13,14 @@ _MINUTE_S = 60.0
 
 
 class TrainingEta:
-    """Say after every training how long the rest will take.
+    """Log after every training how long the rest will take.
 
     Args:
-        left: names of the trainings that are to be done.
+        names: names of the trainings that are to be done.
     """
 
-    def __init__(self, left: Iterable[str]) -> None:
-        self._left = set(left)
+    def __init__(self, names: Iterable[str]) -> None:
+        self._left = set(names)
         self._n_done = 0
         self._seconds = 0.0
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from flows.artifacts import create_image, create_table
-from flows.asked import scores_path
 from flows.console import console, progress_bar, show_table
+from flows.paths import scores_path
 from flows.steps.scores import plan_hindcast_rollout
 from flows.steps.step import step
 from pipeline.executors import Executor
@@ -33,9 +33,9 @@ def run_importance(
     """Forecast a part from every init, as it is and with each covariate permuted in turn."""
     request, plan = plan_hindcast_rollout(recipe, cube, bundle, trial.part)
     spec = build_hindcast_spec(recipe, trial.part)
-    with progress_bar("permuting covariates") as tell:
+    with progress_bar("permuting covariates") as on_progress:
         return measure_importance(
-            spec, request, plan.tiles, trial, executor=executor, on_progress=tell
+            spec, request, plan.tiles, trial, executor=executor, on_progress=on_progress
         )
 
 
@@ -66,7 +66,7 @@ def show_importance(found: ImportanceResult) -> None:
 
 
 def importance_rows(found: ImportanceResult, units: str) -> list[dict[str, Any]]:
-    """Give one row per covariate: growth over all leads, at the first and at the last one."""
+    """Write one row per covariate: growth over all leads, at the first and at the last one."""
     lost = uninformative(found.table)
     return [_row(str(name), of, units, helps=name not in lost) for name, of in _by_name(found)]
 
@@ -82,7 +82,7 @@ def _row(name: str, rows: Any, units: str, *, helps: bool) -> dict[str, Any]:
     return {
         "covariate": name,
         "all leads": float(grown[ALL_LEADS]),
-        "spread": 100 * float(pooled["importance_sd"]),
+        "std": 100 * float(pooled["importance_sd"]),
         "lead 1": float(grown[1]),
         f"lead {last}": float(grown[last]),
         label_with_units("RMSE rise", units): float(pooled["rmse_rise"]),

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from flows.artifacts import ProgressArtifact, create_table
-from flows.asked import retention_policy, scores_path
 from flows.console import progress_bar, show_table
+from flows.paths import scores_path
+from flows.recipe_store import retention_policy
 from flows.steps import worker_tasks
 from flows.steps.disk_space import issue_space
 from flows.steps.memory import measure_memory
-from flows.steps.scores import TEST_PART
+from flows.steps.parts import TEST_PART
 from flows.steps.step import step
 from flows.steps.throughput import Throughput
 from flows.workers import resolve_workers
 from pipeline.executors import Executor
+from pipeline.memory import WorkerPool
 from pipeline.models import StepSpec
 from pipeline.recipes import Recipe
 from pipeline.rollout.blend import describe_blend
@@ -65,7 +67,7 @@ class ForecastJob:
     recipe: Recipe
     cube: Cube
     bundles: tuple[Bundle, ...]
-    """Models of one kind, in the order in which members are dealt to them."""
+    """Models of one kind, in the order in which members are assigned to them."""
     request: ForecastRequest
     plan: RolloutPlan
 
@@ -105,7 +107,8 @@ class ForecastJob:
     @property
     def template(self) -> ForecastTemplate:
         """Everything about the issue but its numbers."""
-        name, variable = self.recipe.target.variable, self.recipe.target_variable
+        name = self.recipe.target.variable
+        variable = self.recipe.target_variable
         described = [
             ForecastVariable(
                 f"{name}{product.suffix}",
@@ -136,7 +139,8 @@ def plan_forecast(
     recipe: Recipe, cube: Cube, bundle: Bundle, *, init: str | None, leads: int | None
 ) -> ForecastJob:
     """Refuse what cannot be forecast, and show tiles, bytes and tasks before anything runs."""
-    spec, bundles = build_rollout_spec(recipe), (bundle, *open_further(recipe, bundle))
+    spec = build_rollout_spec(recipe)
+    bundles = (bundle, *open_further(recipe, bundle))
     request = build_request(spec, bundles, cube, init=init, leads=leads)
     if recipe.rollout.interval is not None:
         key = ScoreKey.of(build_hindcast_spec(recipe, recipe.split.calibration_part), request)
@@ -145,42 +149,55 @@ def plan_forecast(
     workers = resolve_workers(recipe.compute)
     plan = build_plan(spec, bundle, cube, request.leads, workers)
     job = ForecastJob(recipe, cube, bundles, request, plan)
-    show, times = cube.step.format, job.template.times
-    target = cube.dates[recipe.target.variable]
-    asked = [
-        *_model_rows(job),
-        ("trained on", describe_environment(bundle)),
-        ("cube", f"version {cube.version}, to {show(target[-1])}"),
-        ("last observed", show(request.init)),
-        ("forecast", cube.step.label_range(times[0], times[-1])),
-        *((supply.name, str(supply)) for supply in job.covariate_availability),
-    ]
-    said = [*asked, *plan.summary_rows(), ("workers", str(workers))]
-    rows = [{"what": what, "value": value} for what, value in said]
-    show_table("plan", rows, columns=["what", "value"])
-    create_table("plan", rows, description=f"Plan of {job.key.stage_name}")
+    _show_plan(job, workers)
     for supply in job.covariate_availability:
         if supply.known.n_late:
             log.warning("%s", supply.late_text)
     _warn_units_changed(job)
-    scores, trained = scores_path(recipe, bundle.path), ModelFacts.of(bundle.description).leads
+    _warn_unproven(job)
+    return job
+
+
+def _show_plan(job: ForecastJob, workers: WorkerPool) -> None:
+    cube = job.cube
+    show = cube.step.format
+    times = job.template.times
+    target = cube.dates[job.recipe.target.variable]
+    lines = [
+        *_model_rows(job),
+        ("trained on", describe_environment(job.bundle)),
+        ("cube", f"version {cube.version}, to {show(target[-1])}"),
+        ("last observed", show(job.request.init)),
+        ("forecast", cube.step.label_range(times[0], times[-1])),
+        *((supply.name, str(supply)) for supply in job.covariate_availability),
+    ]
+    lines += [*job.plan.summary_rows(), ("workers", str(workers))]
+    rows = [{"what": what, "value": value} for what, value in lines]
+    show_table("plan", rows, columns=["what", "value"])
+    create_table("plan", rows, description=f"Plan of {job.key.stage_name}")
+
+
+def _warn_unproven(job: ForecastJob) -> None:
+    """Warn of leads beyond those that were trained, where none was scored."""
+    scores = scores_path(job.recipe, job.bundle.path)
+    trained = ModelFacts.of(job.bundle.description).leads
     if unproven := list_unproven(
         scores, f"{TEST_PART}.json", job.score_key(TEST_PART), trained
     ):
         log.warning("%s", unproven)
-    return job
 
 
 def _warn_units_changed(job: ForecastJob) -> None:
-    """Warn where the recipe tells units since the model was trained."""
-    learned, told = job.units, job.recipe.target_variable.units
-    if learned != told:
+    """Warn where the recipe has changed its units since the model was trained."""
+    model_units = job.units
+    recipe_units = job.recipe.target_variable.units
+    if model_units != recipe_units:
         log.warning(
             "the forecast is published in units %r, which %s was trained in, and not in %r, "
             "which the recipe says now; train again for these",
-            learned,
+            model_units,
             job.bundle.path.name,
-            told,
+            recipe_units,
         )
 
 
@@ -201,19 +218,25 @@ def stage_forecast(job: ForecastJob) -> Path:
 @step
 def roll_tiles(job: ForecastJob, stage: Path, executor: Executor) -> None:
     """Forecast tile by tile, each with exactly the context that the network reads."""
-    page, pace = ProgressArtifact("rollout", f"Tiles of {stage.name}"), Throughput()
+    page = ProgressArtifact("rollout", f"Tiles of {stage.name}")
+    throughput = Throughput()
     batch = job.recipe.rollout.batch
     with (
         measure_memory("rollout", job.plan.memory, executor),
-        progress_bar("forecasting tiles") as tell,
+        progress_bar("forecasting tiles") as on_progress,
     ):
         for progress in roll_out(job.request, job.plan, stage, executor=executor, batch=batch):
-            pace.update(progress)
-            tell(progress.done, progress.total, str(pace))
-            page.update(progress.done, progress.total, f"tiles, {pace}")
+            throughput.update(progress)
+            on_progress(progress.done, progress.total, str(throughput))
+            page.update(progress.done, progress.total, f"tiles, {throughput}")
     precision = describe_precision(job.request, job.plan.tiles, executor)
     commit_forecast(stage, _provenance_attributes(job, stage) | precision)
-    log.info("rolled out %s in %.1f s: %s", pluralize(pace.tiles, "tile"), pace.seconds, pace)
+    log.info(
+        "rolled out %s in %.1f s: %s",
+        pluralize(throughput.tiles, "tile"),
+        throughput.seconds,
+        throughput,
+    )
 
 
 @step
@@ -222,11 +245,11 @@ def export_cogs(job: ForecastJob, stage: Path, executor: Executor) -> None:
     if not job.recipe.outputs.cog:
         return
     names = list(cog.list_cogs(open_forecast(stage / FORECAST)))
-    with progress_bar("writing COGs") as tell:
+    with progress_bar("writing COGs") as on_progress:
         for done, _ in enumerate(
             executor.map_unordered(partial(worker_tasks.export_cog, stage), names), start=1
         ):
-            tell(done, len(names))
+            on_progress(done, len(names))
 
 
 @step
@@ -242,9 +265,9 @@ def clean_up(recipe: Recipe) -> None:
     except (OSError, LeaseHeldError) as error:  # what is published stays published
         log.warning("stages of dead runs were not removed (%s); try: cubecast clean", error)
         return
-    for one in found:
-        if one.is_removed:
-            log.info("removed %s: %s", one.path, one.reason)
+    for candidate in found:
+        if candidate.is_removed:
+            log.info("removed %s: %s", candidate.path, candidate.reason)
 
 
 def _model_rows(job: ForecastJob) -> list[tuple[str, str]]:
@@ -254,17 +277,17 @@ def _model_rows(job: ForecastJob) -> list[tuple[str, str]]:
 
 
 def _provenance_attributes(job: ForecastJob, stage: Path) -> dict[str, Any]:
-    """Say what the model learned and its trend, what stands for late frames, and of tiles."""
-    learned = ModelFacts.of(job.bundle.description).split
-    made: dict[str, Any] = {"trained_on": learned.label("train", job.recipe.step)}
+    """Describe what the model learned and its trend, late frames, and the tiling."""
+    split = ModelFacts.of(job.bundle.description).split
+    attributes: dict[str, Any] = {"trained_on": split.label("train", job.recipe.step)}
     chain = InputStack.from_json(job.bundle.description["stack"]).target.chain
-    made |= describe_trend(chain, job.recipe.target_variable.units)
+    attributes |= describe_trend(chain, job.recipe.target_variable.units)
     if differences := list_differences(job.recipe, job.bundle):
-        made["model_differs_from_recipe"] = ", ".join(differences)
-    if late := [
+        attributes["model_differs_from_recipe"] = ", ".join(differences)
+    if late_covariates := [
         supply.late_text for supply in job.covariate_availability if supply.known.n_late
     ]:
-        made[LATE] = late
+        attributes[LATE] = late_covariates
     if job.plan.mode == "blend":
-        return made | describe_blend(job.request, job.plan, stage)
-    return made | {"rollout": "exact: equals the forecast of the whole grid in one piece"}
+        return attributes | describe_blend(job.request, job.plan, stage)
+    return attributes | {"rollout": "exact: equals the forecast of the whole grid in one piece"}

@@ -17,8 +17,9 @@ log = logging.getLogger(__name__)
 
 
 def show_issue(published: PublishResult) -> None:
-    """Say where a forecast is and how it is opened."""
-    path, revision = published.path, published.revision
+    """Log where a forecast is, and leave how it is opened."""
+    path = published.path
+    revision = published.revision
     log.info("%s: %s (revision %d)", "issue" if published.is_new else _AGAIN, path, revision)
     opened = f"python -c \"import xarray as xr; print(xr.open_zarr('{path / FORECAST}'))\""
     page = path / REPORT

@@ -22,13 +22,13 @@ _ACCURACY = 1.1
 def measure_memory(
     key: str, plan: MemoryPlan, executor: Executor, *, local_plan: MemoryPlan | None = None
 ) -> Iterator[None]:
-    """Measure those who compute while the body runs, and say it beside the plan.
+    """Measure the memory of who computes while the body runs, and log it beside the plan.
 
     Args:
         key: names the table that the run leaves.
         plan: what a worker was planned to hold.
-        spread: the workers.
-        here: what this process was planned to hold, where it works as well.
+        executor: the workers.
+        local_plan: what this process was planned to hold, where it works as well.
 
     Without workers, this process does what they would. What it held before counts as its own:
     it has done other work, which a worker has not.
@@ -37,22 +37,24 @@ def measure_memory(
     reset_peak_rss()
     held = rss_bytes()
     yield
-    own = peak_rss_bytes()
-    if local_plan is not None:
-        local_plan = replace(local_plan, own_bytes=max(local_plan.own_bytes, held))
+    peak = peak_rss_bytes()
+    local = [] if local_plan is None else [(_including(local_plan, held), peak)]
     if executor.shares_memory:
-        plan = replace(plan, own_bytes=max(plan.own_bytes, held))
-    found = [(plan, executor.pop_peak_bytes())]
-    if local_plan is not None:
-        found = (
-            [*found, (local_plan, own)] if not executor.shares_memory else [(local_plan, own)]
-        )
-    told = [pair for pair in found if pair[1]]  # nothing was left to do, or others did it
-    for planned, measured in told:
+        pairs = local or [(_including(plan, held), executor.pop_peak_bytes())]
+    else:
+        pairs = [(plan, executor.pop_peak_bytes()), *local]
+    # Nothing was left to do, or others did it, where nothing was measured.
+    measured_pairs = [pair for pair in pairs if pair[1]]
+    for planned, measured in measured_pairs:
         _log_comparison(planned, measured)
-    if told:
-        rows = [_row(*pair) for pair in told]
+    if measured_pairs:
+        rows = [_row(*pair) for pair in measured_pairs]
         create_table(f"{key}-memory", rows, description=f"Memory of {key}")
+
+
+def _including(plan: MemoryPlan, held: int) -> MemoryPlan:
+    """Count what the process held before as its own [B]."""
+    return replace(plan, own_bytes=max(plan.own_bytes, held))
 
 
 def _log_comparison(planned: MemoryPlan, measured: int) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 
 from flows.artifacts import ProgressArtifact, create_image
-from flows.asked import cube_path, models_path, training_path
 from flows.console import progress_bar
+from flows.paths import cube_path, models_path, training_path
 from flows.steps.disk_space import training_space
 from flows.steps.memory import measure_memory
 from flows.steps.step import step
@@ -30,7 +30,8 @@ def train_model(recipe: Recipe, executor: Executor, label: str = "") -> Bundle:
     """
     folders = models_path(recipe), training_path(recipe, label)
     page = ProgressArtifact("training", f"Epochs of {recipe.name} {label}".strip())
-    workers, cube = resolve_workers(recipe.compute), Cube.open(cube_path(recipe))
+    workers = resolve_workers(recipe.compute)
+    cube = Cube.open(cube_path(recipe))
     dated = resolve_dates(recipe, cube.step_times(recipe.target.variable)[-1])
     spec = build_training_spec(dated)
     memory = plan_memory(spec, (cube.grid.height, cube.grid.width), workers)
@@ -44,12 +45,12 @@ def train_model(recipe: Recipe, executor: Executor, label: str = "") -> Bundle:
         progress_bar("training") as bar,
     ):
 
-        def tell(done: float, total: float, note: str = "") -> None:
+        def report(done: float, total: float, note: str = "") -> None:
             bar(done, total, note)
             page.update(done, total, note)
 
         return train_bundle(
-            spec, cube, folders, executor=executor, on_progress=tell, aside=bool(label)
+            spec, cube, folders, executor=executor, on_progress=report, aside=bool(label)
         )
 
 

@@ -9,10 +9,10 @@ import logging
 from pathlib import Path
 
 from flows.artifacts import create_image, create_markdown, in_run
-from flows.asked import scores_path
+from flows.paths import scores_path
 from flows.steps.issue import ForecastJob
 from flows.steps.issue_summary import REPORT
-from flows.steps.scores import TEST_PART
+from flows.steps.parts import TEST_PART
 from flows.steps.step import step
 from pipeline.plots import to_png
 from pipeline.report import Report, render_report
@@ -61,8 +61,10 @@ def leave_page(job: ForecastJob, issue: Path) -> None:
 
 def _build_report(job: ForecastJob, stage: Path) -> Report:
     """Read what the page shows and draw it, in memory: nothing is written."""
-    forecast, source = open_forecast(stage / FORECAST), forecaster_of(job.request).source
-    scores, key = scores_path(job.recipe, job.bundle.path), job.score_key(TEST_PART)
+    forecast = open_forecast(stage / FORECAST)
+    source = forecaster_of(job.request).source
+    scores = scores_path(job.recipe, job.bundle.path)
+    key = job.score_key(TEST_PART)
     return build_report(
         forecast,
         read_map_data(forecast, source),
@@ -78,9 +80,9 @@ def _leave_report(report: Report) -> None:
     if not in_run():
         return  # a picture takes a second
     title = f"{report.title}, {report.subtitle}"
-    said = [report.verdict, *(f"- **{warning}**" for warning in report.warnings)]
-    text = "\n\n".join(filter(None, said)) or "No scores yet: cubecast evaluate"
-    plot = next((one.plot for one in report.sections if one.plot is not None), None)
+    lines = [report.verdict, *(f"- **{warning}**" for warning in report.warnings)]
+    text = "\n\n".join(filter(None, lines)) or "No scores yet: cubecast evaluate"
+    plot = next((section.plot for section in report.sections if section.plot is not None), None)
     if plot is None:
         create_markdown("report", text, description=title)
     else:

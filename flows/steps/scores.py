@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 
 from flows.artifacts import ProgressArtifact, create_image, create_table
-from flows.asked import scores_path
 from flows.console import console, echo_warning, progress_bar, show_table
+from flows.paths import scores_path
 from flows.steps.memory import measure_memory
+from flows.steps.parts import TEST_PART
 from flows.steps.step import step
 from flows.workers import resolve_workers
 from pipeline.executors import Executor
@@ -36,11 +37,6 @@ from stores.files import atomic_write
 
 log = logging.getLogger(__name__)
 
-TEST_PART = "test"
-"""The part of the series that neither training nor early stopping sees."""
-VALIDATION_PART = "validation"
-"""The part that choices are made on."""
-
 
 @step
 def calibrate(
@@ -52,9 +48,9 @@ def calibrate(
     spec = build_hindcast_spec(recipe, recipe.split.calibration_part)
     try:
         request, plan = plan_hindcast_rollout(recipe, cube, bundle, spec.part)
-        with progress_bar("calibrating intervals") as tell:
+        with progress_bar("calibrating intervals") as on_progress:
             found = learn_margins(
-                spec, request, plan.tiles, executor=executor, on_progress=tell
+                spec, request, plan.tiles, executor=executor, on_progress=on_progress
             )
     except TooFewError as error:  # a validation part that does for training may not do for this
         log.warning("no intervals will be published: %s", error)
@@ -78,12 +74,14 @@ def score(
     page = ProgressArtifact("evaluation", f"Hindcasts of {bundle.path.name}")
     with progress_bar("forecasting the past") as bar:
 
-        def tell(done: float, total: float, note: str = "") -> None:
+        def report(done: float, total: float, note: str = "") -> None:
             bar(done, total, note)
             page.update(done, total, note)
 
         with measure_memory("evaluation", plan.memory, executor):
-            return evaluate_part(spec, request, plan.tiles, executor=executor, on_progress=tell)
+            return evaluate_part(
+                spec, request, plan.tiles, executor=executor, on_progress=report
+            )
 
 
 @step
@@ -145,7 +143,7 @@ def show_probabilistic_scores(chances: pd.DataFrame) -> None:
 
 
 def score_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Give one row per lead: RMSE of the model and the baselines, and skill against them."""
+    """Write one row per lead: RMSE of the model and the baselines, and skill against them."""
     errors = table.pivot_table(index="lead", columns="method", values="rmse", sort=False)
     own = table[table["method"] == MODEL].set_index("lead")
     known = [reference for reference in BASELINES if reference in errors]

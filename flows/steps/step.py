@@ -46,7 +46,7 @@ def call_flow(flow: Flow[Arguments, Result], *args: Any, **kwargs: Any) -> Resul
 
 
 def _is_transient(_task: Any, _run: Any, state: Any) -> bool:
-    """Tell whether an error may be gone next time."""
+    """Check whether an error may be gone next time."""
     error = state.data
     lasting = (
         *(FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError),

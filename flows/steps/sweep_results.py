@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from flows.artifacts import create_table
-from flows.asked import TrainingRequest
 from flows.console import echo, show_table
 from flows.steps.seeds import format_command, show_training_scores
+from flows.training_request import TrainingRequest
 from pipeline.recipes import Recipe
 from pipeline.recipes.sweep import Combination
 from pipeline.training.compare import ScoreRow, list_scores, score_name, summarize_scores
@@ -62,29 +62,29 @@ class SweepResult:
 
 
 def sweep_table_path(recipe: Recipe) -> Path:
-    """Name the table of a recipe's last sweep."""
+    """Return the table of a recipe's last sweep."""
     return recipe.root / "sweeps" / f"{recipe.name}.csv"
 
 
 def save_sweep(table: Path, ranked: Sequence[SweepResult]) -> None:
     """Write what is known so far, best first; the single folds go into a second file."""
     write_text(table, _frame(ranked).to_csv(index=False))
-    if any(one.n_folds > 1 for one in ranked):
+    if any(result.n_folds > 1 for result in ranked):
         each = [
-            dict(one.combination.values) | row
-            for one in ranked
-            for row in list_scores(one.bundles)
+            dict(result.combination.values) | row
+            for result in ranked
+            for row in list_scores(result.bundles)
         ]
         write_text(table.with_suffix(".folds.csv"), pd.DataFrame(each).to_csv(index=False))
 
 
-def show_sweep(asked: TrainingRequest, ranked: Sequence[SweepResult], table: Path) -> None:
+def show_sweep(request: TrainingRequest, ranked: Sequence[SweepResult], table: Path) -> None:
     """Print the combinations, best first, and how to train the best one for good.
 
     Raises:
         RuntimeError: all of them failed.
     """
-    best = min(ranked, key=lambda one: one.score)
+    best = min(ranked, key=lambda result: result.score)
     if not best.bundles:
         raise RuntimeError(
             f"all {len(ranked)} combinations failed, so none can be chosen; the reasons stand "
@@ -102,7 +102,7 @@ def show_sweep(asked: TrainingRequest, ranked: Sequence[SweepResult], table: Pat
         goal = "train it on the whole training part, as the current bundle"
     echo(f"table: {table}")
     echo(f"to {goal}:")
-    echo(f"  {format_command('train', asked, changes)}")
+    echo(f"  {format_command('train', request, changes)}")
 
 
 def _show_table(ranked: Sequence[SweepResult], table: Path) -> None:
@@ -115,7 +115,7 @@ def _show_table(ranked: Sequence[SweepResult], table: Path) -> None:
 
 def _frame(ranked: Sequence[SweepResult]) -> pd.DataFrame:
     """Tabulate all combinations, best first; equals stay in the order of the sweep."""
-    rows = [one.row() for one in sorted(ranked, key=lambda one: one.score)]
+    rows = [result.row() for result in sorted(ranked, key=lambda result: result.score)]
     return pd.DataFrame(rows, dtype=object)  # counts stay whole beside a row that failed
 
 

@@ -44,7 +44,7 @@ def check_training_frames(recipe: Recipe, cube: Cube) -> None:
 
 
 def _files(recipe: Recipe, cube: Cube, end: Time | None) -> list[str]:
-    """Name the files of a recipe's variables, of all frames or of those until ``end``."""
+    """List the files of a recipe's variables, of all frames or of those until ``end``."""
     names = [name for name in recipe.archive.variables if name in cube.variables]
     return [file for name in names for file in cube.frame_files(name, _until(cube, name, end))]
 
@@ -56,5 +56,5 @@ def _until(cube: Cube, name: str, end: Time | None) -> Times | None:
 
 
 def _check(cube: Path, names: list[str], why: str) -> None:
-    with progress_bar("proving frames of the cube") as tell:
-        check_frames(cube, names, purpose=why, on_progress=tell)
+    with progress_bar("proving frames of the cube") as on_progress:
+        check_frames(cube, names, purpose=why, on_progress=on_progress)

@@ -20,8 +20,8 @@ Resampling = Literal["auto", "nearest", "mode", "bilinear", "cubic", "average"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _MAX_WILDCARDS = 8
-_MOST_FAR = 1e9  # a coordinate of a grid [CRS units]
-_MOST_CODE = 10**9  # codes of classes fit into 32 bits
+_MAX_COORDINATE = 1e9  # a coordinate of a grid [CRS units]
+_MAX_CLASS_CODE = 10**9  # codes of classes fit into 32 bits
 _Side = Annotated[int, Field(ge=1, le=MAX_SIDE_PX)]
 # CF conventions 1.11, appendix E, and how section 7.3 qualifies a method.
 _METHOD_WORDS = (
@@ -59,7 +59,7 @@ class VariableRecipe(RecipePart):
     """A marker of missing pixels beside the one that the file declares."""
     valid_range: tuple[float, float] | None = None
     """Values outside are counted and become invalid [units]."""
-    share_of: tuple[Annotated[int, Field(ge=-_MOST_CODE, le=_MOST_CODE)], ...] = ()
+    share_of: tuple[Annotated[int, Field(ge=-_MAX_CLASS_CODE, le=_MAX_CLASS_CODE)], ...] = ()
     """Class codes: the variable is the share of a pixel that they cover, from 0 to 1.
 
     Codes are no quantities, so a map of classes is no covariate; the share of some is one.
@@ -108,7 +108,7 @@ class VariableRecipe(RecipePart):
 
     @property
     def has_time(self) -> bool:
-        """Tell whether there is a file per date."""
+        """Check whether there is a file per date."""
         return Pattern(self.files).has_date
 
 
@@ -148,11 +148,11 @@ class GridRecipe(RecipePart):
                 f"transform={list(transform)} is rotated (b={b:g}, d={d:g}), so y and x would "
                 "be no coordinates; state a north-up grid, with b and d 0"
             )
-        if not a or not e or max(map(abs, (a, c, e, f))) > _MOST_FAR:
+        if not a or not e or max(map(abs, (a, c, e, f))) > _MAX_COORDINATE:
             raise ValueError(
                 f"transform={list(transform)} has pixels of {a:g} x {e:g} from ({c:g}, {f:g}), "
-                f"so they have no area, or lie beyond {_MOST_FAR:g} CRS units; write it as "
-                "gdalinfo prints it: x = a col + b row + c, y = d col + e row + f"
+                f"so they have no area, or lie beyond {_MAX_COORDINATE:g} CRS units; write it "
+                "as gdalinfo prints it: x = a col + b row + c, y = d col + e row + f"
             )
         return transform
 

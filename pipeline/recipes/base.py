@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pipeline.limits import MAX_COUNT, MAX_STEPS
 from stores.digests import digest_json
 
-_MOST_SEED = 4_000_000_000  # Lightning takes none above 2^32 - 1, and runs count on from it
+_MAX_SEED = 4_000_000_000  # Lightning takes none above 2^32 - 1, and runs count on from it
 
 ShortText: TypeAlias = Annotated[str, Field(max_length=200)]
 """Text that stands in a legend or a title."""
-Seed: TypeAlias = Annotated[int, Field(ge=0, le=_MOST_SEED)]
+Seed: TypeAlias = Annotated[int, Field(ge=0, le=_MAX_SEED)]
 StepCount: TypeAlias = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 PositiveInt: TypeAlias = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 

@@ -51,7 +51,8 @@ class TargetRecipe(RecipePart):
 
     @model_validator(mode="after")
     def _there_is_room_between_the_bounds(self) -> Self:
-        low, high = self.minimum, self.maximum
+        low = self.minimum
+        high = self.maximum
         if low is not None and high is not None and low >= high:
             raise ValueError(
                 f"minimum={low:g} is not below maximum={high:g}, so one value would be "

@@ -63,7 +63,7 @@ def _steps_between(step: Step, start: Time, end: Time) -> int:
 
 
 def is_offset(text: str) -> bool:
-    """Tell whether a bound counts from the newest frame."""
+    """Check whether a bound counts from the newest frame."""
     return DateOffset.parse(text) is not None
 
 

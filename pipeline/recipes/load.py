@@ -27,10 +27,11 @@ _PLAIN = dict.fromkeys(
     ("model_type", "model_attributes_type", "dict_type"), "it holds keys"
 ) | {"tuple_type": "it is a list"}
 _POSITION = re.compile(r"[0-9]{1,5}")
-_MOST_PARENTS = 10
-_SHOWN, _MOST_GOT = 200, 80  # characters of an override and of a value in a message
-_MOST_TOLD = 10  # mistakes of one recipe; more do not fit onto a screen
-_MOST_NAME = 255  # bytes of one folder's name, as file systems have it
+_MAX_PARENTS = 10
+_MAX_TEXT = 200  # characters of an override in a message
+_MAX_VALUE = 80  # characters of a value in a message
+_MAX_ERRORS = 10  # mistakes of one recipe; more do not fit onto a screen
+_MAX_NAME_BYTES = 255  # bytes of one folder's name, as file systems have it
 
 
 class RecipeError(ValueError):
@@ -53,21 +54,21 @@ def load_recipe(
     Raises:
         RecipeError: the file cannot be read or a value is refused.
     """
-    written = _read_yaml(path)
-    _resolve_folders(written, path.resolve().parent)
+    raw = _read_yaml(path)
+    _resolve_folders(raw, path.resolve().parent)
     for override in overrides:
-        _apply_override(written, override)
+        _apply_override(raw, override)
     if root is not None:
-        written["root"] = str(root)
-    _resolve_folders(written, Path.cwd())
+        raw["root"] = str(root)
+    _resolve_folders(raw, Path.cwd())
     try:
-        check_texts(written)
-        recipe = Recipe.model_validate(written)
+        check_texts(raw)
+        recipe = Recipe.model_validate(raw)
     except StrictYamlError as error:
         raise RecipeError(f"{path.name} is refused:\n  {error}") from None
     except ValidationError as error:
-        raise _build_error(f"{path.name} is refused:", error, written) from None
-    _check_booleans(written, recipe.model_dump(), path.name)
+        raise _build_error(f"{path.name} is refused:", error, raw) from None
+    _check_booleans(raw, recipe.model_dump(), path.name)
     return recipe
 
 
@@ -81,37 +82,38 @@ def resolve_dates(recipe: Recipe, newest: Time) -> Recipe:
     """
     step = recipe.step.of_series(newest)
     title = f"recipe {recipe.name} is refused, with the newest frame {step.format(newest)}:"
+    dated = recipe
     try:
         if not recipe.split.is_resolved:
-            recipe = recipe.replace(split=resolve_split(recipe.split, step, newest))
-        recipe.split.to_split().check_leaks(step)
+            dated = recipe.replace(split=resolve_split(recipe.split, step, newest))
+        dated.split.to_split().check_leaks(step)
     except ValidationError as error:
         raise _build_error(title, error, recipe.model_dump()) from None
     except ValueError as error:
         raise RecipeError(f"{title}\n  split: {error}") from None
-    return recipe
+    return dated
 
 
-def _build_error(title: str, error: ValidationError, written: Mapping[str, Any]) -> RecipeError:
-    lines = [f"  {_key_path(line, written)}: {_message(line)}" for line in error.errors()]
-    more = [f"  and {len(lines) - _MOST_TOLD} more"] if len(lines) > _MOST_TOLD else []
-    return RecipeError("\n".join([title, *lines[:_MOST_TOLD], *more]))
+def _build_error(title: str, error: ValidationError, raw: Mapping[str, Any]) -> RecipeError:
+    lines = [f"  {_key_path(line, raw)}: {_message(line)}" for line in error.errors()]
+    more = [f"  and {len(lines) - _MAX_ERRORS} more"] if len(lines) > _MAX_ERRORS else []
+    return RecipeError("\n".join([title, *lines[:_MAX_ERRORS], *more]))
 
 
-def _check_booleans(written: Any, read: Any, place: str) -> None:
+def _check_booleans(raw: Any, parsed: Any, key_path: str) -> None:
     """Refuse true and false where a number stands; Python would count them as 1 and 0."""
-    if isinstance(written, bool) and not isinstance(read, bool):
-        word = str(written).lower()
+    if isinstance(raw, bool) and not isinstance(parsed, bool):
+        word = str(raw).lower()
         raise RecipeError(
-            f"{place} is refused: {word} is no number, though it would count as "
-            f"{int(written)}; write the number that is meant"
+            f"{key_path} is refused: {word} is no number, though it would count as "
+            f"{int(raw)}; write the number that is meant"
         )
-    if isinstance(written, dict) and isinstance(read, Mapping):
-        for key in written.keys() & read.keys():
-            _check_booleans(written[key], read[key], f"{place}: {key}")
-    if isinstance(written, list) and isinstance(read, list | tuple):
-        for number, pair in enumerate(zip(written, read, strict=False)):
-            _check_booleans(*pair, f"{place}.{number}")
+    if isinstance(raw, dict) and isinstance(parsed, Mapping):
+        for key in raw.keys() & parsed.keys():
+            _check_booleans(raw[key], parsed[key], f"{key_path}: {key}")
+    if isinstance(raw, list) and isinstance(parsed, list | tuple):
+        for number, pair in enumerate(zip(raw, parsed, strict=False)):
+            _check_booleans(*pair, f"{key_path}.{number}")
 
 
 def recipe_schema() -> str:
@@ -121,12 +123,12 @@ def recipe_schema() -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        written = load_strict_yaml(_read_text(path))
+        raw = load_strict_yaml(_read_text(path))
     except StrictYamlError as error:
         raise RecipeError(f"recipe {path.name} is not plain YAML: {error}") from None
-    if not isinstance(written, dict):
+    if not isinstance(raw, dict):
         raise RecipeError(f"recipe {path.name} holds no keys; see deploy/recipes for examples")
-    return written
+    return raw
 
 
 def _read_text(path: Path) -> str:
@@ -144,40 +146,40 @@ def _read_text(path: Path) -> str:
     raise RecipeError(f"recipe {path} cannot be read: {why}")
 
 
-def _apply_override(written: dict[str, Any], override: str) -> None:
+def _apply_override(raw: dict[str, Any], override: str) -> None:
     """Set ``key.key=value`` in place."""
-    said = f"--set {_truncate(override, _SHOWN)!r}"
+    option = f"--set {_truncate(override, _MAX_TEXT)!r}"
     key, equals, text = override.partition("=")
     *parents, last = key.strip().split(".")
-    if not equals or not last or len(parents) > _MOST_PARENTS:
-        raise RecipeError(f"{said} is not key=value; write e.g. training.epochs=2")
+    if not equals or not last or len(parents) > _MAX_PARENTS:
+        raise RecipeError(f"{option} is not key=value; write e.g. training.epochs=2")
     try:
         value = load_strict_yaml(text)
     except StrictYamlError as error:
-        raise RecipeError(f"{said}: its value is not plain YAML: {error}") from None
-    node: Any = written
+        raise RecipeError(f"{option}: its value is not plain YAML: {error}") from None
+    node: Any = raw
     for parent in parents:
         node = (
-            node[_list_index(node, parent, said)]
+            node[_list_index(node, parent, option)]
             if isinstance(node, list)
             else (node.setdefault(parent, {}))
         )
         if not isinstance(node, dict | list):
-            raise RecipeError(f"{said}: {parent!r} holds a value, not keys")
-    node[_list_index(node, last, said) if isinstance(node, list) else last] = value
+            raise RecipeError(f"{option}: {parent!r} holds a value, not keys")
+    node[_list_index(node, last, option) if isinstance(node, list) else last] = value
 
 
-def _list_index(node: list[Any], index: str, said: str) -> int:
+def _list_index(node: list[Any], index: str, option: str) -> int:
     last = len(node) - 1
     if not _POSITION.fullmatch(index) or int(index) > last:
-        raise RecipeError(f"{said}: {index!r} is no position from 0 to {last}")
+        raise RecipeError(f"{option}: {index!r} is no position from 0 to {last}")
     return int(index)
 
 
-def _resolve_folders(written: dict[str, Any], base: Path) -> None:
+def _resolve_folders(raw: dict[str, Any], base: Path) -> None:
     """Make the folders of a written recipe absolute."""
     for *parents, last in _FOLDERS:
-        node: Any = written
+        node: Any = raw
         for parent in parents:
             node = node.get(parent) if isinstance(node, Mapping) else None
         if isinstance(node, dict) and isinstance(node.get(last), str):
@@ -187,27 +189,28 @@ def _resolve_folders(written: dict[str, Any], base: Path) -> None:
 def _absolute(folder: str, base: Path, key: str) -> str:
     try:
         path = (base / Path(folder).expanduser()).resolve()
-        if max(map(len, map(os.fsencode, path.parts))) > _MOST_NAME:
-            raise ValueError(f"a name in it has more than {_MOST_NAME} bytes")
+        if max(map(len, map(os.fsencode, path.parts))) > _MAX_NAME_BYTES:
+            raise ValueError(f"a name in it has more than {_MAX_NAME_BYTES} bytes")
         return str(path)
     except (ValueError, RuntimeError, OSError) as error:  # no text of a path, or no such home
         raise RecipeError(
-            f"{key}={_truncate(ascii(folder), _SHOWN)} cannot name a folder ({error}), so nothing "
-            "could be read or written there; write a path"
+            f"{key}={_truncate(ascii(folder), _MAX_TEXT)} cannot name a folder ({error}), so "
+            "nothing could be read or written there; write a path"
         ) from None
 
 
-def _key_path(line: Any, written: Any) -> str:
+def _key_path(error: Any, raw: Any) -> str:
     """Name what is refused as it is written, without the kinds that pydantic names as well."""
-    *parents, last = line["loc"] or ("recipe",)
-    named, node = [], written
-    for part in parents:
-        if _has(node, part):
-            named.append(part)
-            node = node[part]
-    if _has(node, last) or line["type"] == "missing" or not named:
-        named.append(last)
-    return ".".join(map(str, named))
+    *parents, last = error["loc"] or ("recipe",)
+    keys: list[Any] = []
+    node = raw
+    for key in parents:
+        if _has(node, key):
+            keys.append(key)
+            node = node[key]
+    if _has(node, last) or error["type"] == "missing" or not keys:
+        keys.append(last)
+    return ".".join(map(str, keys))
 
 
 def _has(node: Any, part: int | str) -> bool:
@@ -216,12 +219,12 @@ def _has(node: Any, part: int | str) -> bool:
     return isinstance(node, Mapping) and part in node
 
 
-def _message(line: Any) -> str:
-    message = _PLAIN.get(line["type"]) or str(line["msg"]).removeprefix("Value error, ")
-    if line["type"] == "value_error":
+def _message(error: Any) -> str:
+    message = _PLAIN.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "value_error":
         return message
-    got = _truncate(repr(line.get("input")), _MOST_GOT)
-    return f"{_truncate(message, _SHOWN)}, but got {got}"
+    got = _truncate(repr(error.get("input")), _MAX_VALUE)
+    return f"{_truncate(message, _MAX_TEXT)}, but got {got}"
 
 
 def _truncate(text: str, most: int) -> str:

@@ -36,6 +36,6 @@ class MetadataRecipe(RecipePart):
 
     @property
     def attributes(self) -> dict[str, str]:
-        """Give the attributes that are stated."""
-        said = self.model_dump() | {"keywords": ", ".join(self.keywords)}
-        return {name: text for name, text in said.items() if text}
+        """Return the attributes that are stated."""
+        stated = self.model_dump() | {"keywords": ", ".join(self.keywords)}
+        return {name: text for name, text in stated.items() if text}

@@ -153,7 +153,8 @@ class Recipe(RecipePart):
 
     @model_validator(mode="after")
     def _members_differ(self) -> Self:
-        rollout, perturb = self.rollout, self.rollout.perturb
+        rollout = self.rollout
+        perturb = rollout.perturb
         n_models = 1 + len(rollout.bundles)
         drops = perturb.dropout and self.model.dropout > 0
         if rollout.members > n_models and not drops and not perturb.noise:
@@ -198,7 +199,8 @@ class Recipe(RecipePart):
 
     @model_validator(mode="after")
     def _every_rank_has_a_sample(self) -> Self:
-        batch, ranks = self.training.batch, self.compute.ranks
+        batch = self.training.batch
+        ranks = self.compute.ranks
         if batch < ranks:
             raise ValueError(
                 f"training.batch={batch} is shared by compute.ranks={ranks}, so some would "

@@ -25,7 +25,8 @@ It is plain YAML of at most 200 kB: no tags, no aliases, every key once; dates a
 Any key can be changed for one run: `--set training.epochs=2`. Keys **in bold** must be written;
 units stand in [].
 """
-_LIST_ITEM, _MAP_ITEM = "[]", ".NAME"
+_LIST_ITEM = "[]"
+_MAP_ITEM = ".NAME"
 
 
 def recipe_reference() -> str:
@@ -82,7 +83,7 @@ def _section(path: str, part: Schema, parts: Schema, examples: Mapping[str, Any]
 
 
 def _is_choice(part: Schema) -> bool:
-    """Tell whether a part is one of several kinds."""
+    """Check whether a part is one of several kinds."""
     return "const" in part["properties"].get("kind", {}) or "enum" in part["properties"].get(
         "kind", {}
     )
@@ -103,7 +104,7 @@ def _row(key: str, value: Schema, parts: Schema, is_required: bool, example: Any
 
 
 def _values(value: Schema) -> str:
-    """Say which values a key takes."""
+    """Describe which values a key takes."""
     options = [*value.get("anyOf", ()), *value.get("oneOf", ())]
     if options:
         return " or ".join(dict.fromkeys(map(_values, options)))
@@ -125,8 +126,8 @@ def _values(value: Schema) -> str:
 
 def _bounds(value: Schema) -> str:
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-    said = [f"{sign} {value[key]:g}" for key, sign in signs.items() if key in value]
-    return f" {', '.join(said)}" if said else ""
+    bounds = [f"{sign} {value[key]:g}" for key, sign in signs.items() if key in value]
+    return f" {', '.join(bounds)}" if bounds else ""
 
 
 def _default(value: Schema) -> str:

@@ -37,7 +37,7 @@ class RolloutRecipe(RecipePart):
     perturb: PerturbRecipe = PerturbRecipe()
     """What makes members differ, beside further bundles."""
     bundles: tuple[ShortText, ...] = ()
-    """Folders of further bundles of the same kind; members are dealt to all in turn."""
+    """Folders of further bundles of the same kind; members are assigned to all in turn."""
     interval: float | None = Field(0.8, gt=0, lt=1)
     """Coverage of the intervals that are published once the model is evaluated; null: none."""
     precision: Literal["32", "bf16"] = "32"
@@ -57,7 +57,7 @@ class RolloutRecipe(RecipePart):
 
     @property
     def fingerprint_exclude(self) -> set[str]:
-        """Name the keys that change no number: how an exact rollout is cut."""
+        """List the keys that change no number: how an exact rollout is cut."""
         return set() if self.mode == "blend" else {*_TILING_KEYS, "taper", "taper_px"}
 
     @model_validator(mode="after")

@@ -132,7 +132,7 @@ class ScheduleRecipe(RecipePart):
         return block
 
     def cron_by_flow(self, step: Step) -> dict[str, str | None]:
-        """Give the cron line of every flow; None where only a person starts it."""
+        """Return the cron line of every flow; None where only a person starts it."""
         usual = default_crons(step)
         written = {flow: getattr(self, flow) for flow in FLOWS}
         return {flow: usual[flow] if cron == AUTO else cron for flow, cron in written.items()}

@@ -1,4 +1,4 @@
-"""Parts by place that share no pixel."""
+"""Spatial splits: parts that share no pixel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class SpatialSplitRecipe(RecipePart):
     """Which pixels each part gets: whole blocks or whole groups, with free pixels between."""
 
     block_px: int | None = Field(None, ge=1, le=MAX_SIDE_PX)
-    """Side of the square blocks that are dealt to parts [px]; or name 'groups'."""
+    """Side of the square blocks that are assigned to parts [px]; or name 'groups'."""
     groups: str | None = None
     """A static variable of kind classes, one number per group: countries, basins, zones."""
     correlation_px: int = Field(ge=0, le=MAX_SIDE_PX)
@@ -24,14 +24,14 @@ class SpatialSplitRecipe(RecipePart):
     shares: tuple[float, float, float] = (0.7, 0.15, 0.15)
     """Shares of the domain's pixels: train, validation, test; groups stay whole."""
     seed: Seed = 0
-    """Seed of the dealing."""
+    """Seed of the assignment of pixels to parts."""
 
     @model_validator(mode="after")
     def _blocks_or_groups(self) -> Self:
         if (self.block_px is None) == (self.groups is None):
             raise ValueError(
                 f"place has block_px={self.block_px!r} and groups={self.groups!r}, so it is "
-                "not fixed what is dealt to the parts; write exactly one of both"
+                "not fixed what is assigned to the parts; write exactly one of both"
             )
         return self
 
@@ -46,7 +46,7 @@ class SpatialSplitRecipe(RecipePart):
         return self
 
     def check_patch_fits(self, patch_px: int) -> None:
-        """Refuse blocks without room for a patch between blocks of other parts.
+        """Refuse blocks that hold no patch between blocks of other parts.
 
         Raises:
             ValueError: no patch fits.
@@ -60,5 +60,5 @@ class SpatialSplitRecipe(RecipePart):
             )
 
     def to_spatial_split(self) -> SpatialSplit:
-        """Give the plain values that pixels are dealt by."""
+        """Return the plain values that pixels are assigned by."""
         return SpatialSplit(**self.model_dump())

@@ -76,18 +76,18 @@ class SplitRecipe(RecipePart):
         return self
 
     @model_validator(mode="after")
-    def _no_place_is_dealt_to_calibration(self) -> Self:
+    def _no_pixel_is_assigned_to_calibration(self) -> Self:
         if self.calibration is not None and self.place is not None:
             raise ValueError(
-                f"split.calibration={list(self.calibration)} with split.place, which deals "
-                "pixels to train, validation and test alone, so margins would be learned where "
-                "the model learned or is scored; leave one of both out"
+                f"split.calibration={list(self.calibration)} with split.place, which "
+                "assigns pixels to train, validation and test alone, so margins would be "
+                "learned where the model learned or is scored; leave one of both out"
             )
         return self
 
     @property
     def is_resolved(self) -> bool:
-        """Tell whether every bound is a date, so that parts can be listed."""
+        """Check whether every bound is a date, so that parts can be listed."""
         return not any(is_offset(bound) for name in self.parts for bound in getattr(self, name))
 
     @property
@@ -103,16 +103,16 @@ class SplitRecipe(RecipePart):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Name the parts that there are, that of the calibration last."""
+        """List the parts that there are, that of the calibration last."""
         return PARTS if self.calibration is None else (*PARTS, CALIBRATION)
 
     @property
     def calibration_part(self) -> str:
-        """Name the part that margins of intervals are learned on."""
+        """Return the part that margins of intervals are learned on."""
         return "validation" if self.calibration is None else CALIBRATION
 
     def to_split(self) -> Split:
-        """Give the plain split that samples are planned from; its ends have to be dates."""
+        """Return the plain split that samples are planned from; its ends have to be dates."""
         return Split(
             {part: getattr(self, part) for part in self.parts},
             self.gap,

@@ -14,10 +14,13 @@ from typing import Any
 import yaml
 
 MAX_BYTES = 200_000
-_MOST_VALUES = 10_000
-_MOST_DEPTH = 20
-_MOST_LETTERS = 10_000
-_SHOWN, _MOST_KEY, _MAX_MESSAGE = 40, 100, 300  # characters of values, keys and YAML's words
+_MAX_VALUES = 10_000
+_MAX_DEPTH = 20
+_MAX_LETTERS = 10_000
+# Characters of values, keys and YAML's words in a message.
+_MAX_VALUE = 40
+_MAX_KEY = 100
+_MAX_MESSAGE = 300
 
 _NUMBER = "-+.0123456789"
 # What is no text: YAML 1.2's core schema, without octal and hexadecimal numbers.
@@ -58,12 +61,12 @@ class _StrictLoader(yaml.SafeLoader):
             raise StrictYamlError(
                 f"line {line}: tags ({event.tag}) are not allowed; leave it out"
             )
-        if self._depth >= _MOST_DEPTH:
+        if self._depth >= _MAX_DEPTH:
             raise StrictYamlError(
-                f"line {line}: nested more than {_MOST_DEPTH} deep; flatten it"
+                f"line {line}: nested more than {_MAX_DEPTH} deep; flatten it"
             )
-        if self._n_values > _MOST_VALUES:
-            raise StrictYamlError(f"more than {_MOST_VALUES} keys and values; leave some out")
+        if self._n_values > _MAX_VALUES:
+            raise StrictYamlError(f"more than {_MAX_VALUES} keys and values; leave some out")
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         stands = Counter(key.value for key, _ in node.value if isinstance(key.value, str))
@@ -126,25 +129,25 @@ def check_texts(written: Any) -> None:
         _check_text(key, text)
 
 
-def _texts(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
+def _texts(node: Any, key_path: str = "") -> Iterator[tuple[str, str]]:
     """List all keys and texts, each with the key that holds it."""
     if isinstance(node, str):
-        yield place, node
+        yield key_path, node
     elif isinstance(node, Mapping):
         for key, value in node.items():
-            yield place, str(key)
-            yield from _texts(value, f"{place}.{key}".lstrip("."))
+            yield key_path, str(key)
+            yield from _texts(value, f"{key_path}.{key}".lstrip("."))
     elif isinstance(node, list):
         for number, value in enumerate(node):
-            yield from _texts(value, f"{place}.{number}")
+            yield from _texts(value, f"{key_path}.{number}")
 
 
 def _check_text(key: str, text: str) -> None:
     """Refuse text that cannot be written into a file, or that no one would read."""
-    where = f"{repr(key[:_MOST_KEY])[1:-1]}: " if key else ""
-    if len(text) > _MOST_LETTERS:
+    where = f"{repr(key[:_MAX_KEY])[1:-1]}: " if key else ""
+    if len(text) > _MAX_LETTERS:
         raise StrictYamlError(
-            f"{where}a text of {len(text)} characters, more than {_MOST_LETTERS}; shorten it"
+            f"{where}a text of {len(text)} characters, more than {_MAX_LETTERS}; shorten it"
         )
     odd = next((letter for letter in text if _is_odd(letter)), None)
     if odd is not None:
@@ -155,10 +158,10 @@ def _check_text(key: str, text: str) -> None:
 
 
 def _is_odd(letter: str) -> bool:
-    """Tell whether a letter is half a character, or steers a terminal."""
+    """Check whether a letter is half a character, or steers a terminal."""
     is_control = (letter < " " and letter not in "\t\n") or "\x7f" <= letter <= "\x9f"
     return is_control or "\ud800" <= letter <= "\udfff"
 
 
 def _short(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
+    return repr(text if len(text) <= _MAX_VALUE else f"{text[:_MAX_VALUE]}...")

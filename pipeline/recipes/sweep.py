@@ -25,12 +25,12 @@ class Combination:
 
     @property
     def overrides(self) -> list[str]:
-        """Give what ``load_recipe`` takes."""
+        """Return the overrides as ``load_recipe`` takes them."""
         return [f"{key}={value}" for key, value in self.values]
 
     @property
     def without_fold(self) -> Combination:
-        """Give what is the same in every fold."""
+        """Return what is the same in every fold."""
         return Combination(tuple(pair for pair in self.values if pair[0] != FOLD))
 
     def __str__(self) -> str:
@@ -51,7 +51,8 @@ def plan_sweep(
     """List every combination of the values of all keys; the last key changes fastest.
 
     Args:
-        asked: ``key=value,value``, with values in YAML, as in ``model.hidden=[8],[16,16]``.
+        requested_axes: ``key=value,value``, with values in YAML, as in
+            ``model.hidden=[8],[16,16]``.
         overrides: what is changed for all of them.
 
     Raises:
@@ -73,8 +74,8 @@ def plan_sweep(
             )
     if not axes or math.prod(len(values) for _, values in axes) < 2:
         raise RecipeError(
-            f"--sweep {' '.join(requested_axes)} is a single combination, so there is nothing to "
-            "compare; write e.g. --sweep training.lr=1e-3,3e-4"
+            f"--sweep {' '.join(requested_axes)} is a single combination, so there is nothing "
+            "to compare; write e.g. --sweep training.lr=1e-3,3e-4"
         )
     return [
         Combination(tuple(zip(keys, values, strict=True)))

@@ -75,11 +75,11 @@ class TrainingRecipe(RecipePart):
     leads_every: PositiveInt = 1
     """Epochs after which one lead is added, up to training.leads."""
     teacher_start: float = Field(0.0, ge=0, le=1)
-    """Chance in the first epoch that a rolled-out frame is replaced by the truth."""
+    """Probability in the first epoch that a rolled-out frame is replaced by the truth."""
     teacher_end: float = Field(0.0, ge=0, le=1)
-    """The same chance in the last epoch."""
+    """The same probability in the last epoch."""
     teacher_decay: Literal["linear", "inverse-sigmoid"] = "linear"
-    """How the chance goes from the first to the last epoch."""
+    """How the probability goes from the first to the last epoch."""
     noise: float = Field(0.0, ge=0)
     """Deviation of noise added to the target's history while training [normalized units]."""
     seed: Seed = 0
@@ -93,7 +93,7 @@ class TrainingRecipe(RecipePart):
 
     @property
     def fingerprint_exclude(self) -> set[str]:
-        """Name the keys that change no number of one training."""
+        """List the keys that change no number of one training."""
         return {"runs", "track", "checkpoint_minutes"}
 
     @property
@@ -104,14 +104,14 @@ class TrainingRecipe(RecipePart):
     @property
     def quantiles(self) -> tuple[float, ...]:
         """Quantiles that the network gives; none where it gives one value."""
-        asked = (term.quantiles for term in self.losses if isinstance(term, QuantileLoss))
-        return next(asked, ())
+        quantiles = (term.quantiles for term in self.losses if isinstance(term, QuantileLoss))
+        return next(quantiles, ())
 
     @property
     def members(self) -> int:
         """Forecasts of every sample while training."""
-        asked = (term.members for term in self.losses if isinstance(term, CRPSLoss))
-        return next(asked, 1)
+        members = (term.members for term in self.losses if isinstance(term, CRPSLoss))
+        return next(members, 1)
 
     @model_validator(mode="after")
     def _one_loss_scores_the_spread(self) -> Self:

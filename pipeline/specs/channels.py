@@ -16,7 +16,7 @@ _DERIVED: Mapping[str, ForcingSpec | StaticSpec] = {
 
 
 def build_fit_spec(recipe: Recipe) -> FitSpec:
-    """Say which channels there are, and what is fitted for them on the training part."""
+    """Build the channels of a recipe, and what is fitted for them on the training part."""
     transforms = _list_transforms(recipe)
     return FitSpec(
         stack=_build_stack(recipe),
@@ -50,10 +50,10 @@ def _build_stack(recipe: Recipe) -> InputStack:
 
 def _list_transforms(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     """List the variables to fit and the transforms each asks for."""
-    wanted: dict[str, tuple[str, ...]] = {recipe.target.variable: recipe.target.transform}
+    transforms: dict[str, tuple[str, ...]] = {recipe.target.variable: recipe.target.transform}
     for covariate in recipe.covariates:
         if isinstance(covariate, StepCovariate):
-            wanted[covariate.variable] = covariate.transform
+            transforms[covariate.variable] = covariate.transform
         elif not isinstance(covariate, DerivedCovariate):
-            wanted[covariate.variable] = ("zscore",)
-    return wanted
+            transforms[covariate.variable] = ("zscore",)
+    return transforms

@@ -1,4 +1,4 @@
-"""From a dated recipe to its forecasts, and to those of the past that judge a model."""
+"""From a dated recipe to its forecasts, and to those of the past that score a model."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pipeline.streams.statistics import count_seasons
 
 
 def build_rollout_spec(recipe: Recipe) -> RolloutSpec:
-    """Say how a recipe's forecasts are rolled out."""
-    rollout, target = recipe.rollout, recipe.target
+    """Build the spec by which a recipe's forecasts are rolled out."""
+    rollout = recipe.rollout
+    target = recipe.target
     return RolloutSpec(
         target=target.variable,
         leads=rollout.leads,
@@ -30,7 +31,7 @@ def build_rollout_spec(recipe: Recipe) -> RolloutSpec:
 
 
 def build_hindcast_spec(recipe: Recipe, part: str) -> HindcastSpec:
-    """Say which forecasts of the past a recipe makes on a part."""
+    """Build the spec of which forecasts of the past a recipe makes on a part."""
     rollout = recipe.rollout
     return HindcastSpec(
         part=part,

@@ -43,27 +43,27 @@ def check_readable(bundle: Bundle) -> None:
         UnknownOptionError: names the word, and the version that wrote it.
         CorruptError: its weights are not those of its network.
     """
-    said = bundle.description
-    with explaining_version(f"bundle {bundle.path.name}", _writer_version(said)):
-        stack = InputStack.from_json(said["stack"])
-        network = build_meta_network(parse_network_spec(said["network"]))
-        _ = said["stack"]["target"]["variable"]
+    description = bundle.description
+    with explaining_version(f"bundle {bundle.path.name}", _writer_version(description)):
+        stack = InputStack.from_json(description["stack"])
+        network = build_meta_network(parse_network_spec(description["network"]))
+        _ = description["stack"]["target"]["variable"]
         _check_channels(stack.names, network.shape.channels)
-        _check_span(StepSpec(**said["reading"]))
-        Reach(**said["reach"]).radius(1)
-        from_json(said["grid"])
-        Step.parse(said["step"])
-        recipe = said["recipe"]
-        for split in (said["split"], recipe["split"]):
+        _check_span(StepSpec(**description["reading"]))
+        Reach(**description["reach"]).radius(1)
+        from_json(description["grid"])
+        Step.parse(description["step"])
+        recipe = description["recipe"]
+        for split in (description["split"], recipe["split"]):
             SplitRecipe.model_validate(split)
         _ = [recipe["target"][key] for key in _TARGET]
         variable = recipe["archive"]["variables"][recipe["target"]["variable"]]
         _ = [variable[key] for key in ("units", "long_name")]
-    wanted = {
+    expected = {
         name: (tuple(weight.shape), str(weight.dtype).removeprefix("torch."))
         for name, weight in network.state_dict().items()
     }
-    check_weights(bundle.path, wanted)
+    check_weights(bundle.path, expected)
 
 
 def _check_channels(names: Sequence[str], n: int) -> None:
@@ -78,8 +78,8 @@ def _check_span(reading: StepSpec) -> None:
         raise ValueError(f"reading {sizes} is not of 0 to {MAX_STEPS} whole frames")
 
 
-def _writer_version(said: Mapping[str, Any]) -> str:
-    versions = said.get("versions")
+def _writer_version(description: Mapping[str, Any]) -> str:
+    versions = description.get("versions")
     return str(versions.get("cubecast")) if isinstance(versions, Mapping) else "(unknown)"
 
 
@@ -104,11 +104,11 @@ def with_trained_dates(recipe: Recipe, bundle: Bundle, cube: Cube) -> Recipe:
 
 
 def list_differences(recipe: Recipe, bundle: Bundle) -> list[str]:
-    """Name what a bundle learned otherwise than a dated recipe says: split, target, history."""
+    """List what a bundle learned otherwise than a dated recipe says: split, target, history."""
     learned: dict[str, Any] = bundle.description["recipe"]["target"]
-    asked = recipe.target.model_dump(mode="json")
+    stated = recipe.target.model_dump(mode="json")
     found = _split_differences(recipe, bundle)
-    found += [f"target.{key}={learned[key]}" for key in _TARGET if learned[key] != asked[key]]
+    found += [f"target.{key}={learned[key]}" for key in _TARGET if learned[key] != stated[key]]
     history = bundle.description["reading"]["history"]
     return found + ([f"rollout.history={history}"] * (history != recipe.rollout.history))
 
@@ -116,19 +116,21 @@ def list_differences(recipe: Recipe, bundle: Bundle) -> list[str]:
 def list_unused_overrides(
     recipe: Recipe, bundle: Bundle, overrides: Sequence[str]
 ) -> list[str]:
-    """Name the overrides that ask for another model than this one, which do nothing to it."""
-    learned, asked = bundle.description["recipe"], recipe.model_dump(mode="json")
+    """List the overrides that ask for another model than this one, which do nothing to it."""
+    learned = bundle.description["recipe"]
+    stated = recipe.model_dump(mode="json")
     keys = {text.partition("=")[0].strip(): text for text in overrides}
     return [
         text
         for key, text in keys.items()
         if key.startswith(_OF_MODEL)
-        and _differs(_get_nested(asked, key), _get_nested(learned, key))
+        and _differs(_get_nested(stated, key), _get_nested(learned, key))
     ]
 
 
-def _get_nested(node: Any, key: str) -> Any:
+def _get_nested(root: Any, key: str) -> Any:
     """Find what stands under ``key.key``; None where nothing does."""
+    node = root
     for part in key.split("."):
         if isinstance(node, list):
             node = node[int(part)] if int(part) < len(node) else None
@@ -137,11 +139,13 @@ def _get_nested(node: Any, key: str) -> Any:
     return node
 
 
-def _differs(asked: Any, learned: Any) -> bool:
+def _differs(stated: Any, learned: Any) -> bool:
     """Compare what both know; some keys change no number, and a bundle leaves them out."""
-    if isinstance(asked, Mapping) and isinstance(learned, Mapping):
-        return any(_differs(asked[key], learned[key]) for key in asked.keys() & learned.keys())
-    return learned is not None and asked != learned
+    if isinstance(stated, Mapping) and isinstance(learned, Mapping):
+        return any(
+            _differs(stated[key], learned[key]) for key in stated.keys() & learned.keys()
+        )
+    return learned is not None and stated != learned
 
 
 def check_matches_recipe(recipe: Recipe, bundle: Bundle) -> None:

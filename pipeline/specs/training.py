@@ -30,8 +30,10 @@ _OF_LOSS = {"delta", "data_range", "window_px", "levels", "quantiles"}
 
 
 def build_training_spec(recipe: Recipe) -> TrainingSpec:
-    """Say what a recipe trains; it can learn once the recipe is dated."""
-    training, compute, fit = recipe.training, recipe.compute, build_fit_spec(recipe)
+    """Build the spec of what a recipe trains; it can learn once the recipe is dated."""
+    training = recipe.training
+    compute = recipe.compute
+    fit = build_fit_spec(recipe)
     return TrainingSpec(
         name=recipe.name,
         fingerprint=recipe.fingerprint(),
@@ -119,8 +121,8 @@ def _build_ensemble(recipe: Recipe) -> TrainingEnsemble | None:
 
 
 def _build_track(recipe: Recipe) -> TrackSpec:
-    told = {"name", "model", "training", "rollout"}
-    facts = recipe.model_dump(mode="json", include=told)
+    sections = {"name", "model", "training", "rollout"}
+    facts = recipe.model_dump(mode="json", include=sections)
     return TrackSpec(recipe.training.track, recipe.name, recipe.root, facts)
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from flows import check
 from flows.evaluate import evaluate
 from flows.forecast import forecast
 from flows.ingest import ingest
 from flows.pictures import draw
 from flows.train import train
+from flows.verify import verify as verify_and_print
 from stores.errors import CorruptError, StoreError
 from stores.manifest import list_files
 from stores.verify import verify
@@ -239,10 +239,10 @@ def test_the_command_says_what_it_read_and_what_it_let_count(
     store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = store / "run"
-    assert check.verify([root], sample=0.1)
+    assert verify_and_print([root], sample=0.1)
     assert "sound, 10 % of its files read" in capsys.readouterr().out
     shutil.rmtree(root / "issues/small-rain/2006-10")
-    assert not check.verify([root])
+    assert not verify_and_print([root])
     assert "2006-10 is missing" in capsys.readouterr().out
-    assert check.verify([root], accept=True)
+    assert verify_and_print([root], accept=True)
     assert "2006-10: is gone, and counts as removed" in capsys.readouterr().out

@@ -16,8 +16,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from flows.asked import find_bundle
 from flows.error_messages import is_user_error
+from flows.recipe_store import find_bundle
 from pipeline.models import build_network
 from pipeline.recipes import Recipe
 from pipeline.rollout.prepare import build_request

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.check import check, verify
+from flows.check import check
 from flows.evaluate import evaluate
 from flows.forecast import forecast
 from flows.ingest import ingest
 from flows.resolve import open_recipe
 from flows.train import train
+from flows.verify import verify
 from pipeline.models import ConvLSTMSpec, build_meta_network, count_parameters
 from pipeline.recipes import load_recipe
 from stores.errors import DiskFullError, GridError

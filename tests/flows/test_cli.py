@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.check import verify
 from flows.forecast import forecast
+from flows.verify import verify
 from tests.make import make_recipe
 
 COMMANDS = (

@@ -78,7 +78,7 @@ def test_without_a_terminal_long_work_logs_a_line_now_and_then(
     with progress_bar("permuting covariates") as tell:
         tell(1, 9)
     assert caplog.messages == []
-    monkeypatch.setattr(consoles, "_EVERY_S", 0.0)
+    monkeypatch.setattr(consoles, "_LOG_S", 0.0)
     with progress_bar("permuting covariates") as tell:
         tell(3, 9, "2 tiles/s")
         tell(9, 9)

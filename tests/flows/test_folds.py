@@ -55,7 +55,7 @@ def test_a_sweep_over_folds_gives_their_mean_and_spread(
     assert row["validation_loss_spread"] == pytest.approx(scores.std())
     said = capsys.readouterr().out
     assert re.search(rf"mean .* {scores.mean():.4g} ", said)
-    assert re.search(rf"spread .* {scores.std():.4g} ", said)
+    assert re.search(rf"std .* {scores.std():.4g} ", said)
 
 
 def test_values_are_ranked_by_their_mean_over_the_folds_and_trained_without_them(

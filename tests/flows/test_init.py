@@ -53,6 +53,15 @@ def test_few_epochs_are_split_by_place(tmp_path: Path) -> None:
     assert recipe.rollout.history == 3
 
 
+@pytest.mark.parametrize(("dtype", "n_hints"), [("int16", 1), ("float32", 0)])
+def test_whole_numbers_may_be_classes_and_the_recipe_says_so(
+    tmp_path: Path, dtype: str, n_hints: int
+) -> None:
+    make_tiffs(tmp_path / "data", n=24, dtype=dtype)
+    path = init("rain", tmp_path / "data", tmp_path, None)
+    assert path.read_text().count("# kind: classes") == n_hints
+
+
 def test_missing_months_are_counted_in_the_recipe(tmp_path: Path) -> None:
     make_archive(tmp_path / "data")
     (tmp_path / "data/rain/rain_2003.05.tif").unlink()

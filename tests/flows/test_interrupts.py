@@ -122,9 +122,9 @@ def test_a_command_that_is_killed_leaves_no_process_behind(store: Path) -> None:
 @pytest.mark.parametrize(("before", "code"), [("SIG_IGN", 0), ("SIG_DFL", 143)])
 def test_a_command_under_nohup_outlives_its_terminal(before: str, code: int) -> None:
     script = (
-        "import os, signal; from flows.launch import stopped_in_a_sentence\n"
+        "import os, signal; from flows.launch import handle_interrupts\n"
         f"signal.signal(signal.SIGHUP, signal.{before})\n"
-        "with stopped_in_a_sentence('nothing'):\n"
+        "with handle_interrupts('nothing'):\n"
         "    os.kill(os.getpid(), signal.SIGHUP)\n"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == code

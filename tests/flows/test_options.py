@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from flows.asked import TrainingRequest
-from flows.options import say_once
+from flows.options import drop_undone_changes
 from flows.steps.seeds import format_command
+from flows.training_request import TrainingRequest
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from flows.steps.seeds import format_command
     ],
 )
 def test_a_command_says_each_change_once_and_the_last_one_counts(typed: str, said: str) -> None:
-    assert shlex.join(say_once(shlex.split(typed))) == said
+    assert shlex.join(drop_undone_changes(shlex.split(typed))) == said
 
 
 def test_what_is_typed_next_changes_no_key_twice() -> None:
@@ -34,8 +34,8 @@ def test_what_is_typed_next_changes_no_key_twice() -> None:
 
 def test_a_command_that_is_stopped_can_be_pasted_to_go_on() -> None:
     script = (
-        "import os, signal, sys; from flows.launch import stopped_in_a_sentence\n"
-        "with stopped_in_a_sentence('nothing'):\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "import os, signal, sys; from flows.launch import handle_interrupts\n"
+        "with handle_interrupts('nothing'):\n    os.kill(os.getpid(), signal.SIGTERM)\n"
     )
     typed = ["train", "a b.yaml", "--set", "a.b=[1, 2]", "--set", "a.b=[1, 3]"]
     done = subprocess.run(

@@ -195,10 +195,10 @@ def _listens_only_here() -> bool:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators differ")
 def test_a_process_that_keeps_its_memory_does_not_ask_for_it_anew() -> None:
     script = """
-from flows.runtime import keep_memory
+from flows.runtime import configure_malloc
 from tests.flows.test_runtime import count_faults
 print(count_faults(64 << 20))
-keep_memory()
+configure_malloc()
 print(count_faults(64 << 20))
 """
     call = [sys.executable, "-c", script]
@@ -212,8 +212,8 @@ def test_what_tracks_the_resources_of_workers_outlives_a_closed_terminal() -> No
     script = """
 import os, signal, time
 from multiprocessing import resource_tracker
-from flows.runtime import _interrupts_blocked
-with _interrupts_blocked():
+from flows.runtime import _block_signals
+with _block_signals():
     pass
 tracker = resource_tracker._resource_tracker
 os.kill(tracker._pid, signal.SIGHUP)

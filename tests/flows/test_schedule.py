@@ -186,7 +186,7 @@ def test_what_is_deployed_keeps_its_names_in_any_order_and_when_the_first_has_go
     radar_alone = [one for one in before if one.recipe == "radar"]
     assert deployment._unsuffixed_product(radar_alone, turned.products()) == "small-rain"
     assert deployment._unsuffixed_product(radar_alone, turned.products()[:1]) == ""
-    deployment._tell_moved(before, turned.products())
+    deployment._warn_moved(before, turned.products())
     assert capsys.readouterr().err == ""
 
 
@@ -195,7 +195,7 @@ def test_a_recipe_that_takes_the_place_of_another_of_its_name_is_told(
 ) -> None:
     first, second = (DeployRequest((str(make_recipe(tmp_path / name)),)) for name in ("a", "b"))
     before = as_deployed(first, tmp_path, first="small-rain")
-    deployment._tell_moved(before, second.products())
+    deployment._warn_moved(before, second.products())
     said = " ".join(capsys.readouterr().err.split())
     assert said.count("the deployments of 'small-rain' ran") == 1
     for recipe in (*first.recipes, *second.recipes):

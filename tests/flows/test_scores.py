@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from flows.asked import find_bundle, open_cube, scores_path
 from flows.evaluate import evaluate
 from flows.forecast import forecast
 from flows.ingest import ingest
+from flows.paths import scores_path
+from flows.recipe_store import find_bundle, open_cube
 from flows.resolve import open_recipe
 from flows.steps import issue as issue_steps
 from flows.steps import page as page_steps
@@ -159,7 +160,7 @@ def test_margins_are_learned_on_the_calibration_part_where_there_is_one(store: P
     issue = forecast.fn(recipe, [*PARTED, *PAGE], init=INIT)
     attributes = lower_of(issue).attrs
     assert (
-        "of the calibration part (from 2005-10 to 2005-10), which nothing else uses"
+        "of the calibration part (from 2005-10), which nothing else uses"
         in attributes["method"]
     )
     assert "which nothing else uses" in page_of(issue)

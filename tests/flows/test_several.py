@@ -58,12 +58,12 @@ SCRIPT = """
 import importlib, os, sys
 name, label, place, recipe, *given = sys.argv[1:]
 module = importlib.import_module(f"flows.{name}")
-do_training = module.do_training
+run_training = module.run_training
 def watched(training):
     if training.label == label:
         os.environ["CUBECAST_CRASH_AT"] = place
-    return do_training(training)
-module.do_training = watched
+    return run_training(training)
+module.run_training = watched
 getattr(module, name).fn(recipe, *map(eval, given))
 """
 
@@ -94,7 +94,7 @@ def test_several_seeds_are_compared_and_the_best_becomes_current(
     said = capsys.readouterr().out
     mean, spread = pd.Series(scores).mean(), pd.Series(scores).std()
     assert re.search(rf"mean .* {mean:.4g} ", said)
-    assert re.search(rf"spread .* {spread:.4g} ", said)
+    assert re.search(rf"std .* {spread:.4g} ", said)
 
 
 def test_one_of_several_is_the_bundle_of_its_seed_alone(store: Path) -> None:
