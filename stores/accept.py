@@ -1,4 +1,4 @@
-"""Letting what is there count as what was meant: for a register, and for an old cube."""
+"""Accepting what is on disk as what was meant: for a register, and for an old cube."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from stores.verify import verify_issue
 
 
 def accept(root: Path) -> list[str]:
-    """Enter what is there as it is, and say what was entered; what is damaged never is.
+    """Accept what is on disk, and return what was accepted; what is damaged never is.
 
-    Issues that are gone count as removed, sound ones that nobody entered as published, and a
+    Issues that are missing count as removed, sound ones that nobody entered as published, and a
     cube without digests is read once and its digests are kept.
 
     Raises:
@@ -45,31 +45,33 @@ def accept(root: Path) -> list[str]:
             f"{root} holds neither {ISSUES} nor {CUBE}, so there is nothing to accept; name "
             "the root of a store"
         )
-    said: list[str] = []
+    messages: list[str] = []
     if (root / ISSUES).is_dir():
         with publish_lease(root):
-            said += _accept_issues(root)
+            messages += _accept_issues(root)
             write_catalogs(root)
     if (root / CUBE).is_dir() and load_digests(root / CUBE) is None:
         with lease(root, "cube", wait_s=0):
-            said.append(_accept_cube(root / CUBE))
-    return said
+            messages.append(_accept_cube(root / CUBE))
+    return messages
 
 
 def _accept_issues(root: Path) -> Iterator[str]:
     if read_register(root).findings:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        aside = root / f"{REGISTER}.damaged-{stamp}"
-        (root / REGISTER).rename(aside)
-        yield f"{REGISTER} was damaged; it is {aside.name} now, and a new one is begun"
+        backup = root / f"{REGISTER}.damaged-{stamp}"
+        (root / REGISTER).rename(backup)
+        yield f"{REGISTER} was damaged; it is {backup.name} now, and a new one is begun"
     elif read_register(root).is_there:
         reconcile_register(root)
     register = read_register(root)
-    gone = [entry for entry in register.latest.values() if is_missing(root, entry)]
-    come = list(_find_unregistered(root))
-    append_entries(root, [*(entry.with_act("removed") for entry in gone), *come])
-    yield from (f"{ISSUES}/{entry.path}: is gone, and counts as removed" for entry in gone)
-    yield from (f"{ISSUES}/{entry.path}: is sound, and counts as published" for entry in come)
+    missing = [entry for entry in register.latest.values() if is_missing(root, entry)]
+    unregistered = list(_find_unregistered(root))
+    append_entries(root, [*(entry.with_act("removed") for entry in missing), *unregistered])
+    yield from (f"{ISSUES}/{entry.path}: is gone, and counts as removed" for entry in missing)
+    yield from (
+        f"{ISSUES}/{entry.path}: is sound, and counts as published" for entry in unregistered
+    )
 
 
 def _find_unregistered(root: Path) -> Iterator[RegisterEntry]:

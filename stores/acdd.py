@@ -17,9 +17,9 @@ CONVENTIONS = "CF-1.11, ACDD-1.3"
 
 
 def extent_attributes(grid: GeoBox) -> dict[str, Any]:
-    """Say where a grid lies; west is larger than east across the antimeridian [degrees]."""
+    """Build the attributes of a grid's place; west > east across the antimeridian [degrees]."""
     _, (west, south, east, north) = footprint(grid)
-    found = {
+    attributes = {
         "geospatial_lat_min": south,
         "geospatial_lat_max": north,
         "geospatial_lat_units": "degrees_north",
@@ -28,15 +28,15 @@ def extent_attributes(grid: GeoBox) -> dict[str, Any]:
         "geospatial_lon_units": "degrees_east",
     }
     if west > east:
-        return found  # a polygon would go around the wrong side of the globe
+        return attributes  # a polygon would go around the wrong side of the globe
     corners = ((south, west), (south, east), (north, east), (north, west), (south, west))
     ring = ", ".join(f"{lat!r} {lon!r}" for lat, lon in corners)
     bounds = {"geospatial_bounds": f"POLYGON (({ring}))"}
-    return found | bounds | {"geospatial_bounds_crs": "EPSG:4326"}
+    return attributes | bounds | {"geospatial_bounds_crs": "EPSG:4326"}
 
 
 def time_coverage_attributes(step: Step, times: Times) -> dict[str, str]:
-    """Say when frames begin and end: the last one lasts until the next would begin."""
+    """Build the attributes of when frames begin and end: the last ends with its step."""
     return {
         "time_coverage_start": to_rfc3339(times[0]),
         "time_coverage_end": to_rfc3339(step.add(times[-1], 1)),

@@ -18,7 +18,7 @@ class PlannedFrame:
     key: str
     """Its date in ISO, such as 2003-01, or 'static'."""
     index: int | None
-    """Place along time or year; static frames have none."""
+    """Index along time or year; static frames have none."""
     file: str | None
     """File below the archive's root; a gap has none and becomes invalid."""
     digest: str
@@ -29,7 +29,7 @@ class PlannedFrame:
 
 @dataclass(frozen=True, slots=True)
 class ExistingCube:
-    """What stands in the cube before the ingest."""
+    """What the cube holds before the ingest."""
 
     version: str | None
     inputs: CubeInputs
@@ -37,47 +37,47 @@ class ExistingCube:
     years: tuple[int, ...]
 
     def frames(self, name: str) -> Mapping[str, str]:
-        """Give the digests of a variable's frames by key."""
-        one = self.inputs.variables.get(name)
-        return {} if one is None else one.frames
+        """Return the digests of a variable's frames by key."""
+        inputs = self.inputs.variables.get(name)
+        return {} if inputs is None else inputs.frames
 
 
 def find_conflicts(
-    due: list[PlannedFrame], inputs: CubeInputs, known: ExistingCube
+    expected: list[PlannedFrame], inputs: CubeInputs, existing: ExistingCube
 ) -> Iterator[str]:
-    """Say what would change frames that the cube has, or put frames before or between them."""
-    for name in dict.fromkeys(frame.variable for frame in due):
-        own = [frame for frame in due if frame.variable == name]
-        before = known.frames(name)
-        changed = [f.key for f in own if before.get(f.key, f.digest) != f.digest]
-        off = [f.key for f in own if f.index == -1]
-        asked = inputs.variables[name]
-        if before:
-            yield from _find_changed_settings(name, asked, known.inputs.variables[name])
+    """List what would change frames that the cube has, or put frames before or between them."""
+    for name in dict.fromkeys(frame.variable for frame in expected):
+        frames = [frame for frame in expected if frame.variable == name]
+        existing_frames = existing.frames(name)
+        changed = [f.key for f in frames if existing_frames.get(f.key, f.digest) != f.digest]
+        off_axis = [f.key for f in frames if f.index == -1]
+        requested = inputs.variables[name]
+        if existing_frames:
+            yield from _find_changed_settings(name, requested, existing.inputs.variables[name])
         if changed:
             yield (
                 f"{name}: {len(changed)} frames of the cube were made of other files than now "
-                f"lie in the archive ({abbreviate(changed)}), and forecasts may have used them; "
-                "restore the files, or ingest into a new root with --root"
+                f"lie in the archive ({abbreviate(changed)}), and forecasts may have used "
+                "them; restore the files, or ingest into a new root with --root"
             )
-        if off:
+        if off_axis:
             yield (
-                f"{name}: {len(off)} frames have no place in the cube, which begins later or "
-                f"holds later years already ({abbreviate(off)}); set archive.start, or ingest "
-                "into a new root with --root"
+                f"{name}: {len(off_axis)} frames have no place in the cube, which begins later "
+                f"or holds later years already ({abbreviate(off_axis)}); set archive.start, or "
+                "ingest into a new root with --root"
             )
-        yield from _find_missing_dates(name, asked, inputs.step)
+        yield from _find_missing_dates(name, requested, inputs.step)
 
 
 def _find_changed_settings(
-    name: str, asked: VariableInputs, before: VariableInputs
+    name: str, requested: VariableInputs, existing: VariableInputs
 ) -> Iterator[str]:
-    """Say what is read otherwise than before; units may be told where none were."""
+    """Find what is read otherwise than before; units may be stated where none were."""
     changes = [
-        f"{key} was {before.numbers.get(key)!r} and is {value!r}"
-        for key, value in asked.numbers.items()
-        if before.numbers.get(key) != value
-        and (key, before.numbers.get(key)) != ("units", DIMENSIONLESS)
+        f"{key} was {existing.value_attrs.get(key)!r} and is {value!r}"
+        for key, value in requested.value_attrs.items()
+        if existing.value_attrs.get(key) != value
+        and (key, existing.value_attrs.get(key)) != ("units", DIMENSIONLESS)
     ]
     if changes:
         yield (
@@ -89,15 +89,15 @@ def _find_changed_settings(
 
 def _find_missing_dates(name: str, inputs: VariableInputs, step: str) -> Iterator[str]:
     """Find dates that lie between what the cube has and what the archive adds."""
-    if inputs.numbers["cadence"] != "step" or not inputs.frames:
+    if inputs.value_attrs["cadence"] != "step" or not inputs.frames:
         return
     keys = sorted(inputs.frames)
-    every = Step.parse(step)
-    dates = every.range(parse_time(keys[0]), parse_time(keys[-1]))
-    expected = [str(date) for date in dates.astype(f"datetime64[{every.numpy_unit}]")]
-    holes = [key for key in expected if key not in inputs.frames]
-    if holes:
+    calendar_step = Step.parse(step)
+    dates = calendar_step.range(parse_time(keys[0]), parse_time(keys[-1]))
+    expected = [str(date) for date in dates.astype(f"datetime64[{calendar_step.numpy_unit}]")]
+    missing = [key for key in expected if key not in inputs.frames]
+    if missing:
         yield (
-            f"{name}: {len(holes)} dates are neither in the cube nor in the archive "
-            f"({abbreviate(holes)}), so the series would have a hole; add their files"
+            f"{name}: {len(missing)} dates are neither in the cube nor in the archive "
+            f"({abbreviate(missing)}), so the series would have a hole; add their files"
         )

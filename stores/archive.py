@@ -17,7 +17,7 @@ from stores.times import HELD, Step, Time, is_held
 Cadence = Literal["static", "annual", "step"]
 
 _UNITS = ("year", "month", "day", "hour", "minute", "second")
-_CODES = {  # of strftime: what stands in a name, and which units it tells
+_CODES = {  # of strftime: what stands in a name, and which units it gives
     "Y": (r"\d{4}", "year"),
     "y": (r"\d{2}", "year"),
     "m": (r"\d{2}", "month"),
@@ -90,11 +90,11 @@ class Pattern:
                     f"files={self.text!r} dates files by %{code}, which is not understood; "
                     f"use {', '.join('%' + known for known in _CODES)}"
                 )
-        told, missing = self._finest_unit
+        finest, missing = self._finest_unit
         if missing:
             raise ArchiveError(
-                f"files={self.text!r} dates files by {told} but not by {missing[0]}, so their "
-                f"dates are unknown; write the {missing[0]} where it stands in the name"
+                f"files={self.text!r} dates files by {finest} but not by {missing[0]}, so "
+                f"their dates are unknown; write the {missing[0]} where it stands in the name"
             )
 
     @property
@@ -105,28 +105,28 @@ class Pattern:
 
     @property
     def has_date(self) -> bool:
-        """Tell whether there is a file per date."""
+        """Return whether there is a file per date."""
         return bool(self.date_codes)
 
     @property
     def _finest_unit(self) -> tuple[str, list[str]]:
-        """Give the finest unit that dates hold, and the coarser ones that they lack."""
-        told = {unit for code in self.date_codes for unit in _CODES[code][1].split()}
-        finest = max(map(_UNITS.index, told), default=0)
-        return _UNITS[finest], [unit for unit in _UNITS[:finest] if unit not in told]
+        """Return the finest unit that dates hold, and the coarser ones that they lack."""
+        units = {unit for code in self.date_codes for unit in _CODES[code][1].split()}
+        finest = max(map(_UNITS.index, units), default=0)
+        return _UNITS[finest], [unit for unit in _UNITS[:finest] if unit not in units]
 
     def cadence(self, step: Step) -> Cadence:
-        """Tell how often a file is due in a series of ``step``.
+        """Return how often a file is due in a series of ``step``.
 
         Raises:
             ArchiveError: the dates are coarser than the step, and not years.
         """
         if not self.has_date:
             return "static"
-        told, _ = self._finest_unit
-        if _UNITS.index(told) >= _UNITS.index(step.unit):
+        finest, _ = self._finest_unit
+        if _UNITS.index(finest) >= _UNITS.index(step.unit):
             return "step"
-        if told == "year":
+        if finest == "year":
             return "annual"
         raise ArchiveError(
             f"files={self.text!r} dates files more coarsely than a {step.unit}, so frames "
@@ -134,7 +134,7 @@ class Pattern:
         )
 
     def parse_date(self, name: str) -> tuple[Time | None, str | None]:
-        """Read the date [s] of a path below the root, or say why it has none."""
+        """Read the date [s] of a path below the root, or else why it has none."""
         match = re.fullmatch(_regex(self.text), name)
         if match is None:
             return None, f"{name} does not fit {self.text!r}"
@@ -143,10 +143,10 @@ class Pattern:
     def glob(self, root: Path) -> Iterator[tuple[str, Time | None, str | None]]:
         """List path below ``root``, date [s] and error of every file that fits, by path."""
         text = _SPAN.sub(lambda span: span[0].replace("/", "}/{time:"), self.text)
-        whole = re.compile(_regex(text))
+        regex = re.compile(_regex(text))
         parts = [re.compile(_regex(part)) for part in PurePosixPath(text).parts]
         for name in sorted(_walk(root, "", parts)):
-            match = whole.fullmatch(name)
+            match = regex.fullmatch(name)
             if match is None:
                 continue
             if not (root / name).is_file():
@@ -201,15 +201,15 @@ def _group(code: str, seen: set[str]) -> str:
 def _parse_date_groups(groups: dict[str, str]) -> tuple[Time | None, str | None]:
     if not groups:
         return None, None
-    written = " ".join(groups.values())
+    text = " ".join(groups.values())
     try:
-        date = datetime.strptime(written, " ".join(f"%{code}" for code in groups))
+        date = datetime.strptime(text, " ".join(f"%{code}" for code in groups))
     except ValueError:
-        return None, f"{written!r} (%{' %'.join(groups)}) is no date"
+        return None, f"{text!r} (%{' %'.join(groups)}) is no date"
     time = np.datetime64(date, "s")
     if not is_held(time):
         return None, (
-            f"{written!r} does not lie in {HELD}, beyond which pandas and others that count "
+            f"{text!r} does not lie in {HELD}, beyond which pandas and others that count "
             "nanoseconds hold no date"
         )
     return time, None
@@ -217,17 +217,17 @@ def _parse_date_groups(groups: dict[str, str]) -> tuple[Time | None, str | None]
 
 def _walk(root: Path, folder: str, parts: list[re.Pattern[str]]) -> Iterator[str]:
     """List what lies below ``root`` and fits part by part; hidden names need a dot."""
-    here, *below = parts
+    head, *rest = parts
     try:
         entries = list((root / folder).iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:
-        hidden = entry.name.startswith(".") and not here.pattern.startswith(r"\.")
-        if hidden or here.fullmatch(entry.name) is None:
+        hidden = entry.name.startswith(".") and not head.pattern.startswith(r"\.")
+        if hidden or head.fullmatch(entry.name) is None:
             continue
         name = f"{folder}/{entry.name}" if folder else entry.name
-        if below:
-            yield from _walk(root, name, below)
+        if rest:
+            yield from _walk(root, name, rest)
         else:
             yield name

@@ -73,13 +73,13 @@ def create_group(
 
     The group cannot be opened through consolidated metadata before ``commit_group``.
     """
-    coordinates = list(coordinates)
-    beside = [SPATIAL_REF, *(c.name for c in coordinates if c.dims != (c.name,))]
-    placed = grids.geozarr_attributes(grid) | {"coordinates": " ".join(beside)}
-    written = dict(attributes or {}) | placed
+    all_coordinates = list(coordinates)
+    auxiliary = [SPATIAL_REF, *(c.name for c in all_coordinates if c.dims != (c.name,))]
+    group_attributes = dict(attributes or {}) | grids.geozarr_attributes(grid)
+    group_attributes["coordinates"] = " ".join(auxiliary)
     with reraise_disk_full(path):
-        group = zarr.create_group(path, attributes=written, overwrite=False)
-        _fill_group(group, grid, arrays, coordinates)
+        group = zarr.create_group(path, attributes=group_attributes, overwrite=False)
+        _fill_group(group, grid, arrays, all_coordinates)
 
 
 def _fill_group(
@@ -101,7 +101,7 @@ def _fill_group(
 def add_coordinate(group: zarr.Group, coordinate: Coordinate) -> None:
     """Create one coordinate and write it whole."""
     values = np.asarray(coordinate.values)
-    lengths = (
+    chunk = (
         (coordinate.chunk_length or values.shape[0], *values.shape[1:]) if values.shape else ()
     )
     with zarr.config.set({"array.write_empty_chunks": True}):
@@ -109,7 +109,7 @@ def add_coordinate(group: zarr.Group, coordinate: Coordinate) -> None:
             coordinate.name,
             shape=values.shape,
             dtype=values.dtype,
-            chunks=tuple(max(1, length) for length in lengths),
+            chunks=tuple(max(1, length) for length in chunk),
             compressors=_CODECS,
             dimension_names=coordinate.dims,
             attributes=dict(coordinate.attributes),
@@ -162,7 +162,7 @@ def open_group(path: Path, *, mode: str = "r") -> zarr.Group:
 
 
 def get_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    """Take one array of a group.
+    """Return one array of a group.
 
     Raises:
         KeyError: the group has no such array.
@@ -175,7 +175,7 @@ def get_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
 
 
 def write_block(array: zarr.Array[Any], start: Sequence[int], values: AnyArray) -> None:
-    """Write ``values`` at ``start``, owning every shard that is touched.
+    """Write ``values`` (..., y, x) at ``start``, owning every shard that is touched.
 
     Raises:
         ValueError: the block shares a shard with another; nothing is written.
@@ -192,7 +192,7 @@ def write_block(array: zarr.Array[Any], start: Sequence[int], values: AnyArray) 
 
 
 def array_path(array: zarr.Array[Any]) -> Path:
-    """Name the folder of an array."""
+    """Return the folder of an array."""
     store = array.store
     assert isinstance(store, LocalStore)  # ours are opened by their paths
     return store.root / array.path
@@ -204,7 +204,7 @@ def commit_group(path: Path, attributes: Attributes | None = None) -> None:
 
 
 def consolidate_metadata(path: Path, attributes: Attributes) -> dict[str, Any]:
-    """Put the root metadata together that will show everything written so far."""
+    """Build the root metadata that will show everything written so far."""
     root: dict[str, Any] = json.loads((path / METADATA_FILE).read_text())
     root["attributes"] |= dict(attributes)
     members = {

@@ -14,9 +14,9 @@ from stores.times import Step, Time, Times
 def time_coordinates(step: Step, times: Times, *, chunk_length: int = 0) -> list[Coordinate]:
     """Build the time axis and the period [start, next start) of each frame.
 
-    ``room`` is the length of their one chunk, where they will grow.
+    ``chunk_length`` is the length of their one chunk, where they will grow.
     """
-    valid = _time_attributes(step) | {
+    time_attributes = _time_attributes(step) | {
         "standard_name": "time",
         "long_name": "valid time: start of the frame's period",
         "axis": "T",
@@ -24,7 +24,9 @@ def time_coordinates(step: Step, times: Times, *, chunk_length: int = 0) -> list
     }
     # Bounds have no attributes of their own: theirs are those of the axis (CF 1.11, 7.1).
     return [
-        Coordinate(TIME, (TIME,), step.encode(times), valid, chunk_length=chunk_length),
+        Coordinate(
+            TIME, (TIME,), step.encode(times), time_attributes, chunk_length=chunk_length
+        ),
         Coordinate(
             TIME_BNDS, (TIME, BNDS), step.encode(step.bounds(times)), chunk_length=chunk_length
         ),
@@ -35,12 +37,15 @@ def forecast_coordinates(
     step: Step, init: Time, times: Times, leads: Sequence[int]
 ) -> list[Coordinate]:
     """Build the time axis of a forecast, and how far ahead of its init each frame lies."""
-    start = _time_attributes(step) | {
+    init_attributes = _time_attributes(step) | {
         "standard_name": "forecast_reference_time",
         "long_name": "last observed time that the forecast knows",
     }
-    steps = {"long_name": f"steps after init_time, one step is {step.phrase}", "units": "1"}
-    ahead = {
+    lead_attributes = {
+        "long_name": f"steps after init_time, one step is {step.phrase}",
+        "units": "1",
+    }
+    period_attributes = {
         "standard_name": "forecast_period",
         "long_name": "time after init_time",
         "units": step.cf_units.partition(" ")[0],
@@ -49,9 +54,9 @@ def forecast_coordinates(
     periods = step.encode(times) - step.encode(np.asarray(init))
     return [
         *time_coordinates(step, times),
-        Coordinate(INIT_TIME, (), step.encode(np.asarray(init)), start),
-        Coordinate(LEAD, (TIME,), np.array(leads), steps),
-        Coordinate(FORECAST_PERIOD, (TIME,), periods, ahead),
+        Coordinate(INIT_TIME, (), step.encode(np.asarray(init)), init_attributes),
+        Coordinate(LEAD, (TIME,), np.array(leads), lead_attributes),
+        Coordinate(FORECAST_PERIOD, (TIME,), periods, period_attributes),
     ]
 
 

@@ -45,26 +45,26 @@ class Bundle:
     description: dict[str, Any]
 
     def load_weights(self) -> dict[str, AnyArray]:
-        """Load the weights into memory by name."""
+        """Load the weights by name, each array in its own shape (...)."""
         return read_weights(self.path)
 
 
 @contextmanager
 def stage_bundle(models: Path, name: str) -> Iterator[Path]:
-    """Give a folder out of sight for the files of a bundle; it goes when the body ends."""
+    """Yield a folder out of sight for the files of a bundle; it goes when the body ends."""
     staging = models / STAGING
     with reraise_disk_full(staging):
         staging.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f"{check_id(name, 'bundle')}-", dir=staging))
     folder.chmod(0o755)  # mkdtemp's 0700 would hide the bundle from other readers
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)  # tells 'clean' that somebody lives here
+        fcntl.flock(fd, fcntl.LOCK_EX)  # shows 'clean' that it is in use
         with reraise_disk_full(folder):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        os.close(handle)
+        os.close(fd)
 
 
 def publish_bundle(
@@ -74,7 +74,7 @@ def publish_bundle(
     weights: WeightArrays,
     description: Mapping[str, Any],
     *,
-    aside: bool = False,
+    set_current: bool = True,
 ) -> Bundle:
     """Make a staged bundle visible in one rename, and current in a second one.
 
@@ -82,12 +82,12 @@ def publish_bundle(
     bundle: one that is there already is kept and returned.
 
     Args:
-        folder: what ``stage_bundle`` gave.
+        folder: what ``stage_bundle`` yielded.
         models: where bundles are published.
         name: what the bundle is called; its folder also bears its digest.
         weights: arrays by name.
         description: plain values that say what the model is.
-        aside: leave the bundle current that is.
+        set_current: make it the one that its name means; else the one that is stays so.
     """
     write_weights(folder, weights)
     files = digest_files(folder, [file for file in list_files(folder) if file != BUNDLE])
@@ -104,7 +104,7 @@ def publish_bundle(
         _move(folder, target)
     bundle = open_bundle(target)
     crash_point("bundle.pointer")
-    if not aside:
+    if set_current:
         make_current(bundle)
     return bundle
 
@@ -118,7 +118,7 @@ def open_bundle(path: Path) -> Bundle:
     """Open a bundle and prove that all its files are what they were.
 
     Raises:
-        ValueError: there is none of that name; says which there are.
+        ValueError: there is none of that name; names those there are.
         CorruptError: a file is missing or was altered; names it.
     """
     if not path.exists():
@@ -130,7 +130,7 @@ def open_bundle(path: Path) -> Bundle:
 
 
 def bundle_folder(models: Path, name: str) -> Path:
-    """Name the folder of a bundle, which lies right below ``models``.
+    """Return the folder of a bundle, which lies right below ``models``.
 
     Raises:
         ValueError: the name is that of no folder there.
@@ -153,24 +153,28 @@ def check_bundle(path: Path) -> list[str]:
     """List what is missing from a bundle or altered in it; [] when it is sound."""
     try:
         content = dict(read_json(path / BUNDLE))
-        digest, files = content.pop("digest"), dict(content["files"])
+        digest = content.pop("digest")
+        files = dict(content["files"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return [f"{BUNDLE} cannot be read ({error!r:.300})"]
     if digest != digest_json(content):
         return [f"{BUNDLE} was altered"]
-    lacks = [key for key, kind in _KEYS.items() if not isinstance(content.get(key), kind)]
-    if lacks:
-        return [f"{BUNDLE} has no {' and no '.join(lacks)} of the right kind"]
-    own = f"{content['name']}-{digest[:12]}"
-    if path.absolute().parent.name == MODELS and path.name != own:
+    missing_keys = [
+        key for key, kind in _KEYS.items() if not isinstance(content.get(key), kind)
+    ]
+    if missing_keys:
+        return [f"{BUNDLE} has no {' and no '.join(missing_keys)} of the right kind"]
+    expected_name = f"{content['name']}-{digest[:12]}"
+    if path.absolute().parent.name == MODELS and path.name != expected_name:
         return [
-            f"holds the model that was published as {own}; move the folder back to its name"
+            f"holds the model that was published as {expected_name}; move the folder back to "
+            "its name"
         ]
     on_disk = set(list_files(path)) - {BUNDLE}
-    found = digest_files(path, sorted(set(files) & on_disk))
+    digests = digest_files(path, sorted(set(files) & on_disk))
     return [
         *(f"{name} is missing" for name in sorted(set(files) - on_disk)),
-        *(f"{name} was altered" for name in found if found[name] != files[name]),
+        *(f"{name} was altered" for name in digests if digests[name] != files[name]),
         *(f"{name} was never published" for name in sorted(on_disk - set(files))),
     ]
 
@@ -205,7 +209,7 @@ def open_current_bundle(models: Path, name: str) -> Bundle:
 
 
 def has_bundle(models: Path, name: str) -> bool:
-    """Tell whether a bundle was ever published under a name."""
+    """Return whether a bundle was ever published under a name."""
     return _pointer(models, name).exists()
 
 
@@ -234,15 +238,15 @@ def list_current_folders(models: Path) -> set[str]:
 def list_abandoned_stages(models: Path) -> Iterator[Path]:
     """List staged bundles whose makers have died; each is locked while it is looked at."""
     for folder in sorted((models / STAGING).glob("*/")):
-        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             continue
         else:
             yield folder
         finally:
-            os.close(handle)
+            os.close(fd)
 
 
 def _to_plain_json(description: Mapping[str, Any]) -> dict[str, Any]:
@@ -285,8 +289,8 @@ def _describe_dangling_pointer(pointer: Path, name: str) -> str:
 
 def _describe_unknown_bundle(models: Path, name: str) -> str:
     known = sorted(folder.parent.name for folder in models.glob(f"[!.]*/{BUNDLE}"))
-    near = difflib.get_close_matches(name, known, n=1)
+    close_matches = difflib.get_close_matches(name, known, n=1)
     advice = f"known are {abbreviate(known)}" if known else "train first: cubecast train RECIPE"
-    if near:
-        advice = f"did you mean {near[0]!r}? {advice[0].upper()}{advice[1:]}"
+    if close_matches:
+        advice = f"did you mean {close_matches[0]!r}? {advice[0].upper()}{advice[1:]}"
     return f"no bundle {name!r} in {models}, so there is no model to use; {advice}"

@@ -22,11 +22,12 @@ def build_catalogs(root: Path) -> dict[str, Catalog]:
 
     The same issues give the same catalogs.
     """
-    shelves = published_issues(root)
-    found = {
-        f"{ISSUES}/{name}/{CATALOG}": _recipe_catalog(name, shelves[name]) for name in shelves
+    issues_by_recipe = published_issues(root)
+    catalogs = {
+        f"{ISSUES}/{name}/{CATALOG}": _recipe_catalog(name, issues_by_recipe[name])
+        for name in issues_by_recipe
     }
-    return found | {CATALOG: _root_catalog(shelves)}
+    return catalogs | {CATALOG: _root_catalog(issues_by_recipe)}
 
 
 def write_catalogs(root: Path) -> Path:
@@ -44,33 +45,38 @@ def write_catalogs(root: Path) -> Path:
 
 def check_catalogs(root: Path) -> list[str]:
     """Compare the catalogs with what is published; [] when they agree."""
-    found = (check_catalog(root, name, wanted) for name, wanted in build_catalogs(root).items())
+    found = (
+        check_catalog(root, name, expected) for name, expected in build_catalogs(root).items()
+    )
     return [finding for finding in found if finding]
 
 
-def check_catalog(root: Path, name: str, wanted: Catalog) -> str:
-    """Say what is wrong with one catalog; nothing when it is as wanted."""
+def check_catalog(root: Path, name: str, expected: Catalog) -> str:
+    """Describe what is wrong with one catalog; empty when it is as expected."""
     try:
         written = read_json(root / name)
     except (OSError, ValueError) as error:
         return f"{name} cannot be read ({error}), so analysts find nothing; publish again"
-    if written != wanted:
-        holder = Path(name).parent if name != CATALOG else ISSUES
-        return f"{name} does not say what {holder}/ holds; publish again to rewrite it"
+    if written != expected:
+        folder = Path(name).parent if name != CATALOG else ISSUES
+        return f"{name} does not say what {folder}/ holds; publish again to rewrite it"
     return ""
 
 
-def _root_catalog(shelves: Mapping[str, Sequence[Issue]]) -> Catalog:
+def _root_catalog(issues_by_recipe: Mapping[str, Sequence[Issue]]) -> Catalog:
     """Lead to the catalog of each recipe, and to its latest issue."""
     catalog = _catalog("forecasts", "Forecasts", "Published forecasts, by recipe.")
     links = [_link("root", f"./{CATALOG}")]
-    for name, issues in shelves.items():
-        latest, folder = issues[-1], f"./{ISSUES}/{name}"
+    for name, issues in issues_by_recipe.items():
+        latest = issues[-1]
+        folder = f"./{ISSUES}/{name}"
         links += [
             _link("child", f"{folder}/{CATALOG}") | {"title": latest.title},
             _link("latest", f"{folder}/{latest.path.name}/{ITEM}", GEOJSON) | {"title": name},
         ]
-    newest = {name: f"{name}/{issues[-1].path.name}" for name, issues in shelves.items()}
+    newest = {
+        name: f"{name}/{issues[-1].path.name}" for name, issues in issues_by_recipe.items()
+    }
     return catalog | {"links": links, "cubecast:latest": newest}
 
 
@@ -78,7 +84,7 @@ def _recipe_catalog(name: str, issues: Sequence[Issue]) -> Catalog:
     """List the issues of one recipe.
 
     Every issue has one ``item`` link. Of the revisions of one init_time the last is current and
-    the others are marked deprecated. The link ``last_available`` leads to the current revision of the
+    the others are marked deprecated. The link ``latest`` leads to the current revision of the
     newest init_time, whose name is also in ``cubecast:latest``.
     """
     current = {issue.key.init: issue for issue in issues}  # revisions are sorted: the last wins

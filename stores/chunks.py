@@ -54,7 +54,7 @@ def list_chunk_files(group: zarr.Group) -> dict[str, ChunkFile]:
 
 
 def describe_chunk_file(group: zarr.Group, file: ChunkFile) -> str:
-    """Say which chunk a file is and which times and pixels it covers."""
+    """Describe which chunk a file is and which times and pixels it covers."""
     array = get_array(group, file.array)
     kind = "shard" if array.shards else "chunk"
     where = _describe_box(group, array, file.start, file.stop)
@@ -62,7 +62,7 @@ def describe_chunk_file(group: zarr.Group, file: ChunkFile) -> str:
 
 
 def find_broken_chunks(group: zarr.Group, file: ChunkFile) -> list[str]:
-    """Name the chunks inside a shard that can no longer be read; none when it is no shard."""
+    """List the chunks inside a shard that can no longer be read; none when it is no shard."""
     array = get_array(group, file.array)
     if array.shards is None:
         return []
@@ -78,17 +78,17 @@ def find_broken_chunks(group: zarr.Group, file: ChunkFile) -> list[str]:
 
 
 def is_readable(group: zarr.Group, file: ChunkFile) -> bool:
-    """Decode one file, which proves its checksums."""
+    """Return whether one file can be decoded, which proves its checksums."""
     return _is_decodable(get_array(group, file.array), file.start, file.stop)
 
 
 def describe_chunk_path(path: str) -> str:
-    """Say what the path of a chunk file tells, where the store itself cannot be opened."""
+    """Describe a chunk file by its path alone, where its store cannot be opened."""
     parts = PurePosixPath(path).parts
     if "c" not in parts:
         return path
-    at = parts.index("c")
-    return f"chunk ({', '.join(parts[at + 1 :])}) of {parts[at - 1]!r}"
+    position = parts.index("c")
+    return f"chunk ({', '.join(parts[position + 1 :])}) of {parts[position - 1]!r}"
 
 
 def _files_of(name: str, array: zarr.Array[Any]) -> Iterator[ChunkFile]:
@@ -100,7 +100,7 @@ def _files_of(name: str, array: zarr.Array[Any]) -> Iterator[ChunkFile]:
             "metadata is not what any of us writes; restore it from a copy"
         )
     for index in product(*map(range, counts)):
-        start = tuple(number * edge for number, edge in zip(index, size, strict=True))
+        start = tuple(i * edge for i, edge in zip(index, size, strict=True))
         stop = tuple(
             min(begin + edge, length)
             for begin, edge, length in zip(start, size, array.shape, strict=True)
@@ -143,10 +143,10 @@ def _describe_side(group: zarr.Group, name: str, start: int, stop: int) -> str:
 
 def _label_times(group: zarr.Group, start: int, stop: int) -> str:
     times = get_array(group, TIME)
-    stated = group.attrs.get("step", group.attrs.get(STEP_KEY))  # of a forecast, of a cube
-    if not _is_decodable(times, (start,), (stop,)) or stated is None:
+    step_text = group.attrs.get("step", group.attrs.get(STEP_KEY))  # of a forecast, of a cube
+    if not _is_decodable(times, (start,), (stop,)) or step_text is None:
         return ""
-    step = Step.parse(str(stated))
+    step = Step.parse(str(step_text))
     first, last = step.decode(np.asarray(times[start:stop]))[[0, -1]]
     return step.label_range(first, last)
 

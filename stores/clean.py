@@ -1,4 +1,4 @@
-"""Cleaning a store: what runs that died left behind goes, and what a policy no longer keeps.
+"""Cleaning a store of what dead runs left behind, and of what a policy no longer keeps.
 
 What somebody works on is guarded by its lease and left alone; what readers see goes only when
 a policy says so, and nothing that is current or referred to ever does.
@@ -44,7 +44,7 @@ def clean(
     Args:
         root: folder of the store.
         policy: what stays, and for how long.
-        dry_run: write nothing, and say what would go.
+        dry_run: write nothing, and list what would go.
 
     Raises:
         ValueError: the folder is no store.
@@ -53,11 +53,11 @@ def clean(
     """
     if not any((root / mark).exists() for mark in _STORE_ENTRIES):
         raise ValueError(
-            f"{root} holds none of {', '.join(_STORE_ENTRIES)}, so it is no store and its files are "
-            "left alone; name the root of a recipe"
+            f"{root} holds none of {', '.join(_STORE_ENTRIES)}, so it is no store and its "
+            "files are left alone; name the root of a recipe"
         )
-    found = clean_stages(root, policy, dry_run=dry_run)
-    found += _clean_bundle_stages(root, policy, dry_run=dry_run)
+    candidates = clean_stages(root, policy, dry_run=dry_run)
+    candidates += _clean_bundle_stages(root, policy, dry_run=dry_run)
     temporary = [
         assess_age("temporary file", path, policy, keep_reason="may be in use")
         for folder in _TEMPORARY
@@ -66,7 +66,7 @@ def clean(
     ]
     if not dry_run:
         remove_files(temporary)
-    return [*found, *temporary, *_prune(root, policy, dry_run=dry_run)]
+    return [*candidates, *temporary, *_prune(root, policy, dry_run=dry_run)]
 
 
 def clean_stages(
@@ -78,23 +78,23 @@ def clean_stages(
     is older than the policy says.
     """
     if not dry_run and not is_reconciled(root):
-        with publish_lease(root):  # what a stage tells of its issue goes with it
+        with publish_lease(root):  # what a stage records of its issue goes with it
             reconcile_register(root)
-    shelves = published_issues(root).values()
-    done = {issue.key.stage_name for issues in shelves for issue in issues}
-    found = _finish_removals(root, dry_run=dry_run)
+    by_recipe = published_issues(root).values()
+    done = {issue.key.stage_name for issues in by_recipe for issue in issues}
+    candidates = _finish_removals(root, dry_run=dry_run)
     for stage in list_stages(root):
-        with _try_lease(root, stage_lease_name(stage), dry_run=dry_run) as is_ours:
-            if not is_ours:
-                found.append(
+        with _try_lease(root, stage_lease_name(stage), dry_run=dry_run) as acquired:
+            if not acquired:
+                candidates.append(
                     CleanupCandidate("stage", stage, tree_usage(stage)[0], False, "in use")
                 )
                 continue
-            judged = _assess_stage(stage, policy, is_done=stage.name in done)
-            if judged.is_removed and not dry_run:
+            candidate = _assess_stage(stage, policy, is_done=stage.name in done)
+            if candidate.is_removed and not dry_run:
                 remove_tree(stage)
-            found.append(judged)
-    return found
+            candidates.append(candidate)
+    return candidates
 
 
 def _assess_stage(stage: Path, policy: RetentionPolicy, *, is_done: bool) -> CleanupCandidate:
@@ -108,14 +108,14 @@ def _assess_stage(stage: Path, policy: RetentionPolicy, *, is_done: bool) -> Cle
 def _finish_removals(root: Path, *, dry_run: bool) -> list[CleanupCandidate]:
     """Finish removals that a crash cut short."""
     folders = (root / STAGING, root / MODELS, *sorted((root / ISSUES).glob("[!.]*/")))
-    gone = [path for folder in folders for path in find_partial_removals(folder)]
-    why = "its removal was cut short"
+    removals = [path for folder in folders for path in find_partial_removals(folder)]
+    reason = "its removal was cut short"
     found = [
-        CleanupCandidate("removed folder", path, tree_usage(path)[0], True, why)
-        for path in gone
+        CleanupCandidate("removed folder", path, tree_usage(path)[0], True, reason)
+        for path in removals
     ]
     if not dry_run:
-        for path in gone:
+        for path in removals:
             shutil.rmtree(path, ignore_errors=True)
     return found
 
@@ -124,15 +124,15 @@ def _clean_bundle_stages(
     root: Path, policy: RetentionPolicy, *, dry_run: bool
 ) -> list[CleanupCandidate]:
     """Remove bundles that never were published, and whose makers are dead."""
-    found = []
+    candidates = []
     for folder in list_abandoned_stages(root / MODELS):
-        judged = assess_age(
+        candidate = assess_age(
             "staged bundle", folder, policy, keep_reason="its maker may have begun"
         )
-        if judged.is_removed and not dry_run:
+        if candidate.is_removed and not dry_run:
             shutil.rmtree(folder, ignore_errors=True)
-        found.append(judged)
-    return found
+        candidates.append(candidate)
+    return candidates
 
 
 def _prune(root: Path, policy: RetentionPolicy, *, dry_run: bool) -> list[CleanupCandidate]:
@@ -142,26 +142,27 @@ def _prune(root: Path, policy: RetentionPolicy, *, dry_run: bool) -> list[Cleanu
             stack.enter_context(publish_lease(root))
             reconcile_register(root)
         revisions = assess_revisions(root, policy)
-        gone = frozenset(one.path for one in revisions if one.is_removed)
-        found = [*revisions, *assess_bundles(root, policy, excluding=gone)]
+        removed_paths = frozenset(r.path for r in revisions if r.is_removed)
+        candidates = [*revisions, *assess_bundles(root, policy, excluding=removed_paths)]
         if dry_run:
-            return found
-        issues = {issue.path: issue for one in published_issues(root).values() for issue in one}
-        removed = [issues[path].register_entry("removed") for path in sorted(gone)]
-        if removed:
-            append_entries(root, removed)  # first: who meant it to go must never be in doubt
+            return candidates
+        by_recipe = published_issues(root).values()
+        by_path = {issue.path: issue for issues in by_recipe for issue in issues}
+        entries = [by_path[path].register_entry("removed") for path in sorted(removed_paths)]
+        if entries:
+            append_entries(root, entries)  # first: who meant it to go must never be in doubt
         crash_point("clean.remove")
-        for one in found:
-            if one.is_removed:
-                remove_tree(one.path)
+        for candidate in candidates:
+            if candidate.is_removed:
+                remove_tree(candidate.path)
         if (root / ISSUES).is_dir():
             write_catalogs(root)
-    return found
+    return candidates
 
 
 @contextmanager
 def _try_lease(root: Path, name: str, *, dry_run: bool) -> Iterator[bool]:
-    """Hold a lease, or for a dry run merely look; tell whether nobody else holds it."""
+    """Hold a lease, or for a dry run merely look; yield whether nobody else holds it."""
     if dry_run:
         yield is_free(root, name)
         return

@@ -31,16 +31,9 @@ from stores.times import Time
 from stores.windows import Window
 
 _BLOCK = 512
-_GDAL_ERRORS = (
-    RasterioError,
-    CPLE_BaseError,
-)  # a full disk raises the second, no child of the first
-_LICENSE_ATTRIBUTES = (
-    "institution",
-    "license",
-    "references",
-    "acknowledgement",
-)  # where they are stated
+# A full disk raises the second, which is no child of the first.
+_GDAL_ERRORS = (RasterioError, CPLE_BaseError)
+_LICENSE_ATTRIBUTES = ("institution", "license", "references", "acknowledgement")
 _ENV = {"GDAL_PAM_ENABLED": "NO"}  # no .aux.xml beside
 _OPTIONS = {
     "COMPRESS": "DEFLATE",  # every GDAL reads it
@@ -64,7 +57,7 @@ class CogMetadata:
 
 
 def write_cog(
-    path: Path, blocks: Iterable[WindowValues], grid: GeoBox, label: CogMetadata
+    path: Path, blocks: Iterable[WindowValues], grid: GeoBox, metadata: CogMetadata
 ) -> None:
     """Write one frame with NaN as nodata, overviews and statistics, in one rename.
 
@@ -74,24 +67,24 @@ def write_cog(
         path: of the file.
         blocks: windows and their values (y, x), which together cover the grid once.
         grid: of the frame.
-        label: what the file says of it.
+        metadata: what the file says of it.
 
     Raises:
         OSError: it could not be written; nothing is left under ``path``.
     """
-    with atomic_write(path) as temporary:
-        plain = temporary.with_suffix(".plain.tmp")
+    with atomic_write(path) as temp_path:
+        source_tiff = temp_path.with_suffix(".plain.tmp")
         try:
             with reraise_disk_full(path), _reraise_gdal_errors(path), rasterio.Env(**_ENV):
-                _write_source_tiff(plain, blocks, grid, label)
-                rasterio.shutil.copy(plain, temporary, driver="COG", **_OPTIONS)
+                _write_source_tiff(source_tiff, blocks, grid, metadata)
+                rasterio.shutil.copy(source_tiff, temp_path, driver="COG", **_OPTIONS)
         finally:
-            plain.unlink(missing_ok=True)
+            source_tiff.unlink(missing_ok=True)
         crash_point("cog.rename")
 
 
 def check_cog(path: Path) -> tuple[int, int]:
-    """Prove that a COG is valid and all its blocks can be read; give its shape (y, x).
+    """Prove that a COG is valid and all its blocks can be read; return its shape (y, x).
 
     Raises:
         CorruptError: it is not; says what is wrong.
@@ -102,7 +95,9 @@ def check_cog(path: Path) -> tuple[int, int]:
             is_valid, errors, warnings = cog_validate(path, strict=True, quiet=True)
             shape = _read_all(path)
     except _GDAL_ERRORS as error:
-        is_valid, errors, warnings = False, [f"unreadable: {error}"], []
+        is_valid = False
+        errors = [f"unreadable: {error}"]
+        warnings = []
     if not is_valid:
         raise CorruptError(
             f"{path} is not a valid COG ({'; '.join(map(str, [*errors, *warnings]))}), so it "
@@ -126,7 +121,7 @@ def read_cog(path: Path, window: Window) -> Float32Array:
 
 
 def list_cogs(forecast: Forecast) -> dict[str, tuple[str, int]]:
-    """Name the COG of every variable and lead."""
+    """List the COGs of a forecast by name, each with its variable and lead."""
     return {
         f"{variable}_{forecast.label(lead)}.tif": (variable, lead)
         for variable in forecast.variables
@@ -138,29 +133,29 @@ def export_cog(forecast: Forecast, name: str) -> Path:
     """Write one of ``list_cogs`` beside the forecast; it replaces an earlier one."""
     variable, lead = list_cogs(forecast)[name]
     attributes = get_array(forecast.group, variable).attrs
-    said: dict[str, Any] = dict(forecast.group.attrs)
-    own = {
-        key: str(said[key])
+    group_attributes: dict[str, Any] = dict(forecast.group.attrs)
+    tags = {
+        key: str(group_attributes[key])
         for key in ("issue", "recipe", "title", *_LICENSE_ATTRIBUTES)
-        if key in said
+        if key in group_attributes
     }
     if "cell_methods" in attributes:
-        own["cell_methods"] = str(attributes["cell_methods"])
-    tags = own | {
-        "bundles": ", ".join(one["digest"] for one in forecast.bundles),
+        tags["cell_methods"] = str(attributes["cell_methods"])
+    tags |= {
+        "bundles": ", ".join(bundle["digest"] for bundle in forecast.bundles),
         "variable": variable,
         "init_time": forecast.step.label(forecast.init),
         "time": forecast.label(lead),
         "lead": str(lead),
     }
-    label = CogMetadata(
+    metadata = CogMetadata(
         description=str(attributes.get("long_name", variable)),
         units=str(attributes["units"]),
         time=forecast.times[lead - 1],
         tags=tags,
     )
     path = forecast.path.parent / COGS / name
-    write_cog(path, forecast.read_blocks(variable, lead), forecast.grid, label)
+    write_cog(path, forecast.read_blocks(variable, lead), forecast.grid, metadata)
     return path
 
 
@@ -171,7 +166,7 @@ def export_cogs(stage: Path) -> list[Path]:
 
 
 def _write_source_tiff(
-    path: Path, blocks: Iterable[WindowValues], grid: GeoBox, label: CogMetadata
+    path: Path, blocks: Iterable[WindowValues], grid: GeoBox, metadata: CogMetadata
 ) -> None:
     """Write the tiled GeoTIFF that the COG driver copies."""
     rows, cols = grid.shape
@@ -199,21 +194,21 @@ def _write_source_tiff(
                 f"the blocks hold {statistics.size} px of a grid of {rows} x {cols} px, so "
                 "others would be zero; give windows that cover it once"
             )
-        raster.set_band_description(1, label.description)
-        raster.set_band_unit(1, label.units)
-        raster.update_tags(**_file_tags(label))
+        raster.set_band_description(1, metadata.description)
+        raster.set_band_unit(1, metadata.units)
+        raster.update_tags(**_file_tags(metadata))
         raster.update_tags(1, **_statistics_tags(statistics))
 
 
-def _file_tags(label: CogMetadata) -> dict[str, str]:
-    tags = dict(label.tags) | {
+def _file_tags(metadata: CogMetadata) -> dict[str, str]:
+    tags = dict(metadata.tags) | {
         "AREA_OR_POINT": "Area",
         "TIFFTAG_SOFTWARE": f"cubecast {version('cubecast')}",
-        "TIFFTAG_IMAGEDESCRIPTION": label.description,
+        "TIFFTAG_IMAGEDESCRIPTION": metadata.description,
     }
-    if label.time is not None:
-        moment = label.time.astype("datetime64[s]").item()
-        tags["TIFFTAG_DATETIME"] = moment.strftime("%Y:%m:%d %H:%M:%S")
+    if metadata.time is not None:
+        timestamp = metadata.time.astype("datetime64[s]").item()
+        tags["TIFFTAG_DATETIME"] = timestamp.strftime("%Y:%m:%d %H:%M:%S")
     return tags
 
 
@@ -226,7 +221,7 @@ def _check_block(window: Window, values: Float32Array) -> None:
 
 
 def _statistics_tags(statistics: Statistics) -> dict[str, str]:
-    """Name the statistics as GDAL does, so that ``gdalinfo -stats`` need not compute them."""
+    """Return the statistics by GDAL's names, so that ``gdalinfo -stats`` reads them."""
     return {
         f"STATISTICS_{name.upper()}": repr(value)
         for name, value in statistics.to_stac().items()
@@ -236,13 +231,13 @@ def _statistics_tags(statistics: Statistics) -> dict[str, str]:
 def _read_all(path: Path) -> tuple[int, int]:
     """Read every block: opening a file that was cut short raises nothing."""
     with rasterio.open(path, driver="GTiff") as raster:
-        shape, levels = raster.shape, len(raster.overviews(1))
-    for level in [None, *range(levels)]:
+        rows, cols = raster.shape
+        n_levels = len(raster.overviews(1))
+    for level in [None, *range(n_levels)]:
         options = {} if level is None else {"overview_level": level}
         with rasterio.open(path, driver="GTiff", **options) as raster:
             for _, window in raster.block_windows(1):
                 raster.read(1, window=window)
-    rows, cols = shape
     return rows, cols
 
 

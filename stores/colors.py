@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-INTERVAL_WIDTH_COLORMAP = (
-    "BuPu"  # of an interval, whatever the quantity: never taken for its values
-)
+INTERVAL_WIDTH_COLORMAP = "BuPu"  # whatever the quantity: never taken for its values
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,25 +47,28 @@ def check_issue_contents(folder: Path, *, damaged: Collection[str] = ()) -> list
 
 
 def _check(forecast: Forecast, damaged: Collection[str]) -> list[str]:
-    bad = {name.removeprefix(f"{FORECAST}/") for name in damaged if name.startswith(FORECAST)}
-    findings = list(_check_chunk_files(forecast, bad))
-    if findings or any(name.split("/")[0] not in forecast.variables for name in bad):
+    damaged_chunks = {
+        name.removeprefix(f"{FORECAST}/") for name in damaged if name.startswith(FORECAST)
+    }
+    findings = list(_check_chunk_files(forecast, damaged_chunks))
+    if findings or any(name.split("/")[0] not in forecast.variables for name in damaged_chunks):
         return findings  # frames mean nothing without their coordinates
-    return [*_check_frames(forecast, damaged=damaged, bad=bad)]
+    return [*_check_frames(forecast, damaged=damaged, damaged_chunks=damaged_chunks)]
 
 
 def _check_frames(
-    forecast: Forecast, *, damaged: Collection[str], bad: Collection[str]
+    forecast: Forecast, *, damaged: Collection[str], damaged_chunks: Collection[str]
 ) -> Iterator[str]:
-    """Check values and COG of every frame that reads from no file known to be bad."""
+    """Check values and COG of every frame that reads from no file known to be damaged."""
     if not any(forecast.read_domain(window).any() for window in forecast.chunk_windows(DOMAIN)):
         yield f"{DOMAIN!r} holds no pixel, so nothing is forecast; write it with write_domain"
         return
-    folder, chunks = forecast.path.parent, list_chunk_files(forecast.group).values()
+    folder = forecast.path.parent
+    chunks = list_chunk_files(forecast.group).values()
     has_cogs = (folder / COGS).is_dir()
     for name, (variable, lead) in list_cogs(forecast).items():
         files = [f for f in chunks if f.array == variable and f.start[0] < lead <= f.stop[0]]
-        if any(f"{variable}/{file.key}" in bad for file in files):
+        if any(f"{variable}/{file.key}" in damaged_chunks for file in files):
             continue
         is_served = has_cogs and f"{COGS}/{name}" not in damaged
         try:
@@ -73,23 +76,23 @@ def _check_frames(
             if is_served:
                 findings += _check_cog(folder / COGS / name, forecast, variable, lead)
         except DECODE_ERRORS as error:
-            findings = list(_name_unreadable(forecast, files)) or [str(error)]
+            findings = list(_find_unreadable(forecast, files)) or [str(error)]
         yield from findings
 
 
-def _check_chunk_files(forecast: Forecast, bad: Collection[str]) -> Iterator[str]:
+def _check_chunk_files(forecast: Forecast, damaged_chunks: Collection[str]) -> Iterator[str]:
     """Find files that are missing, and small arrays that cannot be read; frames come later."""
     for name, file in list_chunk_files(forecast.group).items():
-        if name in bad:
+        if name in damaged_chunks:
             continue
         if not (forecast.path / name).is_file():
             what = describe_chunk_file(forecast.group, file)
             yield f"{FORECAST}/{name} is missing: {what} would read as fill values"
         elif file.array not in forecast.variables:
-            yield from _name_unreadable(forecast, [file])
+            yield from _find_unreadable(forecast, [file])
 
 
-def _name_unreadable(forecast: Forecast, files: Iterable[ChunkFile]) -> Iterator[str]:
+def _find_unreadable(forecast: Forecast, files: Iterable[ChunkFile]) -> Iterator[str]:
     for file in files:
         if not is_readable(forecast.group, file):
             what = describe_chunk_file(forecast.group, file)
@@ -99,18 +102,20 @@ def _name_unreadable(forecast: Forecast, files: Iterable[ChunkFile]) -> Iterator
 def _check_frame(forecast: Forecast, variable: str, lead: int) -> Iterator[str]:
     """Check that values are finite in the domain, and NaN outside."""
     what = f"{variable!r} at {forecast.format_time(lead)}"
-    holes, strays = _PixelFindings(), _PixelFindings()
+    missing = _PixelFindings()
+    outside = _PixelFindings()
     for window, frame in forecast.read_blocks(variable, lead):
-        inside = forecast.read_domain(window)
-        holes += _PixelFindings.of(inside & ~np.isfinite(frame), window)
-        strays += _PixelFindings.of(~inside & ~np.isnan(frame), window)
-    yield from holes.report(f"{what} has no finite value in the domain")
-    yield from strays.report(f"{what} has values outside the domain")
+        domain = forecast.read_domain(window)
+        missing += _PixelFindings.of(domain & ~np.isfinite(frame), window)
+        outside += _PixelFindings.of(~domain & ~np.isnan(frame), window)
+    yield from missing.report(f"{what} has no finite value in the domain")
+    yield from outside.report(f"{what} has values outside the domain")
 
 
 def _check_cog(path: Path, forecast: Forecast, variable: str, lead: int) -> Iterator[str]:
     """Check that a COG is valid and holds what the store holds."""
-    name, others = f"{COGS}/{path.name}", _PixelFindings()
+    name = f"{COGS}/{path.name}"
+    differing = _PixelFindings()
     try:
         shape = check_cog(path)
         if shape != forecast.shape:
@@ -119,11 +124,11 @@ def _check_cog(path: Path, forecast: Forecast, variable: str, lead: int) -> Iter
         for window, frame in forecast.read_blocks(variable, lead):
             pixels = read_cog(path, window)
             same = (pixels == frame) | (np.isnan(pixels) & np.isnan(frame))
-            others += _PixelFindings.of(~same, window)
+            differing += _PixelFindings.of(~same, window)
     except CorruptError as error:
         yield str(error)
         return
-    yield from others.report(f"{name} differs from the Zarr store")
+    yield from differing.report(f"{name} differs from the Zarr store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,7 @@ class _PixelFindings:
 
     @classmethod
     def of(cls, wrong: BoolArray, window: Window) -> _PixelFindings:
-        """Count those of one window."""
+        """Count those of one window (y, x)."""
         if not wrong.any():
             return cls()
         y, x = np.argwhere(wrong)[0].tolist()
@@ -147,6 +152,6 @@ class _PixelFindings:
         return _PixelFindings(self.count + other.count, min(firsts, default=None))
 
     def report(self, what: str) -> Iterator[str]:
-        """Say what is wrong with them, if there are any."""
+        """Describe what is wrong with them, if there are any."""
         if self.first is not None:
             yield f"{what} in {self.count} px, the first at y={self.first[0]} x={self.first[1]}"

@@ -28,8 +28,10 @@ CUBE = "cube.zarr"
 _HINT = "ingest into a new root"
 
 # Attributes of the root group; what stands there changes with the commit and not before.
-STEP_KEY, GRID_KEY = "cubecast_step", "cubecast_grid"
-VERSION_KEY, COVERAGE_KEY = "cubecast_version", "cubecast_coverage"
+STEP_KEY = "cubecast_step"
+GRID_KEY = "cubecast_grid"
+VERSION_KEY = "cubecast_version"
+COVERAGE_KEY = "cubecast_coverage"
 KIND_KEY = "cubecast_kind"
 
 
@@ -63,7 +65,7 @@ class Cube:
     dates: Mapping[str, Times] = field(repr=False, compare=False)
     """Of each variable, the dates it has: of its frames, or the first days of its years [s]."""
     _index_by_date: Mapping[str, Mapping[Any, int]] = field(repr=False, compare=False)
-    """Of each variable, the dates (years) it has and their place in the array."""
+    """Of each variable, the dates (years) it has and their index in the array."""
     _arrays: Mapping[str, zarr.Array[Any]] = field(repr=False, compare=False)
 
     @classmethod
@@ -81,26 +83,26 @@ class Cube:
     @classmethod
     def _open(cls, path: Path) -> Cube:
         group = open_group(path)
-        written: dict[str, Any] = dict(group.attrs)
-        if VERSION_KEY not in written:
+        attributes: dict[str, Any] = dict(group.attrs)
+        if VERSION_KEY not in attributes:
             raise CorruptError(
                 f"{path} is a Zarr group but no cube (it has no {VERSION_KEY!r}), so its grid "
                 "and dates are unknown; ingest an archive with 'cubecast ingest'"
             )
-        step = Step.parse(str(written[STEP_KEY]))
+        step = Step.parse(str(attributes[STEP_KEY]))
         times = step.decode(np.asarray(get_array(group, TIME)[...]))
         step = step.of_series(times[0]) if len(times) else step
-        arrays = {name: get_array(group, name) for name in written[COVERAGE_KEY]}
-        covered = _index_dates(group, step, times, written[COVERAGE_KEY])
+        arrays = {name: get_array(group, name) for name in attributes[COVERAGE_KEY]}
+        index_by_date = _index_dates(group, step, times, attributes[COVERAGE_KEY])
         return cls(
             path=path,
-            grid=grids.from_json(written[GRID_KEY]),
+            grid=grids.from_json(attributes[GRID_KEY]),
             step=step,
             times=times,
-            version=str(written[VERSION_KEY]),
+            version=str(attributes[VERSION_KEY]),
             variables={name: _variable(name, array) for name, array in arrays.items()},
-            dates={name: to_times(places) for name, places in covered.items()},
-            _index_by_date=covered,
+            dates={name: to_times(index) for name, index in index_by_date.items()},
+            _index_by_date=index_by_date,
             _arrays=arrays,
         )
 
@@ -108,7 +110,7 @@ class Cube:
         """List the years of an annual variable."""
         if self.variable(name).cadence != "annual":
             raise ValueError(
-                f"variable {name!r} is not annual, so it has no years; ask times_of"
+                f"variable {name!r} is not annual, so it has no years; ask step_times"
             )
         return list(self._index_by_date[name])
 
@@ -158,46 +160,45 @@ class Cube:
         return np.stack([frames[index] for index in indices]) if indices else empty
 
     def read_indices(self, name: str, window: Window, start: int, stop: int) -> Float32Array:
-        """Read frames by their ``places`` (t, y, x), ``terminate_trees`` excluded; static: ``[0:1]``."""
+        """Read frames ``[start:stop]`` of the array (t, y, x); a static map is ``[0:1]``."""
         if self.variable(name).cadence == "static":
             return self._load(self._arrays[name], (), window)[None]
         return self._load(self._arrays[name], (slice(start, stop),), window)
 
     def chunk_shape(self, name: str) -> tuple[int, int, int]:
-        """Give what is decoded together: frames, rows and columns [px]."""
+        """Return what is decoded together: frames, rows and columns [px]."""
         *frames, rows, cols = self._arrays[name].chunks
         return (frames[0] if frames else 1), rows, cols
 
     def frame_indices(self, name: str, times: Times | None = None) -> list[int]:
-        """Find the places of dates in the array of a variable; all it has by default.
+        """Find the indices of dates in the array of a variable; all it has by default.
 
         Raises:
             ValueError: the cube has no frame of a date.
         """
-        covered = self._index_by_date[name]
+        index_by_date = self._index_by_date[name]
         if times is None:
-            return list(covered.values())
+            return list(index_by_date.values())
         annual = self.variable(name).cadence == "annual"
         indices = []
         for time in times.astype("datetime64[s]"):
-            index = covered.get(_year(time) if annual else time)
+            index = index_by_date.get(_year(time) if annual else time)
             if index is None:
                 raise ValueError(self._describe_missing_frame(name, time))
             indices.append(index)
         return indices
 
     def frame_files(self, name: str, times: Times | None = None) -> list[str]:
-        """Name the files that hold frames of a variable, by their paths in the cube."""
+        """List the files that hold frames of a variable, by their paths in the cube."""
         array = self._arrays[name]
         *frames, rows, cols = array.shards or array.chunks
         grid = Window.from_shape((self.grid.height, self.grid.width))
-        spots = [(w.y0 // rows, w.x0 // cols) for w in grid.blocks(rows, cols)]
-        places: list[tuple[int, ...]] = [()]
+        in_space = [(w.y0 // rows, w.x0 // cols) for w in grid.blocks(rows, cols)]
+        in_time: list[tuple[int, ...]] = [()]
         if frames:
-            places = [
-                (i,) for i in sorted({p // frames[0] for p in self.frame_indices(name, times)})
-            ]
-        files = (chunk_file(self.path, array, (*p, *s)) for p in places for s in spots)
+            indices = self.frame_indices(name, times)
+            in_time = [(i,) for i in sorted({index // frames[0] for index in indices})]
+        files = (chunk_file(self.path, array, (*t, *yx)) for t in in_time for yx in in_space)
         return [file.relative_to(self.path).as_posix() for file in files]
 
     def decode_all(self, name: str) -> None:
@@ -210,8 +211,8 @@ class Cube:
         rows, cols = (array.shards or array.chunks)[-2:]
         is_static = self.variable(name).cadence == "static"
         for window in Window.from_shape((self.grid.height, self.grid.width)).blocks(rows, cols):
-            for place in [0] if is_static else self.frame_indices(name):
-                self.read_indices(name, window, place, place + 1)
+            for index in [0] if is_static else self.frame_indices(name):
+                self.read_indices(name, window, index, index + 1)
 
     def _describe_missing_frame(self, name: str, time: Time) -> str:
         dates = [str(date) for date in self._index_by_date[name]]
@@ -242,14 +243,14 @@ def check_files_exist(
         CorruptError: names the file.
     """
     edges = array.shards or array.chunks
-    touched = (
-        range(part.start // edge, math.ceil(part.stop / edge))
-        if isinstance(part, slice)
-        else (part // edge,)
-        for part, edge in zip(index, edges, strict=True)
+    chunk_ranges = (
+        range(axis_index.start // edge, math.ceil(axis_index.stop / edge))
+        if isinstance(axis_index, slice)
+        else (axis_index // edge,)
+        for axis_index, edge in zip(index, edges, strict=True)
     )
-    for place in itertools.product(*touched):
-        file = chunk_file(path, array, place)
+    for chunk_index in itertools.product(*chunk_ranges):
+        file = chunk_file(path, array, chunk_index)
         if not file_exists(file):
             raise CorruptError(
                 f"{path} lacks {file.relative_to(path)}, so what it held would read as invalid "
@@ -258,7 +259,7 @@ def check_files_exist(
 
 
 def chunk_file(path: Path, array: zarr.Array[Any], chunk_index: Sequence[int]) -> Path:
-    """Name the file that holds one shard (chunk, where there are none) of an array."""
+    """Return the file that holds one shard (chunk, where there are none) of an array."""
     encoding = array.metadata.chunk_key_encoding  # type: ignore[union-attr]
     return path / array.basename / str(encoding.encode_chunk_key(tuple(chunk_index)))
 
@@ -280,19 +281,19 @@ def _variable(name: str, array: zarr.Array[Any]) -> CubeVariable:
 def _index_dates(
     group: zarr.Group, step: Step, times: Times, coverage: Any
 ) -> dict[str, dict[Any, int]]:
-    """Give each variable its dates, as the root's attributes state them."""
+    """Index the dates of each variable, as the root's attributes state them."""
     years = np.asarray(get_array(group, YEAR)[...]).tolist() if YEAR in group else []
-    place = {time: index for index, time in enumerate(times)}
-    covered: dict[str, dict[Any, int]] = {}
+    index_by_time = {time: index for index, time in enumerate(times)}
+    index_by_date: dict[str, dict[Any, int]] = {}
     for name, stated in coverage.items():
         if stated == "static":
-            covered[name] = {}
+            index_by_date[name] = {}
         elif "years" in stated:
-            covered[name] = {year: years.index(year) for year in stated["years"]}
+            index_by_date[name] = {year: years.index(year) for year in stated["years"]}
         else:
             dates = step.range(parse_time(stated["first"]), parse_time(stated["last"]))
-            covered[name] = {time: place[time] for time in dates}
-    return covered
+            index_by_date[name] = {time: index_by_time[time] for time in dates}
+    return index_by_date
 
 
 def _year(time: Time) -> int:

@@ -1,4 +1,4 @@
-"""Which bytes belong to which place of a cube: digests that are committed with its frames.
+"""Which bytes belong to which frame of a cube: digests that are committed with its frames.
 
 A checksum inside a chunk says that its bytes are whole, not that they are of this month. So
 every file of a frame is digested as it is written, and the record of all digests is named in
@@ -42,10 +42,8 @@ DIGESTS_KEY = "cubecast_digests"
 log = logging.getLogger(__name__)
 
 _THREADS = 4  # hashing lets go of the interpreter
-_MUTABLE_KEYS = (
-    "shape",
-    "attributes",
-)  # of an array's own metadata, before the commit that shows it
+# Of an array's own metadata, before the commit that shows it.
+_MUTABLE_KEYS = ("shape", "attributes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ class CubeDigests:
 
     @property
     def digest(self) -> str:
-        """Name the content."""
+        """Hash of the content."""
         return digest_json(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
@@ -101,8 +99,8 @@ def load_digests(cube: Path) -> CubeDigests | None:
     try:
         written = read_json(path)
         check_digest_record(written["frames"])
-        found = CubeDigests(**written)
-        if found.digest != named:
+        digests = CubeDigests(**written)
+        if digests.digest != named:
             raise ValueError("its content is not what the cube names")
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         if _read_root(cube) != root:  # committed meanwhile
@@ -111,12 +109,12 @@ def load_digests(cube: Path) -> CubeDigests | None:
             f"{path} does not hold the digests of {cube.name} ({error!r:.300}), so nothing "
             "proves its frames; restore it from a copy, or ingest into a new root"
         ) from error
-    if found.root != digest_json(_without_digest_name(root)):
+    if digests.root != digest_json(_without_digest_name(root)):
         raise CorruptError(
-            f"{cube / METADATA_FILE} was altered since the cube was committed, so its dates and its "
-            "grid may be wrong; restore it from a copy, or ingest into a new root"
+            f"{cube / METADATA_FILE} was altered since the cube was committed, so its dates "
+            "and its grid may be wrong; restore it from a copy, or ingest into a new root"
         )
-    return found
+    return digests
 
 
 def digest_frame(work: Path, files: Iterable[Path]) -> dict[str, FileDigest]:
@@ -136,8 +134,8 @@ def check_frames(
     Args:
         path: of the cube.
         names: files, by their paths in it.
-        why: what they are read for, as in 'this forecast'.
-        tell: called with the files done and in all.
+        purpose: what they are read for, as in 'this forecast'.
+        on_progress: called with the files done and in all.
 
     Raises:
         CorruptError: names the first of them, and what was found.
@@ -145,13 +143,13 @@ def check_frames(
     digests = load_digests(path)
     if digests is None:
         return
-    found = _compare_frames(path, list(names), digests, on_progress)
-    if found:
-        name, what = next(iter(found.items()))
-        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    differing = _compare_frames(path, list(names), digests, on_progress)
+    if differing:
+        name, what = next(iter(differing.items()))
+        more = f", and {len(differing) - 1} more" if len(differing) > 1 else ""
         raise CorruptError(
-            f"cube {path} is damaged where {purpose} would read it: {name} {what}{more}; restore "
-            "it from a copy, or ingest into a new root; 'cubecast verify "
+            f"cube {path} is damaged where {purpose} would read it: {name} {what}{more}; "
+            "restore it from a copy, or ingest into a new root; 'cubecast verify "
             f"{path.parent}' names all of it"
         )
 
@@ -159,15 +157,15 @@ def check_frames(
 def _compare_frames(
     path: Path, names: Sequence[str], digests: CubeDigests, on_progress: ProgressCallback
 ) -> dict[str, str]:
-    """Say of each file of a frame that is not what was ingested there what it is."""
-    found = {}
+    """Compare files of frames with their digests; return by name how they differ."""
+    differing = {}
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="digest") as pool:
-        told = pool.map(partial(_compare, path, digests), names)
-        for done, (name, what) in enumerate(zip(names, told, strict=True), start=1):
+        results = pool.map(partial(_compare, path, digests), names)
+        for done, (name, what) in enumerate(zip(names, results, strict=True), start=1):
             on_progress(done, len(names))
             if what:
-                found[name] = what
-    return found
+                differing[name] = what
+    return differing
 
 
 def digest_existing_frames(cube: Cube) -> dict[str, FileDigest]:
@@ -249,8 +247,8 @@ def _coordinate_names(root: Mapping[str, Any]) -> list[str]:
 
 def _digest_values(group: zarr.Group, name: str) -> str:
     values = np.asarray(get_array(group, name)[...])
-    told = f"{values.dtype.str} {values.shape} ".encode()
-    return hashlib.sha256(told + np.ascontiguousarray(values).tobytes()).hexdigest()
+    header = f"{values.dtype.str} {values.shape} ".encode()
+    return hashlib.sha256(header + np.ascontiguousarray(values).tobytes()).hexdigest()
 
 
 def _read_root(cube: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from stores.files import read_json, write_json
 from stores.times import Times, to_times
 
 DIMENSIONLESS = "1"
-"""Units of what has none, or of what nobody has told yet."""
+"""Units of what has none, or of what nobody has stated yet."""
 GAP = "gap"
 """Stands for the digest of a frame whose file is missing, unreadable or empty."""
 
@@ -23,9 +23,9 @@ GAP = "gap"
 class VariableInputs:
     """How a variable is read, and from what."""
 
-    numbers: Mapping[str, Any]
+    value_attrs: Mapping[str, Any]
     """What can change a value: cadence, units, band, nodata, range, resampling."""
-    words: Mapping[str, Any]
+    descriptive_attrs: Mapping[str, Any]
     """What only legends show."""
     frames: Mapping[str, str] = field(default_factory=dict)
     """Digest by key: the date in ISO, or 'static'."""
@@ -38,9 +38,21 @@ class VariableInputs:
 
     @property
     def digest(self) -> str:
-        """Name how the variable is read and the bytes of all its files."""
-        content = {"numbers": dict(self.numbers), "frames": dict(self.frames)}
-        return digest_json(content)
+        """Hash of how the variable is read and of the bytes of all its files."""
+        return digest_json({"numbers": dict(self.value_attrs), "frames": dict(self.frames)})
+
+    def to_json(self) -> dict[str, Any]:
+        """Write as plain JSON, under the keys that records have had from the first."""
+        return {
+            "numbers": dict(self.value_attrs),
+            "words": dict(self.descriptive_attrs),
+            "frames": dict(sorted(self.frames.items())),
+        }
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> VariableInputs:
+        """Read what ``to_json`` wrote."""
+        return cls(written["numbers"], written["words"], written["frames"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +66,22 @@ class CubeInputs:
 
     @property
     def version(self) -> str:
-        """Name the content in 12 hexadecimal digits, however it was put together."""
+        """Hash of the content in 12 hexadecimal digits, however it was put together."""
         return digest_json(self.to_json())[:12]
 
     def to_json(self) -> dict[str, Any]:
         """Write as plain JSON."""
-        variables = {
-            name: {
-                "numbers": dict(inputs.numbers),
-                "words": dict(inputs.words),
-                "frames": dict(sorted(inputs.frames.items())),
-            }
-            for name, inputs in self.variables.items()
-        }
+        variables = {name: inputs.to_json() for name, inputs in self.variables.items()}
         return {"grid": self.grid, "step": self.step, "variables": variables}
 
 
 def describe_variable(variable: SourceVariable, cadence: Cadence) -> VariableInputs:
-    """Part what changes numbers from what changes legends; file names change neither."""
+    """Describe a variable by what changes values and what changes legends alone.
+
+    File names change neither.
+    """
     limits = variable.valid_range
-    numbers = {
+    value_attrs = {
         "cadence": cadence,
         "units": variable.units,
         "is_classes": variable.is_classes,
@@ -83,22 +91,25 @@ def describe_variable(variable: SourceVariable, cadence: Cadence) -> VariableInp
         "valid_range": None if limits is None else [float(limit) for limit in limits],
         **({"share_of": list(variable.share_of)} if variable.share_of else {}),
     }
-    words = {"long_name": variable.long_name, "standard_name": variable.standard_name}
+    descriptive_attrs = {
+        "long_name": variable.long_name,
+        "standard_name": variable.standard_name,
+    }
     if variable.cell_methods:
-        words |= {"cell_methods": variable.cell_methods}
-    return VariableInputs(numbers, words)
+        descriptive_attrs |= {"cell_methods": variable.cell_methods}
+    return VariableInputs(value_attrs, descriptive_attrs)
 
 
 def variable_dates(inputs: CubeInputs) -> dict[str, Times]:
-    """Give the dates of every variable: of its frames, or the first days of its years [s]."""
+    """Return the dates of every variable: of its frames, or the first days of its years [s]."""
     return {
-        name: to_times(() if one.numbers["cadence"] == "static" else one.present_keys)
-        for name, one in inputs.variables.items()
+        name: to_times(() if v.value_attrs["cadence"] == "static" else v.present_keys)
+        for name, v in inputs.variables.items()
     }
 
 
 def inputs_folder(cube: Path) -> Path:
-    """Name the folder beside a cube that says what it was made of."""
+    """Return the folder beside a cube that records what it was made of."""
     return cube.with_name(f"{cube.stem}.inputs")
 
 
@@ -117,7 +128,8 @@ def load_inputs(cube: Path, version: str) -> CubeInputs:
     try:
         written = read_json(path)
         variables = {
-            name: VariableInputs(**fields) for name, fields in written.pop("variables").items()
+            name: VariableInputs.from_json(fields)
+            for name, fields in written.pop("variables").items()
         }
         inputs = CubeInputs(variables=variables, **written)
         found = inputs.version
@@ -137,8 +149,8 @@ def remove_old_inputs(cube: Path, version: str) -> None:
             path.unlink(missing_ok=True)
 
 
-def _describe_corrupt_record(cube: Path, path: Path, why: str) -> str:
+def _describe_corrupt_record(cube: Path, path: Path, reason: str) -> str:
     return (
-        f"{path} does not say what {cube.name} was made of ({why}), so new files cannot be "
+        f"{path} does not say what {cube.name} was made of ({reason}), so new files cannot be "
         "told from known ones; ingest into a new root"
     )

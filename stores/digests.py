@@ -1,4 +1,4 @@
-"""Digests of files, each bound to its place in a folder, and of what JSON can say."""
+"""Digests of files, each bound to its path in a folder, and of what JSON can say."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def digest_json(content: Any, *, after: str = "") -> str:
 
 
 def digest_files(folder: Path, names: Iterable[str]) -> dict[str, FileDigest]:
-    """Take size and digest of files below a folder."""
+    """Compute size and digest of files below a folder, by name."""
     return {
         name: {"size": (folder / name).stat().st_size, "sha256": sha256_file(folder / name)}
         for name in names
@@ -43,7 +43,7 @@ def digest_files(folder: Path, names: Iterable[str]) -> dict[str, FileDigest]:
 
 
 def compare_file(path: Path, expected: FileDigest, *, sizes_only: bool = False) -> str:
-    """Say what happened to a file since it was digested; nothing when it is as it was."""
+    """Describe what happened to a file since it was digested; empty when nothing did."""
     try:
         size = path.stat().st_size
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Room on a disk: looked at before the work, and named where it has run out."""
+"""Space on a disk: checked before the work, and named where it has run out."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from stores.errors import DiskFullError
 from stores.formatting import format_bytes
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FULL_MESSAGES = tuple(
-    os.strerror(number) for number in _FULL
-)  # of libraries that keep no number
+_FULL_MESSAGES = tuple(map(os.strerror, _FULL))  # of libraries that keep no number
 _FULL_BELOW_BYTES = 1 << 20
 """With less left, whatever failed to write failed of it: some libraries do not say why."""
 _MAX_CAUSES = 10
@@ -35,47 +33,49 @@ class Disk:
 
     @classmethod
     def of(cls, path: Path) -> Disk:
-        """Ask for the disk of a path that need not be there yet."""
-        there = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
-        there = there.resolve()
-        device = there.stat().st_dev
-        same = [p for p in (there, *there.parents) if p.stat().st_dev == device]
-        usage = shutil.disk_usage(there)
-        return cls(same[-1], usage.free, usage.total)
+        """Find the disk of a path that need not be there yet."""
+        existing = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+        folder = existing.resolve()
+        device = folder.stat().st_dev
+        on_disk = [p for p in (folder, *folder.parents) if p.stat().st_dev == device]
+        usage = shutil.disk_usage(folder)
+        return cls(on_disk[-1], usage.free, usage.total)
 
     def __str__(self) -> str:
-        free, total = format_bytes(self.free_bytes), format_bytes(self.total_bytes)
+        free = format_bytes(self.free_bytes)
+        total = format_bytes(self.total_bytes)
         return f"the disk at {self.mount} has {free} left of {total}"
 
 
 @dataclass(frozen=True, slots=True)
 class SpaceRequirement:
-    """Room that work needs where its result goes; looked at before anything is written."""
+    """Space that work needs where its result goes; checked before anything is written."""
 
     what: str
     """Is written, for messages."""
     folder: Path
     """It need not be there yet."""
-    most_bytes: int
+    max_bytes: int
     """What the result takes at most, before compression."""
     estimate: Callable[[], int]
-    """Says what it takes at least; asked only where the most would not fit."""
+    """Returns what it takes at least; called only where the maximum would not fit."""
 
     def __str__(self) -> str:
-        return f"at most {format_bytes(max(0, self.most_bytes))}; {Disk.of(self.folder)}"
+        return f"at most {format_bytes(max(0, self.max_bytes))}; {Disk.of(self.folder)}"
 
     def check(self) -> None:
-        """Refuse work whose result has no room; warn where it may have none.
+        """Refuse work whose result does not fit; warn where it may not.
 
         Raises:
-            DiskFullError: not even the least fits.
+            DiskFullError: not even the minimum fits.
         """
         disk = Disk.of(self.folder)
-        if self.most_bytes <= disk.free_bytes:
+        if self.max_bytes <= disk.free_bytes:
             return
-        least_bytes = self.estimate()
-        most, least = format_bytes(self.most_bytes), format_bytes(least_bytes)
-        if least_bytes > disk.free_bytes:
+        min_bytes = self.estimate()
+        largest = format_bytes(self.max_bytes)
+        least = format_bytes(min_bytes)
+        if min_bytes > disk.free_bytes:
             raise DiskFullError(
                 f"{self.what} takes {least} or more in {self.folder}, but {disk}, so it would "
                 "end half way and nothing was begun; free some, or choose a root on another "
@@ -83,13 +83,13 @@ class SpaceRequirement:
             )
         log.warning(
             "%s takes %s to %s in %s, and %s, so it may end half way; free some before",
-            *(self.what, least, most, self.folder, disk),
+            *(self.what, least, largest, self.folder, disk),
         )
 
 
 @contextmanager
 def reraise_disk_full(path: Path) -> Iterator[None]:
-    """Say of what fails because a disk is full which file and disk it was.
+    """Reraise what fails because a disk is full, with its file and disk.
 
     Raises:
         DiskFullError: in the place of whatever the body raised of it.
@@ -110,10 +110,10 @@ def reraise_disk_full(path: Path) -> Iterator[None]:
 
 
 def _is_disk_full(error: BaseException, path: Path) -> bool:
-    for one in _list_causes(error):
-        if isinstance(one, OSError) and one.errno in _FULL:
+    for cause in _list_causes(error):
+        if isinstance(cause, OSError) and cause.errno in _FULL:
             return True
-        if any(words in str(one) for words in _FULL_MESSAGES):
+        if any(message in str(cause) for message in _FULL_MESSAGES):
             return True
     is_refusal = isinstance(error, ValueError | LookupError | TypeError)
     return not is_refusal and Disk.of(path).free_bytes < _FULL_BELOW_BYTES
@@ -121,17 +121,17 @@ def _is_disk_full(error: BaseException, path: Path) -> bool:
 
 def _list_causes(error: BaseException) -> Iterator[BaseException]:
     """List an error and those of which it came."""
-    one: BaseException | None = error
+    cause: BaseException | None = error
     for _ in range(_MAX_CAUSES):
-        if one is None:
+        if cause is None:
             return
-        yield one
-        one = one.__cause__ or one.__context__
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def _file_of(error: BaseException) -> str | None:
-    named = (one.filename for one in _list_causes(error) if isinstance(one, OSError))
-    return next((str(name) for name in named if name), None)
+    names = (e.filename for e in _list_causes(error) if isinstance(e, OSError))
+    return next((str(name) for name in names if name), None)
 
 
 def _first_line(error: BaseException) -> str:

@@ -39,8 +39,8 @@ class FilePatternGroup:
     @property
     def suggested_name(self) -> str:
         """Make a name of the words in the pattern, for the variable."""
-        plain = re.sub(r"\{time:[^{}]*\}|\d+", " ", self.files).lower()
-        folder, _, stem = plain.rpartition("/")
+        text = re.sub(r"\{time:[^{}]*\}|\d+", " ", self.files).lower()
+        folder, _, stem = text.rpartition("/")
         words = re.findall(r"[a-z][a-z0-9]*", stem.rsplit(".", 1)[0])
         if not words:
             words = re.findall(r"[a-z][a-z0-9]*", folder.rpartition("/")[2])
@@ -78,51 +78,54 @@ def _walk(root: Path) -> Iterator[str]:
 
 
 def _read_group(names: Names) -> list[FilePatternGroup]:
-    """Give the series of files whose names have one shape, or each as a map of its own."""
-    runs = [_RUN.split(name) for name in names]
+    """Group files whose names have one shape into a series, or each as a map of its own."""
+    parts = [_RUN.split(name) for name in names]
     if len(names) > 1:
-        for codes in _assign_date_codes(list(zip(*runs, strict=True)), 1, 0, {}):
-            files = _pattern(runs[0], codes)
-            dated = _dates(files, names)
-            if dated is not None:
-                times = tuple(sorted(dated))
-                ordered = tuple(dated[time] for time in times)
+        for codes in _assign_date_codes(list(zip(*parts, strict=True)), 1, 0, {}):
+            files = _pattern(parts[0], codes)
+            name_by_time = _dates(files, names)
+            if name_by_time is not None:
+                times = tuple(sorted(name_by_time))
+                ordered = tuple(name_by_time[time] for time in times)
                 return [FilePatternGroup(files, ordered, times, _step(times, "".join(codes)))]
     return [FilePatternGroup(name, (name,)) for name in names]
 
 
 def _assign_date_codes(
-    columns: Sequence[Names], column: int, coded: int, known: Mapping[Names, str]
+    columns: Sequence[Names], column: int, n_used: int, codes_by_digits: Mapping[Names, str]
 ) -> Iterator[list[str]]:
     """List the ways to read runs of digits as dates; constant runs need not be dates.
 
     Args:
-        columns: pieces of all names: text and digits in turn.
+        columns: parts of all names: text and digits in turn.
         column: the run of digits to decide on.
-        coded: date codes that earlier runs have used.
-        known: earlier runs with their codes; a date may stand twice, as in '2000/rain_2000.01'.
+        n_used: date codes that earlier runs have used.
+        codes_by_digits: earlier runs with their codes; a date may stand twice, as in
+            '2000/rain_2000.01'.
     """
     if column >= len(columns):
         yield []
         return
-    run = columns[column]
-    for codes, stop in _date_codes_for(run, coded, known):
-        for rest in _assign_date_codes(columns, column + 2, stop, {**known, run: codes}):
+    digits = columns[column]
+    for codes, stop in _date_codes_for(digits, n_used, codes_by_digits):
+        for rest in _assign_date_codes(
+            columns, column + 2, stop, {**codes_by_digits, digits: codes}
+        ):
             yield [codes, *rest]
 
 
 def _date_codes_for(
-    run: Names, coded: int, known: Mapping[Names, str]
+    digits: Names, n_used: int, codes_by_digits: Mapping[Names, str]
 ) -> Iterator[tuple[str, int]]:
     """List what a run of digits may be: text, a date that stood before, or the next of it."""
-    if len(set(run)) == 1:
-        yield "", coded
-    if known.get(run):
-        yield known[run], coded
+    if len(set(digits)) == 1:
+        yield "", n_used
+    if codes_by_digits.get(digits):
+        yield codes_by_digits[digits], n_used
     order = list(_WIDTH)
-    for stop in range(coded + 1, len(order) + 1):
-        if sum(_WIDTH[code] for code in order[coded:stop]) == len(run[0]):
-            yield "".join(order[coded:stop]), stop
+    for stop in range(n_used + 1, len(order) + 1):
+        if sum(_WIDTH[code] for code in order[n_used:stop]) == len(digits[0]):
+            yield "".join(order[n_used:stop]), stop
 
 
 def _pattern(pieces: Names, codes: Sequence[str]) -> str:
@@ -141,26 +144,26 @@ def _dates(files: str, names: Names) -> dict[Time, str] | None:
         pattern = Pattern(files)
     except ArchiveError:
         return None
-    dated: dict[Time, str] = {}
+    name_by_time: dict[Time, str] = {}
     for name in names:
         time, error = pattern.parse_date(name)
-        if time is None or error is not None or time in dated:
+        if time is None or error is not None or time in name_by_time:
             return None
-        dated[time] = name
-    return dated
+        name_by_time[time] = name
+    return name_by_time
 
 
 def _step(times: Sequence[Time], codes: str) -> Step | None:
     """Find the largest calendar step on which all dates lie."""
-    fits = (_step_of(times, _UNITS[code]) for code in _WIDTH if code in codes)
-    return next((step for step in fits if step is not None), None)
+    candidates = (_step_of(times, _UNITS[code]) for code in _WIDTH if code in codes)
+    return next((step for step in candidates if step is not None), None)
 
 
 def _step_of(times: Sequence[Time], unit: str) -> Step | None:
-    every = Step(1, unit)
-    floors = {every.floor(time) for time in times}
-    within = {time - every.floor(time) for time in times}
-    if len(floors) < len(times) or len(within) > 1:
+    unit_step = Step(1, unit)
+    floors = {unit_step.floor(time) for time in times}
+    offsets = {time - unit_step.floor(time) for time in times}
+    if len(floors) < len(times) or len(offsets) > 1:
         return None
-    distances = [every.steps_between(a, b) for a, b in pairwise(times)]
+    distances = [unit_step.steps_between(a, b) for a, b in pairwise(times)]
     return Step(math.gcd(*distances), unit) if distances else None

@@ -19,34 +19,34 @@ _TEMP_PATTERNS = (".*.tmp", "*.partial")  # of ours, and of Zarr
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``, which takes its place when the body succeeds."""
+    """Yield a temporary path beside ``path``, which takes its place when the body succeeds."""
     with reraise_disk_full(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+        fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(fd)
+    temp_path = Path(name)
     try:
         with reraise_disk_full(path):  # while what was written still fills the disk
-            yield temporary
-            temporary.chmod(0o644)  # mkstemp's 0600 would hide the file from other readers
-            fsync_path(temporary)
-            temporary.replace(path)
+            yield temp_path
+            temp_path.chmod(0o644)  # mkstemp's 0600 would hide the file from other readers
+            fsync_path(temp_path)
+            temp_path.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        temp_path.unlink(missing_ok=True)
         raise
     fsync_path(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file in one rename."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    with atomic_write(path) as temp_path:
+        temp_path.write_text(text, encoding="utf-8")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a small file in one rename."""
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
+    with atomic_write(path) as temp_path:
+        temp_path.write_bytes(content)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -79,11 +79,11 @@ def read_json(path: Path) -> Any:
 
 def fsync_path(path: Path) -> None:
     """Force a file's bytes, or a folder's entries, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    fd = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(fd)
     finally:
-        os.close(handle)
+        os.close(fd)
 
 
 def sha256_file(path: Path) -> str:

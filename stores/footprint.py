@@ -1,4 +1,4 @@
-"""Outlines on the globe: where a grid lies, as GeoJSON wants to hear it."""
+"""Outlines on the globe: where a grid lies, as GeoJSON writes it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DIGITS = 7  # about a centimeter
 
 
 def footprint(grid: GeoBox) -> tuple[dict[str, Any], list[float]]:
-    """Give the outline of a grid in longitude and latitude, and its bounding box.
+    """Compute the outline of a grid in longitude and latitude, and its bounding box.
 
     Sides are densified, since straight lines of a projection are curves on the globe. An
     outline that crosses the antimeridian is cut there, and its box then has west > east; one
@@ -33,7 +33,8 @@ def footprint(grid: GeoBox) -> tuple[dict[str, Any], list[float]]:
     ring = np.column_stack([lon, lat])
     if grid.affine.determinant > 0:  # rows run north, so the walk was clockwise
         ring = ring[::-1]
-    south, north = lat.min(), lat.max()
+    south = lat.min()
+    north = lat.max()
     if lon.max() <= 180:
         return _geojson([ring]), _round_all([lon.min(), south, lon.max(), north])
     parts = [
@@ -49,7 +50,8 @@ def _ring(grid: GeoBox) -> tuple[Float64Array, Float64Array]:
     """Walk along the edge of a grid, counterclockwise from its top left corner."""
     rows, cols = grid.shape
     n = 5 if grids.crs_of(grid).geographic else _POINTS_PER_SIDE  # 5: no leap of 180 degrees
-    down, right = np.linspace(0, rows, n), np.linspace(0, cols, n)
+    down = np.linspace(0, rows, n)
+    right = np.linspace(0, cols, n)
     row = np.concatenate([down[:-1], np.full(n - 1, rows), down[:0:-1], np.zeros(n)])
     col = np.concatenate([np.zeros(n - 1), right[:-1], np.full(n - 1, cols), right[::-1]])
     a, b, c, d, e, f = list(grid.affine)[:6]
@@ -70,7 +72,8 @@ def _clip_at_antimeridian(ring: Float64Array, *, side: int) -> Float64Array:
     """Keep what lies west (-1) or east (1) of the antimeridian, closed along it."""
     kept: list[Float64Array] = []
     for before, after in pairwise(ring):
-        ahead, behind = side * (after[0] - 180), side * (before[0] - 180)
+        ahead = side * (after[0] - 180)
+        behind = side * (before[0] - 180)
         if ahead * behind < 0:
             kept.append(before + (after - before) * behind / (behind - ahead))
         if ahead >= 0:

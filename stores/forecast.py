@@ -45,7 +45,7 @@ BUNDLE_ATTRIBUTES = {
     "best_epoch": "bundle_best_epochs",
     "epochs": "bundle_epochs",
 }
-"""What is said of a model, and the attribute that lists it for all models of a forecast."""
+"""What is stated of a model, and the attribute that lists it for all models of a forecast."""
 MEMBERS = "members"
 
 _TEMPLATE = "template"
@@ -59,11 +59,11 @@ def create_forecast(stage: Path, template: ForecastTemplate) -> Path:
     _check_key(template, key)
     if has_forecast(stage, template):
         return path
-    fresh = stage / f".{FORECAST}.tmp"
-    for stale in (fresh, path):
-        shutil.rmtree(stale, ignore_errors=True)
+    new_path = stage / f".{FORECAST}.tmp"
+    for old_path in (new_path, path):
+        shutil.rmtree(old_path, ignore_errors=True)
     create_group(
-        fresh,
+        new_path,
         grid=template.grid,
         arrays=_arrays(template),
         coordinates=forecast_coordinates(
@@ -72,11 +72,11 @@ def create_forecast(stage: Path, template: ForecastTemplate) -> Path:
         attributes=_attributes(template, key),
     )
     crash_point("forecast.template")
-    return fresh.rename(path)
+    return new_path.rename(path)
 
 
 def has_forecast(stage: Path, template: ForecastTemplate) -> bool:
-    """Tell whether a stage holds a forecast that was begun from the same template."""
+    """Return whether a stage holds a forecast that was begun from the same template."""
     path = stage / FORECAST
     return path.exists() and bool(
         zarr.open_group(path, mode="r").attrs.get(_TEMPLATE) == template.digest
@@ -84,7 +84,7 @@ def has_forecast(stage: Path, template: ForecastTemplate) -> bool:
 
 
 def write_domain(stage: Path, window: Window, in_domain: BoolArray) -> None:
-    """Say where in ``n_frames`` a forecast is made: values there are finite, and NaN outside.
+    """Write where in ``window`` a forecast is made (y, x): values there are finite, else NaN.
 
     Raises:
         ValueError: the window shares a shard with another.
@@ -108,7 +108,7 @@ def write_forecast(
 
 
 def commit_forecast(stage: Path, attributes: Mapping[str, Any] | None = None) -> None:
-    """Commit the store, so that ``xr.open_zarr`` opens it, with more to say of it."""
+    """Commit the store, so that ``xr.open_zarr`` opens it, with further attributes."""
     crash_point("forecast.commit")
     commit_group(stage / FORECAST, attributes)
 
@@ -132,10 +132,13 @@ class Forecast:
 
     @property
     def bundles(self) -> list[dict[str, Any]]:
-        """List what is said of each model, in the order in which members are dealt to them."""
-        said = self.group.attrs
-        known = {word: said[name] for word, name in BUNDLE_ATTRIBUTES.items() if name in said}
-        return [dict(zip(known, one, strict=True)) for one in zip(*known.values(), strict=True)]
+        """List what is stated of each model, in the order in which they take members."""
+        stated = self.group.attrs
+        columns = {
+            key: stated[name] for key, name in BUNDLE_ATTRIBUTES.items() if name in stated
+        }
+        rows = zip(*columns.values(), strict=True)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
 
     @property
     def members(self) -> int:
@@ -158,16 +161,17 @@ class Forecast:
             CorruptError: its bytes were altered.
             OSError: the system cannot read them, also when asked again.
         """
-        array, part = get_array(self.group, name), window or Window.from_shape(self.shape)
-        what = f"{name} of {self.path} at {part}"
-        way_out = "forecast it again"
-        index: tuple[int | slice, ...] = (*lead, *part.slices)
+        array = get_array(self.group, name)
+        pixels = window or Window.from_shape(self.shape)
+        what = f"{name} of {self.path} at {pixels}"
+        hint = "forecast it again"
+        index: tuple[int | slice, ...] = (*lead, *pixels.slices)
 
         def read() -> Any:
-            check_files_exist(self.path, array, index, way_out)
+            check_files_exist(self.path, array, index, hint)
             return array[index]
 
-        return read_with_retry(read, what=what, hint=way_out)
+        return read_with_retry(read, what=what, hint=hint)
 
     def chunk_windows(self, name: str) -> Iterator[Window]:
         """Cut the grid into windows of whole chunks of an array, each decoded once."""
@@ -181,11 +185,11 @@ class Forecast:
             yield window, self.read(variable, lead, window)
 
     def attributes(self, variable: str) -> dict[str, Any]:
-        """Give what is said of a variable."""
+        """Return the attributes of a variable."""
         return dict(get_array(self.group, variable).attrs)
 
     def label(self, lead: int) -> str:
-        """Name the valid time of a lead, as files do."""
+        """Return the label of a lead's valid time, as in names of files."""
         return self.step.label(self.times[lead - 1])
 
     def format_time(self, lead: int) -> str:
@@ -239,7 +243,8 @@ def _check_shape(
 
 
 def _arrays(template: ForecastTemplate) -> list[ArrayTemplate]:
-    layout, shape = template.resolved_layout, template.shape
+    layout = template.resolved_layout
+    shape = template.shape
     frames = [
         ArrayTemplate(
             variable.name,
@@ -252,20 +257,20 @@ def _arrays(template: ForecastTemplate) -> list[ArrayTemplate]:
         for variable in template.variables
     ]
     # No flag_values: CF wants them of the array's type, and a number in JSON has none.
-    meaning = {
+    domain_attributes = {
         "long_name": "where a forecast is made: 1 inside, 0 outside",
         "units": "1",
         "coverage_content_type": "auxiliaryInformation",
     }
     domain = ArrayTemplate(
-        DOMAIN, (Y, X), shape, layout.chunk[1:], layout.shard[1:], "uint8", meaning
+        DOMAIN, (Y, X), shape, layout.chunk[1:], layout.shard[1:], "uint8", domain_attributes
     )
     return [*frames, domain]
 
 
 def _attributes(template: ForecastTemplate, key: IssueKey) -> dict[str, Any]:
-    maker = f"cubecast {version('cubecast')}"
-    made_of = f"with bundle {' and '.join(key.bundles)} on cube {key.cube}"
+    software = f"cubecast {version('cubecast')}"
+    provenance = f"with bundle {' and '.join(key.bundles)} on cube {key.cube}"
     return {
         **template.attributes,
         **extent_attributes(template.grid),
@@ -274,8 +279,8 @@ def _attributes(template: ForecastTemplate, key: IssueKey) -> dict[str, Any]:
         "id": key.stage_name,
         "title": template.title
         or f"forecast of {', '.join(v.name for v in template.variables)}",
-        "source": maker,
-        "history": f"{maker}: forecast from {key.init} {made_of}",
+        "source": software,
+        "history": f"{software}: forecast from {key.init} {provenance}",
         "recipe": key.recipe,
         BUNDLE_ATTRIBUTES["digest"]: list(key.bundles),
         "cube_version": key.cube,

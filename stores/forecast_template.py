@@ -29,16 +29,16 @@ class ForecastVariable:
     """What a value is of its cell, such as ``time: mean``; what was done later follows."""
 
     def cf_attributes(self) -> dict[str, Any]:
-        """Give the CF attributes; those that are empty are left out."""
+        """Build the CF attributes; those that are empty are left out."""
         methods = (self.cell_methods, self.attributes.get("cell_methods", ""))
-        named = {
+        optional = {
             "long_name": self.long_name,
             "standard_name": self.standard_name,
             "cell_methods": " ".join(filter(None, methods)),
         }
-        kept = {key: value for key, value in named.items() if value}
-        stated = {"units": self.units, "coverage_content_type": "modelResult"}
-        return dict(self.attributes) | kept | stated
+        nonempty = {key: value for key, value in optional.items() if value}
+        required = {"units": self.units, "coverage_content_type": "modelResult"}
+        return dict(self.attributes) | nonempty | required
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,12 @@ class ForecastTemplate:
 
     def __post_init__(self) -> None:
         names = [check_id(variable.name, "variable") for variable in self.variables]
-        taken = sorted(RESERVED_NAMES & set(names))
-        if taken or not names or len(set(names)) < len(names):
+        reserved = sorted(RESERVED_NAMES & set(names))
+        if reserved or not names or len(set(names)) < len(names):
             raise ValueError(
-                f"variables {names} are none, named twice or take a reserved name ({taken}), "
-                f"so arrays would replace each other; use other names than {sorted(RESERVED_NAMES)}"
+                f"variables {names} are none, named twice or take a reserved name "
+                f"({reserved}), so arrays would replace each other; use other names than "
+                f"{sorted(RESERVED_NAMES)}"
             )
 
     @property

@@ -12,7 +12,7 @@ it, so that a block is decoded once, and a raster of any size takes no more."""
 def limit_cache() -> None:
     """Keep GDAL's cache at ``CACHE_BYTES``, unless the environment says otherwise.
 
-    GDAL's own default is a share of the machine, so that memory would follow the raster. It
-    reads the number when it decodes its first block, so this is done on import.
+    GDAL's own default is a fraction of the machine's memory, so that use would follow the
+    raster. It reads the number when it decodes its first block, so this is done on import.
     """
     os.environ.setdefault("GDAL_CACHEMAX", str(CACHE_BYTES >> 20))  # [MB]

@@ -29,7 +29,7 @@ from stores.windows import Window
 SUFFIXES = (".tif", ".tiff", ".gtiff")
 
 READ_PX = 1 << 21
-"""Pixels that are decoded and judged at a time."""
+"""Pixels that are decoded and classified at a time."""
 _SIDECARS = (".msk", ".aux.xml")  # GDAL reads masks, nodata and scales from them
 _UNREADABLE = (RasterioError, OSError, ValueError, GridError, NotGeoreferencedWarning)
 
@@ -121,8 +121,8 @@ class Band:
             ArchiveError: something cannot be read.
         """
         values = np.empty(window.shape, dtype=np.float32)
-        for piece in plan_read_windows(window, self.header.block):
-            values[piece.relative_to(window).slices] = self._read_classified(piece)[0]
+        for part in plan_read_windows(window, self.header.block):
+            values[part.relative_to(window).slices] = self._read_classified(part)[0]
         return values
 
     def count(self) -> PixelCounts:
@@ -132,17 +132,18 @@ class Band:
             ArchiveError: something cannot be read.
         """
         counts = PixelCounts()
-        for piece in plan_read_windows(Window.from_shape(self.shape), self.header.block):
-            counts += _count(*self._read_classified(piece))
+        for part in plan_read_windows(Window.from_shape(self.shape), self.header.block):
+            counts += _count(*self._read_classified(part))
         return counts
 
     def _read_classified(
-        self, piece: Window
+        self, part: Window
     ) -> tuple[Float32Array, BoolArray, BoolArray, BoolArray]:
-        """Read a piece: values, and which of them are missing, infinite, or out of range."""
-        header, band, limits = self.header, self._variable.band, self._variable.valid_range
-        (y0, x0), (rows, cols) = (piece.y0, piece.x0), piece.shape
-        window = RasterWindow(x0, y0, cols, rows)
+        """Read values (y, x), and which of them are missing, infinite, or out of range."""
+        header = self.header
+        band = self._variable.band
+        rows, cols = part.shape
+        window = RasterWindow(part.x0, part.y0, cols, rows)
         with _reraise_gdal_errors(Path(self._raster.name)):
             stored = self._raster.read(band, window=window)
             missing = find_missing(stored, header.nodata)
@@ -155,7 +156,7 @@ class Band:
         if codes := self._variable.share_of:
             values = np.isin(values, codes).astype(np.float32)
         infinite = ~np.isfinite(values) & ~missing
-        low, high = limits or (-np.inf, np.inf)
+        low, high = self._variable.valid_range or (-np.inf, np.inf)
         outside = ~missing & ~infinite & ((values < low) | (values > high))
         values[missing | infinite | outside] = np.nan
         return values, missing, infinite, outside
@@ -189,9 +190,8 @@ def open_band(path: Path, variable: SourceVariable) -> Iterator[Band]:
         ArchiveError: the file is no GeoTIFF, lies nowhere, or has no such band.
     """
     with ExitStack() as stack:
-        with _reraise_gdal_errors(
-            path
-        ):  # the driver is named, because a VRT may call itself .tif
+        with _reraise_gdal_errors(path):
+            # The driver is named, because a VRT may call itself .tif.
             raster = stack.enter_context(rasterio.open(path, driver="GTiff"))
             header = _header(raster, variable)
         yield Band(header, raster, variable)
@@ -200,16 +200,16 @@ def open_band(path: Path, variable: SourceVariable) -> Iterator[Band]:
 def plan_read_windows(window: Window, block: tuple[int, int]) -> Iterator[Window]:
     """Cut a window along the blocks of its file, so that each is decoded once.
 
-    A piece holds ``READ_PX`` pixels at most; blocks that are larger are cut by rows.
+    Each window holds ``READ_PX`` pixels at most; blocks that are larger are cut by rows.
     """
     rows, cols = block
     width = cols * max(1, READ_PX // (rows * cols))
-    whole = max(1, READ_PX // (min(width, window.x1) * rows))
-    height = rows * whole if rows * cols <= READ_PX else max(1, READ_PX // cols)
-    first = Window(
+    n_blocks = max(1, READ_PX // (min(width, window.x1) * rows))
+    height = rows * n_blocks if rows * cols <= READ_PX else max(1, READ_PX // cols)
+    aligned = Window(
         window.y0 // height * height, window.y1, window.x0 // width * width, window.x1
     )
-    return (piece.clip(window) for piece in first.blocks(height, width))
+    return (part.clip(window) for part in aligned.blocks(height, width))
 
 
 def digest_raster(path: Path) -> str:
@@ -243,12 +243,14 @@ def _header(raster: Any, variable: SourceVariable) -> Header:
     index = variable.band - 1
     flags = raster.mask_flag_enums[index]
     has_mask = MaskFlags.per_dataset in flags or MaskFlags.alpha in flags
-    markers = find_nodata_values(raster, variable)
-    sources = [name for name, found in markers.items() if found]
+    nodata_by_source = find_nodata_values(raster, variable)
+    sources = [name for name, values in nodata_by_source.items() if values]
     header = Header(
         grid=raster_grid(raster),
         dtype=raster.dtypes[index],
-        nodata=tuple(dict.fromkeys(value for found in markers.values() for value in found)),
+        nodata=tuple(
+            dict.fromkeys(value for values in nodata_by_source.values() for value in values)
+        ),
         nodata_from=", ".join([*sources, *(["mask"] if has_mask else [])]),
         scale=float(raster.scales[index]),
         offset=float(raster.offsets[index]),
@@ -264,7 +266,7 @@ def _count(
     values: Float32Array, missing: BoolArray, infinite: BoolArray, outside: BoolArray
 ) -> PixelCounts:
     valid = values[np.isfinite(values)]
-    sizes = np.abs(valid[valid != 0])
+    magnitudes = np.abs(valid[valid != 0])
     return PixelCounts(
         valid=valid.size,
         nodata=int(missing.sum()),
@@ -272,7 +274,7 @@ def _count(
         outside=int(outside.sum()),
         minimum=float(valid.min()) if valid.size else np.inf,
         maximum=float(valid.max()) if valid.size else -np.inf,
-        zeros=valid.size - sizes.size,
-        sum_abs=float(sizes.sum(dtype=np.float64)),
-        min_nonzero=float(sizes.min()) if sizes.size else np.inf,
+        zeros=valid.size - magnitudes.size,
+        sum_abs=float(magnitudes.sum(dtype=np.float64)),
+        min_nonzero=float(magnitudes.min()) if magnitudes.size else np.inf,
     )

@@ -31,7 +31,7 @@ _CONVENTIONS = (
 
 
 def read_grid(path: Path, *, named: str | None = None) -> GeoBox:
-    """Take the grid of a GeoTIFF, for a cube.
+    """Read the grid of a GeoTIFF, for a cube.
 
     Args:
         path: of the file.
@@ -54,7 +54,7 @@ def read_grid(path: Path, *, named: str | None = None) -> GeoBox:
 
 
 def raster_grid(raster: rasterio.DatasetReader) -> GeoBox:
-    """Take the grid of an open raster.
+    """Return the grid of an open raster.
 
     Raises:
         GridError: the file does not say where it lies.
@@ -87,7 +87,7 @@ def build_grid(crs: str, transform: list[float], shape: tuple[int, int]) -> GeoB
 
 
 def check_grid(grid: GeoBox, *, what: str) -> GeoBox:
-    """Give back a grid that a cube can lie on.
+    """Return the grid, if a cube can lie on it.
 
     Raises:
         GridError: it is rotated or sheared, has no pixel, or more than an axis can have.
@@ -126,8 +126,9 @@ def check_latitudes(grid: GeoBox) -> None:
     Raises:
         GridError: shows where it ends.
     """
-    box, room = grid.boundingbox, 90 + abs(grid.affine.e)
-    if crs_of(grid).geographic and (box.bottom < -room or box.top > room):
+    box = grid.boundingbox
+    max_latitude = 90 + abs(grid.affine.e)
+    if crs_of(grid).geographic and (box.bottom < -max_latitude or box.top > max_latitude):
         raise GridError(
             f"the grid reaches from latitude {box.bottom:g} to {box.top:g}, so its pixels lie "
             "nowhere; correct grid.transform, or state the CRS in which it is written"
@@ -150,35 +151,36 @@ def from_json(written: Attributes) -> GeoBox:
 
 
 def grid_fingerprint(grid: GeoBox) -> str:
-    """Name a grid in 12 hexadecimal digits: equal names mean equal grids."""
+    """Return a grid's digest in 12 hexadecimal digits: equal digests mean equal grids."""
     return digest_json([crs_name(grid), list(grid.affine)[:6], list(grid.shape)])[:12]
 
 
 def crs_of(grid: GeoBox) -> CRS:
-    """Give the CRS of a grid; a GeoBox may lack one, a grid of ours may not."""
+    """Return the CRS of a grid; a GeoBox may lack one, a grid of ours may not."""
     if grid.crs is None:
         raise GridError("the grid has no CRS, so its pixels cannot be placed; state one")
     return grid.crs
 
 
 def meters_per_unit(crs: CRS) -> float:
-    """Give the length of one unit of a projected CRS [m]."""
+    """Return the length of one unit of a projected CRS [m]."""
     axes = crs.proj.axis_info
     return float(axes[0].unit_conversion_factor) if axes else 1.0
 
 
 def crs_name(grid: GeoBox) -> str:
-    """Name a CRS as people do: ``EPSG:4326``, or its WKT when it has no number."""
+    """Return the name of a CRS: ``EPSG:4326``, or its WKT when it has no number."""
     epsg = crs_of(grid).to_epsg()
     return f"EPSG:{epsg}" if epsg else str(crs_of(grid).to_wkt())
 
 
 def describe_grid(grid: GeoBox) -> str:
-    """Say what a grid is in one line."""
+    """Describe a grid in one line."""
     a, _, c, _, e, f = list(grid.affine)[:6]
     rows, cols = grid.shape
     unit = "degree" if crs_of(grid).geographic else "m"
-    size, corner = f"{a:.10g} x {-e:.10g} {unit}", f"({c:.10g}, {f:.10g})"
+    size = f"{a:.10g} x {-e:.10g} {unit}"
+    corner = f"({c:.10g}, {f:.10g})"
     epsg = crs_of(grid).to_epsg()
     crs = f"EPSG:{epsg}" if epsg else crs_of(grid).proj.name
     return f"{rows} x {cols} px of {size}, {crs}, corner {corner}"
@@ -198,7 +200,7 @@ def check_same_grid(got: GeoBox, expected: GeoBox, *, what: str, hint: str) -> N
 
 
 def pixel_centers(grid: GeoBox) -> tuple[Float64Array, Float64Array]:
-    """Give the pixel centers along y and along x in the grid's CRS.
+    """Compute the pixel centers along y (y,) and along x (x,) in the grid's CRS.
 
     Raises:
         GridError: the grid is rotated, so rows and columns have no single coordinate.
@@ -209,13 +211,14 @@ def pixel_centers(grid: GeoBox) -> tuple[Float64Array, Float64Array]:
 
 
 def cf_coordinates(grid: GeoBox) -> dict[str, tuple[Float64Array, Attributes]]:
-    """Give the values and CF attributes of ``y`` and ``x``."""
+    """Build the values and CF attributes of ``y`` (y,) and ``x`` (x,)."""
     ys, xs = pixel_centers(grid)
     if crs_of(grid).geographic:
         north = {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north"}
         east = {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east"}
     else:
-        name, factor = "projection_{}_coordinate", meters_per_unit(crs_of(grid))
+        name = "projection_{}_coordinate"
+        factor = meters_per_unit(crs_of(grid))
         units = "m" if factor == 1 else f"{factor!r} m"  # UDUNITS reads both
         north = {"standard_name": name.format("y"), "long_name": "northing", "units": units}
         east = {"standard_name": name.format("x"), "long_name": "easting", "units": units}
@@ -223,7 +226,7 @@ def cf_coordinates(grid: GeoBox) -> dict[str, tuple[Float64Array, Attributes]]:
 
 
 def cf_grid_mapping(grid: GeoBox) -> Attributes:
-    """Give the attributes of the ``spatial_ref`` variable: CF's, and GDAL's two.
+    """Build the attributes of the ``spatial_ref`` variable: CF's, and GDAL's two.
 
     Source: CF conventions 1.11, appendix F; ``crs_wkt`` and ``GeoTransform`` as rioxarray
     reads them.
@@ -241,11 +244,12 @@ def cf_grid_mapping(grid: GeoBox) -> Attributes:
 
 
 def geozarr_attributes(grid: GeoBox) -> Attributes:
-    """Give the attributes of a group that place its arrays for clients that read GeoZarr.
+    """Build the attributes of a group that place its arrays for clients that read GeoZarr.
 
     Source: Zarr conventions ``proj:`` (one of code and WKT, never both) and ``spatial:``, v1.
     """
-    epsg, wkt = crs_of(grid).to_epsg(), str(crs_of(grid).to_wkt())
+    epsg = crs_of(grid).to_epsg()
+    wkt = str(crs_of(grid).to_wkt())
     box = grid.boundingbox
     return {
         "zarr_conventions": [

@@ -1,4 +1,4 @@
-"""What a file declares, judged by its header: a few bytes may announce hours of reading.
+"""What a file declares, checked by its header: a few bytes may announce hours of reading.
 
 GDAL decodes what a header announces, also where the file holds nothing. So the size of a block
 and the number of pixels are compared with what is there before a block is read.
@@ -34,14 +34,17 @@ def check_header(raster: Any, band: int) -> None:
     Raises:
         ArchiveError: says the limit and a way out.
     """
-    name, dtype = Path(raster.name).name, raster.dtypes[band - 1]
+    name = Path(raster.name).name
+    dtype = raster.dtypes[band - 1]
     if dtype.startswith("complex"):  # complex_int16 is none that NumPy knows
         raise ArchiveError(
             f"{name} holds complex numbers ({dtype}), of which half would be lost; write what "
             "is meant (real part, amplitude) as a band of its own"
         )
-    together = raster.count if raster.interleaving.name == "pixel" else 1
-    n_bytes = math.prod(raster.block_shapes[band - 1]) * np.dtype(dtype).itemsize * together
+    n_interleaved = raster.count if raster.interleaving.name == "pixel" else 1
+    n_bytes = (
+        math.prod(raster.block_shapes[band - 1]) * np.dtype(dtype).itemsize * n_interleaved
+    )
     if n_bytes > _MAX_BLOCK_BYTES:
         rows, cols = raster.block_shapes[band - 1]
         raise ArchiveError(
@@ -53,11 +56,12 @@ def check_header(raster: Any, band: int) -> None:
 
 
 def _check_density(name: str, raster: Any) -> None:
-    held, n_px = Path(raster.name).stat().st_size, raster.height * raster.width
-    if n_px > max(_MAX_UNCHECKED_PX, held * _MAX_PX_PER_BYTE):
+    n_bytes = Path(raster.name).stat().st_size
+    n_px = raster.height * raster.width
+    if n_px > max(_MAX_UNCHECKED_PX, n_bytes * _MAX_PX_PER_BYTE):
         raise ArchiveError(
-            f"{name} declares {raster.height} x {raster.width} px but holds {held} bytes "
-            f"({n_px / held:.0f} px a byte, at most {_MAX_PX_PER_BYTE}), so it is almost "
+            f"{name} declares {raster.height} x {raster.width} px but holds {n_bytes} bytes "
+            f"({n_px / n_bytes:.0f} px a byte, at most {_MAX_PX_PER_BYTE}), so it is almost "
             "empty and not read; crop it to the cube's area or coarsen it with gdalwarp"
         )
 
@@ -74,7 +78,8 @@ def check_source_grid(source: GeoBox, target: GeoBox, *, what: str) -> None:
     n_px, n_target = (grid.height * grid.width for grid in (source, target))
     if n_px > _MAX_SOURCE_PX_PER_PX * n_target:
         raise GridError(
-            f"{what} lies at {describe_grid(source)}, which are {n_px / n_target:.3g} px for each "
-            f"of the cube's ({describe_grid(target)}; at most {_MAX_SOURCE_PX_PER_PX:,}), so most of the "
-            "work would be reading it; coarsen it or crop it to the cube's area with gdalwarp"
+            f"{what} lies at {describe_grid(source)}, which are {n_px / n_target:.3g} px for "
+            f"each of the cube's ({describe_grid(target)}; at most "
+            f"{_MAX_SOURCE_PX_PER_PX:,}), so most of the work would be reading it; "
+            "coarsen it or crop it to the cube's area with gdalwarp"
         )

@@ -70,7 +70,7 @@ class FrameReceipt:
 
 
 def prepare_cube(plan: IngestPlan) -> None:
-    """Make room for the frames of a plan; readers see nothing of it yet.
+    """Create the arrays for the frames of a plan; readers see nothing of it yet.
 
     Raises:
         ArchiveError: the plan would change frames that are there; nothing is written.
@@ -85,26 +85,26 @@ def prepare_cube(plan: IngestPlan) -> None:
 
 def _prepare(plan: IngestPlan) -> None:
     pending = _staging_folder(plan.path)
-    request = pending / "plan.json"
-    if _pending_version(request) != plan.version:
+    plan_file = pending / "plan.json"
+    if _pending_version(plan_file) != plan.version:
         shutil.rmtree(pending, ignore_errors=True)
         if plan.base_version is not None:
             repair_metadata(plan.path)
-        write_json(request, _plan_to_json(plan))
+        write_json(plan_file, _plan_to_json(plan))
     else:
         remove_temp_files(_write_target(plan.path))  # of the run that is gone on with
     if plan.base_version is not None:
         grow_cube(plan)
         return
-    made = Ledger(pending / "made")
-    if made.receipt("template") is None:
+    ledger = Ledger(pending / "made")
+    if ledger.receipt("template") is None:
         shutil.rmtree(_staged_cube_path(plan.path), ignore_errors=True)
         create_cube(plan, _staged_cube_path(plan.path))
-        made.mark("template", {})
+        ledger.mark("template", {})
 
 
 def write_frame(plan_or_path: IngestPlan | Path, variable: str, key: str) -> FrameReceipt:
-    """Read one frame onto the cube's grid and write its shards, or say that this was done.
+    """Read one frame onto the cube's grid and write its shards, unless this was done before.
 
     Safe from several processes at once: a frame owns its shards.
 
@@ -117,14 +117,15 @@ def write_frame(plan_or_path: IngestPlan | Path, variable: str, key: str) -> Fra
         ArchiveError: the file has changed since the inventory, or cannot be read.
     """
     path = plan_or_path if isinstance(plan_or_path, Path) else plan_or_path.path
-    ledger, entry = Ledger(_staging_folder(path) / "frames"), f"{variable}/{key}"
+    ledger = Ledger(_staging_folder(path) / "frames")
+    entry = f"{variable}/{key}"
     job = _load_job(path, variable)
     frame = job.frames[key]
     array = get_array(open_group(_write_target(path), mode="r+"), variable)
-    done = ledger.receipt(entry)
+    earlier = ledger.receipt(entry)
     shards = _shards(_write_target(path), array, frame)
-    if done and _is_receipt_of(done, frame) and all(file.exists() for file in shards):
-        return FrameReceipt(**done)
+    if earlier and _is_receipt_of(earlier, frame) and all(file.exists() for file in shards):
+        return FrameReceipt(**earlier)
     with reraise_with_frame(frame):
         valid = copy_frame(job, frame, array)
         for file in shards:
@@ -151,21 +152,22 @@ def commit_cube(plan: IngestPlan, receipts: Iterable[FrameReceipt]) -> str:
     """
     if plan.is_empty:
         return plan.version
-    receipts = list(receipts)
-    written = {(receipt.variable, receipt.key) for receipt in receipts}
-    absent = [
-        f"{f.variable} {f.key}" for f in plan.frames if (f.variable, f.key) not in written
+    by_frame = {(receipt.variable, receipt.key): receipt for receipt in receipts}
+    unwritten = [
+        f"{f.variable} {f.key}" for f in plan.frames if (f.variable, f.key) not in by_frame
     ]
-    if absent:
+    if unwritten:
         raise ValueError(
-            f"{len(absent)} frames of the plan were not written ({abbreviate(absent)}), so "
-            "the cube would have holes; write them and commit again"
+            f"{len(unwritten)} frames of the plan were not written ({abbreviate(unwritten)}), "
+            "so the cube would have holes; write them and commit again"
         )
     work = _write_target(plan.path)
     _fsync_metadata(plan, work)
     write_inputs(plan.path, plan.inputs)
-    added = {name: digest for one in receipts for name, digest in one.files.items()}
-    _write_commit(plan, work, {**_existing_digests(plan), **added})
+    digests = dict(_existing_digests(plan))
+    for receipt in by_frame.values():
+        digests |= receipt.files
+    _write_commit(plan, work, digests)
     if work != plan.path:
         work.rename(plan.path)
         fsync_path(plan.path.parent)
@@ -185,28 +187,28 @@ def _write_commit(plan: IngestPlan, work: Path, frames: Mapping[str, FileDigest]
 
 
 def _existing_digests(plan: IngestPlan) -> Mapping[str, FileDigest]:
-    """Take the digests of what the cube holds, or adopt it where none were kept."""
+    """Load the digests of what the cube holds, or compute them where none were kept."""
     if plan.base_version is None:
         return {}
-    known = load_digests(plan.path)
-    return digest_existing_frames(Cube.open(plan.path)) if known is None else known.frames
+    digests = load_digests(plan.path)
+    return digest_existing_frames(Cube.open(plan.path)) if digests is None else digests.frames
 
 
-def _pending_version(request: Path) -> str | None:
-    """Tell which version an unfinished ingest makes; None where there is none to go on with."""
+def _pending_version(plan_file: Path) -> str | None:
+    """Return which version an unfinished ingest makes; None where there is none."""
     try:
-        return str(read_json(request)["version"])
+        return str(read_json(plan_file)["version"])
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:
-        log.warning("%s is damaged (%r), so the ingest begins anew", request, error)
+        log.warning("%s is damaged (%r), so the ingest begins anew", plan_file, error)
         return None
 
 
-def _is_receipt_of(done: Mapping[str, Any], frame: PlannedFrame) -> bool:
-    """Tell whether a receipt is that of a frame; earlier versions wrote less."""
+def _is_receipt_of(receipt: Mapping[str, Any], frame: PlannedFrame) -> bool:
+    """Return whether a receipt is that of a frame; earlier versions wrote less."""
     names = {field.name for field in fields(FrameReceipt)}
-    return set(done) == names and done["digest"] == frame.digest
+    return set(receipt) == names and receipt["digest"] == frame.digest
 
 
 def pending_bytes(path: Path) -> int:
@@ -216,7 +218,7 @@ def pending_bytes(path: Path) -> int:
 
 
 def _plan_to_json(plan: IngestPlan) -> dict[str, Any]:
-    """Write down a plan for writers that only know the cube's path."""
+    """Return a plan as JSON for writers that only know the cube's path."""
     frames: dict[str, list[dict[str, Any]]] = {v.source.name: [] for v in plan.variables}
     for frame in plan.frames:
         frames[frame.variable].append(asdict(frame))
@@ -230,17 +232,18 @@ def _plan_to_json(plan: IngestPlan) -> dict[str, Any]:
 
 
 def _load_job(path: Path, variable: str) -> FrameWriteJob:
-    request = _staging_folder(path) / "plan.json"
-    if not request.exists():
+    plan_file = _staging_folder(path) / "plan.json"
+    if not plan_file.exists():
         raise ValueError(f"cube {path} expects no frames; call prepare_cube before write_frame")
-    return _parse_job(request, request.stat().st_mtime_ns, variable)
+    return _parse_job(plan_file, plan_file.stat().st_mtime_ns, variable)
 
 
 @lru_cache(maxsize=64)
-def _parse_job(request: Path, _changed_ns: int, variable: str) -> FrameWriteJob:
-    written = read_json(request)
+def _parse_job(plan_file: Path, _changed_ns: int, variable: str) -> FrameWriteJob:
+    written = read_json(plan_file)
     source = written["variables"][variable]
-    limits, codes = source.pop("valid_range"), tuple(source.pop("share_of"))
+    limits = source.pop("valid_range")
+    codes = tuple(source.pop("share_of"))
     return FrameWriteJob(
         root=Path(written["root"]),
         grid=grids.from_json(written["grid"]),
@@ -252,13 +255,13 @@ def _parse_job(request: Path, _changed_ns: int, variable: str) -> FrameWriteJob:
 
 
 def _shards(work: Path, array: zarr.Array[Any], frame: PlannedFrame) -> list[Path]:
-    """Name the files of a frame."""
+    """List the files of a frame."""
     rows, cols = (array.shards or array.chunks)[-2:]
     leading = () if frame.index is None else (frame.index,)
-    places = [
-        (*leading, window.y0 // rows, window.x0 // cols) for window in shard_windows(array)
+    return [
+        chunk_file(work, array, (*leading, window.y0 // rows, window.x0 // cols))
+        for window in shard_windows(array)
     ]
-    return [chunk_file(work, array, place) for place in places]
 
 
 def _fsync_metadata(plan: IngestPlan, work: Path) -> None:
@@ -292,12 +295,12 @@ def _commit_attributes(plan: IngestPlan, work: Path) -> dict[str, Any]:
 
 
 def _write_target(path: Path) -> Path:
-    """Name the group that is written to: the cube, or the one that will become it."""
+    """Return the group that is written to: the cube, or the one that will become it."""
     return path if path.exists() else _staged_cube_path(path)
 
 
 def _staging_folder(path: Path) -> Path:
-    """Name the hidden folder in which an unfinished ingest stands."""
+    """Return the hidden folder in which an unfinished ingest stands."""
     return path.with_name(f".{path.name}.pending")
 
 

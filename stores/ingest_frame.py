@@ -36,7 +36,7 @@ class FrameWriteJob:
 
 @contextmanager
 def reraise_with_frame(frame: PlannedFrame) -> Iterator[None]:
-    """Say of what goes wrong, on whatever worker, which frame and file it was."""
+    """Reraise what goes wrong on any worker with the frame and the file it was."""
     what = f"{frame.variable} {frame.key} of {frame.file or 'a gap'}"
     try:
         yield
@@ -55,20 +55,22 @@ def copy_frame(job: FrameWriteJob, frame: PlannedFrame, array: zarr.Array[Any]) 
     """
     if frame.file is None:
         return sum(_write(array, frame.index, w, _empty(w)) for w in shard_windows(array))
-    path, source = resolve_under(job.root, frame.file), job.source
+    path = resolve_under(job.root, frame.file)
+    source = job.source
     with pick_reader(path).open_band(path, source) as band:
         grid = band.header.grid
         method = pick_resampling(
             source.resampling, grid, job.grid, is_classes=source.is_classes
         )
-        regrid, valid = Regridder(grid, job.grid, method), 0
+        regridder = Regridder(grid, job.grid, method)
+        n_valid = 0
         for window in shard_windows(array):
-            values = regrid.read(band.read, window)
+            values = regridder.read(band.read, window)
             if source.valid_range:  # cubic overshoots
                 np.clip(values, *source.valid_range, out=values)
-            valid += _write(array, frame.index, window, values)
+            n_valid += _write(array, frame.index, window, values)
     _check_unchanged(path, frame)  # now: what was read is what was checked
-    return valid
+    return n_valid
 
 
 def shard_windows(array: zarr.Array[Any]) -> Iterator[Window]:
@@ -92,7 +94,7 @@ def _empty(window: Window) -> Float32Array:
 def _write(
     array: zarr.Array[Any], index: int | None, window: Window, values: Float32Array
 ) -> int:
-    """Write one shard of a frame; give the number of its valid pixels."""
+    """Write one shard of a frame (y, x) and count its valid pixels."""
     leading = () if index is None else (index,)
     block = values if index is None else values[None]
     write_block(array, (*leading, window.y0, window.x0), block)

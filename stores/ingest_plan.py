@@ -70,7 +70,7 @@ class IngestPlan:
 
     @property
     def version(self) -> str:
-        """Name what the cube holds after the commit."""
+        """Version of the cube after the commit."""
         return self.inputs.version
 
     @property
@@ -80,7 +80,7 @@ class IngestPlan:
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether the cube is as it should be already."""
+        """Return whether the cube is as it should be already."""
         return self.version == self.base_version
 
     @property
@@ -112,7 +112,7 @@ class IngestPlan:
             raise ArchiveError(f"cube {self.path} cannot take this archive:\n{lines}")
 
     def rows(self) -> list[dict[str, str]]:
-        """Give one line per variable for a printed table."""
+        """Return one row per variable for a printed table."""
         return [self._row(variable) for variable in self.variables]
 
     def _row(self, variable: PlannedVariable) -> dict[str, str]:
@@ -135,9 +135,9 @@ class IngestPlan:
 
 
 def task_bytes(layout: Layout, source_px: int) -> int:
-    """Say how much memory the task that writes one frame takes at most, beside libraries [B].
+    """Estimate the memory of the task that writes one frame, at most, beside libraries [B].
 
-    It holds one shard as values, and as chunks that are being compressed, pieces of the source
+    It holds one shard as values, and as chunks that are being compressed, parts of the source
     and what GDAL has decoded; none of it grows with the raster. A file whose own blocks are
     larger than ``READ_PX`` (one block for all rows, say) takes what GDAL needs for one more.
     """
@@ -159,12 +159,12 @@ def plan_ingest(
         GridError: a raster lies off the grid, or the cube there lies on another one.
     """
     inventory.check(accept_gaps=True)
-    known = _load_existing(path, grid, inventory.step)
+    existing = _load_existing(path, grid, inventory.step)
     series = tuple(inventory.series.values())
-    times, years = _axes(series, known, inventory.step)
-    due = [frame for one in series for frame in _expected_frames(one, times, years)]
-    inputs = _plan_inputs(series, due, known)
-    new = tuple(frame for frame in due if frame.key not in known.frames(frame.variable))
+    times, years = _axes(series, existing, inventory.step)
+    expected = [frame for s in series for frame in _expected_frames(s, times, years)]
+    inputs = _plan_inputs(series, expected, existing)
+    new = tuple(frame for frame in expected if frame.key not in existing.frames(frame.variable))
     return IngestPlan(
         path=path,
         root=inventory.root,
@@ -174,11 +174,11 @@ def plan_ingest(
         times=times,
         years=years,
         layout=plan_layout((grid.height, grid.width)),
-        variables=tuple(_plan_variable(one, grid) for one in series),
+        variables=tuple(_plan_variable(s, grid) for s in series),
         frames=new,
-        conflicts=tuple(find_conflicts(due, inputs, known)),
+        conflicts=tuple(find_conflicts(expected, inputs, existing)),
         inputs=inputs,
-        base_version=known.version,
+        base_version=existing.version,
     )
 
 
@@ -187,42 +187,46 @@ def _load_existing(path: Path, grid: GeoBox, step: Step) -> ExistingCube:
         empty = CubeInputs(grids.grid_fingerprint(grid), str(step), {})
         return ExistingCube(None, empty, np.array([], dtype="datetime64[s]"), ())
     cube = Cube.open(path)
-    way_out = (
+    hint = (
         f"cube {path} serves all recipes of its root, so state its grid in the recipe, or "
         "ingest into a new root with --root"
     )
-    grids.check_same_grid(grid, cube.grid, what="the recipe's grid", hint=way_out)
+    grids.check_same_grid(grid, cube.grid, what="the recipe's grid", hint=hint)
     if cube.step != step:
         raise ArchiveError(
             f"archive.step={step} is not the step of cube {path} ({cube.step}), so its frames "
             "would not line up; ingest into a new root with --root"
         )
-    annual = (name for name, one in cube.variables.items() if one.cadence == "annual")
+    annual = (name for name, variable in cube.variables.items() if variable.cadence == "annual")
     years = tuple(sorted({year for name in annual for year in cube.years(name)}))
     return ExistingCube(cube.version, load_inputs(path, cube.version), cube.times, years)
 
 
 def _axes(
-    series: tuple[FileSeries, ...], known: ExistingCube, step: Step
+    series: tuple[FileSeries, ...], existing: ExistingCube, step: Step
 ) -> tuple[Times, tuple[int, ...]]:
-    """Lay out time and year: what is known keeps its place, later dates follow."""
-    dated = [one.times for one in series if one.cadence == "step"]
-    ends = np.concatenate([known.times, *dated])
-    if not len(ends):
+    """Lay out time and year: what exists keeps its index, later dates follow."""
+    dated = [files.times for files in series if files.cadence == "step"]
+    dates = np.concatenate([existing.times, *dated])
+    if not len(dates):
         raise ArchiveError(
             "no variable has a file per step, so the cube would have no time axis; "
             "write {time:...} where the date stands in 'files'"
         )
-    first = known.times[0] if len(known.times) else ends.min()
-    years = {_year_of(file) for one in series if one.cadence == "annual" for file in one.files}
-    later = [year for year in sorted(years) if not known.years or year > known.years[-1]]
-    return step.range(first, ends.max()), (*known.years, *later)
+    first = existing.times[0] if len(existing.times) else dates.min()
+    years = {
+        _year_of(file) for files in series if files.cadence == "annual" for file in files.files
+    }
+    new_years = [
+        year for year in sorted(years) if not existing.years or year > existing.years[-1]
+    ]
+    return step.range(first, dates.max()), (*existing.years, *new_years)
 
 
 def _expected_frames(
     series: FileSeries, times: Times, years: tuple[int, ...]
 ) -> Iterator[PlannedFrame]:
-    """List the frames that a variable should have, in order; place -1 is off the axis."""
+    """List the frames that a variable should have, in order; index -1 is off the axis."""
     name = series.variable.name
     if series.cadence == "static":
         yield _frame(name, STATIC, None, series.files[0])
@@ -233,11 +237,11 @@ def _expected_frames(
                 index = years.index(year) if year in years else -1
                 yield _frame(name, str(year), index, file)
     else:
-        place = {time: index for index, time in enumerate(times)}
+        index_by_time = {time: index for index, time in enumerate(times)}
         for time in series.times:
             key = str(time.astype(f"datetime64[{series.step.numpy_unit}]"))
             usable = [file for file in series.by_time.get(time, []) if file.has_valid_pixels]
-            yield _frame(name, key, place.get(time, -1), *usable[:1])
+            yield _frame(name, key, index_by_time.get(time, -1), *usable[:1])
 
 
 def _frame(
@@ -253,21 +257,22 @@ def _frame(
 
 
 def _plan_inputs(
-    series: tuple[FileSeries, ...], due: list[PlannedFrame], known: ExistingCube
+    series: tuple[FileSeries, ...], expected: list[PlannedFrame], existing: ExistingCube
 ) -> CubeInputs:
-    """Say what the cube will be made of; variables that are no longer asked for stay."""
-    variables = dict(known.inputs.variables)
-    for one in series:
-        name = one.variable.name
-        frames = {frame.key: frame.digest for frame in due if frame.variable == name}
-        described = describe_variable(one.variable, one.cadence)
-        variables[name] = replace(described, frames={**known.frames(name), **frames})
-    return replace(known.inputs, variables=variables)
+    """Describe what the cube will be made of; variables that are no longer requested stay."""
+    variables = dict(existing.inputs.variables)
+    for files in series:
+        name = files.variable.name
+        frames = {frame.key: frame.digest for frame in expected if frame.variable == name}
+        described = describe_variable(files.variable, files.cadence)
+        variables[name] = replace(described, frames={**existing.frames(name), **frames})
+    return replace(existing.inputs, variables=variables)
 
 
 def _plan_variable(series: FileSeries, grid: GeoBox) -> PlannedVariable:
-    """Choose how a variable comes onto the grid, and see that it meets it."""
-    variable, source = series.variable, series.grid
+    """Choose how a variable comes onto the grid, and check that they overlap."""
+    variable = series.variable
+    source = series.grid
     assert source is not None  # the inventory was checked: some file is usable
     resampling = pick_resampling(
         variable.resampling, source, grid, is_classes=variable.is_classes

@@ -1,4 +1,4 @@
-"""How much room an ingest takes at least: pieces of its frames, compressed as a cube's are."""
+"""How much disk space an ingest takes at least: samples of its frames, compressed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from stores.regrid import Regridder
 from stores.warp import pick_resampling
 from stores.windows import Window
 
-_PIECES, _PIECE_PX = 4, 256  # along each side of the grid
+_N_SAMPLES = 4  # along each side of the grid
+_SAMPLE_PX = 256
 _ZLIB_LEVEL = 1  # a level of zlib that packs about as the cube's own codec does
 _LOWER_BOUND_FACTOR = 0.7
-"""Share of an estimate that is needed whatever the rest of the files hold."""
+"""Fraction of an estimate that is needed whatever the rest of the files hold."""
 
 
 def estimate_bytes(plan: IngestPlan) -> int:
-    """Estimate the bytes of all new frames from pieces of one frame of each variable."""
+    """Estimate the bytes of all new frames from samples of one frame of each variable."""
     return int(
         _LOWER_BOUND_FACTOR * sum(_estimate(plan, variable) for variable in plan.variables)
     )
@@ -42,31 +43,33 @@ def _estimate(plan: IngestPlan, variable: PlannedVariable) -> float:
 def _compression_ratio(
     plan: IngestPlan, variable: PlannedVariable, frame: PlannedFrame
 ) -> float:
-    """Compress pieces of a frame, and give what is left of a byte."""
+    """Compress samples of a frame, and return the bytes that are left of one."""
     assert frame.file is not None
-    source, sizes = variable.source, [0, 0]
+    source = variable.source
+    compressed = 0
+    uncompressed = 0
     path = resolve_under(plan.root, frame.file)
     with pick_reader(path).open_band(path, source) as band:
         grid = band.header.grid
         method = pick_resampling(
             source.resampling, grid, plan.grid, is_classes=source.is_classes
         )
-        regrid = Regridder(grid, plan.grid, method)
+        regridder = Regridder(grid, plan.grid, method)
         for window in _sample_windows((plan.grid.height, plan.grid.width)):
-            values = regrid.read(band.read, window)
-            sizes[0] += len(zlib.compress(values.tobytes(), _ZLIB_LEVEL))
-            sizes[1] += values.nbytes
-    return sizes[0] / sizes[1]
+            values = regridder.read(band.read, window)
+            compressed += len(zlib.compress(values.tobytes(), _ZLIB_LEVEL))
+            uncompressed += values.nbytes
+    return compressed / uncompressed
 
 
 def _sample_windows(shape: tuple[int, int]) -> list[Window]:
-    """Spread pieces evenly over a grid; a small one is covered whole."""
+    """Spread samples evenly over a grid; a small one is covered whole."""
     rows, cols = (_starts(length) for length in shape)
-    whole = Window.from_shape(shape)
-    return [Window(y, y + _PIECE_PX, x, x + _PIECE_PX).clip(whole) for y in rows for x in cols]
+    grid = Window.from_shape(shape)
+    return [Window(y, y + _SAMPLE_PX, x, x + _SAMPLE_PX).clip(grid) for y in rows for x in cols]
 
 
 def _starts(length: int) -> list[int]:
-    n = min(_PIECES, -(-length // _PIECE_PX))
-    starts = np.linspace(0, max(0, length - _PIECE_PX), n).astype(int)
+    n = min(_N_SAMPLES, -(-length // _SAMPLE_PX))
+    starts = np.linspace(0, max(0, length - _SAMPLE_PX), n).astype(int)
     return [int(start) for start in starts]

@@ -30,7 +30,7 @@ _THREADS = 4  # GDAL and hashlib let go of the interpreter while they work
 
 @dataclass(frozen=True)
 class Inventory:
-    """Everything that is known about an archive; nothing is refused before ``check_leaks``."""
+    """Everything that is known about an archive; nothing is refused before ``check``."""
 
     root: Path
     step: Step
@@ -38,8 +38,11 @@ class Inventory:
 
     def problems(self) -> list[Problem]:
         """List what is wrong, variable by variable."""
-        each = self.series.values()
-        return [problem for series in each for problem in find_problems(series, self.root)]
+        return [
+            problem
+            for series in self.series.values()
+            for problem in find_problems(series, self.root)
+        ]
 
     def check(self, accept_gaps: bool = False) -> None:
         """Refuse an archive that does not hold what the recipe says it holds.
@@ -53,8 +56,10 @@ class Inventory:
         refused = [p for p in self.problems() if not (p.is_gap and accept_gaps)]
         if refused:
             lines = "\n".join(f"  {problem}" for problem in refused)
-            said = pluralize(len(refused), "problem")
-            raise ArchiveError(f"archive {self.root} cannot be ingested, {said}:\n{lines}")
+            n_problems = pluralize(len(refused), "problem")
+            raise ArchiveError(
+                f"archive {self.root} cannot be ingested, {n_problems}:\n{lines}"
+            )
 
     def find_outliers(self) -> list[OutlierReport]:
         """List frames that are unlike the others of their season: no reason to refuse them."""
@@ -65,7 +70,7 @@ class Inventory:
         return [text for series in self.series.values() for text in _describe_unapplied(series)]
 
     def rows(self) -> list[dict[str, str]]:
-        """Give one line per variable for a printed table."""
+        """Return one row per variable for a printed table."""
         return [_row(series) for series in self.series.values()]
 
 
@@ -76,7 +81,7 @@ def scan_archive(
     *,
     start: Time | None = None,
     end: Time | None = None,
-    progress: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> Inventory:
     """Find the files of every variable, digest them and read all their blocks.
 
@@ -86,19 +91,19 @@ def scan_archive(
         step: distance between two frames.
         start: first date; of each variable its first file by default.
         end: last date; of each variable its last file by default.
-        progress: called with the files done and in all.
+        on_progress: called with the files done and in all.
 
     Raises:
         ArchiveError: there is no archive, or a pattern cannot be understood.
     """
-    found = list_archive(root, variables, step, start=start, end=end)
-    for dates in found:
-        _check_readers(dates)
-    jobs = [(root, dates.variable, file) for dates in found for file in dates.files]
-    scanned = iter(_scan_all(jobs, progress))
+    listings = list_archive(root, variables, step, start=start, end=end)
+    for listing in listings:
+        _check_readers(listing)
+    jobs = [(root, listing.variable, file) for listing in listings for file in listing.files]
+    scanned = iter(_scan_all(jobs, on_progress))
     series = {
-        dates.variable.name: dates.with_scans([next(scanned) for _ in dates.files])
-        for dates in found
+        listing.variable.name: listing.with_scans([next(scanned) for _ in listing.files])
+        for listing in listings
     }
     return Inventory(root, step, series)
 
@@ -134,46 +139,48 @@ def check_sources(
     Raises:
         GridError: a variable lies beside the grid, or is too fine for it.
     """
-    for dates in list_archive(root, variables, step):
-        name = dates.variable.name
-        for file in dates.files[:_MAX_HEADERS_TRIED]:
+    for listing in list_archive(root, variables, step):
+        name = listing.variable.name
+        for file in listing.files[:_MAX_HEADERS_TRIED]:
             with suppress(ArchiveError, OSError):
                 path = resolve_under(root, file.name)
-                header = pick_reader(path).read_header(path, dates.variable)
+                header = pick_reader(path).read_header(path, listing.variable)
                 check_source_grid(header.grid, grid, what=f"variable {name!r}")
                 break
 
 
-def _check_readers(dates: FileListing) -> None:
+def _check_readers(listing: FileListing) -> None:
     """Refuse by name what no reader understands; a reader is chosen by the file's suffix."""
-    foreign = [f.name for f in dates.files if not is_readable(f.name)]
-    if foreign:
+    unsupported = [f.name for f in listing.files if not is_readable(f.name)]
+    if unsupported:
         raise ArchiveError(
-            f"{dates.variable.name}: {len(foreign)} files are no GeoTIFFs ({abbreviate(foreign)}), "
-            f"so they cannot be read; name files that end in {', '.join(READERS)}"
+            f"{listing.variable.name}: {len(unsupported)} files are no GeoTIFFs "
+            f"({abbreviate(unsupported)}), so they cannot be read; name files that end in "
+            f"{', '.join(READERS)}"
         )
 
 
 def _scan_all(
-    jobs: list[tuple[Path, SourceVariable, FoundFile]], progress: ProgressCallback | None
+    jobs: list[tuple[Path, SourceVariable, FoundFile]], on_progress: ProgressCallback | None
 ) -> list[ScannedFile]:
     scanned = []
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="inventory") as pool:
         for file in pool.map(lambda job: scan_file(*job), jobs):
             scanned.append(file)
-            if progress is not None:
-                progress(len(scanned), len(jobs))
+            if on_progress is not None:
+                on_progress(len(scanned), len(jobs))
     return scanned
 
 
 def _describe_unapplied(series: FileSeries) -> Iterator[str]:
-    """Say once of a series that its values stay as they are in spite of such tags."""
-    told = [file for file in series.files if file.scan and file.scan.header.unapplied]
-    if not told or told[0].scan is None:
+    """Describe once per series that its values stay as they are in spite of such tags."""
+    tagged = (file for file in series.files if file.scan and file.scan.header.unapplied)
+    first = next(tagged, None)
+    if first is None or first.scan is None:
         return
     yield (
-        f"{series.variable.name}: the tags {abbreviate(list(told[0].scan.header.unapplied))} of "
-        f"{told[0].name} are not applied, since only GDAL's own scale and offset are, so "
+        f"{series.variable.name}: the tags {abbreviate(list(first.scan.header.unapplied))} of "
+        f"{first.name} are not applied, since only GDAL's own scale and offset are, so "
         f"values are the numbers of the file, whatever units={series.variable.units!r} says; "
         "if the tags are right, write them where GDAL looks: "
         "gdal_edit.py -scale 0.5 -offset -32 FILE, with their numbers"
@@ -182,8 +189,10 @@ def _describe_unapplied(series: FileSeries) -> Iterator[str]:
 
 def _row(series: FileSeries) -> dict[str, str]:
     """Describe a series in words and numbers, each short enough for a column."""
-    counts, dates = series.pixel_counts, [file.time for file in series.files]
-    share = 100 * counts.valid / counts.size if counts.size else 0.0
+    counts = series.pixel_counts
+    dates = [file.time for file in series.files]
+    digests = "".join(file.digest for file in series.files)
+    valid_percent = 100 * counts.valid / counts.size if counts.size else 0.0
     is_valid = counts.valid > 0
     return {
         "variable": series.variable.name,
@@ -199,20 +208,18 @@ def _row(series: FileSeries) -> dict[str, str]:
         "undated": str(len(series.undated)),
         "grid": describe_grid(series.grid) if series.grid else "",
         **_declared(series),
-        "valid %": f"{share:.2f}",
+        "valid %": f"{valid_percent:.2f}",
         "outside": str(counts.outside),
         "infinite": str(counts.infinite),
         "odd": str(sum(len(finding.outliers) for finding in find_outliers(series))),
         "minimum": f"{counts.minimum:.6g}" if is_valid else "",
         "maximum": f"{counts.maximum:.6g}" if is_valid else "",
-        "digest": hashlib.sha256("".join(f.digest for f in series.files).encode()).hexdigest()[
-            :12
-        ],
+        "digest": hashlib.sha256(digests.encode()).hexdigest()[:12],
     }
 
 
 def _declared(series: FileSeries) -> dict[str, str]:
-    """Say which number types and markers the files declare, each that occurs."""
+    """List which number types and markers the files declare, each that occurs."""
     headers = [file.scan.header for file in series.files if file.scan]
     markers = [
         f"{', '.join(f'{m:g}' for m in h.nodata)} ({h.nodata_from})"

@@ -18,12 +18,18 @@ from stores.errors import CorruptError
 from stores.files import read_json, write_json
 from stores.names import check_id
 
-STAGING, ISSUES = ".staging", "issues"
-FORECAST, COGS = "forecast.zarr", "cog"
-CATALOG, ITEM, MANIFEST = "catalog.json", "item.json", "manifest.json"
-SCRATCH, LEDGER = "scratch.zarr", "ledger"
+STAGING = ".staging"
+ISSUES = "issues"
+FORECAST = "forecast.zarr"
+COGS = "cog"
+CATALOG = "catalog.json"
+ITEM = "item.json"
+MANIFEST = "manifest.json"
+SCRATCH = "scratch.zarr"
+LEDGER = "ledger"
 
-_KEY, _ISSUE = "key.json", "issue"
+_KEY = "key.json"
+_ISSUE = "issue"
 _DIGEST_LENGTH = 12
 
 
@@ -36,7 +42,7 @@ class IssueKey:
     recipe: str
     """Fingerprint of the recipe."""
     bundles: tuple[str, ...]
-    """Digests of the models' bundles, in the order in which members are dealt to them."""
+    """Digests of the models' bundles, in the order in which they take members."""
     cube: str
     """Version of the cube."""
     init: str
@@ -57,7 +63,7 @@ class IssueKey:
 
     @property
     def digest(self) -> str:
-        """Hash of all parts."""
+        """Hash of all fields."""
         return digest_json(self.to_json())
 
     @property
@@ -73,7 +79,7 @@ class IssueKey:
     def to_json(self) -> dict[str, Any]:
         """Write the key as plain JSON; without intervals it says nothing of them."""
         written = asdict(self) | {"bundles": list(self.bundles)}
-        return {name: part for name, part in written.items() if part != ""}
+        return {name: value for name, value in written.items() if value != ""}
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> IssueKey:
@@ -82,12 +88,12 @@ class IssueKey:
 
 
 def stage_path(root: Path, key: IssueKey) -> Path:
-    """Name the folder of a stage, whether it is there or not."""
+    """Return the folder of a stage, whether it is there or not."""
     return root / STAGING / key.stage_name
 
 
 def open_stage(root: Path, key: IssueKey) -> Path:
-    """Give the folder in which the issue ``key`` grows; a rerun finds what was written before.
+    """Open the folder in which the issue ``key`` grows; a rerun finds what was written before.
 
     Whoever writes into it, or beside it, holds the lease ``key.lease_name``.
     """
@@ -106,7 +112,7 @@ def open_stage(root: Path, key: IssueKey) -> Path:
 
 
 def staged_issue_path(staging: Path, name: str, init: str, digest: str) -> Path:
-    """Name the folder in which an issue grew or grows, by its recipe, init and key's digest."""
+    """Return the folder in which an issue grows, by its recipe, init and key's digest."""
     return staging / _stage_name(name, init, digest) / _ISSUE
 
 
@@ -123,12 +129,12 @@ def list_staged_keys(root: Path) -> Iterator[IssueKey]:
 
 
 def stage_lease_name(stage: Path) -> str:
-    """Name the lease under which the folder of a stage is written."""
+    """Return the name of the lease under which the folder of a stage is written."""
     return f"issue-{stage.name[-_DIGEST_LENGTH:]}"
 
 
 def read_key(issue: Path) -> IssueKey:
-    """Tell for which request ``open_stage`` gave a folder.
+    """Read for which request ``open_stage`` opened a folder.
 
     Raises:
         CorruptError: the folder was not opened with ``open_stage``.

@@ -22,7 +22,8 @@ from stores.renders import build_render, pick_colormap
 from stores.times import to_rfc3339
 
 STAC_VERSION = "1.1.0"
-JSON, GEOJSON = "application/json", "application/geo+json"
+JSON = "application/json"
+GEOJSON = "application/geo+json"
 
 _EXTENSION = "https://stac-extensions.github.io/{}/schema.json"
 FILE, FORECASTS, PROJECTION, RASTER, RENDER, VERSION = (
@@ -89,7 +90,7 @@ def build_item(
 
 
 def resolution_m(grid: GeoBox) -> float:
-    """Average the height and width of a pixel at the center of the grid [m]."""
+    """Compute the mean of the height and width of a pixel at the center of the grid [m]."""
     a, _, _, _, e, _ = list(grid.affine)[:6]
     crs = grids.crs_of(grid)
     if not crs.geographic:
@@ -123,25 +124,27 @@ def _properties(forecast: Forecast, key: IssueKey) -> dict[str, Any]:
 
 
 def _license_properties(forecast: Forecast) -> dict[str, Any]:
-    """Say who made it and how it may be used, where the recipe says so.
+    """Build the properties of who made it and how it may be used, where the recipe says so.
 
     A licence that is a sentence and no SPDX expression is ``other``.
     """
-    said: dict[str, Any] = dict(forecast.group.attrs)
-    rights: dict[str, Any] = {}
-    if "license" in said:
-        rights["license"] = said["license"] if _SPDX.fullmatch(said["license"]) else "other"
-    if "institution" in said:
-        rights["providers"] = [{"name": said["institution"], "roles": ["producer"]}]
+    attributes: dict[str, Any] = dict(forecast.group.attrs)
+    properties: dict[str, Any] = {}
+    if "license" in attributes:
+        properties["license"] = (
+            attributes["license"] if _SPDX.fullmatch(attributes["license"]) else "other"
+        )
+    if "institution" in attributes:
+        properties["providers"] = [{"name": attributes["institution"], "roles": ["producer"]}]
     names = {"description": "summary", "keywords": "keywords"}
-    rights |= {stac: said[acdd] for stac, acdd in names.items() if acdd in said}
-    if "keywords" in rights:
-        rights["keywords"] = rights["keywords"].split(", ")
-    return rights
+    properties |= {stac: attributes[acdd] for stac, acdd in names.items() if acdd in attributes}
+    if "keywords" in properties:
+        properties["keywords"] = properties["keywords"].split(", ")
+    return properties
 
 
 def _renders(forecast: Forecast, assets: Mapping[str, Any]) -> dict[str, Any]:
-    """Say how the COGs may be drawn; {} without them."""
+    """Build how the COGs may be drawn; {} without them."""
     renders = {}
     for variable in forecast.variables:
         frames = {
@@ -151,9 +154,9 @@ def _renders(forecast: Forecast, assets: Mapping[str, Any]) -> dict[str, Any]:
             if band["name"] == variable
         }
         if frames:
-            said = forecast.attributes(variable)
-            title = f"{said.get('long_name', variable)} [{said['units']}]"
-            renders[variable] = build_render(title, pick_colormap(said), frames)
+            attributes = forecast.attributes(variable)
+            title = f"{attributes.get('long_name', variable)} [{attributes['units']}]"
+            renders[variable] = build_render(title, pick_colormap(attributes), frames)
     return {"renders": renders} if renders else {}
 
 
@@ -210,7 +213,7 @@ def _frame(forecast: Forecast, variable: str, lead: int, path: str) -> dict[str,
 
 
 def _statistics(path: Path) -> dict[str, float]:
-    """Take the statistics that the COG carries."""
+    """Read the statistics that the COG carries."""
     with rasterio.open(path, driver="GTiff") as raster:
         tags = raster.tags(1)
     prefix = "STATISTICS_"

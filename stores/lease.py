@@ -84,7 +84,7 @@ def lease(
         root: folder of the store.
         name: what is written under the lease.
         wait_s: how long to wait for another holder [s]; 0 asks once.
-        waiting: called once, with the holder, when there is somebody to wait for.
+        on_wait: called once, with the holder, when there is somebody to wait for.
 
     Raises:
         LeaseHeldError: the holder did not finish within ``wait_s``.
@@ -92,32 +92,32 @@ def lease(
     path = _lock_path(root, name)
     with reraise_disk_full(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = _acquire(path, name, wait_s, on_wait)
-    _HELD_FDS.add(handle)
+        fd = _acquire(path, name, wait_s, on_wait)
+    _HELD_FDS.add(fd)
     try:
-        yield Lease(name, _take_token(path), path, handle)
+        yield Lease(name, _take_token(path), path, fd)
     finally:
-        _HELD_FDS.discard(handle)
-        os.close(handle)
+        _HELD_FDS.discard(fd)
+        os.close(fd)
 
 
 def is_free(root: Path, name: str) -> bool:
-    """Tell whether nobody holds a lease at this moment; nothing is written."""
+    """Return whether nobody holds a lease at this moment; nothing is written."""
     try:
-        handle = os.open(_lock_path(root, name), os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(_lock_path(root, name), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return True
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     finally:
-        os.close(handle)
+        os.close(fd)
     return True
 
 
 def current_holder(root: Path, name: str) -> Holder | None:
-    """Say who holds a lease at this moment; None while it is free.
+    """Return who holds a lease at this moment; None while it is free.
 
     Raises:
         LeaseHeldError: somebody holds it who gave no name.
@@ -126,8 +126,8 @@ def current_holder(root: Path, name: str) -> Holder | None:
         return None
     if (holder := _read_holder(_lock_path(root, name))) is None:
         raise LeaseHeldError(
-            f"{_lock_path(root, name)} is locked by a process that gave no name, so it cannot be "
-            "ended from here; find it, as with 'fuser', and end it"
+            f"{_lock_path(root, name)} is locked by a process that gave no name, so it cannot "
+            "be ended from here; find it, as with 'fuser', and end it"
         )
     return holder
 
@@ -137,15 +137,16 @@ def _lock_path(root: Path, name: str) -> Path:
 
 
 def _acquire(
-    path: Path, name: str, wait_s: float, waiting: Callable[[Holder | None], None] | None
+    path: Path, name: str, wait_s: float, on_wait: Callable[[Holder | None], None] | None
 ) -> int:
     deadline = time.monotonic() + wait_s
     pause = _POLL_S
-    while (handle := _try_lock(path)) is None:
+    has_waited = False
+    while (fd := _try_lock(path)) is None:
         holder = _read_holder(path)
-        if waiting is not None:
-            waiting(holder)
-            waiting = None
+        if on_wait is not None and not has_waited:
+            on_wait(holder)
+        has_waited = True
         if time.monotonic() >= deadline:
             raise LeaseHeldError(
                 f"lease {name!r} is held by {holder or 'a process that gave no name'} and was "
@@ -154,26 +155,26 @@ def _acquire(
             )
         time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
         pause = min(2 * pause, 1.0)
-    return handle
+    return fd
 
 
 def _try_lock(path: Path) -> int | None:
     """Lock the file that ``path`` names now; None when somebody else does."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(handle)
+        os.close(fd)
         return None
-    if _is_same_file(handle, path):
-        return handle
-    os.close(handle)  # deleted between opening and locking: that lock would guard nothing
+    if _is_same_file(fd, path):
+        return fd
+    os.close(fd)  # deleted between opening and locking: that lock would guard nothing
     return None
 
 
-def _is_same_file(handle: int, path: Path) -> bool:
+def _is_same_file(fd: int, path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(handle), path.stat())
+        return os.path.samestat(os.fstat(fd), path.stat())
     except OSError:
         return False
 
@@ -204,9 +205,9 @@ def _read_holder(path: Path) -> Holder | None:
 
 def _close_after_fork() -> None:
     """Close what a forked child inherited: its copy would keep the lock after we die."""
-    for handle in list(_HELD_FDS):
+    for fd in list(_HELD_FDS):
         with suppress(OSError):
-            os.close(handle)
+            os.close(fd)
     _HELD_FDS.clear()
 
 

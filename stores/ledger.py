@@ -30,12 +30,12 @@ class Ledger:
         write_json(self._path(key), {"key": key, "receipt": dict(receipt)})
 
     def receipt(self, key: str) -> dict[str, Any] | None:
-        """Give the receipt of ``key``, or None while it is not done."""
+        """Return the receipt of ``key``, or None while it is not done."""
         found = _read_entry(self._path(key))
         return None if found is None else found[1]
 
     def receipts(self) -> dict[str, dict[str, Any]]:
-        """Give all receipts by key, sorted by key."""
+        """Return all receipts by key, sorted by key."""
         entries = [_read_entry(path) for path in self.folder.glob("*.json")]
         return dict(sorted((e for e in entries if e is not None), key=lambda entry: entry[0]))
 

@@ -51,7 +51,7 @@ def write_manifest(
 ) -> str:
     """Write ``manifest.json`` and return its digest.
 
-    Only ``made`` and ``digest_recipe`` differ between equal issues.
+    Only ``made`` and ``digest`` differ between equal issues.
     """
     chunks: dict[str, list[str]] = {}
     for file in list_chunk_files(forecast.group).values():
@@ -73,7 +73,7 @@ def write_manifest(
 
 
 def read_manifest(issue: Path) -> dict[str, Any]:
-    """Read the manifest of an issue and prove that it is whole.
+    """Read the manifest of an issue and prove that it is complete.
 
     Raises:
         CorruptError: it is missing, or not what was written.
@@ -93,7 +93,7 @@ def read_manifest(issue: Path) -> dict[str, Any]:
 
 
 def issue_key(manifest: Mapping[str, Any]) -> IssueKey:
-    """Tell what an issue follows from."""
+    """Read what an issue follows from."""
     return IssueKey.from_json(manifest["key"])
 
 
@@ -103,33 +103,36 @@ def check_location(path: Path, manifest: Mapping[str, Any]) -> None:
     Raises:
         CorruptError: says where it belongs.
     """
-    path, key = path.absolute(), issue_key(manifest)
-    own = issue_path(key.name, key.init, manifest["revision"])
-    found = f"{path.parent.name}/{path.name}"
-    if own != found:
+    key = issue_key(manifest)
+    expected = issue_path(key.name, key.init, manifest["revision"])
+    folder = path.absolute()
+    found = f"{folder.parent.name}/{folder.name}"
+    if expected != found:
         raise CorruptError(
-            f"{found} holds the forecast that was published as {own}, so readers would take it "
-            "for another; move the folder back to its name"
+            f"{found} holds the forecast that was published as {expected}, so readers would "
+            "take it for another; move the folder back to its name"
         )
 
 
 def compare_files(issue: Path, manifest: Mapping[str, Any], scrub: Scrub) -> dict[str, str]:
-    """Say of each file that is not as it was published what happened to it."""
+    """Compare files with the manifest; return by name what happened to those that differ."""
     expected = manifest["files"]
     on_disk = set(list_files(issue)) - {MANIFEST}
-    listed = {f"{array}/{key}" for array, keys in manifest["chunks"].items() for key in keys}
-    found = dict.fromkeys(sorted((set(expected) | listed) - on_disk), "is missing")
-    read = scrub.sample_files(expected)
+    chunk_paths = {
+        f"{array}/{key}" for array, keys in manifest["chunks"].items() for key in keys
+    }
+    found = dict.fromkeys(sorted((set(expected) | chunk_paths) - on_disk), "is missing")
+    sampled = scrub.sample_files(expected)
     for name in sorted(set(expected) & on_disk):
         scrub.advance()
-        what = compare_file(issue / name, expected[name], sizes_only=name not in read)
+        what = compare_file(issue / name, expected[name], sizes_only=name not in sampled)
         if what:
             found[name] = what
     return found | dict.fromkeys(sorted(on_disk - set(expected)), "was never published")
 
 
 def digest_manifest(content: Mapping[str, Any]) -> str:
-    """Name all that a manifest says, but its own ``digest_recipe``."""
+    """Hash all that a manifest says, but its own ``digest``."""
     return digest_json(content)
 
 
@@ -139,8 +142,8 @@ def _check_shape(content: Mapping[str, Any]) -> None:
     Raises:
         KeyError, TypeError, ValueError: says what is amiss.
     """
-    for name, kind in _FIELD_TYPES.items():
-        if type(content[name]) is not kind:
+    for name, field_type in _FIELD_TYPES.items():
+        if type(content[name]) is not field_type:
             raise TypeError(f"{name!r} is {content[name]!r:.60}")
     if issue_key(content).digest != content["issue"]:
         raise ValueError("its 'issue' is not that of its 'key'")

@@ -1,12 +1,17 @@
-"""Words that are written to disk, and which words may be."""
+"""Names that are written to disk, and which names may be."""
 
 import re
 from pathlib import Path
 
-TIME, Y, X = "time", "y", "x"
+TIME = "time"
+Y = "y"
+X = "x"
 SPATIAL_REF = "spatial_ref"
-INIT_TIME, LEAD, FORECAST_PERIOD = "init_time", "lead", "forecast_period"
-TIME_BNDS, BNDS = "time_bnds", "bnds"
+INIT_TIME = "init_time"
+LEAD = "lead"
+FORECAST_PERIOD = "forecast_period"
+TIME_BNDS = "time_bnds"
+BNDS = "bnds"
 YEAR = "year"
 """Dimension of annual variables."""
 DOMAIN = "domain"

@@ -3,7 +3,7 @@
 A file that was copied to another date, has another unit, or lost a part of its pixels can be
 read without an error. What the inventory counted of a file is compared with the median of the
 frames of the same season; how far they lie from it is measured by their own median distance, so
-that a few odd frames do not hide each other.
+that a few outliers do not hide each other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ _MIN_FRAMES = 8
 _MAX_DEVIATIONS = 8.0
 _MAD_TO_SIGMA = 1.4826  # of a normal distribution, for a median distance
 _MIN_PX = 64  # fewer can be alike by chance
-_MAX_OUTLIER_FRACTION, _MAX_OUTLIERS = 1 / 6, 2  # of a series can be odd
+# Of a series; where more frames deviate, deviating is usual.
+_MAX_OUTLIER_FRACTION = 1 / 6
+_MAX_OUTLIERS = 2
 _NEAR_ZERO = 0.01  # of the mean size
 
 
@@ -35,20 +37,20 @@ class FrameStatistic:
 
     compute: Callable[[PixelCounts], float]
     min_deviation: float
-    """Distance from the median below which nothing is odd."""
+    """Distance from the median below which nothing is an outlier."""
     message: str
-    """What is said of an odd frame, with ``{own}`` and ``{usual}``."""
+    """What is reported of an outlier, with ``{value}`` and ``{median}``."""
     advice: str
     applies_to_classes: bool = True
     """Whether codes of classes have it."""
 
-    def format_message(self, own: float, usual: float) -> str:
-        """Say what is odd of a frame."""
-        return self.message.format(own=own, usual=usual)
+    def format_message(self, value: float, median: float) -> str:
+        """Describe how a frame deviates."""
+        return self.message.format(value=value, median=median)
 
 
 def _typical(counts: PixelCounts) -> float:
-    """Give the mean size of what is not zero, as a logarithm."""
+    """Compute the mean size of what is not zero, as a logarithm."""
     n = counts.valid - counts.zeros
     return float(np.log(counts.sum_abs / n)) if n else np.nan
 
@@ -61,27 +63,27 @@ def _largest(counts: PixelCounts) -> float:
 SCALE_STATISTIC = FrameStatistic(
     _typical,
     float(np.log(3)),
-    "values are {own:.4g} in the mean instead of {usual:.4g}",
+    "values are {value:.4g} in the mean instead of {median:.4g}",
     "they may have another scale or units",
     applies_to_classes=False,
 )
 LARGEST = FrameStatistic(
     _largest,
     float(np.log(10)),
-    "the largest value is {own:.4g} instead of {usual:.4g}",
+    "the largest value is {value:.4g} instead of {median:.4g}",
     "some of their pixels may be damaged; valid_range would leave them out",
     applies_to_classes=False,
 )
 VALID = FrameStatistic(
     lambda counts: counts.valid / counts.size,
     0.01,
-    "{own:.2%} of the pixels are valid instead of {usual:.2%}",
+    "{value:.2%} of the pixels are valid instead of {median:.2%}",
     "a part of them may be lost or made up",
 )
 ZEROS = FrameStatistic(
     lambda counts: counts.zeros / counts.size,
     0.005,
-    "{own:.2%} of the pixels are 0 instead of {usual:.2%}",
+    "{value:.2%} of the pixels are 0 instead of {median:.2%}",
     "a part of them may be lost",
 )
 _LOGARITHMS = (SCALE_STATISTIC, LARGEST)
@@ -89,7 +91,7 @@ _LOGARITHMS = (SCALE_STATISTIC, LARGEST)
 
 @dataclass(frozen=True, slots=True)
 class FrameOutlier:
-    """What is odd of one frame."""
+    """How one frame deviates."""
 
     date: str
     file: str
@@ -101,67 +103,68 @@ class FrameOutlier:
 
 @dataclass(frozen=True, slots=True)
 class OutlierReport:
-    """What is odd of some frames of a variable, and what it may mean."""
+    """How some frames of a variable deviate, and what it may mean."""
 
     variable: str
     outliers: tuple[FrameOutlier, ...]
     advice: str
 
     def __str__(self) -> str:
-        each = "; ".join(map(str, self.outliers[:_MIN_FRAMES]))
+        shown = "; ".join(map(str, self.outliers[:_MIN_FRAMES]))
         rest = len(self.outliers) - _MIN_FRAMES
         more = f" and {rest} more" if rest > 0 else ""
         return (
-            f"{self.variable}: {pluralize(len(self.outliers), 'frame')} unlike the others of their "
-            f"season: {each}{more}, so {self.advice}; compare the files with their source"
+            f"{self.variable}: {pluralize(len(self.outliers), 'frame')} unlike the others of "
+            f"their season: {shown}{more}, so {self.advice}; compare the files with their "
+            "source"
         )
 
 
 def find_outliers(series: FileSeries) -> Iterator[OutlierReport]:
-    """List what is odd in a series; nothing where too few frames say what is usual."""
+    """List the outliers of a series; none where too few frames show what is usual."""
     yield from _find_copies(series)
     files = [file for file in series.files if file.has_valid_pixels and file.time is not None]
     if len(files) < _MIN_FRAMES:
         return
     groups = _group_by_season(series, files)
-    for measure in (SCALE_STATISTIC, LARGEST, VALID, ZEROS):
-        if series.variable.is_classes and not measure.applies_to_classes:
+    for statistic in (SCALE_STATISTIC, LARGEST, VALID, ZEROS):
+        if series.variable.is_classes and not statistic.applies_to_classes:
             continue
-        found = _compare(series, files, groups, measure)
-        if found:
-            yield OutlierReport(series.variable.name, tuple(found), measure.advice)
+        outliers = _compare(series, files, groups, statistic)
+        if outliers:
+            yield OutlierReport(series.variable.name, tuple(outliers), statistic.advice)
 
 
 def _find_copies(series: FileSeries) -> Iterator[OutlierReport]:
     """Find dates whose files hold the same bytes; some quantities rest, and many are alike."""
-    alike: dict[str, list[ScannedFile]] = defaultdict(list)
+    by_digest: dict[str, list[ScannedFile]] = defaultdict(list)
     for file in series.files:
         if file.scan and _is_distinctive(file.scan.counts):
-            alike[file.digest].append(file)
-    n_alike = sum(len(files) for files in alike.values() if len(files) > 1)
-    if n_alike > max(_MAX_OUTLIERS, _MAX_OUTLIER_FRACTION * len(series.files)):
+            by_digest[file.digest].append(file)
+    n_copies = sum(len(files) for files in by_digest.values() if len(files) > 1)
+    if n_copies > max(_MAX_OUTLIERS, _MAX_OUTLIER_FRACTION * len(series.files)):
         return
-    found = [
+    outliers = [
         FrameOutlier(
             series.label(files[0].time),
             files[0].name,
             f"the same bytes as {abbreviate([file.name for file in files[1:]])}",
         )
-        for files in alike.values()
+        for files in by_digest.values()
         if len(files) > 1
     ]
-    if found:
+    if outliers:
         advice = "one may stand under the date of another"
-        yield OutlierReport(series.variable.name, tuple(found), advice)
+        yield OutlierReport(series.variable.name, tuple(outliers), advice)
 
 
 def _is_distinctive(counts: PixelCounts) -> bool:
-    """Tell whether equal bytes are more than chance, or a quantity at rest."""
+    """Return whether equal bytes are more than chance, or a quantity at rest."""
     return counts.valid >= _MIN_PX and counts.minimum < counts.maximum
 
 
 def _group_by_season(series: FileSeries, files: list[ScannedFile]) -> list[list[int]]:
-    """Part frames by season; those of a season with too few are compared with all."""
+    """Group frames by season; those of a season with too few are compared with all."""
     times = np.array([file.time for file in files], dtype="datetime64[s]")
     numbers = Seasons.of(series.step, times).numbers(times)
     groups = [np.flatnonzero(numbers == number).tolist() for number in np.unique(numbers)]
@@ -174,47 +177,54 @@ def _compare(
     series: FileSeries,
     files: list[ScannedFile],
     groups: list[list[int]],
-    measure: FrameStatistic,
+    statistic: FrameStatistic,
 ) -> list[FrameOutlier]:
     counts = [file.scan.counts for file in files if file.scan]
-    values = np.array([measure.compute(one) for one in counts])
-    usual, odd = np.full(len(files), np.nan), np.zeros(len(files), dtype=bool)
+    values = np.array([statistic.compute(count) for count in counts])
+    median = np.full(len(files), np.nan)
+    is_outlier = np.zeros(len(files), dtype=bool)
     for group in groups:
-        usual[group], odd[group] = _find_deviating(values[group], measure.min_deviation)
-    if measure is ZEROS:
-        odd &= _is_local_peak(values) & np.array([_is_far_from_zero(one) for one in counts])
-    if odd.sum() > max(_MAX_OUTLIERS, _MAX_OUTLIER_FRACTION * len(odd)):  # then it is usual
+        median[group], is_outlier[group] = _find_deviating(
+            values[group], statistic.min_deviation
+        )
+    if statistic is ZEROS:
+        is_outlier &= _is_local_peak(values) & np.array(
+            [_is_far_from_zero(count) for count in counts]
+        )
+    if is_outlier.sum() > max(_MAX_OUTLIERS, _MAX_OUTLIER_FRACTION * len(files)):
         return []
-    shown = np.exp if measure in _LOGARITHMS else np.asarray
+    shown = np.exp if statistic in _LOGARITHMS else np.asarray
     return [
         FrameOutlier(
-            series.label(files[place].time),
-            files[place].name,
-            measure.format_message(float(shown(values[place])), float(shown(usual[place]))),
+            series.label(files[index].time),
+            files[index].name,
+            statistic.format_message(float(shown(values[index])), float(shown(median[index]))),
         )
-        for place in np.flatnonzero(odd)
+        for index in np.flatnonzero(is_outlier)
     ]
 
 
-def _find_deviating(values: Float64Array, least: float) -> tuple[float, BoolArray]:
-    """Give the median, and which values lie far from it."""
+def _find_deviating(values: Float64Array, min_deviation: float) -> tuple[float, BoolArray]:
+    """Return the median of values (n,), and which lie far from it (n,)."""
     if np.isnan(values).all():
         return np.nan, np.zeros(len(values), dtype=bool)
-    usual = float(np.nanmedian(values))
-    apart = np.abs(values - usual)
-    deviation = _MAD_TO_SIGMA * float(np.nanmedian(apart))
-    return usual, apart > max(least, _MAX_DEVIATIONS * deviation)
+    median = float(np.nanmedian(values))
+    distance = np.abs(values - median)
+    deviation = _MAD_TO_SIGMA * float(np.nanmedian(distance))
+    return median, distance > max(min_deviation, _MAX_DEVIATIONS * deviation)
 
 
-def _is_local_peak(shares: Float64Array) -> BoolArray:
-    """Tell which frames have twice what both neighbors in time have."""
-    before, after = np.roll(shares, 1), np.roll(shares, -1)
-    before[0], after[-1] = after[0], before[-1]
-    return shares > 2 * np.maximum(before, after)
+def _is_local_peak(fractions: Float64Array) -> BoolArray:
+    """Return which frames (t,) have twice what both neighbors in time have (t,)."""
+    before = np.roll(fractions, 1)
+    after = np.roll(fractions, -1)
+    before[0] = after[0]  # the first and the last have one neighbor
+    after[-1] = before[-1]
+    return fractions > 2 * np.maximum(before, after)
 
 
 def _is_far_from_zero(counts: PixelCounts) -> bool:
-    """Tell whether the other values keep away from 0: rain that ends falls off towards it."""
+    """Return whether the other values keep away from 0: rain that ends falls off towards it."""
     n = counts.valid - counts.zeros
     has_both_signs = counts.minimum < 0 < counts.maximum
     return n > 0 and not has_both_signs and counts.min_nonzero > _NEAR_ZERO * counts.sum_abs / n

@@ -34,7 +34,8 @@ class Problem:
 
 def find_problems(series: FileSeries, root: Path) -> list[Problem]:
     """List what is wrong with one series; an empty list means that it can be ingested."""
-    name, may_gap = series.variable.name, series.cadence != "static"
+    name = series.variable.name
+    may_gap = series.cadence != "static"
     if not series.files and not series.undated:
         return [Problem(name, _no_file(series.variable.files, root))]
     hard = [Problem(name, text) for finder in _FINDERS for text in finder(series)]
@@ -44,17 +45,21 @@ def find_problems(series: FileSeries, root: Path) -> list[Problem]:
 
 def _no_file(pattern: str, root: Path) -> str:
     folder = PurePosixPath(pattern).parent
-    plain = [part for part in folder.parts if not set(part) & set("*?{")]
-    place = root.joinpath(*plain) if len(plain) == len(folder.parts) else root
+    literal = [part for part in folder.parts if not set(part) & set("*?{")]
+    base = root.joinpath(*literal) if len(literal) == len(folder.parts) else root
     known = [path for path, _ in zip(root.rglob("*"), range(_MAX_SEARCHED), strict=False)]
     names = [path.relative_to(root).as_posix() for path in known if path.is_file()]
-    near = difflib.get_close_matches(pattern, names, n=_MAX_SUGGESTIONS, cutoff=0.4)
-    if not place.is_dir():
-        there = f"folder {place} does not exist"
+    close_matches = difflib.get_close_matches(pattern, names, n=_MAX_SUGGESTIONS, cutoff=0.4)
+    if not base.is_dir():
+        finding = f"folder {base} does not exist"
     else:
-        there = f"{place} holds {sum(1 for _ in place.iterdir())} entries and none fits"
-    hint = f"near are {abbreviate(near)}" if near else "no file there has a name that is near"
-    return f"no file fits {pattern!r}: {there}; {hint}; correct 'files' or archive.root"
+        finding = f"{base} holds {sum(1 for _ in base.iterdir())} entries and none fits"
+    hint = (
+        f"near are {abbreviate(close_matches)}"
+        if close_matches
+        else "no file there has a name that is near"
+    )
+    return f"no file fits {pattern!r}: {finding}; {hint}; correct 'files' or archive.root"
 
 
 def _undated(series: FileSeries) -> Iterator[str]:
@@ -66,7 +71,7 @@ def _undated(series: FileSeries) -> Iterator[str]:
         )
 
 
-def _doubled(series: FileSeries) -> Iterator[str]:
+def _duplicates(series: FileSeries) -> Iterator[str]:
     for files in series.duplicates:
         names = abbreviate([file.name for file in files])
         if series.cadence == "static":
@@ -122,10 +127,10 @@ def _accept_hint(series: FileSeries) -> str:
     return "" if series.cadence == "static" else ", or accept the gap with archive.gaps: accept"
 
 
-def _misplaced(series: FileSeries) -> Iterator[str]:
+def _off_grid(series: FileSeries) -> Iterator[str]:
     expected = series.grid
     for file in series.off_grid:
-        assert expected is not None  # else nothing is misplaced
+        assert expected is not None  # else nothing is off the grid
         yield (
             f"{series.label(file.time)} ({file.name}) lies elsewhere than most of the series: "
             f"{_describe_grid_difference(file, expected)}, so its pixels would be misplaced; "
@@ -159,5 +164,5 @@ def _shape_label(grid: GeoBox) -> str:
 
 
 _Finder = Callable[[FileSeries], Iterator[str]]
-_FINDERS: tuple[_Finder, ...] = (_undated, _doubled, _unusable, _misplaced)
+_FINDERS: tuple[_Finder, ...] = (_undated, _duplicates, _unusable, _off_grid)
 _GAP_FINDERS: tuple[_Finder, ...] = (_missing, _unreadable, _empty)

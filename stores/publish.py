@@ -1,7 +1,8 @@
 """Publishing: a verified stage becomes visible in one rename, and the catalog follows.
 
-A crash before the rename leaves readers with what they had; one after it leaves a whole issue
-that the next publication puts into the catalog, and the rest of a stage that ``clean`` removes.
+A crash before the rename leaves readers with what they had; one after it leaves a complete
+issue that the next publication puts into the catalog, and the rest of a stage that ``clean``
+removes.
 """
 
 from __future__ import annotations
@@ -60,19 +61,19 @@ def publish_issue(root: Path, stage: Path, key: IssueKey, issue_lease: Lease) ->
 
     Args:
         root: folder of the store.
-        stage: folder given by ``open_stage``, with a finished forecast.
+        stage: folder of ``open_stage``, with a finished forecast.
         key: what the issue follows from.
-        held: the lease ``key.lease_name``.
+        issue_lease: the lease ``key.lease_name``.
 
     Raises:
         FencedError: somebody took the lease since.
         CorruptError: the stage is incomplete or damaged; says where. Nothing is published.
     """
     _check_lease(key, issue_lease)
-    known = find_published(root, key)
-    if known is not None:
+    published = find_published(root, key)
+    if published is not None:
         remove_tree(stage.parent)
-        return known
+        return published
     remove_temp_files(stage)
     _check_stage(stage, key)
     files = digest_files(stage, _publishable_files(stage))
@@ -122,7 +123,7 @@ def refresh_catalog(root: Path) -> Path:
 
 @contextmanager
 def publish_lease(root: Path) -> Iterator[None]:
-    """Be the only one who names and removes issues, and writes the catalogs."""
+    """Hold the lease under which issues are named and removed, and catalogs written."""
     with lease(root, "publish", wait_s=_WAIT_S):
         yield
 
@@ -134,24 +135,24 @@ def _check_complete(issue: Issue) -> None:
         name: compare_file(issue.path / name, d, sizes_only=True)
         for name, d in manifest["files"].items()
     }
-    found = {name: what for name, what in sizes.items() if what}
-    if found:
-        said = [f"{name} {what}" for name, what in found.items()]
+    differing = {name: what for name, what in sizes.items() if what}
+    if differing:
+        descriptions = [f"{name} {what}" for name, what in differing.items()]
         raise CorruptError(
-            f"{issue.path} was published before and is damaged ({abbreviate(said)}), so it is not "
-            f"what readers should have; restore it from a copy, or move it away (mv "
-            f"{issue.path} {issue.path.name}-damaged) and forecast again; 'cubecast verify "
+            f"{issue.path} was published before and is damaged ({abbreviate(descriptions)}), "
+            f"so it is not what readers should have; restore it from a copy, or move it away "
+            f"(mv {issue.path} {issue.path.name}-damaged) and forecast again; 'cubecast verify "
             f"{issue.path}' names all of it"
         )
 
 
-def _check_lease(key: IssueKey, held: Lease) -> None:
-    if held.name != key.lease_name:
+def _check_lease(key: IssueKey, issue_lease: Lease) -> None:
+    if issue_lease.name != key.lease_name:
         raise ValueError(
-            f"lease {held.name!r} does not guard this issue, so another run could publish it "
-            f"too; take the lease {key.lease_name!r}"
+            f"lease {issue_lease.name!r} does not guard this issue, so another run could "
+            f"publish it too; take the lease {key.lease_name!r}"
         )
-    held.check()
+    issue_lease.check()
 
 
 def _check_stage(stage: Path, key: IssueKey) -> None:
@@ -186,8 +187,10 @@ def _write_metadata(
     )
     write_json(stage / ITEM, item)
     crash_point("publish.manifest")
-    sealed = dict(files) | digest_files(stage, [ITEM])
-    digest = write_manifest(stage, key, revision=revision, forecast=forecast, files=sealed)
+    files_with_item = dict(files) | digest_files(stage, [ITEM])
+    digest = write_manifest(
+        stage, key, revision=revision, forecast=forecast, files=files_with_item
+    )
     crash_point("publish.sync")
     _remove_hidden_files(stage)
     for path in (stage, *stage.rglob("*")):
@@ -197,8 +200,8 @@ def _write_metadata(
 
 def _publishable_files(stage: Path) -> list[str]:
     """List what will be published: hidden files at the top are notes of the run."""
-    sealed = {ITEM, MANIFEST}
-    return [name for name in list_files(stage) if name not in sealed and name[0] != "."]
+    written_last = {ITEM, MANIFEST}
+    return [name for name in list_files(stage) if name not in written_last and name[0] != "."]
 
 
 def _remove_hidden_files(stage: Path) -> None:

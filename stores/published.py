@@ -1,4 +1,4 @@
-"""What is on the shelf: the issues that readers can see, in a folder for each recipe."""
+"""The issues that readers can see, in a folder for each recipe."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Issue:
     """Digest of its manifest, which holds those of all its files."""
 
     def register_entry(self, act: Action) -> RegisterEntry:
-        """Say what happened to it, for the register."""
+        """Build the register's entry of what happened to it."""
         return RegisterEntry.of(act, self.key, self.revision, self.manifest)
 
 
@@ -45,13 +45,13 @@ def published_issues(root: Path) -> dict[str, list[Issue]]:
     """
     check_issue_folders(root)
     register = read_register(root)
-    found = {
+    issues_by_recipe = {
         folder.name: list(_read_recipe_issues(folder, register))
         for folder in _folders(root / ISSUES)
     }
     return {
         recipe: sorted(issues, key=lambda issue: (issue.key.init, issue.revision))
-        for recipe, issues in found.items()
+        for recipe, issues in issues_by_recipe.items()
         if issues
     }
 
@@ -64,12 +64,12 @@ def find_issue(root: Path, key: IssueKey) -> Issue | None:
 
 def find_revisions(root: Path, recipe: str, init: str) -> dict[int, Path]:
     """Find all revisions of one init_time, damaged ones too, by their number."""
-    found = {}
+    revisions = {}
     for path in _folders(root / ISSUES / recipe):
         match = _REVISION.fullmatch(path.name)
         if match and match["init"] == init:
-            found[int(match["number"] or 1)] = path
-    return dict(sorted(found.items()))
+            revisions[int(match["number"] or 1)] = path
+    return dict(sorted(revisions.items()))
 
 
 def check_issue_folders(root: Path) -> None:
@@ -90,22 +90,26 @@ def check_issue_folders(root: Path) -> None:
 
 def find_stray_issues(root: Path) -> list[Path]:
     """List issues that lie in no recipe's folder."""
-    marks = (MANIFEST, FORECAST)
-    return [f for f in _folders(root / ISSUES) if any((f / mark).exists() for mark in marks)]
+    entries = (MANIFEST, FORECAST)
+    return [
+        f for f in _folders(root / ISSUES) if any((f / entry).exists() for entry in entries)
+    ]
 
 
 def list_issue_folders(root: Path) -> list[Path]:
     """List the folders of all issues, whatever they hold."""
-    return [path for shelf in _folders(root / ISSUES) for path in _folders(shelf)]
+    return [path for folder in _folders(root / ISSUES) for path in _folders(folder)]
 
 
-def _read_recipe_issues(shelf: Path, register: Register) -> Iterator[Issue]:
+def _read_recipe_issues(recipe_folder: Path, register: Register) -> Iterator[Issue]:
     """Read the issues of one recipe; what is not as it was published is warned of."""
-    for path in _folders(shelf):
+    for path in _folders(recipe_folder):
         try:
             manifest = read_manifest(path)
             check_location(path, manifest)
-            register.check_manifest(f"{shelf.name}/{path.name}", digest_manifest(manifest))
+            register.check_manifest(
+                f"{recipe_folder.name}/{path.name}", digest_manifest(manifest)
+            )
         except CorruptError as error:
             logger.warning("%s", error)
             continue

@@ -1,4 +1,4 @@
-"""What lies on the shelf against what was entered in the register."""
+"""The issues on disk against what was entered in the register."""
 
 from __future__ import annotations
 
@@ -24,17 +24,20 @@ logger = logging.getLogger(__name__)
 
 
 def next_revision(root: Path, key: IssueKey) -> int:
-    """Number the issue of a request: what it was before if that is gone, else one of its own.
+    """Return the revision of a request: the one it had before if that is gone, else a new one.
 
     A number that was ever given is not given to another request.
     """
-    register, there = read_register(root), find_revisions(root, key.name, key.init)
-    same = [e for e in register.latest.values() if (e.recipe, e.init) == (key.name, key.init)]
-    for entry in same:
+    register = read_register(root)
+    on_disk = find_revisions(root, key.name, key.init)
+    entries = [
+        e for e in register.latest.values() if (e.recipe, e.init) == (key.name, key.init)
+    ]
+    for entry in entries:
         is_ours = entry.issue == key.digest and entry.act != "removed"
-        if is_ours and entry.revision not in there:
+        if is_ours and entry.revision not in on_disk:
             return entry.revision
-    return max([*there, *(entry.revision for entry in same)], default=0) + 1
+    return max([*on_disk, *(entry.revision for entry in entries)], default=0) + 1
 
 
 def reconcile_register(root: Path) -> None:
@@ -48,13 +51,13 @@ def reconcile_register(root: Path) -> None:
     if not register.is_there:
         _bootstrap_register(root)
         return
-    late = [entry.with_act("published") for entry in _find_unreconciled(root, register)]
-    if late:
-        append_entries(root, late)
+    unreconciled = [entry.with_act("published") for entry in _find_unreconciled(root, register)]
+    if unreconciled:
+        append_entries(root, unreconciled)
 
 
 def is_reconciled(root: Path) -> bool:
-    """Tell whether there is nothing that ``settle`` would enter into a register."""
+    """Return whether ``reconcile_register`` has nothing to enter."""
     register = read_register(root)
     return not register.is_there or not any(_find_unreconciled(root, register))
 
@@ -64,55 +67,58 @@ def check_register(root: Path, prefix: str = "") -> list[str]:
 
     Args:
         root: folder of the store.
-        within: place of an issue, or the folder of a recipe with '/', to ask of these alone.
+        prefix: path of an issue, or the folder of a recipe with '/', to check these alone.
     """
     # Folders first: whoever publishes or removes meanwhile enters it before he does it.
     folders = {f"{path.parent.name}/{path.name}": path for path in list_issue_folders(root)}
-    asked = {place: path for place, path in folders.items() if place.startswith(prefix)}
+    selected = {
+        location: path for location, path in folders.items() if location.startswith(prefix)
+    }
     register = read_register(root)
     if not register.is_there:
-        return _describe_lost_register(root, list(asked.values()))
-    gone = (
+        return _describe_lost_register(root, list(selected.values()))
+    missing = (
         f"{ISSUES}/{entry.path} is missing: it was published {entry.when[:10]}; restore it "
         "from a copy, or make it again with the same forecast, or say that it was meant to go: "
         f"cubecast verify {root} --accept"
         for entry in _find_missing(root, register)
         if entry.path.startswith(prefix)
     )
-    strange = (
-        _describe_unexpected(root, place, path, register) for place, path in asked.items()
+    unexpected = (
+        _describe_unexpected(root, location, path, register)
+        for location, path in selected.items()
     )
-    return [*register.findings, *gone, *filter(None, strange)]
+    return [*register.findings, *missing, *filter(None, unexpected)]
 
 
 def _find_missing(root: Path, register: Register) -> list[RegisterEntry]:
     """List what is gone, and was not removed while we looked."""
-    gone = [entry for entry in register.latest.values() if is_missing(root, entry)]
-    now = read_register(root).latest if gone else {}
-    return [entry for entry in gone if now.get(entry.path) == entry]
+    missing = [entry for entry in register.latest.values() if is_missing(root, entry)]
+    now = read_register(root).latest if missing else {}
+    return [entry for entry in missing if now.get(entry.path) == entry]
 
 
-def _describe_unexpected(root: Path, place: str, path: Path, register: Register) -> str:
-    """Say why a folder is not what was published there; nothing where it says so itself."""
+def _describe_unexpected(root: Path, location: str, path: Path, register: Register) -> str:
+    """Describe why a folder is not what was published there; empty where it is."""
     try:
         manifest = read_manifest(path)
         check_location(path, manifest)
     except CorruptError:
-        return ""  # the issue's own findings tell
+        return ""  # is among the issue's own findings
     try:
-        register.check_manifest(place, digest_manifest(manifest))
+        register.check_manifest(location, digest_manifest(manifest))
     except CorruptError as error:
         return str(error)
-    if place in register.latest:
+    if location in register.latest:
         return ""
     return (
-        f"{ISSUES}/{place} is not in the register, so it was not published here; move it away, "
-        f"or say that it was meant to come: cubecast verify {root} --accept"
+        f"{ISSUES}/{location} is not in the register, so it was not published here; move it "
+        f"away, or say that it was meant to come: cubecast verify {root} --accept"
     )
 
 
 def _describe_lost_register(root: Path, folders: list[Path]) -> list[str]:
-    """Say that a register is gone; a store from before there was one is warned of."""
+    """Describe that a register is gone; a store from before there was one is warned of."""
     if any(_was_registered(path) for path in folders):
         return [
             f"{REGISTER} is gone, so nobody can tell whether an issue was removed or renamed; "
@@ -138,8 +144,8 @@ def _was_registered(path: Path) -> bool:
 
 
 def _bootstrap_register(root: Path) -> None:
-    """Enter all issues that are whole, where no register was ever kept."""
-    issues = [issue for shelf in published_issues(root).values() for issue in shelf]
+    """Enter all issues that are complete, where no register was ever kept."""
+    issues = [i for of_recipe in published_issues(root).values() for i in of_recipe]
     if not issues:
         return
     if any(_was_registered(issue.path) for issue in issues):
@@ -155,7 +161,7 @@ def _bootstrap_register(root: Path) -> None:
 
 
 def _find_unreconciled(root: Path, register: Register) -> Iterator[RegisterEntry]:
-    """Give entries that are behind what is on the disk: cut short, or put back from a copy."""
+    """Find entries that are behind what is on the disk: cut short, or put back from a copy."""
     for entry in register.latest.values():
         is_there = (root / ISSUES / entry.path).exists()
         if entry.act != "published" and (

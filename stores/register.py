@@ -25,7 +25,8 @@ REGISTER = ".register.jsonl"
 
 Action = Literal["begun", "published", "removed"]
 _ACTIONS = ("begun", "published", "removed")
-_SEAL, _SEAL_DIGITS = "seal", 16
+_SEAL = "seal"
+_SEAL_DIGITS = 16
 
 
 def _now() -> str:
@@ -48,7 +49,7 @@ class RegisterEntry:
 
     @classmethod
     def of(cls, act: Action, key: IssueKey, revision: int, manifest: str) -> RegisterEntry:
-        """Say what happened to the issue of a request."""
+        """Build the entry of what happened to the issue of a request."""
         return cls(act, key.name, key.init, revision, key.digest, manifest)
 
     @property
@@ -57,13 +58,13 @@ class RegisterEntry:
         return issue_path(self.recipe, self.init, self.revision)
 
     def with_act(self, act: Action) -> RegisterEntry:
-        """Say what happened next to the same issue."""
+        """Build the entry of what happened next to the same issue."""
         return replace(self, act=act, when=_now())
 
 
 @dataclass(frozen=True)
 class Register:
-    """All entries that can be proven, the latest of each place, and what cannot be."""
+    """All entries that can be proven, the latest of each issue, and what cannot be."""
 
     is_there: bool
     entries: tuple[RegisterEntry, ...] = ()
@@ -71,19 +72,19 @@ class Register:
 
     @cached_property
     def latest(self) -> dict[str, RegisterEntry]:
-        """Give the latest entry of every place."""
+        """Return the latest entry of every issue by its path."""
         return {entry.path: entry for entry in self.entries}
 
     @cached_property
     def manifest_digests(self) -> dict[str, set[str]]:
-        """Give the digests of manifests that were ever published at every place."""
-        found: dict[str, set[str]] = {}
+        """Return the digests of all manifests that were published at each path."""
+        digests: dict[str, set[str]] = {}
         for entry in self.entries:
-            found.setdefault(entry.path, set()).add(entry.manifest)
-        return found
+            digests.setdefault(entry.path, set()).add(entry.manifest)
+        return digests
 
     def check_manifest(self, path: str, manifest: str) -> None:
-        """Refuse what was never published at a place where something else was.
+        """Refuse what was never published at a path where something else was.
 
         Raises:
             CorruptError: says what was.
@@ -98,17 +99,17 @@ class Register:
 
 
 def revision_name(init: str, revision: int) -> str:
-    """Name the folder of a revision: the first is called after the init_time alone."""
+    """Return the folder of a revision: the first is called after the init_time alone."""
     return init if revision == 1 else f"{init}.r{revision}"
 
 
 def issue_path(recipe: str, init: str, revision: int) -> str:
-    """Name the folder of an issue, with that of its recipe."""
+    """Return the folder of an issue, with that of its recipe."""
     return f"{recipe}/{revision_name(init, revision)}"
 
 
 def is_missing(root: Path, entry: RegisterEntry) -> bool:
-    """Tell whether an issue was published, not removed by us, and is not there.
+    """Return whether an issue was published, not removed by us, and is not there.
 
     One whose publication was begun and that still lies in its stage was never published.
     """
@@ -120,7 +121,7 @@ def is_missing(root: Path, entry: RegisterEntry) -> bool:
 
 
 def was_moved_from_stage(root: Path, entry: RegisterEntry) -> bool:
-    """Tell whether only the rest of a stage is there, as after the rename that publishes."""
+    """Return whether only the rest of a stage is there, as after the rename that publishes."""
     issue = staged_issue_path(root / STAGING, entry.recipe, entry.init, entry.issue)
     return issue.parent.exists() and not issue.exists()
 
@@ -132,14 +133,15 @@ def read_register(root: Path) -> Register:
         return Register(is_there=False)
     if path.stat().st_size > MAX_JSON_BYTES:
         return Register(True, (), (_damaged(path, "is larger than any register"),))
-    entries, wrong = [], 0
+    entries = []
+    bad_line = 0
     for number, (entry, is_sealed) in enumerate(_parse(path.read_bytes()), start=1):
         if entry is not None and is_sealed:
             entries.append(entry)
         else:
-            wrong = wrong or number
-    found = (_damaged(path, f"was altered at line {wrong}"),) if wrong else ()
-    return Register(True, tuple(entries), found)
+            bad_line = bad_line or number
+    findings = (_damaged(path, f"was altered at line {bad_line}"),) if bad_line else ()
+    return Register(True, tuple(entries), findings)
 
 
 def append_entries(root: Path, entries: Iterable[RegisterEntry]) -> None:
@@ -150,7 +152,8 @@ def append_entries(root: Path, entries: Iterable[RegisterEntry]) -> None:
     path = root / REGISTER
     before = path.read_bytes() if path.exists() else b""
     before = before[: before.rfind(b"\n") + 1]  # a crash may have left half a line
-    seal, lines = _last_seal(before), b""
+    seal = _last_seal(before)
+    lines = b""
     for entry in entries:
         written = asdict(entry)
         seal = _seal(seal, written)
@@ -167,18 +170,19 @@ def append_entries(root: Path, entries: Iterable[RegisterEntry]) -> None:
 
 
 def _parse(content: bytes) -> Iterator[tuple[RegisterEntry | None, bool]]:
-    """Read all whole lines, and tell of each whether its seal holds."""
-    before = ""
+    """Read all complete lines, and of each whether its seal holds."""
+    seal_before = ""
     for line in content.split(b"\n")[:-1]:
         written = _read_line(line)
-        own = str(written.pop(_SEAL, ""))
+        seal = str(written.pop(_SEAL, ""))
         try:
             entry = RegisterEntry(**written)
-            is_sealed = own == _seal(before, written) and _has_valid_types(entry)
+            is_sealed = seal == _seal(seal_before, written) and _has_valid_types(entry)
         except TypeError:
-            entry, is_sealed = None, False
+            entry = None
+            is_sealed = False
         yield entry, is_sealed
-        before = own
+        seal_before = seal
 
 
 def _read_line(line: bytes) -> dict[str, Any]:
@@ -189,9 +193,9 @@ def _read_line(line: bytes) -> dict[str, Any]:
 
 
 def _has_valid_types(entry: RegisterEntry) -> bool:
-    kinds = {"revision": int}
+    types = {"revision": int}
     is_typed = all(
-        type(getattr(entry, f.name)) is kinds.get(f.name, str) for f in fields(entry)
+        type(getattr(entry, f.name)) is types.get(f.name, str) for f in fields(entry)
     )
     return is_typed and entry.act in _ACTIONS
 

@@ -26,8 +26,9 @@ ReadWindow = Callable[[Window], Float32Array]
 BLOCK_PX = 1 << 21
 """Pixels of a block of the lattice, and about as many of the source as one is warped from."""
 
-_LARGEST_SIDE, _SMALLEST_SIDE = 1024, 16
-_PROBES = 16  # places along each side of a block where the mapping is looked at
+_LARGEST_SIDE = 1024
+_SMALLEST_SIDE = 16
+_PROBES = 16  # points along each side of a block where the mapping is sampled
 _RADIUS = {"nearest": 1, "bilinear": 1, "cubic": 2, "average": 1, "mode": 1}
 _KERNELS = ("bilinear", "cubic")  # widened by GDAL where the target is coarser
 _ROUNDING_PX = 2
@@ -45,16 +46,16 @@ class Regridder:
         """Read a window of the target (y, x); pixels outside the source are NaN.
 
         Args:
-            read: gives a window of the source, NaN where invalid.
+            read: reads a window of the source (y, x), NaN where invalid.
             window: pixels of the target.
         """
         if is_same_grid(self.source, self.target):
             return read(window)
         values = np.empty(window.shape, dtype=np.float32)
         for block in self._blocks(window):
-            part = block.clip(window)
-            values[part.relative_to(window).slices] = self._warp(read, block)[
-                part.relative_to(block).slices
+            overlap = block.clip(window)
+            values[overlap.relative_to(window).slices] = self._warp(read, block)[
+                overlap.relative_to(block).slices
             ]
         return values
 
@@ -62,23 +63,24 @@ class Regridder:
         """Find the source pixels on which a block depends, with the halo of the kernel.
 
         The mapping is probed on the block's border and inside; what lies between two probes
-        is covered by their distance. Places that have no image in the source are left out.
+        is covered by their distance. Points that have no image in the source are left out.
         """
         rows, cols = (_probes(*side) for side in ((block.y0, block.y1), (block.x0, block.x1)))
         y, x = self._map(rows, cols)
-        whole = Window.from_shape((self.source.height, self.source.width))
+        full = Window.from_shape((self.source.height, self.source.width))
         if not np.isfinite(y).any():
             return Window(0, 0, 0, 0)
         halo = [_RADIUS[self.resampling] * max(1.0, ratio) for ratio in self.ratio]
         (y0, y1), (x0, x1) = (
             _source_range(axis, px) for axis, px in zip((y, x), halo, strict=True)
         )
-        return Window(y0, y1, x0, x1).clip(whole)
+        return Window(y0, y1, x0, x1).clip(full)
 
     @cached_property
     def ratio(self) -> tuple[float, float]:
-        """Give the source pixels per target pixel along y and x, in the target's middle."""
-        row, col = self.target.height // 2, self.target.width // 2
+        """Compute the source pixels per target pixel along y and x, in the target's middle."""
+        row = self.target.height // 2
+        col = self.target.width // 2
         y, x = self._map(np.array([row, row + 1.0]), np.array([col, col + 1.0]))
         if not (np.isfinite(y).all() and np.isfinite(x).all()):  # has no image there
             return 1.0, 1.0
@@ -98,17 +100,17 @@ class Regridder:
         side = self.block_side
         y0, x0 = (first // side * side for first in (window.y0, window.x0))
         y1, x1 = (math.ceil(last / side) * side for last in (window.y1, window.x1))
-        whole = Window.from_shape((self.target.height, self.target.width))
-        return [block.clip(whole) for block in Window(y0, y1, x0, x1).blocks(side, side)]
+        full = Window.from_shape((self.target.height, self.target.width))
+        return [block.clip(full) for block in Window(y0, y1, x0, x1).blocks(side, side)]
 
     def _warp(self, read: ReadWindow, block: Window) -> Float32Array:
-        """Warp one block from the part of the source that it depends on."""
-        part = self.source_window(block)
-        if not part.size:
+        """Warp one block (y, x) from the part of the source that it depends on."""
+        source_window = self.source_window(block)
+        if not source_window.size:
             return np.full(block.shape, np.nan, dtype=np.float32)
         return warp_onto(
-            read(part),
-            crop(self.source, part),
+            read(source_window),
+            crop(self.source, source_window),
             crop(self.target, block),
             resampling=self.resampling,
             scale=self._scale,
@@ -123,23 +125,24 @@ class Regridder:
         return rows, cols
 
     def _map(self, rows: Float64Array, cols: Float64Array) -> tuple[Float64Array, Float64Array]:
-        """Map pixel places of the target to those of the source, (rows, cols) each."""
+        """Map pixel positions of the target to those of the source, (rows, cols) each."""
         col, row = np.meshgrid(cols, rows)
         x, y = apply_affine(self.target.affine, (col, row))
-        there, here = crs_of(self.source), crs_of(self.target)
-        if there != here:
+        source_crs = crs_of(self.source)
+        target_crs = crs_of(self.target)
+        if source_crs != target_crs:
             with reraise_transform_errors(self.source, self.target):
-                x, y = transform(str(here), str(there), x.ravel(), y.ravel())
+                x, y = transform(str(target_crs), str(source_crs), x.ravel(), y.ravel())
             x, y = (np.asarray(axis).reshape(row.shape) for axis in (x, y))
             x, y = (np.where(np.isfinite(x) & np.isfinite(y), axis, np.nan) for axis in (x, y))
-        if there.geographic:
+        if source_crs.geographic:
             x = _wrap_longitudes(x, self.source)
         px, py = apply_affine(~self.source.affine, (x, y))
         return py, px
 
 
 def crop(grid: GeoBox, window: Window) -> GeoBox:
-    """Give the part of a grid that a window covers."""
+    """Return the part of a grid that a window covers."""
     return grid[window.slices]
 
 
@@ -147,8 +150,8 @@ def _wrap_longitudes(longitudes: Float64Array, grid: GeoBox) -> Float64Array:
     """Turn longitudes by whole circles to where a grid lies, as GDAL does."""
     box = grid.boundingbox
     middle = (box.left + box.right) / 2
-    turned: Float64Array = middle + (longitudes - middle + 180) % 360 - 180
-    return turned
+    wrapped: Float64Array = middle + (longitudes - middle + 180) % 360 - 180
+    return wrapped
 
 
 def _probes(first: int, last: int) -> Float64Array:
@@ -156,13 +159,13 @@ def _probes(first: int, last: int) -> Float64Array:
 
 
 def _probe_distances(axis: Float64Array) -> Float64Array:
-    """Give the distances between neighboring probes, along both sides."""
+    """Compute the distances between neighboring probes, along both sides."""
     return np.concatenate([np.diff(axis, axis=0).ravel(), np.diff(axis, axis=1).ravel()])
 
 
 def _source_range(axis: Float64Array, halo: float) -> tuple[int, int]:
     """Cover all probes and what may lie between them, and the halo [px]."""
     steps = np.abs(_probe_distances(axis))
-    between = float(np.nanmax(steps)) if np.isfinite(steps).any() else 0.0
-    reach = between + halo + _ROUNDING_PX
-    return math.floor(np.nanmin(axis) - reach), math.ceil(np.nanmax(axis) + reach)
+    max_step = float(np.nanmax(steps)) if np.isfinite(steps).any() else 0.0
+    margin = max_step + halo + _ROUNDING_PX
+    return math.floor(np.nanmin(axis) - margin), math.ceil(np.nanmax(axis) + margin)

@@ -15,7 +15,7 @@ _DIGITS = 3
 
 
 def pick_colormap(attributes: Mapping[str, Any]) -> str:
-    """Name the color map of a variable as tile servers do; its page has the same."""
+    """Return the color map of a variable as tile servers name it; its page has the same."""
     if "standard_deviation" in attributes.get("cell_methods", ""):
         return INTERVAL_WIDTH_COLORMAP.lower()
     found = find_colormaps(attributes.get("units", ""), attributes.get("standard_name", ""))
@@ -44,10 +44,14 @@ def build_render(
 
 
 def _limits(statistics: Iterable[Mapping[str, float]]) -> list[float]:
-    """Span what most pixels of all frames hold; [] without a valid pixel."""
-    valid = [one for one in statistics if "mean" in one]
+    """Compute limits between which most pixels of all frames lie; [] without a valid one."""
+    valid = [frame for frame in statistics if "mean" in frame]
     if not valid:
         return []
-    lows = (max(one["minimum"], one["mean"] - _N_SIGMA * one["stddev"]) for one in valid)
-    highs = (min(one["maximum"], one["mean"] + _N_SIGMA * one["stddev"]) for one in valid)
+    lows = (
+        max(frame["minimum"], frame["mean"] - _N_SIGMA * frame["stddev"]) for frame in valid
+    )
+    highs = (
+        min(frame["maximum"], frame["mean"] + _N_SIGMA * frame["stddev"]) for frame in valid
+    )
     return [float(f"{limit:.{_DIGITS}g}") for limit in (min(lows), max(highs))]

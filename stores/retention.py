@@ -38,13 +38,13 @@ class RetentionPolicy:
             raise ValueError(f"keep {self.bundles} bundles is no number; keep 0 or more")
 
     def applies_to(self, recipe: str) -> bool:
-        """Tell whether revisions and bundles of a recipe may go."""
+        """Return whether revisions and bundles of a recipe may go."""
         return self.recipe is None or self.recipe == recipe
 
 
 @dataclass(frozen=True, slots=True)
 class CleanupCandidate:
-    """One thing that was looked at."""
+    """One thing that was assessed."""
 
     kind: str
     path: Path
@@ -54,23 +54,27 @@ class CleanupCandidate:
 
 
 def assess_age(
-    what: str, path: Path, policy: RetentionPolicy, *, keep_reason: str
+    kind: str, path: Path, policy: RetentionPolicy, *, keep_reason: str
 ) -> CleanupCandidate:
-    """Let go what was left alone for longer than the policy says; ``young`` says why not."""
+    """Assess what may go once it was left alone for longer than the policy says.
+
+    ``keep_reason`` says why it stays until then.
+    """
     n_bytes, newest = tree_usage(path)
     idle_s = time.time() - newest
-    goes = idle_s >= policy.min_age_s
-    why = f"nobody touched it for {format_age(idle_s)}" if goes else keep_reason
-    return CleanupCandidate(what, path, n_bytes, goes, why)
+    is_removed = idle_s >= policy.min_age_s
+    reason = f"nobody touched it for {format_age(idle_s)}" if is_removed else keep_reason
+    return CleanupCandidate(kind, path, n_bytes, is_removed, reason)
 
 
 def tree_usage(path: Path) -> tuple[int, float]:
     """Add up the bytes below a path, and find when it was last written [s since 1970]."""
-    n_bytes, newest = 0, 0.0
-    for found in (path, *path.rglob("*")):
+    n_bytes = 0
+    newest = 0.0
+    for entry in (path, *path.rglob("*")):
         with suppress(FileNotFoundError):  # a live run removes its temporary files
-            stat = found.lstat()
-            n_bytes += stat.st_size if not found.is_dir() else 0
+            stat = entry.lstat()
+            n_bytes += stat.st_size if not entry.is_dir() else 0
             newest = max(newest, stat.st_mtime)
     return n_bytes, newest
 
@@ -82,8 +86,8 @@ def format_age(age_s: float) -> str:
     return f"{age_s / 3600:.3g} hours" if age_s >= 3600 else f"{age_s / 60:.0f} minutes"
 
 
-def remove_files(found: Iterable[CleanupCandidate]) -> None:
+def remove_files(candidates: Iterable[CleanupCandidate]) -> None:
     """Remove files that may go."""
-    for one in found:
-        if one.is_removed:
-            one.path.unlink(missing_ok=True)
+    for candidate in candidates:
+        if candidate.is_removed:
+            candidate.path.unlink(missing_ok=True)

@@ -32,34 +32,35 @@ def read_with_retry(read: Callable[[], Result], *, what: str, hint: str) -> Resu
     Args:
         read: does it; may be called several times.
         what: is read, for messages.
-        way_out: what to do about altered bytes.
+        hint: what to do about altered bytes.
 
     Raises:
         OSError: the system cannot read it; names its error and file.
         CorruptError: it can be read twice and not decoded: bytes were altered.
     """
-    pauses, torn = list(RETRY_DELAYS_S), False
+    delays = list(RETRY_DELAYS_S)
+    decode_failed = False
     while True:
         try:
             return read()
         except CorruptError:  # a file is missing; it was looked for
             raise
         except OSError as error:
-            if not pauses or isinstance(error, _NOT_RETRIED):
+            if not delays or isinstance(error, _NOT_RETRIED):
                 raise _unreadable(error, what) from error
-            _wait(pauses.pop(0), what, error)
+            _wait(delays.pop(0), what, error)
         except _DECODING as error:
-            if torn:
+            if decode_failed:
                 raise CorruptError(
                     f"{what} cannot be read ({error}), so its bytes were altered; {hint}"
                 ) from error
-            torn = True
+            decode_failed = True
             _wait(RETRY_DELAYS_S[0], what, error)
 
 
 @contextmanager
 def reraise_as_corrupt(path: Path, hint: str) -> Iterator[None]:
-    """Say of what cannot be understood that it was altered, in a sentence.
+    """Reraise what cannot be understood as altered bytes, in a sentence.
 
     Raises:
         CorruptError: what stands there is not what any of us writes.
@@ -82,13 +83,13 @@ def reraise_as_corrupt(path: Path, hint: str) -> Iterator[None]:
         ) from error
 
 
-def _wait(pause_s: float, what: str, error: Exception) -> None:
-    log.warning("%s could not be read (%s); trying again in %.1f s", what, error, pause_s)
-    time.sleep(pause_s)
+def _wait(delay_s: float, what: str, error: Exception) -> None:
+    log.warning("%s could not be read (%s); trying again in %.1f s", what, error, delay_s)
+    time.sleep(delay_s)
 
 
 def _unreadable(error: OSError, what: str) -> OSError:
-    """Say what the system said; the type stays, so that callers can tell errors apart."""
+    """Build the error with the system's own message; its type stays, for callers."""
     text = (
         f"{what} cannot be read: {error.strerror or error}; its bytes may be sound, so look at "
         "the disk, the mount or the limits of this process and run again"
@@ -97,7 +98,7 @@ def _unreadable(error: OSError, what: str) -> OSError:
 
 
 def file_exists(path: Path) -> bool:
-    """Tell whether a file is there; an error of the system is none of its absence.
+    """Return whether a file is there; an error of the system is none of its absence.
 
     Raises:
         OSError: it cannot be told.

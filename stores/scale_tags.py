@@ -29,8 +29,8 @@ def find_unapplied(raster: Any, band: int) -> tuple[str, ...]:
 
 
 def _changes(key: str, text: str) -> bool:
-    plain = re.sub(r"[^a-z]", "", key.rpartition("#")[2].lower())
+    normalized = re.sub(r"[^a-z]", "", key.rpartition("#")[2].lower())
     try:
-        return plain in _IDENTITY_VALUES and float(text) != _IDENTITY_VALUES[plain]
+        return normalized in _IDENTITY_VALUES and float(text) != _IDENTITY_VALUES[normalized]
     except ValueError:
         return False

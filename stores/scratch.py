@@ -26,13 +26,16 @@ from stores.layout import Layout
 from stores.names import LEAD, X, Y
 from stores.windows import Window
 
-_FRAMES, _PARTS = "frames", "parts"
-_MEMORY = ("memory_of_even_blocks", "memory_of_odd_blocks")
-_MEMBER, _CHANNEL, _TILE = "member", "channel", "tile"
+_FRAMES = "frames"
+_TILE_FORECASTS = "parts"
+_STATES = ("memory_of_even_blocks", "memory_of_odd_blocks")
+_MEMBER = "member"
+_CHANNEL = "channel"
+_TILE = "tile"
 
 
 def scratch_path(stage: Path) -> Path:
-    """Name the scratch store beside a staged issue; it is not published."""
+    """Return the scratch store beside a staged issue; it is not published."""
     return stage.with_name(SCRATCH)
 
 
@@ -44,17 +47,17 @@ class ScratchSpec:
     members: int
     leads: int
     channels: int = 0
-    """Channels of the memory that networks carry from block to block."""
+    """Channels of the recurrent state that networks carry from block to block."""
 
     @property
     def array_specs(self) -> tuple[tuple[str, str, int], ...]:
         """Name, second axis and its length of every array (member, ..., y, x)."""
-        memory = [(name, _CHANNEL, self.channels) for name in _MEMORY if self.channels]
-        return ((_FRAMES, LEAD, self.leads), *memory)
+        states = [(name, _CHANNEL, self.channels) for name in _STATES if self.channels]
+        return ((_FRAMES, LEAD, self.leads), *states)
 
 
 def create_scratch(stage: Path, grid: GeoBox, spec: ScratchSpec) -> None:
-    """Make room for frames and memories, or keep the room that was made before."""
+    """Create the arrays of frames and states, or keep those that were created before."""
     chunk, shard = ((1, *sides) for sides in (spec.layout.chunk, spec.layout.shard))
     arrays = [
         ArrayTemplate(
@@ -76,32 +79,32 @@ def write_scratch(stage: Path, window: Window, values: Float32Array, *, first: i
 
 
 def read_scratch(stage: Path, window: Window, first: int, stop: int) -> Float32Array:
-    """Read the leads ``first`` to ``terminate_trees`` (from 0, half open): (member, leads, y, x)."""
+    """Read the leads ``first`` to ``stop``, from 0 and half open (member, leads, y, x)."""
     array = get_array(open_group(scratch_path(stage)), _FRAMES)
     return np.asarray(array[:, first:stop, *window.slices], dtype=np.float32)
 
 
 def write_state(stage: Path, window: Window, values: Float32Array, *, block: int) -> None:
-    """Write what networks remember after a block (member, channel, y, x).
+    """Write the recurrent state after a block (member, channel, y, x).
 
-    The memory of the block before stays, since neighbors still read it.
+    The state of the block before stays, since neighbors still read it.
     """
-    array = get_array(open_group(scratch_path(stage), mode="r+"), _MEMORY[block % 2])
+    array = get_array(open_group(scratch_path(stage), mode="r+"), _STATES[block % 2])
     write_block(array, (0, 0, window.y0, window.x0), values)
 
 
 def read_state(stage: Path, window: Window, *, block: int) -> Float32Array:
-    """Read what networks remembered after a block (member, channel, y, x)."""
-    array = get_array(open_group(scratch_path(stage)), _MEMORY[block % 2])
+    """Read the recurrent state after a block (member, channel, y, x)."""
+    array = get_array(open_group(scratch_path(stage)), _STATES[block % 2])
     return np.asarray(array[..., *window.slices], dtype=np.float32)
 
 
 def create_tile_forecasts(
     stage: Path, grid: GeoBox, *, shape: tuple[int, int, int, int, int]
 ) -> None:
-    """Make room for whole windows of tiles that overlap (tile, member, lead, y, x)."""
+    """Create the array of whole windows of tiles that overlap (tile, member, lead, y, x)."""
     template = ArrayTemplate(
-        _PARTS,
+        _TILE_FORECASTS,
         (_TILE, _MEMBER, LEAD, "row", "column"),
         shape,
         (1, 1, *shape[2:]),
@@ -112,13 +115,13 @@ def create_tile_forecasts(
 
 def write_tile_forecast(stage: Path, tile: int, values: Float32Array) -> None:
     """Write all that a tile computed (member, leads, y, x), with what others own."""
-    array = get_array(open_group(scratch_path(stage), mode="r+"), _PARTS)
+    array = get_array(open_group(scratch_path(stage), mode="r+"), _TILE_FORECASTS)
     write_block(array, (tile, 0, 0, 0, 0), values[None])
 
 
 def read_tile_forecast(stage: Path, tile: int, window: Window) -> Float32Array:
     """Read a window of what a tile computed (member, leads, y, x), in the tile's pixels."""
-    array = get_array(open_group(scratch_path(stage)), _PARTS)
+    array = get_array(open_group(scratch_path(stage)), _TILE_FORECASTS)
     return np.asarray(array[tile, :, :, *window.slices], dtype=np.float32)
 
 
@@ -126,8 +129,8 @@ def _create(stage: Path, grid: GeoBox, arrays: list[ArrayTemplate]) -> None:
     path = scratch_path(stage)
     if (path / "zarr.json").exists():
         return
-    fresh = path.with_name(f".{path.name}.tmp")
-    shutil.rmtree(fresh, ignore_errors=True)
-    create_group(fresh, grid=grid, arrays=arrays)
-    commit_group(fresh)
-    fresh.rename(path)
+    new_path = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(new_path, ignore_errors=True)
+    create_group(new_path, grid=grid, arrays=arrays)
+    commit_group(new_path)
+    new_path.rename(path)

@@ -11,7 +11,7 @@ from stores.progress import ProgressCallback, no_progress
 
 @dataclass(slots=True)
 class Scrub:
-    """Files that are looked at, of which a random share is read.
+    """Files that are checked, of which a random fraction is read.
 
     Every run reads others, so that a tenth a night reads most of a store within a month.
     """
@@ -31,7 +31,7 @@ class Scrub:
 
     @property
     def is_full(self) -> bool:
-        """Tell whether every byte is read."""
+        """Return whether every byte is read."""
         return self.sample == 1
 
     def sample_files(self, names: Iterable[str]) -> set[str]:
@@ -41,6 +41,6 @@ class Scrub:
         return set(known) if self.is_full else set(random.sample(known, n))
 
     def advance(self) -> None:
-        """Say that one more file was looked at."""
+        """Count one more file that was checked."""
         self._done += 1
         self.on_progress(self._done, max(self.total, self._done))

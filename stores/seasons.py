@@ -46,17 +46,19 @@ class CalendarCycle:
         return cls(_MONTHS, _DAY_S // math.gcd(seconds, _DAY_S), 365 * _DAY_S // seconds)
 
     def time_of_year(self, times: Times) -> IntArray:
-        """Give each time its time of year."""
+        """Return the time of year of each time (t,)."""
         years = times.astype("datetime64[Y]")
         if self.days:
             day = times.astype("datetime64[D]") - years.astype("datetime64[D]")
-            pieces: IntArray = day.astype(np.int64) // self.days
-            return np.minimum(pieces, self.n_times_of_year - 1)  # no last piece of a day or two
+            times_of_year: IntArray = day.astype(np.int64) // self.days
+            return np.minimum(
+                times_of_year, self.n_times_of_year - 1
+            )  # no last piece of a day or two
         months = times.astype("datetime64[M]") - years.astype("datetime64[M]")
         return np.asarray(months.astype(np.int64))
 
     def time_of_day(self, times: Times) -> IntArray:
-        """Give each time its time of day."""
+        """Return the time of day of each time (t,)."""
         seconds = times.astype("datetime64[s]").astype(np.int64) % _DAY_S
         return np.asarray(seconds * self.n_times_of_day // _DAY_S, dtype=np.int64)
 
@@ -81,69 +83,71 @@ class Seasons:
     @classmethod
     def of(cls, step: Step, times: Times) -> Self:
         """Find the seasons of training frames."""
-        clock, n = CalendarCycle.of(step), len(times)
-        n_of_year = clock.n_times_of_year if n >= _CYCLES * clock.frames_per_year else 1
-        n_of_day = clock.n_times_of_day if n >= _CYCLES * clock.n_times_of_day else 1
-        every = cls(step, n_of_year, n_of_day, ())
-        return cls(step, n_of_year, n_of_day, tuple(np.unique(every.numbers(times)).tolist()))
+        cycle = CalendarCycle.of(step)
+        n = len(times)
+        n_of_year = cycle.n_times_of_year if n >= _CYCLES * cycle.frames_per_year else 1
+        n_of_day = cycle.n_times_of_day if n >= _CYCLES * cycle.n_times_of_day else 1
+        all_seasons = cls(step, n_of_year, n_of_day, ())
+        return cls(
+            step, n_of_year, n_of_day, tuple(np.unique(all_seasons.numbers(times)).tolist())
+        )
 
     def __len__(self) -> int:
         return len(self.season_numbers)
 
     def __str__(self) -> str:
-        told = {f"{self.n_of_year} times of year": self.n_of_year > 1}
-        told |= {f"{self.n_of_day} times of day": self.n_of_day > 1}
-        words = " x ".join(word for word, is_told in told.items() if is_told)
-        return f"{len(self)} seasons ({words})" if words else "one season"
+        counts = {"times of year": self.n_of_year, "times of day": self.n_of_day}
+        text = " x ".join(f"{n} {unit}" for unit, n in counts.items() if n > 1)
+        return f"{len(self)} seasons ({text})" if text else "one season"
 
     def numbers(self, times: Times) -> IntArray:
-        """Give each time the number of its season."""
-        clock = CalendarCycle.of(self.step)
+        """Return the number of the season of each time (t,)."""
+        cycle = CalendarCycle.of(self.step)
         year = (
-            clock.time_of_year(times) if self.n_of_year > 1 else np.zeros(len(times), np.int64)
+            cycle.time_of_year(times) if self.n_of_year > 1 else np.zeros(len(times), np.int64)
         )
-        day = clock.time_of_day(times) if self.n_of_day > 1 else np.zeros(len(times), np.int64)
+        day = cycle.time_of_day(times) if self.n_of_day > 1 else np.zeros(len(times), np.int64)
         return year * self.n_of_day + day
 
     def index(self, times: Times) -> IntArray:
-        """Give each time the place of its season on the axis (t,).
+        """Return the index of the season of each time on the axis (t,).
 
         A season that is not held stands for the nearest: of the same time of day if one is
         held, then the nearest time of year, round the new year.
         """
-        wanted, where = np.unique(self.numbers(times), return_inverse=True)
-        return self._nearest(wanted)[where]
+        numbers, inverse = np.unique(self.numbers(times), return_inverse=True)
+        return self._nearest(numbers)[inverse]
 
     def n_unseen(self, times: Times) -> int:
         """Count the times whose season is not held."""
         return int((~np.isin(self.numbers(times), self.season_numbers)).sum())
 
     def by_time_of_day(self) -> Iterator[tuple[IntArray, IntArray]]:
-        """Give for each time of day its places on the axis, and their times of year."""
+        """Iterate over times of day: their indices on the axis (n,), and times of year (n,)."""
         year, day = np.divmod(np.array(self.season_numbers, dtype=np.int64), self.n_of_day)
         for time in np.unique(day):
-            places = np.flatnonzero(day == time)
-            yield places, year[places]
+            indices = np.flatnonzero(day == time)
+            yield indices, year[indices]
 
-    def _nearest(self, wanted: IntArray) -> IntArray:
+    def _nearest(self, numbers: IntArray) -> IntArray:
         year, day = np.divmod(np.array(self.season_numbers, dtype=np.int64), self.n_of_day)
-        places = []
-        for time_of_year, time_of_day in zip(*np.divmod(wanted, self.n_of_day), strict=True):
+        indices = []
+        for time_of_year, time_of_day in zip(*np.divmod(numbers, self.n_of_day), strict=True):
             in_year = _cyclic_distance(year, time_of_year, self.n_of_year)
             in_day = _cyclic_distance(day, time_of_day, self.n_of_day)
-            places.append(np.lexsort((in_year, in_day))[0])
-        return np.array(places, dtype=np.int64)
+            indices.append(np.lexsort((in_year, in_day))[0])
+        return np.array(indices, dtype=np.int64)
 
 
 def has_period(step: Step) -> bool:
-    """Tell whether frames return to their season: after a year, or below a day after a day."""
+    """Return whether frames return to their season, after a year or a day."""
     return frames_per_period(step) > 1
 
 
 def frames_per_period(step: Step) -> float:
     """Count the frames after which a season returns: those of a day below a day, or a year."""
-    clock = CalendarCycle.of(step)
-    return clock.n_times_of_day if clock.n_times_of_day > 1 else clock.frames_per_year
+    cycle = CalendarCycle.of(step)
+    return cycle.n_times_of_day if cycle.n_times_of_day > 1 else cycle.frames_per_year
 
 
 def shift_to_observed(step: Step, time: Time, init: Time) -> Time:
@@ -154,17 +158,17 @@ def shift_to_observed(step: Step, time: Time, init: Time) -> Time:
     """
     n_of_day = CalendarCycle.of(step).n_times_of_day
     if n_of_day > 1:
-        ahead = step.steps_between(init, time)
-        return step.add(init, ahead - n_of_day * math.ceil(ahead / n_of_day))
+        lead = step.steps_between(init, time)
+        return step.add(init, lead - n_of_day * math.ceil(lead / n_of_day))
     months = time.astype("datetime64[M]")
-    within = time - months.astype("datetime64[s]")
-    while months.astype("datetime64[s]") + within > init:
+    offset = time - months.astype("datetime64[s]")
+    while months.astype("datetime64[s]") + offset > init:
         months = months - np.timedelta64(_MONTHS, "M")
-    units = step.units_between(months.astype("datetime64[s]") + within, init)
+    units = step.units_between(months.astype("datetime64[s]") + offset, init)
     return step.add(init, -round(units / step.count))
 
 
 def _cyclic_distance(numbers: IntArray, number: np.int64, n: int) -> IntArray:
     """Measure the way round a cycle of ``n``."""
-    ahead: IntArray = (numbers - number) % n
-    return np.minimum(ahead, n - ahead)
+    forward: IntArray = (numbers - number) % n
+    return np.minimum(forward, n - forward)

@@ -33,12 +33,12 @@ class ScannedFile:
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether the file could be read and no pixel is valid."""
+        """Return whether the file could be read and no pixel is valid."""
         return self.scan is not None and self.scan.counts.valid == 0
 
     @property
     def has_valid_pixels(self) -> bool:
-        """Tell whether the file holds at least one valid pixel."""
+        """Return whether the file holds at least one valid pixel."""
         return self.scan is not None and not self.is_empty
 
 
@@ -75,16 +75,16 @@ class FileSeries:
 
     @cached_property
     def grid(self) -> GeoBox | None:
-        """Give the grid on which most files lie; of equally many, that of the earlier."""
+        """Return the grid on which most files lie; of equally many, that of the earlier."""
         distinct: list[GeoBox] = []
-        votes: Counter[int] = Counter()
+        counts: Counter[int] = Counter()
         for grid in (file.scan.header.grid for file in self.files if file.scan):
             same = (i for i, known in enumerate(distinct) if is_same_grid(known, grid))
             index = next(same, len(distinct))
             if index == len(distinct):
                 distinct.append(grid)
-            votes[index] += 1
-        return distinct[votes.most_common(1)[0][0]] if votes else None
+            counts[index] += 1
+        return distinct[counts.most_common(1)[0][0]] if counts else None
 
     @cached_property
     def off_grid(self) -> list[ScannedFile]:
@@ -102,7 +102,7 @@ class FileSeries:
         return sum((file.scan.counts for file in self.files if file.scan), PixelCounts())
 
     def label(self, time: Time | None) -> str:
-        """Name a date of this series; a static map has none."""
+        """Return the label of a date of this series; a static map has none."""
         return date_label(time, self.cadence, self.step)
 
 
@@ -136,16 +136,16 @@ def list_series_files(
 ) -> FileListing:
     """List a variable's files and when one is due; bounds, where given, cut and extend."""
     cadence = Pattern(variable.files).cadence(step)
-    every = YEARLY if cadence == "annual" else step
+    spacing = YEARLY if cadence == "annual" else step
     start, end = bounds if cadence == "step" else (None, None)
-    found = find_files(root, variable, step)
-    fitting, undated = _split_by_phase(found, every, start)
-    kept = [file for file in fitting if _within(file.time, start, end)]
+    found_files = find_files(root, variable, step)
+    on_phase, undated = _split_by_phase(found_files, spacing, start)
+    kept = [file for file in on_phase if _within(file.time, start, end)]
     dated = [file.time for file in kept if file.time is not None]
     times: Times = np.array([], dtype="datetime64[s]")
     if dated:
-        first = dated[0] if start is None else every.floor(start)
-        times = every.range(first, max(dated) if end is None else every.floor(end))
+        first = dated[0] if start is None else spacing.floor(start)
+        times = spacing.range(first, max(dated) if end is None else spacing.floor(end))
     return FileListing(variable, cadence, step, tuple(kept), tuple(undated), times)
 
 
@@ -162,25 +162,27 @@ def scan_file(root: Path, variable: SourceVariable, file: FoundFile) -> ScannedF
 
 
 def _split_by_phase(
-    found: list[FoundFile], every: Step, start: Time | None
+    files: list[FoundFile], spacing: Step, start: Time | None
 ) -> tuple[list[FoundFile], list[FoundFile]]:
-    """Part the files that lie on the series from those whose date is none of it."""
-    dated = [file for file in found if file.error is None]
-    undated = [file for file in found if file.error is not None]
-    phases = [_phase(file.time, every) for file in dated]
+    """Split the files that lie on the series from those whose date is none of it."""
+    dated = [file for file in files if file.error is None]
+    undated = [file for file in files if file.error is not None]
+    phases = [_phase(file.time, spacing) for file in dated]
     if not phases:
         return dated, undated
-    phase = Counter(phases).most_common(1)[0][0] if start is None else _phase(start, every)
-    for file, own in zip(dated, phases, strict=True):
-        if own != phase:
-            error = f"{every.format(file.time)} lies between two frames of step {every}"  # type: ignore[arg-type]
+    phase = Counter(phases).most_common(1)[0][0] if start is None else _phase(start, spacing)
+    for file, file_phase in zip(dated, phases, strict=True):
+        if file_phase != phase:
+            error = f"{spacing.format(file.time)} lies between two frames of step {spacing}"  # type: ignore[arg-type]
             undated.append(FoundFile(file.name, file.time, error))
-    return [f for f, own in zip(dated, phases, strict=True) if own == phase], undated
+    return [
+        f for f, file_phase in zip(dated, phases, strict=True) if file_phase == phase
+    ], undated
 
 
-def _phase(time: Time | None, every: Step) -> int:
-    """Tell where in a step of several units a date lies."""
-    return 0 if time is None else every.phase_of(time)
+def _phase(time: Time | None, spacing: Step) -> int:
+    """Return where in a step of several units a date lies."""
+    return 0 if time is None else spacing.phase_of(time)
 
 
 def _within(time: Time | None, start: Time | None, end: Time | None) -> bool:

@@ -28,7 +28,7 @@ class Statistics:
 
     @classmethod
     def of(cls, values: Float32Array) -> Statistics:
-        """Summarize one block; NaN and infinities are invalid."""
+        """Summarize one block (y, x); NaN and infinities are invalid."""
         valid = values[np.isfinite(values)].astype(np.float64)
         if not valid.size:
             return cls(size=values.size)
@@ -44,22 +44,22 @@ class Statistics:
 
     def __add__(self, other: Statistics) -> Statistics:
         valid = self.valid + other.valid
-        share = other.valid / valid if valid else 0.0
-        apart = other.mean - self.mean
+        weight = other.valid / valid if valid else 0.0
+        delta = other.mean - self.mean
         return Statistics(
             self.size + other.size,
             valid,
-            self.mean + apart * share,
-            self.sum_sq_dev + other.sum_sq_dev + apart**2 * self.valid * share,
+            self.mean + delta * weight,
+            self.sum_sq_dev + other.sum_sq_dev + delta**2 * self.valid * weight,
             min(self.minimum, other.minimum),
             max(self.maximum, other.maximum),
         )
 
     def to_stac(self) -> dict[str, float]:
-        """Name them as STAC does; without a valid pixel ``valid_percent`` stands alone."""
+        """Return them by STAC's names; without a valid pixel ``valid_percent`` stands alone."""
         percent = {"valid_percent": round(100 * self.valid / self.size, 4)}
         if not self.valid:
             return percent
-        spread = {"minimum": self.minimum, "maximum": self.maximum}
-        middle = {"mean": self.mean, "stddev": math.sqrt(self.sum_sq_dev / self.valid)}
-        return spread | middle | percent
+        limits = {"minimum": self.minimum, "maximum": self.maximum}
+        moments = {"mean": self.mean, "stddev": math.sqrt(self.sum_sq_dev / self.valid)}
+        return limits | moments | percent

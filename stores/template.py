@@ -73,10 +73,10 @@ def grow_cube(plan: IngestPlan) -> None:
 
 
 def build_coverage(inputs: CubeInputs) -> dict[str, Any]:
-    """Say which frames each variable has, as short as can be."""
+    """Build the statement of which frames each variable has, as short as can be."""
     return {
-        name: _coverage(one.numbers["cadence"], one.present_keys)
-        for name, one in inputs.variables.items()
+        name: _coverage(variable.value_attrs["cadence"], variable.present_keys)
+        for name, variable in inputs.variables.items()
     }
 
 
@@ -108,10 +108,11 @@ def _coordinates(plan: IngestPlan) -> Iterator[Coordinate]:
 
 
 def _array(plan: IngestPlan, variable: PlannedVariable) -> ArrayTemplate:
-    """Give the template of a variable; where a shard would be one chunk there is none."""
+    """Build the template of a variable; where a shard would be one chunk there is none."""
     leading = {"static": (), "annual": (YEAR,), "step": (TIME,)}[variable.cadence]
     lengths = {"static": (), "annual": (len(plan.years),), "step": (len(plan.times),)}
-    chunk, shard = plan.layout.chunk, plan.layout.shard
+    chunk = plan.layout.chunk
+    shard = plan.layout.shard
     skip = 1 - len(leading)
     return ArrayTemplate(
         name=variable.source.name,
@@ -125,14 +126,14 @@ def _array(plan: IngestPlan, variable: PlannedVariable) -> ArrayTemplate:
 
 def _attributes(variable: PlannedVariable) -> dict[str, Any]:
     source = variable.source
-    written: dict[str, Any] = {
+    attributes: dict[str, Any] = {
         "units": source.units,
         "long_name": source.long_name or source.name,
         KIND_KEY: "classes" if source.is_classes else "continuous",
     }
     if source.standard_name:
-        written["standard_name"] = source.standard_name
+        attributes["standard_name"] = source.standard_name
     methods = (source.cell_methods, _CELL_METHODS.get(variable.resampling, ""))
     if any(methods):
-        written["cell_methods"] = " ".join(filter(None, methods))
-    return written
+        attributes["cell_methods"] = " ".join(filter(None, methods))
+    return attributes

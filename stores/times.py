@@ -67,7 +67,7 @@ class Step:
         return replace(self, phase=self.phase_of(time))
 
     def phase_of(self, time: Time) -> int:
-        """Tell where in a step of several units ``time`` lies [units]."""
+        """Return where in a step of several units ``time`` lies [units]."""
         return int(time.astype(f"datetime64[{self.numpy_unit}]").astype(np.int64)) % self.count
 
     def floor(self, time: Time) -> Time:
@@ -83,7 +83,7 @@ class Step:
         return moved
 
     def range(self, start: Time, end: Time) -> Times:
-        """List the frames from ``start`` to ``end``, both included [s].
+        """List the frames from ``start`` to ``end``, both included (t,) [s].
 
         Of a series (``of_series``) they are its own, the first at ``start`` or behind it.
         """
@@ -116,7 +116,7 @@ class Step:
         return -((behind - free) // self.count)
 
     def behind(self, last: Time, gap: int) -> Time:
-        """Give the first date with surely ``gap`` frames between itself and ``last`` [s]."""
+        """Return the first date with surely ``gap`` frames between itself and ``last`` [s]."""
         n_units = gap * self.count + 1
         if self.phase is not None:
             n_units += (self.phase - self.phase_of(last) - 1) % self.count
@@ -137,10 +137,10 @@ class Step:
         return units // self.count
 
     def label(self, time: Time) -> str:
-        """Name ``time`` in names of files and in keys, as coarse as the unit.
+        """Write ``time`` for names of files and for keys, as coarse as the unit.
 
         ``parse_time`` reads it. With a time of day it is ISO 8601's basic form, because ':' is
-        none for file names; people read ``show``.
+        none for file names; people read ``format``.
         """
         written = str(np.datetime_as_string(time.astype("datetime64[s]")))[
             : _WIDTHS[self.numpy_unit]
@@ -157,7 +157,7 @@ class Step:
 
     @property
     def phrase(self) -> str:
-        """Name the distance with its number, as in 'one month' and '5 years'."""
+        """The distance with its number, as in 'one month' and '5 years'."""
         return f"one {self}" if self.count == 1 else str(self)
 
     def duration(self, steps: int = 1) -> str:
@@ -174,11 +174,11 @@ class Step:
         return f"{_CF_CLOCK_UNITS.get(self.numpy_unit, 'days')} since 1970-01-01"
 
     def encode(self, times: Times) -> IntArray:
-        """Turn times into the whole numbers of ``cf_units``."""
+        """Turn times (t, ...) into the whole numbers of ``cf_units`` (t, ...)."""
         return times.astype(f"datetime64[{self._cf_code}]").astype(np.int64)
 
     def decode(self, numbers: IntArray) -> Times:
-        """Turn whole numbers of ``cf_units`` into times [s]."""
+        """Turn whole numbers of ``cf_units`` (t, ...) into times (t, ...) [s]."""
         return numbers.astype(f"datetime64[{self._cf_code}]").astype("datetime64[s]")
 
     @property
@@ -188,10 +188,10 @@ class Step:
 
 def format_dates(text: str) -> str:
     """Write labels in a text as people read them: 20170509T1245 as 2017-05-09 12:45."""
-    return _COMPACT.sub(_spell, text)
+    return _COMPACT.sub(_format_label, text)
 
 
-def _spell(label: re.Match[str]) -> str:
+def _format_label(label: re.Match[str]) -> str:
     year, month, day, *clock = label.groups()
     hour, minute, second = clock
     shown = ":".join([hour, minute or "00", *([second] if second else [])])
@@ -199,7 +199,7 @@ def _spell(label: re.Match[str]) -> str:
 
 
 def is_held(time: Time) -> bool:
-    """Tell whether every library can hold a date, also those that count nanoseconds."""
+    """Return whether every library can hold a date, also those that count nanoseconds."""
     return bool(EARLIEST <= time <= LATEST)
 
 
@@ -218,7 +218,7 @@ YEARLY = Step(1, "year")
 
 
 def to_times(dates: Iterable[object]) -> Times:
-    """Turn dates into an array; a year stands for its first day, a month for its [s]."""
+    """Turn dates into an array (t,); a year stands for its first day, a month for its [s]."""
     return np.array([str(date) for date in dates], dtype="datetime64[s]")
 
 

@@ -1,4 +1,4 @@
-"""Units as UDUNITS writes them: understood, spelled, and compared with CF standard names."""
+"""Units as UDUNITS writes them: parsed, written, and compared with CF standard names."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def check_units(units: str) -> None:
 
 
 def find_mismatch(units: str, standard_name: str) -> str | None:
-    """Say how units do not fit a CF standard name; None where they do, or it is not known."""
+    """Describe how units do not fit a CF standard name; None where they do or none is known."""
     canonical = _CANONICAL.get(standard_name)
     if canonical is None or _parse(units).dimensionality == _parse(canonical).dimensionality:
         return None
@@ -114,8 +114,10 @@ def find_mismatch(units: str, standard_name: str) -> str | None:
         for name, other in _CANONICAL.items()
         if _parse(other).dimensionality == _parse(units).dimensionality
     ]
-    near = difflib.get_close_matches(f"{standard_name} [{units}]", fitting, n=1, cutoff=0.5)
-    advice = f"; near is {near[0]}" if near else ""
+    close_matches = difflib.get_close_matches(
+        f"{standard_name} [{units}]", fitting, n=1, cutoff=0.5
+    )
+    advice = f"; near is {close_matches[0]}" if close_matches else ""
     return (
         f"units {units!r} are not those of standard_name {standard_name!r} [{canonical}], so "
         f"programs that convert by the name would be wrong{advice}; correct one of them or "
@@ -175,13 +177,13 @@ def _nearest(word: str, known: Sequence[str]) -> str:
 
     Empty where none is near.
     """
-    same = [other for other in known if other.casefold() == word.casefold()]
-    near = same[:1] or difflib.get_close_matches(word, known, n=_NEAR, cutoff=0.7)
+    same_letters = [other for other in known if other.casefold() == word.casefold()]
+    candidates = same_letters[:1] or difflib.get_close_matches(word, known, n=_NEAR, cutoff=0.7)
 
     def closeness(other: str) -> tuple[float, bool]:
         return difflib.SequenceMatcher(None, word, other).ratio(), word.startswith(other)
 
-    return max(near, key=closeness, default="")
+    return max(candidates, key=closeness, default="")
 
 
 def _unknown(units: str, word: str) -> str:

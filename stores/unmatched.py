@@ -28,9 +28,9 @@ class UnmatchedFiles:
     def __str__(self) -> str:
         total = self.n_read + len(self.names)
         return (
-            f"{self.variable}: {self.files!r} reads {self.n_read} of {pluralize(total, 'file')} "
-            f"that differ by their dates alone; not read are {abbreviate(self.names)}; "
-            f"{self.suggested_pattern!r} would read all"
+            f"{self.variable}: {self.files!r} reads {self.n_read} of "
+            f"{pluralize(total, 'file')} that differ by their dates alone; "
+            f"not read are {abbreviate(self.names)}; {self.suggested_pattern!r} would read all"
         )
 
     def check(self) -> None:
@@ -52,7 +52,7 @@ def list_unmatched(root: Path, variables: Iterable[SourceVariable]) -> list[Unma
         return []
     found = group_files(root)
     compared = (_compare(v, read[v], series, known) for v in dated for series in found)
-    return [unread for unread in compared if unread is not None]
+    return [unmatched for unmatched in compared if unmatched is not None]
 
 
 def _compare(
@@ -60,7 +60,7 @@ def _compare(
 ) -> UnmatchedFiles | None:
     """Compare what a variable reads with one series of the archive."""
     n_read = sum(name in names for name in series.names)
-    left = tuple(name for name in series.names if name not in known)
-    if not n_read or not left:
+    unread = tuple(name for name in series.names if name not in known)
+    if not n_read or not unread:
         return None
-    return UnmatchedFiles(variable.name, variable.files, n_read, left, series.files)
+    return UnmatchedFiles(variable.name, variable.files, n_read, unread, series.files)

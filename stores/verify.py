@@ -43,16 +43,16 @@ def verify(
 ) -> list[str]:
     """List what is wrong with an issue, a bundle, a cube, a recipe's issues or a store.
 
-    Reads every byte, or those of a random share of the files. A missing or altered chunk is
-    named with the times and pixels it covers; [] says that all is sound.
+    Reads every byte, or those of a random fraction of the files. A missing or altered chunk is
+    named with the times and pixels it covers; [] means that all is sound.
 
     Args:
         path: what is verified.
-        sample: share of the files that are read; that all are there is always seen.
-        tell: called with the files done and in all.
+        sample: fraction of the files that are read; that all are there is always checked.
+        on_progress: called with the files done and in all.
 
     Raises:
-        ValueError: ``sample`` is no share.
+        ValueError: ``sample`` is no fraction.
     """
     scrub = Scrub(sample)
     if on_progress is not None:
@@ -63,16 +63,16 @@ def verify(
 
 
 def _verify(path: Path, scrub: Scrub) -> list[str]:
-    where = path.absolute()
+    location = path.absolute()
     if (path / MANIFEST).exists() or (path / FORECAST).exists():
-        return verify_issue(path, scrub) + _check_entry(where)
+        return verify_issue(path, scrub) + _check_entry(location)
     if (path / BUNDLE).exists() or (path / WEIGHTS).exists():
         return check_bundle(path)
-    if where.parent.name == ISSUES and path.is_dir():
-        return verify_recipe(where.parent.parent, where.name, scrub)
-    if where.name == CUBE:
+    if location.parent.name == ISSUES and path.is_dir():
+        return verify_recipe(location.parent.parent, location.name, scrub)
+    if location.name == CUBE:
         return verify_cube(path, scrub)
-    if any((path / mark).exists() for mark in _STORE_ENTRIES):
+    if any((path / entry).exists() for entry in _STORE_ENTRIES):
         return verify_store(path, scrub)
     return [f"{path} holds neither an issue nor a bundle nor a store; name a folder that does"]
 
@@ -85,7 +85,7 @@ def verify_store(root: Path, scrub: Scrub) -> list[str]:
         return [str(error)]
     findings = verify_cube(root / CUBE, scrub) if (root / CUBE).exists() else []
     findings = [f"{CUBE}: {finding}" for finding in findings]
-    if any((root / mark).exists() for mark in (ISSUES, CATALOG, REGISTER)):
+    if any((root / entry).exists() for entry in (ISSUES, CATALOG, REGISTER)):
         findings += check_catalogs(root) + check_register(root)
     for folder in (*sorted((root / ISSUES).glob("[!.]*/")), root / MODELS):
         findings += _verify_all(root, folder, scrub)
@@ -95,11 +95,11 @@ def verify_store(root: Path, scrub: Scrub) -> list[str]:
 def verify_recipe(root: Path, recipe: str, scrub: Scrub) -> list[str]:
     """Verify the catalog and every issue of one recipe."""
     name = f"{ISSUES}/{recipe}/{CATALOG}"
-    wanted = build_catalogs(root).get(name)
-    if wanted is None:
+    expected = build_catalogs(root).get(name)
+    if expected is None:
         finding = f"{root / ISSUES / recipe} holds no sound issue; forecast again"
     else:
-        finding = check_catalog(root, name, wanted)
+        finding = check_catalog(root, name, expected)
     findings = [*([finding] if finding else []), *check_register(root, f"{recipe}/")]
     return findings + _verify_all(root, root / ISSUES / recipe, scrub)
 
@@ -115,37 +115,37 @@ def _verify_all(root: Path, folder: Path, scrub: Scrub) -> list[str]:
 
 
 def _check_entry(issue: Path) -> list[str]:
-    """Ask the register of one issue, where it lies in a store."""
-    shelf = issue.parent
-    if shelf.parent.name != ISSUES:
+    """Compare one issue with the register, where it lies in a store."""
+    recipe_folder = issue.parent
+    if recipe_folder.parent.name != ISSUES:
         return []
-    return check_register(shelf.parent.parent, f"{shelf.name}/{issue.name}")
+    return check_register(recipe_folder.parent.parent, f"{recipe_folder.name}/{issue.name}")
 
 
 def verify_issue(issue: Path, scrub: Scrub) -> list[str]:
-    """Verify one published issue against its manifest and place, and what it holds itself."""
+    """Verify one published issue against its manifest and location, and its own contents."""
     try:
         manifest = read_manifest(issue)
     except CorruptError as error:
         return [str(error), *check_issue_contents(issue)]
     found = compare_files(issue, manifest, scrub)
-    findings = [*_check_place(issue, manifest, found)]
+    findings = [*_check_location(issue, manifest, found)]
     if found.get(_ROOT, "is missing") != "is missing":  # it may ask for any size and codec
         return findings + [f"{name} {what}" for name, what in found.items()]
-    reader = _ChunkNamer(issue)
-    findings += [reader.describe(name, what) for name, what in found.items()]
+    namer = _ChunkNamer(issue)
+    findings += [namer.describe(name, what) for name, what in found.items()]
     return findings + (check_issue_contents(issue, damaged=found) if scrub.is_full else [])
 
 
-def _check_place(
+def _check_location(
     issue: Path, manifest: Mapping[str, Any], found: Collection[str]
 ) -> Iterator[str]:
     """Compare folder and STAC item with what the manifest says it is of."""
-    where = issue.absolute()
-    if where.parent.parent.name != ISSUES:
+    location = issue.absolute()
+    if location.parent.parent.name != ISSUES:
         return  # a copy, wherever somebody likes to have it
     try:
-        check_location(where, manifest)
+        check_location(location, manifest)
     except CorruptError as error:
         yield str(error)
         return
@@ -153,12 +153,12 @@ def _check_place(
         return
     try:
         item = read_json(issue / ITEM)
-        said = item["id"], item["properties"]["cubecast:issue"]
+        stated = item["id"], item["properties"]["cubecast:issue"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         yield f"{ITEM} cannot be read ({error!r:.300})"
         return
-    if said != (f"{where.parent.name}-{where.name}", manifest["issue"]):
-        yield f"{ITEM} is that of {said[0]!r:.100}, not of this issue"
+    if stated != (f"{location.parent.name}-{location.name}", manifest["issue"]):
+        yield f"{ITEM} is that of {stated[0]!r:.100}, not of this issue"
 
 
 class _ChunkNamer:
@@ -175,15 +175,15 @@ class _ChunkNamer:
             self.group = None
 
     def describe(self, path: str, what: str) -> str:
-        """Say what happened to the file at ``path``."""
+        """Describe what happened to the file at ``path``."""
         return "; ".join([f"{path} {what}", *self._details(path, what)])
 
     def _details(self, path: str, what: str) -> Iterator[str]:
         file = self.files.get(path.removeprefix(f"{FORECAST}/"))
         if self.group is None or file is None:
-            guess = describe_chunk_path(path)
-            if guess != path:
-                yield guess
+            description = describe_chunk_path(path)
+            if description != path:
+                yield description
             return
         yield describe_chunk_file(self.group, file)
         if what != "is missing":

@@ -1,4 +1,4 @@
-"""Scrubbing a cube: every file of every frame against what was ingested at its place."""
+"""Scrubbing a cube: every file of every frame against what was ingested there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def verify_cube(path: Path, scrub: Scrub) -> list[str]:
-    """List what of a cube is missing, altered, or lies at the place of something else."""
+    """List what of a cube is missing, altered, or lies where something else belongs."""
     findings: list[str] = []
     try:
         digests = load_digests(path)
@@ -42,12 +42,13 @@ def verify_cube(path: Path, scrub: Scrub) -> list[str]:
 
 def _verify_frames(path: Path, digests: CubeDigests, scrub: Scrub) -> Iterator[str]:
     """Compare files with their digests; the bytes of another place are named."""
-    read, names = scrub.sample_files(digests.frames), _FrameNamer(path, digests)
+    sampled = scrub.sample_files(digests.frames)
+    namer = _FrameNamer(path, digests)
     for name, expected in digests.frames.items():
         scrub.advance()
-        what = compare_file(path / name, expected, sizes_only=name not in read)
+        what = compare_file(path / name, expected, sizes_only=name not in sampled)
         if what:
-            yield names.describe(name, what)
+            yield namer.describe(name, what)
 
 
 def _verify_checksums(cube: Cube, scrub: Scrub) -> list[str]:
@@ -76,12 +77,13 @@ class _FrameNamer:
     """Says of a file which times and pixels it stands for, and whose bytes it holds."""
 
     def __init__(self, path: Path, digests: CubeDigests) -> None:
-        self.path, self.digests = path, digests
+        self.path = path
+        self.digests = digests
         self.group = open_group(path)
         self.files = list_chunk_files(self.group)
 
     def describe(self, name: str, what: str) -> str:
-        """Say what happened to a file."""
+        """Describe what happened to a file."""
         parts = [f"{name} {what}", self._where(name)]
         if what != "is missing" and (owner := self._owner(name)):
             parts.append(f"it holds what was ingested as {owner}")
@@ -94,7 +96,8 @@ class _FrameNamer:
         )
 
     def _owner(self, name: str) -> str:
-        """Find the place whose bytes a file holds."""
-        frames, found = self.digests.frames, sha256_file(self.path / name)
-        own = (other for other, digest in frames.items() if digest["sha256"] == found)
-        return next(own, "")
+        """Find the frame whose bytes a file holds."""
+        found = sha256_file(self.path / name)
+        frames = self.digests.frames.items()
+        owners = (other for other, digest in frames if digest["sha256"] == found)
+        return next(owners, "")

@@ -37,7 +37,7 @@ _AVERAGES = ("average", "bilinear", "cubic")
 
 @contextmanager
 def reraise_transform_errors(source: GeoBox, target: GeoBox) -> Iterator[None]:
-    """Say of what cannot be transformed which two grids it was.
+    """Reraise what cannot be transformed with the two grids it was.
 
     Raises:
         GridError: GDAL finds no way between them.
@@ -46,8 +46,8 @@ def reraise_transform_errors(source: GeoBox, target: GeoBox) -> Iterator[None]:
         yield
     except (CPLE_BaseError, RasterioError, ProjError) as error:
         raise GridError(
-            f"places at {describe_grid(source)} have none at {describe_grid(target)} ({error}), so "
-            "nothing can be warped between them; check CRS and transform of both"
+            f"places at {describe_grid(source)} have none at {describe_grid(target)} "
+            f"({error}), so nothing can be warped between them; check CRS and transform of both"
         ) from error
 
 
@@ -66,7 +66,7 @@ def warp_onto(
     Args:
         values: on the grid ``source``.
         source: grid of the values.
-        target: grid of what is given back.
+        target: grid of what is returned (y, x).
         resampling: method.
         scale: target pixels per source pixel along y and x, at most 1, by which kernels are
             widened; GDAL estimates it from the shapes by default.
@@ -105,33 +105,34 @@ def pick_resampling(requested: str, source: GeoBox, target: GeoBox, *, is_classe
 
 
 def is_same_grid(grid: GeoBox, other: GeoBox) -> bool:
-    """Tell whether two grids are one, up to the rounding of floats."""
+    """Return whether two grids are one, up to the rounding of floats."""
     if grid == other:
         return True
-    alike = grid.shape == other.shape and crs_of(grid) == crs_of(other)
-    return bool(alike and shift_px(grid, other) <= ROUNDING_PX)
+    is_comparable = grid.shape == other.shape and crs_of(grid) == crs_of(other)
+    return bool(is_comparable and shift_px(grid, other) <= ROUNDING_PX)
 
 
 def shift_px(grid: GeoBox, other: GeoBox) -> float:
-    """Give the largest distance between corners of two grids of one CRS [px of ``other``]."""
+    """Compute the largest distance of corners of two grids of one CRS [px of ``other``]."""
     inverse = ~other.affine
     corners = [(0, 0), (grid.width, 0), (0, grid.height), (grid.width, grid.height)]
     moved = [
         (apply_affine(inverse, apply_affine(grid.affine, corner)), corner) for corner in corners
     ]
-    return max(math.dist(there, here) for there, here in moved)
+    return max(math.dist(point, corner) for point, corner in moved)
 
 
 def apply_affine(affine: Affine, point: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
-    """Map a point, or many; its operator differs between versions of the affine package."""
+    """Map a point, or many (...); the operator differs between versions of affine."""
     a, b, c, d, e, f = list(affine)[:6]
     x, y = point
     return a * x + b * y + c, d * x + e * y + f
 
 
 def is_coarser(target: GeoBox, source: GeoBox) -> bool:
-    """Tell whether a pixel in the middle of ``target`` covers more than one of ``source``."""
-    row, col = target.height / 2, target.width / 2
+    """Return whether a pixel in the middle of ``target`` covers more than one of ``source``."""
+    row = target.height / 2
+    col = target.width / 2
     corners = [(col, row), (col + 1, row), (col + 1, row + 1), (col, row + 1)]
     xs, ys = zip(*(apply_affine(target.affine, corner) for corner in corners), strict=True)
     with reraise_transform_errors(source, target):
@@ -157,23 +158,26 @@ def check_overlap(source: GeoBox, target: GeoBox, *, what: str) -> None:
         )
     # Bounds that cross the antimeridian come back with left > right.
     spans = [(left, right)] if left <= right else [(left, np.inf), (-np.inf, right)]
-    here = target.boundingbox
-    beside = all(right <= here.left or left >= here.right for left, right in spans)
-    if beside or top <= here.bottom or bottom >= here.top:
+    target_box = target.boundingbox
+    is_apart = all(
+        right <= target_box.left or left >= target_box.right for left, right in spans
+    )
+    if is_apart or top <= target_box.bottom or bottom >= target_box.top:
         raise GridError(
             f"{what} lies at {describe_grid(source)}, which does not meet the cube's grid "
-            f"({describe_grid(target)}), so every pixel would be invalid; check CRS and transform"
+            f"({describe_grid(target)}), so every pixel would be invalid; check CRS and "
+            "transform"
         )
 
 
-def _check_method(asked: str, *, is_classes: bool) -> None:
-    if asked not in _RESAMPLING:
+def _check_method(requested: str, *, is_classes: bool) -> None:
+    if requested not in _RESAMPLING:
         raise ValueError(
-            f"resampling={asked!r} is unknown, so nothing can be warped; "
+            f"resampling={requested!r} is unknown, so nothing can be warped; "
             f"use auto, {', '.join(_RESAMPLING)}"
         )
-    if is_classes and asked in _AVERAGES:
+    if is_classes and requested in _AVERAGES:
         raise ValueError(
-            f"resampling={asked!r} would mix classes into classes that do not exist; "
+            f"resampling={requested!r} would mix classes into classes that do not exist; "
             "use nearest, mode or auto"
         )

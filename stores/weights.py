@@ -28,7 +28,7 @@ def write_weights(folder: Path, weights: WeightArrays) -> None:
 
 
 def read_weights(folder: Path) -> dict[str, AnyArray]:
-    """Load the weights into memory by name.
+    """Read the weights by name, each array in its own shape (...).
 
     Raises:
         CorruptError: they cannot be read.
@@ -41,7 +41,7 @@ def read_weights(folder: Path) -> dict[str, AnyArray]:
         ) from None
 
 
-def check_weights(folder: Path, wanted: Mapping[str, ArraySpec]) -> None:
+def check_weights(folder: Path, expected: Mapping[str, ArraySpec]) -> None:
     """Refuse weights of another network; only their header is read.
 
     Raises:
@@ -51,21 +51,21 @@ def check_weights(folder: Path, wanted: Mapping[str, ArraySpec]) -> None:
         with safe_open(folder / WEIGHTS, framework="numpy") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             found = {
-                name: (tuple(one.get_shape()), _DTYPES.get(one.get_dtype(), "no number"))
-                for name, one in slices.items()
+                name: (tuple(array.get_shape()), _DTYPES.get(array.get_dtype(), "no number"))
+                for name, array in slices.items()
             }
     except (OSError, SafetensorError) as error:
         raise CorruptError(
             describe_damage(folder, f"{WEIGHTS} cannot be read ({error})")
         ) from None
-    unlike = sorted(n for n in {*wanted, *found} if wanted.get(n) != found.get(n))
-    if unlike:
+    differing = sorted(n for n in {*expected, *found} if expected.get(n) != found.get(n))
+    if differing:
         what = f"{WEIGHTS} does not hold the network that the bundle describes"
-        raise CorruptError(describe_damage(folder, f"{what} ({abbreviate(unlike)})"))
+        raise CorruptError(describe_damage(folder, f"{what} ({abbreviate(differing)})"))
 
 
 def describe_damage(bundle: Path, what: str) -> str:
-    """Say what is wrong with a bundle, so what, and the way out."""
+    """Describe what is wrong with a bundle, so what, and the way out."""
     return (
         f"bundle {bundle} is damaged: {what}, so its forecasts could not be trusted; "
         "move the folder away and train again, or restore it from a copy"

@@ -58,16 +58,17 @@ class Window:
 
     def clip(self, other: Window) -> Window:
         """Keep the part inside ``other``; disjoint boxes give an empty one."""
-        y0, x0 = max(self.y0, other.y0), max(self.x0, other.x0)
+        y0 = max(self.y0, other.y0)
+        x0 = max(self.x0, other.x0)
         return Window(y0, max(y0, min(self.y1, other.y1)), x0, max(x0, min(self.x1, other.x1)))
 
     def contains(self, other: Window) -> bool:
-        """Tell whether ``other`` lies inside."""
+        """Return whether ``other`` lies inside."""
         rows = self.y0 <= other.y0 and other.y1 <= self.y1
         return rows and self.x0 <= other.x0 and other.x1 <= self.x1
 
     def intersects(self, other: Window) -> bool:
-        """Tell whether the boxes share a pixel."""
+        """Return whether the boxes share a pixel."""
         return self.clip(other).size > 0
 
     def relative_to(self, outer: Window) -> Window:

@@ -46,7 +46,7 @@ def take_inventory(recipe: Recipe) -> Inventory:
             recipe.step,
             start=_time(archive.start),
             end=None if archive.end is None else parse_end(archive.end),
-            progress=on_progress,
+            on_progress=on_progress,
         )
     show_transposed_table(f"archive {archive.root}", found.rows(), key="variable")
     create_table("inventory", found.rows(), description=f"Archive {archive.root}")

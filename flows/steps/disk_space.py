@@ -60,7 +60,7 @@ def issue_space(
     held = _existing_bytes(stage)
     need = _frames_need(recipe, template.shape, n_frames, stage, cube)
     return replace(
-        need, most_bytes=need.most_bytes - held, estimate=lambda: need.estimate() - held
+        need, max_bytes=need.max_bytes - held, estimate=lambda: need.estimate() - held
     )
 
 

@@ -75,7 +75,7 @@ def train_bundle(
             spec.name,
             trained.weights,
             description,
-            aside=aside or spec.fit.split.folds is not None,
+            set_current=not aside and spec.fit.split.folds is None,
         )
     record_result(logs, making | describe_environments(trained.arithmetic), bundle)
     delete_state(logs)  # asked for again, the same training is done again

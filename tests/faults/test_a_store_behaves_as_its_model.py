@@ -22,7 +22,8 @@ from stores.retention import RetentionPolicy
 from stores.verify import verify
 from tests.make_issue import make_issue, make_key
 
-INITS, BUNDLES = ("2017-10", "2017-11", "2017-12"), ("b1", "b2", "b3")
+INITS = ("2017-10", "2017-11", "2017-12")
+BUNDLES = ("b1", "b2", "b3")
 BEFORE = (
     *("forecast.template", "forecast.commit", "cog.rename"),
     *("publish.item", "publish.manifest", "publish.sync", "publish.rename"),

@@ -49,10 +49,10 @@ def sound() -> dict[str, Any]:
 def change_value(draw: random.Random) -> bytes:
     """Put another value, or none, in a place at any depth."""
     content = sound()
-    places: list[tuple[Any, Any]] = [(content, key) for key in content]
-    places += [(content["owner"], key) for key in content["owner"]]
-    places += [(content["members"], 0), (content["members"][0], "pid")]
-    holder, key = draw.choice(places)
+    slots: list[tuple[Any, Any]] = [(content, key) for key in content]
+    slots += [(content["owner"], key) for key in content["owner"]]
+    slots += [(content["members"], 0), (content["members"][0], "pid")]
+    holder, key = draw.choice(slots)
     if draw.random() < 0.2:
         del holder[key]
     else:
@@ -106,15 +106,16 @@ def refusal_of(home: Path) -> str:
 
 
 def test_any_state_is_read_or_refused_by_name_and_down_works(tmp_path: Path) -> None:
-    path, n_refused = state_file(tmp_path), 0
+    path = state_file(tmp_path)
+    n_refused = 0
     for content in cases():
         path.write_bytes(content)
         began = time.monotonic()
-        if said := refusal_of(tmp_path):
+        if message := refusal_of(tmp_path):
             n_refused += 1
-            assert str(path) in said
-            assert "cubecast down" in said
-            assert len(said) < 600
+            assert str(path) in message
+            assert "cubecast down" in message
+            assert len(message) < 600
         with pytest.raises((CorruptError, ConnectionError), match=r"cubecast up"):
             find_server(tmp_path)
         assert not down(tmp_path)
@@ -173,14 +174,14 @@ def test_the_command_names_the_file_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state_file(tmp_path).write_text("{")
-    said = {}
+    outcomes = {}
     for command in ("deployments", "down"):
         monkeypatch.setattr(sys, "argv", ["cubecast", command, "--home", str(tmp_path)])
         with pytest.raises(SystemExit) as left:
             cli.main()
-        said[command] = (left.value.code, "".join(capsys.readouterr()))
-    code, text = said["deployments"]
+        outcomes[command] = (left.value.code, "".join(capsys.readouterr()))
+    code, text = outcomes["deployments"]
     assert code == 1
     assert text.startswith(f"refused: {state_file(tmp_path)} does not say which server is up")
     assert len(text.splitlines()) == 1
-    assert said["down"] == (0, "nothing was up\n")
+    assert outcomes["down"] == (0, "nothing was up\n")

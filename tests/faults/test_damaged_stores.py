@@ -87,10 +87,10 @@ def rename(path: Path, _: Path, __: random.Random) -> None:
 
 
 def swap(path: Path, other: Path, _: random.Random) -> None:
-    aside = path.with_name("aside")
-    path.rename(aside)
+    backup = path.with_name("aside")
+    path.rename(backup)
     other.rename(path)
-    aside.rename(other)
+    backup.rename(other)
 
 
 def malform(path: Path, _: Path, dice: random.Random) -> None:
@@ -137,12 +137,12 @@ def check_forecast(store: Path, made: Path) -> None:
     try:
         issue = Path(forecast.fn(str(store / "recipe.yaml"), PLAIN, init=NEXT))
     except (StoreError, OSError) as refused:
-        said = str(refused)
+        message = str(refused)
     else:
         expected = values_of(made / "later/run/issues/small-rain" / NEXT)
         np.testing.assert_array_equal(values_of(issue), expected)
         return
-    assert 20 < len(said) < 2000
+    assert 20 < len(message) < 2000
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -181,7 +181,7 @@ def test_a_store_that_nobody_touched_is_sound_and_forecasts_what_is_expected(
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("cube.zarr/rain/c/82", "cube.zarr/rain/c/70"),
         ("cube.zarr/elevation/c", "cube.zarr/land_fraction/c"),
@@ -193,14 +193,15 @@ def test_a_store_that_nobody_touched_is_sound_and_forecasts_what_is_expected(
     ],
 )
 def test_folders_that_were_swapped_or_renamed_are_named_and_never_forecast_from(
-    one: str, other: str, store: Path, made: Path
+    first: str, second: str, store: Path, made: Path
 ) -> None:
     root = store / "run"
-    (folder,), aside = root.glob(one), root / "aside"
-    folder.rename(aside)
-    if (root / other).exists():
-        (root / other).rename(folder)
-    aside.rename(root / other)
+    (folder,) = root.glob(first)
+    backup = root / "aside"
+    folder.rename(backup)
+    if (root / second).exists():
+        (root / second).rename(folder)
+    backup.rename(root / second)
     before = verify(root)
     assert before != []
     check_forecast(store, made)
@@ -210,7 +211,8 @@ def test_folders_that_were_swapped_or_renamed_are_named_and_never_forecast_from(
 def test_nothing_is_learned_scored_or_drawn_from_a_month_at_the_place_of_another(
     store: Path,
 ) -> None:
-    recipe, chunks = str(store / "recipe.yaml"), store / "run/cube.zarr/rain/c"
+    recipe = str(store / "recipe.yaml")
+    chunks = store / "run/cube.zarr/rain/c"
     shutil.copy(chunks / "70/0/0", chunks / "82/0/0")
     with pytest.raises(CorruptError, match=r"this flow would read it: rain/c/82/0/0 "):
         evaluate.fn(recipe, PLAIN)

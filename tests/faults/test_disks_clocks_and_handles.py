@@ -71,9 +71,9 @@ def test_a_process_without_handles_writes_all_or_says_so_and_goes_on_later(
     make_tiffs(tmp_path, n=3)
     plan = make_plan(tmp_path, tmp_path / "cube.zarr")
     with few_handles(n):
-        said = try_to_write(plan)
-    assert "Too many open files" in said or (n > 0 and not said)
-    assert (tmp_path / "cube.zarr").exists() == (not said)
+        message = try_to_write(plan)
+    assert "Too many open files" in message or (n > 0 and not message)
+    assert (tmp_path / "cube.zarr").exists() == (not message)
     assert try_to_write(plan) == ""
     assert Cube.open(tmp_path / "cube.zarr").version == plan.version
 

@@ -69,16 +69,16 @@ DAMAGES = {
 def test_a_frame_unlike_the_others_of_its_season_is_a_warning_with_numbers(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
-    edit, said = DAMAGES[damage]
+    edit, message = DAMAGES[damage]
     recipe = str(make_recipe(tmp_path, archive={"variables": {"rain": {"valid_range": None}}}))
     check(recipe, [], None)
     assert "unlike" not in caplog.text
     change(tmp_path / "archive" / FILE, edit)
     check(recipe, [], None)
-    told = [r.getMessage() for r in caplog.records if "unlike the others" in r.getMessage()]
-    assert [line for line in told if re.search(said, line)], told
+    warnings = [r.getMessage() for r in caplog.records if "unlike the others" in r.getMessage()]
+    assert [line for line in warnings if re.search(message, line)], warnings
     named = f"rain: 1 frame unlike the others of their season: 2003-05 ({FILE}):"
-    assert all(line.startswith(named) for line in told)
+    assert all(line.startswith(named) for line in warnings)
 
 
 def test_a_month_that_was_copied_to_another_is_named_with_both_files(
@@ -88,8 +88,8 @@ def test_a_month_that_was_copied_to_another_is_named_with_both_files(
     rain = tmp_path / "archive/rain"
     shutil.copy(rain / "rain_2003.05.tif", rain / "rain_2005.01.tif")
     ingest.fn(recipe)  # a warning refuses nothing
-    said = "2003-05 (rain/rain_2003.05.tif): the same bytes as rain/rain_2005.01.tif"
-    assert said in caplog.text
+    message = "2003-05 (rain/rain_2003.05.tif): the same bytes as rain/rain_2005.01.tif"
+    assert message in caplog.text
 
 
 def test_a_complex_raster_is_refused_instead_of_losing_half_of_its_numbers(
@@ -118,7 +118,8 @@ def test_holes_of_zeros_in_the_sample_are_found(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for path in damaged:
         with rasterio.open(path) as raster:
-            frame, profile = raster.read(1), raster.profile
+            frame = raster.read(1)
+            profile = raster.profile
         first = int(random.integers(0, frame.size - frame.size // 50))
         frame.ravel()[first : first + frame.size // 50] = 0  # a hole in an uncompressed file
         with rasterio.open(path, "w", **profile) as raster:

@@ -98,16 +98,18 @@ def test_a_flow_on_a_full_disk_says_so_and_goes_on_once_there_is_room(
     name: str,
     level: float,
 ) -> None:
-    flow, (expected, needed), root = FLOWS[name], calm(name), small_disk.mount / "run"
+    flow = FLOWS[name]
+    expected, needed = calm(name)
+    root = small_disk.mount / "run"
     begin(trained, root, flow)
     small_disk.leave(int(level * needed))
-    said = ""
+    message = ""
     try:
         flow.run(trained, root)
     except DiskFullError as full:
-        said = str(full)
-    if said or level < ENOUGH:
-        assert re.search(rf"the disk at {small_disk.mount} has \S+ k?B left", said)
+        message = str(full)
+    if message or level < ENOUGH:
+        assert re.search(rf"the disk at {small_disk.mount} has \S+ k?B left", message)
         assert not list(root.glob(flow.published))
     small_disk.grow()
     assert flow.run(trained, root) == expected
@@ -117,10 +119,13 @@ def test_a_flow_on_a_full_disk_says_so_and_goes_on_once_there_is_room(
 def test_an_ingest_that_fills_the_disk_names_frame_and_disk_and_goes_on_once_there_is_room(
     tmp_path: Path, small_disk: SmallDisk
 ) -> None:
-    recipe, root = str(make_recipe(tmp_path)), small_disk.mount / "run"
+    recipe = str(make_recipe(tmp_path))
+    root = small_disk.mount / "run"
     small_disk.leave(250_000)  # each of 98 files takes a block of the disk
-    said = rf"of rain/rain_\S+\.tif: .* could not be written, because the disk at {root.parent}"
-    with pytest.raises(DiskFullError, match=said):
+    message = (
+        rf"of rain/rain_\S+\.tif: .* could not be written, because the disk at {root.parent}"
+    )
+    with pytest.raises(DiskFullError, match=message):
         ingest.fn(recipe, root=str(root))
     assert not (root / "cube.zarr").exists()
     small_disk.grow()
@@ -132,11 +137,12 @@ def test_an_ingest_that_fills_the_disk_names_frame_and_disk_and_goes_on_once_the
 def test_an_ingest_without_room_is_refused_before_a_byte_is_written(
     tmp_path: Path, small_disk: SmallDisk
 ) -> None:
-    recipe, root = str(make_recipe(tmp_path)), small_disk.mount / "run"
+    recipe = str(make_recipe(tmp_path))
+    root = small_disk.mount / "run"
     small_disk.leave(50_000)
-    said = r"an ingest of 98 frames takes \S+ kB or more .* has \S+ kB left of .*--root"
+    message = r"an ingest of 98 frames takes \S+ kB or more .* has \S+ kB left of .*--root"
     for work in (check, ingest.fn):
-        with pytest.raises(DiskFullError, match=said):
+        with pytest.raises(DiskFullError, match=message):
             work(recipe, [], str(root))
     assert tree(small_disk.mount) == []
 

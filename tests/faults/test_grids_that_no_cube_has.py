@@ -17,7 +17,8 @@ from stores import geotiff
 from tests.make import GRID, NODATA, SHAPE, make_fields, make_recipe, make_tiffs, write_tiff
 from tests.make_rasters import write_sparse
 
-CRS, TRANSFORM = str(GRID.crs), list(GRID.affine)[:6]
+CRS = str(GRID.crs)
+TRANSFORM = list(GRID.affine)[:6]
 GRIDS: dict[str, dict[str, Any]] = {
     "rotated": {"transform": [0.1, 0.02, 10.0, 0.02, -0.1, 50.0]},
     "sheared": {"transform": [0.1, 0.02, 10.0, 0.0, -0.1, 50.0]},
@@ -32,10 +33,10 @@ GRIDS: dict[str, dict[str, Any]] = {
 }
 
 
-def refuse(recipe: str, said: str, folder: Path) -> None:
+def refuse(recipe: str, message: str, folder: Path) -> None:
     """See that ``check_leaks`` and ``ingest`` refuse a recipe, and write nothing."""
     for work in (lambda: check(recipe, [], None), lambda: ingest.fn(recipe)):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             work()
     assert not (folder / "run").exists()
 
@@ -89,8 +90,10 @@ def test_a_source_far_finer_than_the_cube_is_refused_with_the_limit_and_a_way_ou
     fine = GRID.zoom_out(1 / 60)
     values = np.zeros(fine.shape, dtype=np.uint8)
     write_tiff(tmp_path / "archive/land.tif", values, grid=fine)
-    said = r"'land_fraction' lies at .* 2\.57e\+06 px for each .* at most 1,000,000.*coarsen it"
-    refuse(str(recipe), said, tmp_path)
+    message = (
+        r"'land_fraction' lies at .* 2\.57e\+06 px for each .* at most 1,000,000.*coarsen it"
+    )
+    refuse(str(recipe), message, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["elevation.tif", "rain/rain_2000.02.tif"])
@@ -105,10 +108,11 @@ def test_a_small_file_that_declares_many_pixels_is_refused_at_once(
     path = write_sparse(tmp_path / "archive" / name, side)
     assert path.stat().st_size < side * side / 4000  # not trivial
     reset_peak_rss()
-    held, began_s = rss_bytes(), time.process_time()
-    said = (
+    rss_before = rss_bytes()
+    began_s = time.process_time()
+    message = (
         rf"{path.name} declares {side} x {side} px but holds \d+ bytes .*at most 1000.*gdalwarp"
     )
-    refuse(recipe, said, tmp_path)
+    refuse(recipe, message, tmp_path)
     assert time.process_time() - began_s < 2 * 2
-    assert peak_rss_bytes() - held < 500e6
+    assert peak_rss_bytes() - rss_before < 500e6

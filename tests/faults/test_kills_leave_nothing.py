@@ -113,10 +113,12 @@ def test_a_flow_that_is_killed_leaves_nothing_that_its_rerun_and_a_cleaning_do_n
     n_before = count_paths(root)
     finish(start(trained, root, flow))
     calm = left_in(root)
-    places, n_killed, seen = random.Random(0), 0, set()
+    rng = random.Random(0)
+    n_killed = 0
+    seen = set()
     for _ in range(N_KILLS):
         begin(trained, root, flow)
-        n_paths = places.randint(n_before + 1, len(calm))
+        n_paths = rng.randint(n_before + 1, len(calm))
         n_killed += kill_after(start(trained, root, flow), root, n_paths)
         seen.add(len(left_in(root)))
         check_readable(root)

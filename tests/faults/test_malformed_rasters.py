@@ -18,8 +18,10 @@ from tests.make import RAIN_FILES, SHAPE, date_names, ingest, make_fields, make_
 from tests.make_flow import tree
 from tests.make_rasters import DAMAGES, Damage, plain
 
-N_RASTERS, N_MONTHS = 108, 4
-MOST_S, MOST_BYTES = 2.0, 500e6
+N_RASTERS = 108
+N_MONTHS = 4
+MOST_S = 2.0
+MOST_BYTES = 500e6
 NAMES = list(date_names(RAIN_FILES, start="2000-01", n=N_MONTHS))
 ONLY_RAIN = dict.fromkeys(("elevation", "land_fraction"))
 
@@ -27,21 +29,21 @@ ONLY_RAIN = dict.fromkeys(("elevation", "land_fraction"))
 def make_damaged(folder: Path, damage: Damage, seed: int) -> tuple[str, str]:
     """Write an archive of which one file is damaged; give its recipe and that file's name."""
     random = np.random.default_rng(seed)
-    place = int(random.integers(N_MONTHS))
+    index = int(random.integers(N_MONTHS))
     (folder / "archive/rain").mkdir(parents=True)
     for n, (name, frame) in enumerate(zip(NAMES, make_fields(N_MONTHS), strict=True)):
         path = folder / "archive" / name
-        damage(path, frame, random) if n == place else plain(path, frame)
+        damage(path, frame, random) if n == index else plain(path, frame)
     archive = {"variables": ONLY_RAIN}
     recipe = make_recipe(folder, archive=archive, covariates=[], domain=None)
-    return str(recipe), Path(NAMES[place]).name
+    return str(recipe), Path(NAMES[index]).name
 
 
 def look(recipe: str) -> None:
     """Do what ``check_leaks`` and ``ingest`` do before anything is written."""
-    asked = open_recipe(recipe, [], None)
-    check_sources(asked)
-    check_archive(asked, take_inventory(asked))
+    opened = open_recipe(recipe, [], None)
+    check_sources(opened)
+    check_archive(opened, take_inventory(opened))
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: str(damage.__name__))
@@ -56,19 +58,20 @@ def test_a_malformed_raster_is_accepted_and_sensible_or_refused_by_its_name(
         recipe, name = make_damaged(folder, damage, seed)
         before = tree(folder)
         reset_peak_rss()
-        held, began_s = rss_bytes(), time.process_time()
+        rss_before = rss_bytes()
+        began_s = time.process_time()
         try:
             look(recipe)
         except (ArchiveError, GridError, ValueError) as refusal:
-            said = str(refusal)
+            message = str(refusal)
         else:
-            said = ""
+            message = ""
         assert time.process_time() - began_s < MOST_S
-        assert peak_rss_bytes() - held < MOST_BYTES
+        assert peak_rss_bytes() - rss_before < MOST_BYTES
         assert tree(folder) == before
-        if said:
-            assert name in said or "2000-0" in said, (seed, said)
-            assert "; " in said, (seed, said)  # a way out
+        if message:
+            assert name in message or "2000-0" in message, (seed, message)
+            assert "; " in message, (seed, message)  # a way out
         else:
             check_sensible(folder, recipe)
 

@@ -91,15 +91,20 @@ def malform(bases: list[dict[str, Any]], number: int) -> str:
     written = deepcopy(rng.choice(bases))
     values = []
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
-        place, how = pick(rng, list_places(written)), rng.random()
+        key_path = pick(rng, list_places(written))
+        how = rng.random()
         if how < 0.1:
-            take_away(written, place)
-        elif how < 0.2 and isinstance(place[-1], str):
-            put(written, (*place[:-1], rng.choice(["x", "time", "\u00e9", place[-1]])), MARK)
+            take_away(written, key_path)
+        elif how < 0.2 and isinstance(key_path[-1], str):
+            put(
+                written,
+                (*key_path[:-1], rng.choice(["x", "time", "\u00e9", key_path[-1]])),
+                MARK,
+            )
         elif how < 0.3:
-            put(written, place, deepcopy(rng.choice(bases)))
+            put(written, key_path, deepcopy(rng.choice(bases)))
         else:
-            put(written, place, MARK)
+            put(written, key_path, MARK)
         values.append(rng.choice(VALUES))
     text = json.dumps(written, ensure_ascii=False, default=str)
     for value in values:
@@ -135,9 +140,9 @@ def malformed_recipes_end_well(
                 look_at(load_recipe(path))
         except RecipeError as error:
             refused += 1
-            said = str(error)
-            assert said.isprintable() or "\n" in said, number
-            assert len(said) < 6000, (number, said)
+            message = str(error)
+            assert message.isprintable() or "\n" in message, number
+            assert len(message) < 6000, (number, message)
         except BaseException as error:
             pytest.fail(f"recipe {number} ended with {error!r}:\n{text[:3000]}")
         assert tree(folder) == before
@@ -179,12 +184,12 @@ def refusal(path: Path, *overrides: str) -> str:
     "name", ["time", "x", "y", "spatial_ref", "lead", "init_time", "domain"]
 )
 def test_a_variable_with_the_name_of_a_coordinate_is_refused(path: Path, name: str) -> None:
-    said = refusal(path, f"archive.variables.{name}={{files: a.tif, units: m}}")
-    assert f"archive.variables: variable name {name!r} is that of a coordinate" in said
+    message = refusal(path, f"archive.variables.{name}={{files: a.tif, units: m}}")
+    assert f"archive.variables: variable name {name!r} is that of a coordinate" in message
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("target.maximum=0", "target: minimum=0 is not below maximum=0"),
         ("target.maximum=-1", "target: minimum=0 is not below maximum=-1"),
@@ -225,9 +230,9 @@ def test_a_variable_with_the_name_of_a_coordinate_is_refused(path: Path, name: s
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_read(
-    path: Path, override: str, said: str
+    path: Path, override: str, message: str
 ) -> None:
-    assert said in refusal(path, override)
+    assert message in refusal(path, override)
 
 
 @pytest.mark.parametrize(
@@ -246,18 +251,18 @@ def test_truths_of_yaml_1_1_are_truths_where_one_is_asked(path: Path) -> None:
 
 def test_steps_that_make_too_many_frames_are_counted_before_they_are_listed(path: Path) -> None:
     parts = "train: ['0001', '9999'], validation: ['0001', '0002'], test: ['0001', '0002']"
-    said = refusal(
+    message = refusal(
         path,
         "archive.step=minute",
         f"split={{{parts}, place: {{block_px: 30, correlation_px: 1}}}}",
         "archive.variables.rain.files=r{time:%Y%m%d%H%M}.tif",
     )
-    assert "split.train: " in said
-    assert "frames, one every minute, more than the 10000000 of a series" in said
+    assert "split.train: " in message
+    assert "frames, one every minute, more than the 10000000 of a series" in message
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "holds no keys"),
         (b"null", "holds no keys"),
@@ -276,11 +281,11 @@ def test_steps_that_make_too_many_frames_are_counted_before_they_are_listed(path
     ids=lambda value: str(value)[:20],
 )
 def test_a_file_that_is_no_recipe_is_refused_at_once(
-    tmp_path: Path, content: bytes, said: str
+    tmp_path: Path, content: bytes, message: str
 ) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_bytes(content)
-    assert said in refusal(path)
+    assert message in refusal(path)
 
 
 def test_a_folder_or_a_pipe_is_no_recipe(tmp_path: Path) -> None:
@@ -303,10 +308,10 @@ def test_a_malformed_override_is_refused_in_a_sentence(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured, override: str
 ) -> None:
     assert command(monkeypatch, "check", str(path), "--set", override) == 1
-    said = capsys.readouterr().err
-    assert "refused: " in said
-    assert "Traceback" not in said
-    assert len(said) < 2000
+    message = capsys.readouterr().err
+    assert "refused: " in message
+    assert "Traceback" not in message
+    assert len(message) < 2000
 
 
 @pytest.mark.parametrize(
@@ -343,11 +348,11 @@ def test_an_error_that_nobody_foresaw_names_the_file_with_its_traceback(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr("flows.resolve.load_recipe", lambda *_, **__: 1 // 0)
     assert command(monkeypatch, "check", str(path)) == 1
-    said = capsys.readouterr().err
+    message = capsys.readouterr().err
     (report,) = tmp_path.glob("cubecast-bug-*.txt")
-    assert "this is a bug of cubecast (ZeroDivisionError: integer division" in said
-    assert f"Please report it with {report}" in said
-    assert "Traceback" not in said
+    assert "this is a bug of cubecast (ZeroDivisionError: integer division" in message
+    assert f"Please report it with {report}" in message
+    assert "Traceback" not in message
     assert "flows/resolve.py" in report.read_text()
     assert f"command: cubecast check {path}" in report.read_text()
     monkeypatch.setattr(sys, "argv", ["cubecast", "check", str(path), "--debug"])
@@ -356,7 +361,7 @@ def test_an_error_that_nobody_foresaw_names_the_file_with_its_traceback(
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (
             MemoryError("Unable to allocate 31. GiB"),
@@ -370,8 +375,8 @@ def test_an_error_that_nobody_foresaw_names_the_file_with_its_traceback(
     ],
     ids=lambda value: str(value)[:15],
 )
-def test_what_the_system_refuses_is_said_with_a_way_out(error: Exception, said: str) -> None:
-    assert said in describe_error(error)
+def test_what_the_system_refuses_is_said_with_a_way_out(error: Exception, message: str) -> None:
+    assert message in describe_error(error)
 
 
 def test_only_what_we_raise_ourselves_is_called_a_refusal() -> None:

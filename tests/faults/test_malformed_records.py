@@ -219,7 +219,7 @@ def test_any_malformed_record_is_answered_in_a_sentence(root: Path, seed: int) -
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "message"),
     [
         ("key", [], "'key' is []"),
         ("key", {"name": "rain"}, "KeyError('bundles')"),
@@ -234,7 +234,7 @@ def test_any_malformed_record_is_answered_in_a_sentence(root: Path, seed: int) -
     ],
 )
 def test_a_manifest_of_a_wrong_shape_is_named_with_what_is_wrong(
-    root: Path, key: str, value: Any, told: str
+    root: Path, key: str, value: Any, message: str
 ) -> None:
     (path,) = root.glob("issues/rain/*/manifest.json")
     content = json.loads(path.read_text()) | {key: value}
@@ -242,7 +242,7 @@ def test_a_manifest_of_a_wrong_shape_is_named_with_what_is_wrong(
     path.write_text(json.dumps(content | {"digest": digest(content)}))
     (finding,) = (f for f in verify(path.parent) if "manifest.json" in f)
     assert "cannot be read" in finding
-    assert told in finding
+    assert message in finding
     assert published_issues(root) == {}
 
 

@@ -166,13 +166,15 @@ def test_of_two_in_the_background_one_is_refused_and_down_ends_the_other(home: P
 def test_runs_that_died_with_their_server_are_ended_and_their_slot_is_free(
     home: Path,
 ) -> None:
-    recipe, root = str(make_recipe(home.parent, training={"epochs": 1})), home.parent / "other"
+    recipe = str(make_recipe(home.parent, training={"epochs": 1}))
+    root = home.parent / "other"
     ingest.fn(recipe)
     ingest.fn(recipe, None, str(root))
     up = ("up", recipe, "--detach", "--port", str(free_port()))
     assert run(home, *up)[0] == 0
     with by_hand(home, "train", recipe, "--root", str(root)) as process:
-        lost, alive = start_train(home), wait_for_run_by_hand(home)
+        lost = start_train(home)
+        alive = wait_for_run_by_hand(home)
         wait_until(lambda: state_name(home, lost) == "Running", _PATIENCE_S)
         leases = [*(home / "prefect/concurrency_leases").glob("*-*.json")]
         assert len(leases) == 1  # not trivial: the run has the only slot, kept in a file

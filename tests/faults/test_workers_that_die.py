@@ -16,7 +16,9 @@ from pipeline.executors import MAX_IN_FLIGHT_PER_WORKER, Executor
 from pipeline.recipes import ComputeRecipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-POISON, N_ITEMS, GREEDY_BYTES = 7, 12, 4 << 30
+POISON = 7
+N_ITEMS = 12
+GREEDY_BYTES = 4 << 30
 
 
 @pytest.fixture(scope="module")

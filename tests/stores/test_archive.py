@@ -104,15 +104,17 @@ def test_a_date_code_that_is_not_understood_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "told", "missing"),
+    ("files", "finest", "missing"),
     [
         ("{time:%m%d}", "day", "year"),
         ("{time:%Y%H}", "hour", "month"),
         ("{time:%Y%j%M}", "minute", "hour"),
     ],
 )
-def test_a_date_without_a_coarser_unit_is_refused(files: str, told: str, missing: str) -> None:
-    with pytest.raises(ArchiveError, match=f"by {told} but not by {missing}"):
+def test_a_date_without_a_coarser_unit_is_refused(
+    files: str, finest: str, missing: str
+) -> None:
+    with pytest.raises(ArchiveError, match=f"by {finest} but not by {missing}"):
         Pattern(f"{files}.tif")
 
 

@@ -52,7 +52,8 @@ def test_weights_that_lie_across_memory_keep_their_values(tmp_path: Path) -> Non
 
 
 def test_the_same_training_gives_the_same_bundle(tmp_path: Path) -> None:
-    first, second = make_bundle(tmp_path), make_bundle(tmp_path)
+    first = make_bundle(tmp_path)
+    second = make_bundle(tmp_path)
     assert first == second
     assert len(list(tmp_path.glob("rain-*"))) == 1
 

@@ -187,11 +187,11 @@ def test_limits_of_a_render_fit_a_frame_without_a_valid_pixel() -> None:
 
 @pytest.mark.usefixtures("_offline_schemas")
 @pytest.mark.parametrize(
-    ("said", "license"), [("CC-BY-4.0", "CC-BY-4.0"), ("free for research", "other")]
+    ("stated", "license"), [("CC-BY-4.0", "CC-BY-4.0"), ("free for research", "other")]
 )
-def test_an_item_names_licence_and_producer(said: str, license: str, tmp_path: Path) -> None:
+def test_an_item_names_licence_and_producer(stated: str, license: str, tmp_path: Path) -> None:
     key = make_key()
-    metadata = {"license": said, "institution": "Office of Rain", "keywords": "rain, Java"}
+    metadata = {"license": stated, "institution": "Office of Rain", "keywords": "rain, Java"}
     with lease(tmp_path, key.lease_name, wait_s=0) as held:
         stage = make_stage(tmp_path, key, replace(make_template(), attributes=metadata))
         published = publish_issue(tmp_path, stage, key, held)

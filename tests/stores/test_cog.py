@@ -64,7 +64,8 @@ def make_frame(shape: tuple[int, int]) -> Field:
 def test_a_cog_is_strictly_valid_and_keeps_every_bit(
     shape: tuple[int, int], tmp_path: Path
 ) -> None:
-    path, frame = tmp_path / "a.tif", make_frame(shape)
+    path = tmp_path / "a.tif"
+    frame = make_frame(shape)
     write_cog(path, cut(frame), make_grid(shape), LABEL)
     check_cog(path)
     assert (
@@ -79,7 +80,8 @@ def test_a_cog_is_strictly_valid_and_keeps_every_bit(
 
 
 def test_a_cog_says_what_it_holds(tmp_path: Path) -> None:
-    path, frame = tmp_path / "a.tif", make_frame((23, 31))
+    path = tmp_path / "a.tif"
+    frame = make_frame((23, 31))
     write_cog(path, cut(frame), make_grid((23, 31)), LABEL)
     with rasterio.open(path) as raster:
         assert raster.units == ("mm month-1",)
@@ -95,7 +97,8 @@ def test_a_cog_says_what_it_holds(tmp_path: Path) -> None:
 
 
 def test_overviews_average_valid_pixels_and_keep_nodata(tmp_path: Path) -> None:
-    path, frame = tmp_path / "a.tif", make_frame((700, 900))
+    path = tmp_path / "a.tif"
+    frame = make_frame((700, 900))
     frame[400:402, 600:602] = np.array([[1, 3], [np.nan, 5]])
     write_cog(path, cut(frame), make_grid((700, 900)), LABEL)
     with rasterio.open(path, overview_level=0) as overview:
@@ -120,7 +123,9 @@ def test_the_same_frame_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_values_of_another_shape_or_type_are_refused(tmp_path: Path) -> None:
-    path, grid, window = tmp_path / "a.tif", make_grid((23, 31)), Window.from_shape((23, 31))
+    path = tmp_path / "a.tif"
+    grid = make_grid((23, 31))
+    window = Window.from_shape((23, 31))
     with pytest.raises(ValueError, match=r"float32 of shape \(23, 31\)"):
         write_cog(path, [(window, make_frame((31, 23)))], grid, LABEL)
     with pytest.raises(ValueError, match="values are float64"):
@@ -131,7 +136,8 @@ def test_values_of_another_shape_or_type_are_refused(tmp_path: Path) -> None:
 
 def test_blocks_of_any_size_give_the_same_pixels_and_overviews(tmp_path: Path) -> None:
     shape = (1100, 1300)
-    frame, found = make_frame(shape), []
+    frame = make_frame(shape)
+    found = []
     for side in (2048, 512, 257):
         path = tmp_path / f"{side}.tif"
         write_cog(path, cut(frame, side), make_grid(shape), LABEL)
@@ -147,12 +153,12 @@ def test_blocks_of_any_size_give_the_same_pixels_and_overviews(tmp_path: Path) -
     assert found[1][1] == pytest.approx(found[0][1], rel=1e-12)
 
 
-@pytest.mark.parametrize("share", [0.02, 0.5, 0.97])
-def test_a_truncated_cog_is_found(share: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fraction", [0.02, 0.5, 0.97])
+def test_a_truncated_cog_is_found(fraction: float, tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     write_cog(path, cut(make_frame((700, 900))), make_grid((700, 900)), LABEL)
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * share)])
+    path.write_bytes(whole[: int(len(whole) * fraction)])
     with pytest.raises(CorruptError, match="is not a valid COG"):
         check_cog(path)
 

@@ -120,23 +120,23 @@ def test_a_store_says_where_it_lies_as_geozarr_does(crs: str, tmp_path: Path) ->
     grid = GeoBox((23, 31), Affine(size, 0, 10, 0, -size, 50), crs)
     stage = open_stage(tmp_path, make_key())
     store = create_forecast(stage, replace(make_template(), grid=grid))
-    said = json.loads((store / "zarr.json").read_text())["attributes"]
-    names = {one["name"] for one in said["zarr_conventions"]}
+    attributes = json.loads((store / "zarr.json").read_text())["attributes"]
+    names = {one["name"] for one in attributes["zarr_conventions"]}
     assert names == {"proj:", "spatial"}
-    named = {"proj:code", "proj:wkt2", "proj:projjson"} & set(said)
+    named = {"proj:code", "proj:wkt2", "proj:projjson"} & set(attributes)
     assert named == ({"proj:code"} if crs.startswith("EPSG") else {"proj:wkt2"})
-    assert said.get("proj:code", crs) == crs
-    assert said["spatial:dimensions"] == ["y", "x"]
-    assert said["spatial:shape"] == [23, 31]
-    assert Affine(*said["spatial:transform"]) == grid.affine
-    assert said["spatial:bbox"] == [10, 50 - 23 * size, 10 + 31 * size, 50]
+    assert attributes.get("proj:code", crs) == crs
+    assert attributes["spatial:dimensions"] == ["y", "x"]
+    assert attributes["spatial:shape"] == [23, 31]
+    assert Affine(*attributes["spatial:transform"]) == grid.affine
+    assert attributes["spatial:bbox"] == [10, 50 - 23 * size, 10 + 31 * size, 50]
 
 
 def test_a_grid_across_the_antimeridian_has_no_polygon_around_the_globe() -> None:
     fiji = GeoBox((10, 10), Affine(1, 0, 175, 0, -1, -12), "EPSG:4326")
-    said = extent_attributes(fiji)
-    assert (said["geospatial_lon_min"], said["geospatial_lon_max"]) == (175, -175)
-    assert "geospatial_bounds" not in said
+    attributes = extent_attributes(fiji)
+    assert (attributes["geospatial_lon_min"], attributes["geospatial_lon_max"]) == (175, -175)
+    assert "geospatial_bounds" not in attributes
 
 
 def test_coverage_lasts_to_the_end_of_the_last_frame() -> None:

@@ -119,7 +119,8 @@ def test_frames_written_by_many_processes_make_the_same_cube(tmp_path: Path) -> 
     commit_cube(
         alone, [write_frame(alone, *names) for names in zip(variables, keys, strict=True)]
     )
-    cube, other = Cube.open(plan.path), Cube.open(alone.path)
+    cube = Cube.open(plan.path)
+    other = Cube.open(alone.path)
     assert cube.version == other.version
     np.testing.assert_array_equal(cube.read("rain", WHOLE), other.read("rain", WHOLE))
 
@@ -170,8 +171,8 @@ def test_the_sample_archive_becomes_a_cube(tmp_path: Path) -> None:
 
 def test_versions_are_equal_exactly_when_the_archives_are(tmp_path: Path) -> None:
     versions = []
-    for place, seed in enumerate((0, 1, 0)):
-        root = make_archive(tmp_path / str(place), n=2, seed=seed)
+    for index, seed in enumerate((0, 1, 0)):
+        root = make_archive(tmp_path / str(index), n=2, seed=seed)
         sources = [SourceVariable("rain", RAIN_FILES)]
         inventory = scan_archive(root, sources, Step.parse("month"))
         versions.append(plan_ingest(inventory, GRID, root / "cube.zarr").version)

@@ -18,7 +18,8 @@ from stores.verify import verify
 from tests.make import make_archive, make_tiffs
 from tests.make_ingest import ELEVATION, RAIN, ingest_variables, make_plan, write_plan
 
-MARCH, MAY = "rain/c/2/0/0", "rain/c/4/0/0"
+MARCH = "rain/c/2/0/0"
+MAY = "rain/c/4/0/0"
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def test_what_is_read_is_proven_before(cube: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "described"),
     [
         ("rain/c/1/0/0", "rain/c/1/0/0 is missing; shard|chunk"),
         ("elevation/c/0/0", "elevation/c/0/0 is missing"),
@@ -91,10 +92,12 @@ def test_what_is_read_is_proven_before(cube: Path) -> None:
         ("zarr.json", "nothing says what the cube holds"),
     ],
 )
-def test_what_is_missing_from_a_cube_is_named(cube: Path, name: str, told: str) -> None:
+def test_what_is_missing_from_a_cube_is_named(cube: Path, name: str, described: str) -> None:
     (cube / name).unlink()
     findings = verify(cube)
-    assert any(part in finding for finding in findings for part in told.split("|"))
+    assert any(
+        alternative in finding for finding in findings for alternative in described.split("|")
+    )
 
 
 def test_coordinates_and_metadata_of_something_else_are_named(cube: Path) -> None:
@@ -175,8 +178,8 @@ def test_a_damaged_cube_from_before_digests_is_not_adopted(cube: Path) -> None:
 
 def test_a_cube_from_before_digests_is_adopted_by_a_command(cube: Path) -> None:
     forget_digests(cube)
-    (said,) = accept(cube.parent)
-    assert said.startswith("cube.zarr: all that it holds can be read")
+    (message,) = accept(cube.parent)
+    assert message.startswith("cube.zarr: all that it holds can be read")
     shutil.copy(cube / MARCH, cube / MAY)
     assert verify(cube) != []
     assert accept(cube.parent) == []
@@ -193,9 +196,9 @@ def test_a_sample_reads_some_files_and_misses_none(cube: Path) -> None:
 
 
 def test_a_scrub_says_how_far_it_is(cube: Path) -> None:
-    told: list[tuple[int, int]] = []
-    verify(cube, on_progress=lambda done, total, note="": told.append((done, total)))
-    assert [done for done, _ in told] == list(range(1, 7))
-    for share in (0, -1, 1.1):
+    described: list[tuple[int, int]] = []
+    verify(cube, on_progress=lambda done, total, note="": described.append((done, total)))
+    assert [done for done, _ in described] == list(range(1, 7))
+    for sample in (0, -1, 1.1):
         with pytest.raises(ValueError, match="is no share of the files"):
-            Scrub(share)
+            Scrub(sample)

@@ -44,7 +44,8 @@ def test_a_series_is_found_by_the_names_of_its_files(tmp_path: Path, pattern: st
 
 @given(count=st.integers(1, 30), year=st.integers(1900, 2090))
 def test_steps_of_several_months_are_told_by_the_dates(count: int, year: int) -> None:
-    start, step = f"{year}-03", f"{count} months"
+    start = f"{year}-03"
+    step = f"{count} months"
     with tempfile.TemporaryDirectory() as folder:
         touch(Path(folder), list(date_names("a_{time:%Y-%m}.tif", start=start, n=5, step=step)))
         (found,) = group_files(Path(folder))

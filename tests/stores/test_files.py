@@ -24,7 +24,8 @@ def test_a_file_appears_whole_and_others_may_read_it(tmp_path: Path) -> None:
 
 
 def test_digests_tell_bytes_apart(tmp_path: Path) -> None:
-    one, other = tmp_path / "a", tmp_path / "b"
+    one = tmp_path / "a"
+    other = tmp_path / "b"
     one.write_bytes(b"x" * 100_000)
     other.write_bytes(b"x" * 99_999 + b"y")
     assert sha256_file(one) != sha256_file(other)

@@ -122,7 +122,8 @@ def test_values_that_do_not_fit_their_window_are_refused(tmp_path: Path) -> None
 def test_leads_can_be_written_in_blocks(tmp_path: Path) -> None:
     stage = open_stage(tmp_path, make_key())
     create_forecast(stage, make_template())
-    values, whole = make_values(), Window.from_shape(SHAPE)
+    values = make_values()
+    whole = Window.from_shape(SHAPE)
     write_domain(stage, whole, make_domain())
     write_forecast(stage, "rain", whole, values[:2])
     write_forecast(stage, "rain", whole, values[2:], lead=3)
@@ -157,7 +158,8 @@ def test_years_and_hours_are_decoded_as_the_dates_they_are(tmp_path: Path) -> No
         ("5 years", "2015", "2025-01-01"),
         ("6 hours", "2017-12-31T18", "2018-01-01T06"),
     ]:
-        step, start = Step.parse(text), parse_time(init)
+        step = Step.parse(text)
+        start = parse_time(init)
         template = replace(make_template(), step=step, init=start)
         stage = open_stage(tmp_path, make_key(init=step.label(start)))
         create_forecast(stage, template)

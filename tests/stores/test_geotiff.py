@@ -84,7 +84,8 @@ def test_scale_and_offset_apply_to_values_and_not_to_markers(tmp_path: Path) -> 
     stored = np.where(LAND, 120, 0).astype(np.uint16)
     path = write_tiff(tmp_path / "v.tif", stored, nodata=0)
     with rasterio.open(path, "r+") as raster:
-        raster.scales, raster.offsets = (0.5,), (-32.0,)
+        raster.scales = (0.5,)
+        raster.offsets = (-32.0,)
     values, _, _ = read_whole(path, _source())
     assert np.unique(values[LAND]).tolist() == [28.0]
     assert np.isnan(values[~LAND]).all()

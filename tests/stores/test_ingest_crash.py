@@ -38,7 +38,8 @@ class Writes:
     """Counts what changes the disk, and cuts the power before the one that is asked for."""
 
     def __init__(self, cut_before: int | None) -> None:
-        self.n, self.cut_before = 0, cut_before
+        self.n = 0
+        self.cut_before = cut_before
 
     def pass_on(self, write: Any) -> Any:
         def counted(*args: Any, **kwargs: Any) -> Any:
@@ -106,7 +107,8 @@ def _state(path: Path) -> tuple[str, int] | None:
 def test_a_crash_before_any_write_leaves_old_or_new_and_a_rerun_finishes(
     tmp_path: Path, months_before: int
 ) -> None:
-    start, whole = tmp_path / "start", tmp_path / "whole"
+    start = tmp_path / "start"
+    whole = tmp_path / "whole"
     start.mkdir()
     if months_before:
         make_archive(tmp_path / "archive", n=months_before)
@@ -116,7 +118,8 @@ def test_a_crash_before_any_write_leaves_old_or_new_and_a_rerun_finishes(
     shutil.copytree(start, whole)
     with _writes(None) as undisturbed:
         _ingest(inventory, whole / "cube.zarr")
-    old, new = _state(start / "cube.zarr"), _state(whole / "cube.zarr")
+    old = _state(start / "cube.zarr")
+    new = _state(whole / "cube.zarr")
     assert undisturbed.n > 10
     assert new is not None
     assert new[1] == 3
@@ -190,7 +193,8 @@ def test_an_unfinished_ingest_of_another_archive_is_thrown_away(tmp_path: Path) 
         ingest.write_frame(path, frame.variable, frame.key)
     _ingest(_inventory(make_archive(tmp_path / "other", n=2)), path)
     _ingest(_inventory(tmp_path / "other"), tmp_path / "alone.zarr")
-    cube, alone = Cube.open(path), Cube.open(tmp_path / "alone.zarr")
+    cube = Cube.open(path)
+    alone = Cube.open(tmp_path / "alone.zarr")
     assert cube.version == alone.version
     np.testing.assert_array_equal(cube.read("rain", WHOLE), alone.read("rain", WHOLE))
 

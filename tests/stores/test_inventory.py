@@ -47,14 +47,14 @@ def test_a_sound_archive_passes_and_its_table_says_what_is_there(tmp_path: Path)
 
 def test_progress_counts_every_file(tmp_path: Path) -> None:
     make_tiffs(tmp_path, n=5)
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     scan_archive(
         tmp_path,
         [SourceVariable("rain", RAIN_FILES)],
         MONTH,
-        progress=lambda done, total, note="": told.append((done, total)),
+        on_progress=lambda done, total, note="": reported.append((done, total)),
     )
-    assert told == [(n, 5) for n in range(1, 6)]
+    assert reported == [(n, 5) for n in range(1, 6)]
 
 
 def test_missing_months_are_listed_and_may_be_accepted(tmp_path: Path) -> None:
@@ -182,7 +182,8 @@ def test_an_archive_in_which_nothing_can_be_read_is_never_accepted(tmp_path: Pat
 def test_bounds_leave_files_out_and_make_absent_dates_gaps(tmp_path: Path) -> None:
     make_tiffs(tmp_path, n=6)
     sources = [SourceVariable("rain", RAIN_FILES)]
-    start, end = parse_time("2000-03"), parse_time("2000-08")
+    start = parse_time("2000-03")
+    end = parse_time("2000-08")
     inventory = scan_archive(tmp_path, sources, MONTH, start=start, end=end)
     assert inventory.rows()[0]["files"] == "4"
     assert "2 of 6 dates have no file (2000-07, 2000-08)" in _refusal(inventory)
@@ -221,11 +222,12 @@ def test_tags_of_a_scale_that_gdal_does_not_apply_are_told(tmp_path: Path) -> No
     values = make_fields(1)[0]
     path = tmp_path / RAIN_FILES.format(time=np.datetime64("2000-01", "s").item())
     write_tiff(path, values, tags={"gain": "0.5", "offset": "-32.0", "scale": "1.0"})
-    (told,) = _take(tmp_path).unapplied()
-    assert "gain=0.5, offset=-32.0 of rain/rain_2000.01.tif are not applied" in told
-    assert "gdal_edit.py -scale" in told
+    (reported,) = _take(tmp_path).unapplied()
+    assert "gain=0.5, offset=-32.0 of rain/rain_2000.01.tif are not applied" in reported
+    assert "gdal_edit.py -scale" in reported
     with rasterio.open(path, "r+") as raster:  # then GDAL applies its own
-        raster.scales, raster.offsets = [0.5], [-32.0]
+        raster.scales = [0.5]
+        raster.offsets = [-32.0]
     assert _take(tmp_path).unapplied() == []
 
 

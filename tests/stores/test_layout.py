@@ -30,7 +30,8 @@ def _shares_a_shard(length: int, shard: int, begin: int, end: int) -> bool:
 def test_the_owner_check_judges_as_brute_force_does(
     ys: tuple[int, int, int, int], xs: tuple[int, int, int, int]
 ) -> None:
-    (height, shard_y, y0, y1), (width, shard_x, x0, x1) = ys, xs
+    height, shard_y, y0, y1 = ys
+    width, shard_x, x0, x1 = xs
     shared = _shares_a_shard(*ys) or _shares_a_shard(*xs)
     try:
         check_shard_aligned(

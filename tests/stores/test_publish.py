@@ -190,9 +190,9 @@ def test_cleaning_finishes_a_catalog_that_a_crash_left_behind(tmp_path: Path) ->
 
 def test_two_processes_at_once_publish_one_issue(tmp_path: Path) -> None:
     runs = [start_issue(tmp_path, "2017-12") for _ in range(2)]
-    said = sorted(run.communicate(timeout=60)[0].strip() for run in runs)
+    lines = sorted(run.communicate(timeout=60)[0].strip() for run in runs)
     assert [run.returncode for run in runs] == [0, 0]
-    assert said == ["2017-12 False", "2017-12 True"]
+    assert lines == ["2017-12 False", "2017-12 True"]
     assert [path.name for path in (tmp_path / "issues/rain").glob("*/")] == ["2017-12"]
     assert verify(tmp_path) == []
 
@@ -310,7 +310,7 @@ def test_every_byte_is_on_the_disk_before_the_issue_becomes_visible(
     synced: dict[Path, bool] = {}
     visible = tmp_path / "issues/rain/2017-12"
     monkeypatch.setattr(
-        "stores.publish.sync_file", lambda path: synced.setdefault(path, visible.exists())
+        "stores.publish.fsync_path", lambda path: synced.setdefault(path, visible.exists())
     )
     issue = make_issue(tmp_path).path
     stage = tmp_path / ".staging" / make_key().stage_name / "issue"

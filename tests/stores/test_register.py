@@ -18,7 +18,9 @@ from stores.retention import RetentionPolicy
 from stores.verify import verify
 from tests.make_issue import make_issue, make_key
 
-FIRST, SECOND, THIRD = "2017-11", "2017-12", "2018-01"
+FIRST = "2017-11"
+SECOND = "2017-12"
+THIRD = "2018-01"
 
 
 class PowerCut(BaseException):
@@ -32,7 +34,7 @@ def power_cut(at: str) -> Iterator[None]:
             raise PowerCut
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("publish", "clean", "discard"):
+        for module in ("publish", "clean", "removal"):
             patch.setattr(f"stores.{module}.crash_point", cut)
         with pytest.raises(PowerCut):
             yield
@@ -84,16 +86,18 @@ def make_unregistered(root: Path) -> None:
 
 
 def test_swapped_issues_are_named_also_after_the_next_publication(root: Path) -> None:
-    shelf = root / "issues/rain"
-    (shelf / FIRST).rename(shelf / "aside")
-    (shelf / SECOND).rename(shelf / FIRST)
-    (shelf / "aside").rename(shelf / SECOND)
+    recipe_folder = root / "issues/rain"
+    (recipe_folder / FIRST).rename(recipe_folder / "aside")
+    (recipe_folder / SECOND).rename(recipe_folder / FIRST)
+    (recipe_folder / "aside").rename(recipe_folder / SECOND)
     publish_next(root)
     findings = verify(root)
     for found, own in ((FIRST, SECOND), (SECOND, FIRST)):
-        said = f"issues/rain/{found}: rain/{found} holds the forecast that was published as "
-        assert any(f.startswith(f"{said}rain/{own}") for f in findings), findings
-    catalog = (shelf / "catalog.json").read_text()
+        beginning = (
+            f"issues/rain/{found}: rain/{found} holds the forecast that was published as "
+        )
+        assert any(f.startswith(f"{beginning}rain/{own}") for f in findings), findings
+    catalog = (recipe_folder / "catalog.json").read_text()
     assert "2018-01" in catalog
     assert FIRST not in catalog
 
@@ -101,17 +105,17 @@ def test_swapped_issues_are_named_also_after_the_next_publication(root: Path) ->
 def test_a_renamed_issue_is_named_where_it_is_and_where_it_is_missing(root: Path) -> None:
     (root / "issues/rain" / FIRST).rename(root / "issues/rain/2016-05")
     publish_next(root)
-    gone, strange = verify(root)
-    assert gone.startswith(f"issues/rain/{FIRST} is missing: it was published 20")
-    assert "issues/rain/2016-05: rain/2016-05 holds the forecast" in strange
+    missing, unexpected = verify(root)
+    assert missing.startswith(f"issues/rain/{FIRST} is missing: it was published 20")
+    assert "issues/rain/2016-05: rain/2016-05 holds the forecast" in unexpected
 
 
 def test_a_removed_issue_is_missing_until_it_is_made_again(root: Path) -> None:
     shutil.rmtree(root / "issues/rain" / FIRST)
     publish_next(root)
-    for place in (root, root / "issues/rain"):
-        (gone,) = verify(place)
-        assert gone.startswith(f"issues/rain/{FIRST} is missing")
+    for folder in (root, root / "issues/rain"):
+        (missing,) = verify(folder)
+        assert missing.startswith(f"issues/rain/{FIRST} is missing")
     again = make_issue(root, make_key(init=FIRST))
     assert (again.path.name, again.revision) == (FIRST, 1)
     assert verify(root) == []

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from stores.seasons import CalendarCycle, Seasons, has_period, shift_to_observed
 from stores.times import Step, Times, parse_time
 
-MONTH, DAY = Step.parse("month"), Step.parse("day")
+MONTH = Step.parse("month")
+DAY = Step.parse("day")
 steps = st.builds(
     Step,
     st.integers(1, 400),
@@ -18,22 +19,23 @@ starts = st.dates().map(lambda date: np.datetime64(date, "s"))
 
 
 def frames(step: str, start: str, n: int) -> Times:
-    every, first = Step.parse(step), parse_time(start)
+    every = Step.parse(step)
+    first = parse_time(start)
     return np.array([every.add(first, index) for index in range(n)])
 
 
-def found(step: str, start: str, n: int) -> Seasons:
+def seasons_of(step: str, start: str, n: int) -> Seasons:
     return Seasons.of(Step.parse(step), frames(step, start, n))
 
 
 def test_months_of_two_years_are_twelve_seasons_and_the_first_is_january() -> None:
-    seasons = found("month", "2003-11", 24)
+    seasons = seasons_of("month", "2003-11", 24)
     assert seasons.season_numbers == tuple(range(12))
     assert seasons.index(frames("month", "2003-11", 4)).tolist() == [10, 11, 0, 1]
 
 
 @pytest.mark.parametrize(
-    ("step", "start", "n", "held"),
+    ("step", "start", "n", "n_seasons"),
     [
         ("month", "2003-11", 23, 1),  # a month seen once is that month's weather
         ("quarter", "2003-02", 8, 4),
@@ -56,9 +58,9 @@ def test_months_of_two_years_are_twelve_seasons_and_the_first_is_january() -> No
     ],
 )
 def test_a_cycle_is_told_apart_when_it_was_seen_twice(
-    step: str, start: str, n: int, held: int
+    step: str, start: str, n: int, n_seasons: int
 ) -> None:
-    assert len(found(step, start, n)) == held
+    assert len(seasons_of(step, start, n)) == n_seasons
 
 
 @given(steps, starts, st.integers(1, 60), st.integers(0, 400))
@@ -74,7 +76,7 @@ def test_every_training_frame_has_its_own_season_and_any_frame_some(
     assert set(seasons.index(times).tolist()) == set(range(len(seasons)))
     beyond = np.array([step.add(start, n + later)])
     assert 0 <= seasons.index(beyond)[0] < len(seasons)
-    assert sorted(np.concatenate([places for places, _ in seasons.by_time_of_day()])) == list(
+    assert sorted(np.concatenate([indices for indices, _ in seasons.by_time_of_day()])) == list(
         range(len(seasons))
     )
 
@@ -82,8 +84,8 @@ def test_every_training_frame_has_its_own_season_and_any_frame_some(
 def test_a_season_that_is_not_held_takes_the_nearest_of_its_time_of_day() -> None:
     half_days = Step.parse("12 hours")
     seasons = Seasons(half_days, 12, 2, (0, 1, 2 * 2, 3 * 2 + 1))  # Jan 0 and 12, Mar 0, Apr 12
-    asked = ["2001-12-05", "2001-02-05T12", "2001-03-05T12", "2001-06-01T00", "2001-07-01T12"]
-    times = np.array([parse_time(text) for text in asked])
+    labels = ["2001-12-05", "2001-02-05T12", "2001-03-05T12", "2001-06-01T00", "2001-07-01T12"]
+    times = np.array([parse_time(text) for text in labels])
     assert seasons.index(times).tolist() == [0, 1, 3, 2, 3]
     assert seasons.n_unseen(times) == 5
     none_at_noon = Seasons(half_days, 12, 2, (0, 2 * 2))
@@ -91,7 +93,7 @@ def test_a_season_that_is_not_held_takes_the_nearest_of_its_time_of_day() -> Non
 
 
 def test_the_hour_is_part_of_a_season() -> None:
-    seasons = found("12 hours", "2001-01-01", 8)
+    seasons = seasons_of("12 hours", "2001-01-01", 8)
     assert seasons.index(frames("12 hours", "2001-01-03", 4)).tolist() == [0, 1, 0, 1]
 
 
@@ -130,6 +132,6 @@ def test_only_steps_shorter_than_a_year_have_a_period(step: str, *, expected: bo
 
 
 def test_seasons_say_what_they_tell_apart() -> None:
-    assert str(found("month", "2001-01", 24)) == "12 seasons (12 times of year)"
-    assert str(found("12 hours", "2001-01-01", 4)) == "2 seasons (2 times of day)"
-    assert str(found("month", "2001-01", 12)) == "one season"
+    assert str(seasons_of("month", "2001-01", 24)) == "12 seasons (12 times of year)"
+    assert str(seasons_of("12 hours", "2001-01-01", 4)) == "2 seasons (2 times of day)"
+    assert str(seasons_of("month", "2001-01", 12)) == "one season"

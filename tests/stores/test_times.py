@@ -80,7 +80,8 @@ def test_a_label_is_read_back_and_names_no_folder(step: Step, date: Time) -> Non
     ],
 )
 def test_people_read_dates_where_files_bear_labels(step: str, label: str, shown: str) -> None:
-    every, time = Step.parse(step), parse_time(label)
+    every = Step.parse(step)
+    time = parse_time(label)
     assert (every.label(time), every.format(time)) == (label, shown)
     assert format_dates(f"from {label}.") == f"from {shown}."
 
@@ -160,8 +161,10 @@ def test_an_end_holds_all_that_its_label_names_and_no_more(step: Step, date: Tim
 
 
 def test_a_stretch_of_one_frame_is_named_once_and_a_distance_with_its_number() -> None:
-    months, epochs = Step.parse("month"), Step.parse("5 years")
-    first, last = parse_time("2015"), parse_time("2020")
+    months = Step.parse("month")
+    epochs = Step.parse("5 years")
+    first = parse_time("2015")
+    last = parse_time("2020")
     assert epochs.label_range(last, last) == "2020"
     assert months.label_range(first, last) == "2015-01 to 2020-01"
     assert (months.phrase, epochs.phrase) == ("one month", "5 years")

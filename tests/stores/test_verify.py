@@ -127,7 +127,8 @@ def test_a_damaged_chunk_without_a_manifest_is_named_by_reading(issue: Path) -> 
 
 
 def test_a_store_names_the_issue_the_bundle_and_the_catalog(tmp_path: Path) -> None:
-    issue, bundle = make_issue(tmp_path).path, make_bundle(tmp_path / "models").path
+    issue = make_issue(tmp_path).path
+    bundle = make_bundle(tmp_path / "models").path
     assert verify(tmp_path) == []
     (issue / CHUNK).unlink()
     flip_byte(bundle / "model.safetensors", 0.9)

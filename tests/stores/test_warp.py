@@ -47,7 +47,8 @@ def test_averaging_onto_whole_blocks_is_their_mean_over_valid_pixels() -> None:
     fine[3, 0] = 7
     warped = warp_onto(fine, LAND_GRID, GRID, resampling="average")
     expected = np.arange(23 * 31).reshape(23, 31) + 1.0
-    expected[0, 0], expected[1, 0] = np.nan, 7
+    expected[0, 0] = np.nan
+    expected[1, 0] = 7
     np.testing.assert_allclose(warped, expected, rtol=1e-5)
 
 

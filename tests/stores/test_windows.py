@@ -13,7 +13,8 @@ size = st.integers(0, 30)
 
 @st.composite
 def windows(draw: st.DrawFn) -> Window:
-    y0, x0 = draw(edge), draw(edge)
+    y0 = draw(edge)
+    x0 = draw(edge)
     return Window(y0, y0 + draw(size), x0, x0 + draw(size))
 
 
@@ -30,8 +31,10 @@ def test_clip_keeps_the_pixels_that_both_windows_have(one: Window, other: Window
 def test_a_window_around_others_is_the_smallest_that_holds_them(inner: list[Window]) -> None:
     around = Window.bounding(inner)
     assert all(around.contains(window) for window in inner)
-    y0, x0 = min(w.y0 for w in inner), min(w.x0 for w in inner)
-    y1, x1 = max(w.y1 for w in inner), max(w.x1 for w in inner)
+    y0 = min(w.y0 for w in inner)
+    x0 = min(w.x0 for w in inner)
+    y1 = max(w.y1 for w in inner)
+    x1 = max(w.x1 for w in inner)
     assert around.shape == (y1 - y0, x1 - x0)
 
 
