@@ -29,12 +29,12 @@ FAMILIES: dict[str, Family] = {"convlstm": Family(ConvLSTMSpec, ConvLSTM)}
 
 
 def describe_network(shape: ConvLSTMSpec) -> dict[str, Any]:
-    """Write what is needed to build a network again, beside its weights."""
+    """Return what is needed to build a network again, beside its weights."""
     return {"family": _family_of(shape)} | asdict(shape)
 
 
 def parse_network_spec(description: Mapping[str, Any]) -> ConvLSTMSpec:
-    """Read what ``describe_network`` wrote.
+    """Read what ``describe_network`` returned.
 
     Raises:
         UnknownOptionError: the family or what it is made of is unknown.
@@ -64,7 +64,7 @@ def build_network(
     """Build the network of a bundle, ready to forecast.
 
     Args:
-        description: what ``describe_network`` wrote.
+        description: what ``describe_network`` returned.
         weights: by name, each of the shape that its layer has.
         exact: whether tiles have to equal the untiled forecast.
 

@@ -12,7 +12,7 @@ from pipeline.models.gates import LSTMState, inference_gates, training_gates
 
 
 class StaticProjection(NamedTuple):
-    """What static channels give to the inputs of every frame."""
+    """What static channels add to the inputs of every frame."""
 
     maps: Tensor
     """Convolved, with the bias (b, 4h, y, x)."""
@@ -43,24 +43,27 @@ class ConvLSTMCell(nn.Module):
         return torch.stack(self.run(self.project_input(frames)), dim=1)  # (b, t, h, y, x)
 
     def project_input(
-        self, frames: Tensor, ground: StaticProjection | None = None
+        self, frames: Tensor, static: StaticProjection | None = None
     ) -> tuple[Tensor, ...]:
         """Convolve the inputs of frames (b, t, c, y, x) in one call; t maps (b, 4h, y, x).
 
         Args:
-            frames: all channels, or with a ``ground`` the first ones.
-            ground: the share of the other channels, as ``settle`` gives it.
+            frames: all channels, or with ``static`` the dynamic ones, which come first.
+            static: what ``project_static`` returned for the other channels.
 
         Raises:
             ValueError: both together are not the channels of this cell.
         """
-        flat = frames.flatten(0, 1)
-        apart = (-1, frames.shape[1])
-        if ground is None:
-            return torch.unflatten(self.inputs(flat), 0, apart).unbind(dim=1)
-        self._check_channels(flat.shape[1], ground.n_channels)
-        driven = self._convolve(flat, self.inputs.weight[:, : flat.shape[1]])  # (b t, 4h, y, x)
-        return torch.unflatten(driven, 0, apart).add_(ground.maps[:, None]).unbind(dim=1)
+        flat = frames.flatten(0, 1)  # (b t, c, y, x)
+        batch_and_time = (-1, frames.shape[1])
+        if static is None:
+            return torch.unflatten(self.inputs(flat), 0, batch_and_time).unbind(dim=1)
+        self._check_channels(flat.shape[1], static.n_channels)
+        dynamic = self._convolve(
+            flat, self.inputs.weight[:, : flat.shape[1]]
+        )  # (b t, 4h, y, x)
+        maps = torch.unflatten(dynamic, 0, batch_and_time)  # (b, t, 4h, y, x)
+        return maps.add_(static.maps[:, None]).unbind(dim=1)
 
     def project_static(self, statics: Tensor) -> StaticProjection:
         """Convolve the last channels of every frame alone, with the bias (b, 4h, y, x).
@@ -74,39 +77,41 @@ class ConvLSTMCell(nn.Module):
             return StaticProjection(bias[None, :, None, None], 0)  # (1, 4h, 1, 1)
         return StaticProjection(self._convolve(statics, self.inputs.weight[:, -n:], bias), n)
 
-    def run(self, driven: Sequence[Tensor]) -> list[Tensor]:
+    def run(self, projected: Sequence[Tensor]) -> list[Tensor]:
         """Run through frames whose inputs are convolved; t hidden maps (b, h, y, x)."""
         state: LSTMState | None = None
         hidden = []
-        for drive in driven:
-            state = self.step(drive, state)
+        for frame in projected:
+            state = self.step(frame, state)
             hidden.append(state.hidden)
         return hidden
 
-    def step(self, drive: Tensor, state: LSTMState | None) -> LSTMState:
+    def step(self, projected: Tensor, state: LSTMState | None) -> LSTMState:
         """Advance the memory by one frame whose inputs are convolved already (b, 4h, y, x)."""
         # A zero state needs no convolution: it would only add zeros.
         if torch.is_grad_enabled():
-            gates = drive if state is None else drive + self.memory(state.hidden)
+            gates = projected if state is None else projected + self.memory(state.hidden)
             return training_gates(gates, state and state.cell)
-        # Several windows read a drive, so it is copied before the gates overwrite it.
-        gates = drive.clone() if state is None else self.memory(state.hidden).add_(drive)
+        # Several windows read a projected frame, so it is copied before the gates overwrite it.
+        gates = (
+            projected.clone() if state is None else self.memory(state.hidden).add_(projected)
+        )
         return inference_gates(gates, state and state.cell)
 
     def step_from_frame(self, frame: Tensor, state: LSTMState | None) -> LSTMState:
         """Advance the memory by one frame (b, c, y, x) that is convolved here, with it."""
         if state is None or torch.is_grad_enabled():
-            (drive,) = self.project_input(frame[:, None])
-            return self.step(drive, state)
+            (projected,) = self.project_input(frame[:, None])
+            return self.step(projected, state)
         # One wide convolution writes the gates once; two narrow ones write and add.
-        both = torch.cat([frame, state.hidden], dim=1)  # (b, c + h, y, x)
+        joined = torch.cat([frame, state.hidden], dim=1)  # (b, c + h, y, x)
         weight = torch.cat([self.inputs.weight, self.memory.weight], dim=1)
-        return inference_gates(self._convolve(both, weight, self.inputs.bias), state.cell)
+        return inference_gates(self._convolve(joined, weight, self.inputs.bias), state.cell)
 
-    def _check_channels(self, moving: int, still: int) -> None:
-        if moving + still != self.inputs.in_channels:
+    def _check_channels(self, n_dynamic: int, n_static: int) -> None:
+        if n_dynamic + n_static != self.inputs.in_channels:
             raise ValueError(
-                f"{moving} channels with a date and {still} static ones are not the "
+                f"{n_dynamic} channels with a date and {n_static} static ones are not the "
                 f"{self.inputs.in_channels} of this network, so weights would meet the wrong "
                 "maps; stack the channels that it was built for"
             )

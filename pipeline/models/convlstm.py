@@ -41,7 +41,7 @@ class ConvLSTMSpec:
     norm: str = "batch"
     residual: str = "none"
     memory: str = "window"
-    """``n_frames`` reads the history for every lead, ``carried`` goes on from its memory."""
+    """``window`` reads the history for every lead, ``carried`` goes on from its memory."""
     quantiles: Sequence[float] = ()
     """Which quantiles are forecast, rising; without them there is one value a pixel."""
 
@@ -74,8 +74,8 @@ class ConvLSTM(nn.Module):
         self.shape = shape
         widths = [shape.channels, *shape.hidden]
         self.cells = nn.ModuleList(
-            ConvLSTMCell(wide, hidden, kernel=shape.kernel)
-            for wide, hidden in zip(widths, shape.hidden, strict=False)
+            ConvLSTMCell(channels, hidden, kernel=shape.kernel)
+            for channels, hidden in zip(widths, shape.hidden, strict=False)
         )
         self.head = _build_head(shape)
 
@@ -84,28 +84,30 @@ class ConvLSTM(nn.Module):
 
         With quantiles the frame is (b, q, y, x), here and below.
         """
-        return self.decide(
+        return self.predict(
             self._cell(0).project_input(self._to_channels_last(frames)), frames[:, -1, TARGET]
         )
 
-    def settle(self, statics: Tensor) -> StaticProjection:
-        """Do what looks at the statics (b, s, y, x) alone, the last of ``channels.ORDER``."""
+    def encode_static(self, statics: Tensor) -> StaticProjection:
+        """Compute what looks at the statics (b, s, y, x) alone, last in ``channels.ORDER``."""
         return self._cell(0).project_static(self._to_channels_last(statics))
 
-    def encode(self, frames: Tensor, settled: StaticProjection) -> tuple[Tensor, ...]:
-        """Do what looks at each frame alone, without its static channels (b, t, c, y, x)."""
-        return self._cell(0).project_input(self._to_channels_last(frames), settled)
+    def encode_dynamic(
+        self, frames: Tensor, static_encoding: StaticProjection
+    ) -> tuple[Tensor, ...]:
+        """Compute what looks at each frame alone, without its statics (b, t, c - s, y, x)."""
+        return self._cell(0).project_input(self._to_channels_last(frames), static_encoding)
 
-    def decide(self, encoded: Sequence[Tensor], last: Tensor) -> Tensor:
-        """Forecast one frame from encoded ones, and from the last target (b, y, x)."""
+    def predict(self, encoded: Sequence[Tensor], last: Tensor) -> Tensor:
+        """Forecast one frame (b, y, x) from encoded ones and the last target (b, y, x)."""
         return self._apply_head(self._run_layers(encoded, [None] * len(self.cells)), last)
 
-    def advance(
+    def step(
         self, encoded: Sequence[Tensor], last: Tensor, memory: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Forecast one frame from encoded ones and from a memory (b, m, y, x), and go on."""
-        known = [None] * len(self.cells) if memory is None else self._unpack_memory(memory)
-        states = self._run_layers(encoded, known)
+        """Forecast one frame (b, y, x) from encoded ones; return the memory (b, m, y, x)."""
+        initial = [None] * len(self.cells) if memory is None else self._unpack_memory(memory)
+        states = self._run_layers(encoded, initial)
         return self._apply_head(states, last), _pack(states)
 
     @property
@@ -114,12 +116,12 @@ class ConvLSTM(nn.Module):
         return 2 * sum(self.shape.hidden)
 
     def _run_layers(
-        self, encoded: Sequence[Tensor], known: Sequence[LSTMState | None]
+        self, encoded: Sequence[Tensor], initial: Sequence[LSTMState | None]
     ) -> list[LSTMState]:
         """Read frames one after the other, through all layers; return the state of each."""
-        states = list(known)
-        for drive in encoded:
-            states[0] = state = self._cell(0).step(drive, states[0])
+        states = list(initial)
+        for projected in encoded:
+            states[0] = state = self._cell(0).step(projected, states[0])
             for layer in range(1, len(self.cells)):
                 state = self._cell(layer).step_from_frame(state.hidden, states[layer])
                 states[layer] = state
@@ -157,7 +159,7 @@ class ConvLSTM(nn.Module):
 
     @property
     def reading(self) -> StepSpec:
-        """Which frames one call reads and gives."""
+        """Which frames one call reads and forecasts."""
         shape = self.shape
         carries = shape.memory == "carried"
         return StepSpec(shape.history, carries=carries, quantiles=tuple(shape.quantiles))
@@ -176,12 +178,12 @@ class ConvLSTM(nn.Module):
         )
 
     def _receptive_field(self, frames: int) -> ReceptiveField:
-        """Compute what a forecast sees of the last ``n_forcing_frames`` frames."""
+        """Compute what a forecast sees of the last ``frames`` frames."""
         layers = len(self.shape.hidden)
-        look = ReceptiveField().recurrent(self.shape.kernel, layers=layers, frames=frames)
+        field = ReceptiveField().recurrent(self.shape.kernel, layers=layers, frames=frames)
         for _ in self.shape.head:
-            look = look.conv(_HEAD_KERNEL)
-        return look
+            field = field.conv(_HEAD_KERNEL)
+        return field
 
 
 def _pack(states: Sequence[LSTMState]) -> Tensor:
@@ -192,14 +194,15 @@ def _pack(states: Sequence[LSTMState]) -> Tensor:
 
 def _build_head(shape: ConvLSTMSpec) -> nn.Sequential:
     """Stack dropout, 3 x 3 convolutions and the 1 x 1 output, whose weights start at zero."""
-    wide = shape.hidden[-1]
+    in_channels = shape.hidden[-1]
     layers: list[nn.Module] = [MCDropout2d(shape.dropout)]
-    for narrow in shape.head:
-        layers += _norm(shape.norm, wide)
-        layers += [nn.Conv2d(wide, narrow, _HEAD_KERNEL, padding=_HEAD_KERNEL // 2), nn.ReLU()]
-        wide = narrow
-    layers += _norm(shape.norm, wide)
-    output = nn.Conv2d(wide, shape.n_outputs, 1)
+    for out_channels in shape.head:
+        layers += _norm(shape.norm, in_channels)
+        conv = nn.Conv2d(in_channels, out_channels, _HEAD_KERNEL, padding=_HEAD_KERNEL // 2)
+        layers += [conv, nn.ReLU()]
+        in_channels = out_channels
+    layers += _norm(shape.norm, in_channels)
+    output = nn.Conv2d(in_channels, shape.n_outputs, 1)
     nn.init.zeros_(output.weight)
     assert output.bias is not None
     nn.init.zeros_(output.bias)

@@ -1,4 +1,4 @@
-"""Random numbers that know their place: the same for every tile, batch, worker and device."""
+"""Counter-based random numbers: the same for every tile, batch, worker and device."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def normal_fields(
 ) -> Tensor:
     """Draw Gaussian noise of mean 0 and variance 1 for a batch of windows (b, y, x), float32.
 
-    A pixel's number depends on its key and its place on the whole grid alone, so windows cut
+    A pixel's number depends on its key and its position on the whole grid alone, so windows cut
     from anywhere agree bit for bit. Correlated noise is white noise on every
     ``correlation_px``-th row and column, blended by cubic B-splines whose squared weights are
     made to sum to 1 at every pixel: no halo is needed. Along a row or column the correlation
@@ -86,7 +86,7 @@ def normal_fields(
         origins: first row and column of each window on the whole grid (b,) [px].
         shape: rows and columns of every window [px].
         correlation_px: distance at which the correlation is a half [px]; white up to 1.
-        device: where the numbers are wanted.
+        device: where the numbers are drawn.
 
     Raises:
         ValueError: there is not one key for each window, or the distance is negative.
@@ -95,10 +95,10 @@ def normal_fields(
     if correlation_px <= 1:
         return _to_normal(_hash(_stream_starts(keys, (_NORMAL, 0)), origins, shape, device))
     px = correlation_px
-    firsts = [(row // px - 1, col // px - 1) for row, col in origins]
+    node_origins = [(row // px - 1, col // px - 1) for row, col in origins]
     n_nodes = ((shape[0] + px - 2) // px + 4, (shape[1] + px - 2) // px + 4)
     streams = _stream_starts(keys, (_NORMAL, px))
-    nodes = _to_normal(_hash(streams, firsts, n_nodes, device))  # (b, ny, nx)
+    nodes = _to_normal(_hash(streams, node_origins, n_nodes, device))  # (b, ny, nx)
     phases = [(row % px, col % px) for row, col in origins]
     tall = _blend(nodes, [row for row, _ in phases], shape[0], px)  # (b, y, nx)
     wide = _blend(tall.transpose(1, 2), [col for _, col in phases], shape[1], px)  # (b, x, y)
@@ -110,14 +110,15 @@ def dropout_mask(
 ) -> Tensor:
     """Choose which whole maps a dropout keeps, as factors (b, c, 1, 1), float32.
 
-    A map is dropped (0) with chance ``p`` or else scaled by 1 / (1 - p), as ``nn.Dropout2d``
-    does; but the choice depends on the key alone, so all tiles of a member make the same one.
+    A map is dropped (0) with probability ``p`` or else scaled by 1 / (1 - p), as
+    ``nn.Dropout2d`` does; but the choice depends on the key alone, so all tiles of a member
+    make the same one.
 
     Source: Gal and Ghahramani (2016), Dropout as a Bayesian approximation. Theirs drops single
     units; whole maps go here, as in training.
 
     Raises:
-        ValueError: ``p`` is no chance below 1.
+        ValueError: ``p`` is no probability below 1.
     """
     if not 0 <= p < 1:
         raise ValueError(
@@ -200,8 +201,8 @@ def _to_uniform(bits: Tensor) -> Tensor:
 
 def _to_normal(bits: Tensor) -> Tensor:
     """Invert the normal distribution; in float64, or its tails would end at 5.3 sigma."""
-    chance = (_shift(bits, 12).to(torch.float64) + 0.5) * 2.0**-52
-    gauss: Tensor = torch.special.ndtri(chance)
+    probability = (_shift(bits, 12).to(torch.float64) + 0.5) * 2.0**-52
+    gauss: Tensor = torch.special.ndtri(probability)
     return gauss.to(torch.float32)
 
 
@@ -211,18 +212,18 @@ def _blend(nodes: Tensor, phases: list[int], n: int, px: int) -> Tensor:
     Products and sums are separate steps in a fixed order: a matrix product would sum in an
     order that depends on the size of the window.
     """
-    first = torch.tensor(phases, device=nodes.device)[:, None]
-    place = first + torch.arange(n, device=nodes.device)  # (b, n), from the second node on
-    weights = _spline_weights(px).to(nodes.device)[place % px]  # (b, n, 4)
+    phase = torch.tensor(phases, device=nodes.device)[:, None]
+    position = phase + torch.arange(n, device=nodes.device)  # (b, n), from the second node on
+    weights = _spline_weights(px).to(nodes.device)[position % px]  # (b, n, 4)
     blended = torch.zeros(1, device=nodes.device)
     for tap in range(4):
-        index = (place // px + tap)[:, :, None].expand(-1, -1, nodes.shape[2])
+        index = (position // px + tap)[:, :, None].expand(-1, -1, nodes.shape[2])
         blended = blended + nodes.gather(1, index) * weights[:, :, tap, None]  # (b, n, any)
     return blended
 
 
 def _spline_weights(px: int) -> Tensor:
-    """Compute the weights of the nodes about each place between two of them (place, 4)."""
+    """Compute the weights of the nodes about each position between two of them (px, 4)."""
     t = torch.arange(px, dtype=torch.float64) / px
     u = 1 - t
     inner = 4 - 6 * t * t + 3 * t * t * t

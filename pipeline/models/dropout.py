@@ -26,7 +26,7 @@ class MCDropout2d(nn.Dropout2d):
         if len(self.keys) != len(maps):
             raise ValueError(
                 f"{len(self.keys)} keys are set but the batch holds {len(maps)} samples, so "
-                "members would be mixed up; give dropping() one key for each sample"
+                "members would be mixed up; give mc_dropout() one key for each sample"
             )
         factors = dropout_mask(self.p, self.keys, maps.shape[1], device=maps.device)
         return maps * factors.to(maps.dtype)
@@ -36,8 +36,9 @@ class MCDropout2d(nn.Dropout2d):
 def mc_dropout(network: nn.Module, keys: Sequence[RandomKey]) -> Iterator[None]:
     """Let a network drop maps at inference, by the key of each sample of the batch.
 
-    Every dropout layer makes choices of its own: ``Key.channel`` is set to its place. All calls
-    within one ``with`` make the same choice; enter it anew with other leads for fresh ones.
+    Every dropout layer makes choices of its own: ``RandomKey.channel`` is set to its index. All
+    calls within one ``with`` make the same choice; enter it anew with other leads for fresh
+    ones.
 
     Raises:
         ValueError: the network trains, or has nothing that drops.
@@ -53,8 +54,8 @@ def mc_dropout(network: nn.Module, keys: Sequence[RandomKey]) -> Iterator[None]:
             "the network is in training mode, so dropout would differ from call to call; "
             "call eval() first"
         )
-    for place, layer in enumerate(layers):
-        layer.keys = tuple(key._replace(channel=place) for key in keys)
+    for index, layer in enumerate(layers):
+        layer.keys = tuple(key._replace(channel=index) for key in keys)
     try:
         yield
     finally:

@@ -26,89 +26,93 @@ GateFunction = Callable[[Tensor, Tensor | None], LSTMState]
 def lstm_gates(gates: Tensor, cell: Tensor | None) -> LSTMState:
     """Compute the next state from gates (b, 4h, y, x) and cell maps (b, h, y, x) or None (0).
 
-    The order of the gates is keep, write, show, candidate. Changes nothing, so gradients flow.
+    The order of the gates is forget, input, output, candidate. Gates are not overwritten.
     """
-    opened, candidate = gates.tensor_split([3 * gates.shape[1] // 4], dim=1)
-    keep, write, show = opened.sigmoid().chunk(3, dim=1)  # each (b, h, y, x)
-    written = write * candidate.tanh()
+    sigmoids, candidate = gates.tensor_split([3 * gates.shape[1] // 4], dim=1)
+    # each (b, h, y, x)
+    forget_gate, input_gate, output_gate = sigmoids.sigmoid().chunk(3, dim=1)
+    next_cell = input_gate * candidate.tanh()
     if cell is not None:
-        written = torch.addcmul(written, keep, cell)
-    return LSTMState(show * written.tanh(), written)
+        next_cell = torch.addcmul(next_cell, forget_gate, cell)
+    return LSTMState(output_gate * next_cell.tanh(), next_cell)
 
 
 def lstm_gates_float32(gates: Tensor, cell: Tensor | None) -> LSTMState:
-    """Compute it in float32 at least; hidden maps (b, h, y, x) come back as the gates came."""
-    hidden, written = lstm_gates(_to_float32(gates), cell)
-    return LSTMState(hidden.to(gates.dtype), written)
+    """Compute ``lstm_gates`` in float32 at least; hidden maps (b, h, y, x) keep their type."""
+    hidden, next_cell = lstm_gates(_to_float32(gates), cell)
+    return LSTMState(hidden.to(gates.dtype), next_cell)
 
 
 def lstm_gates_inplace(gates: Tensor, cell: Tensor | None) -> LSTMState:
-    """Compute what ``lstm_gates_float32`` does, each (b, h, y, x), in few passes; overwrites the gates.
+    """Compute what ``lstm_gates_float32`` does, each (b, h, y, x), in few passes.
 
-    tanh(x) is 2 sigmoid(2x) - 1: on CPUs torch's tanh takes nine times as long as its sigmoid.
-    Rounding differs by 1e-7 of the range of a gate.
+    Overwrites the gates. tanh(x) is 2 sigmoid(2x) - 1: on CPUs torch's tanh takes nine times as
+    long as its sigmoid. Rounding differs by 1e-7 of the range of a gate.
     """
-    wide = _to_float32(gates)
-    hidden, written, _ = _update(_activate(wide, into=wide), cell)
-    return LSTMState(hidden.to(gates.dtype), written)
+    gates32 = _to_float32(gates)
+    hidden, next_cell, _ = _update(_activate(gates32, into=gates32), cell)
+    return LSTMState(hidden.to(gates.dtype), next_cell)
 
 
 def lstm_gates_autograd(gates: Tensor, cell: Tensor | None) -> LSTMState:
-    """Compute what ``lstm_gates_float32`` does (b, h, y, x), with gradients in few passes as well.
+    """Compute what ``lstm_gates_float32`` does (b, h, y, x), also gradients in few passes.
 
     Overwrites nothing. On a processor, forward and backward took 0.3 to 0.5 of the time of
     ``lstm_gates``.
     """
-    hidden, written = _LSTMGates.apply(_to_float32(gates), cell)  # type: ignore[no-untyped-call]
-    return LSTMState(hidden.to(gates.dtype), written)
+    hidden, next_cell = _LSTMGates.apply(_to_float32(gates), cell)  # type: ignore[no-untyped-call]
+    return LSTMState(hidden.to(gates.dtype), next_cell)
 
 
 class _LSTMGates(torch.autograd.Function):
-    """Gates in few passes, and their gradients from what was squashed."""
+    """Gates in few passes, and their gradients from the activations."""
 
     @staticmethod
     def forward(ctx: Any, gates: Tensor, cell: Tensor | None) -> tuple[Tensor, Tensor]:
-        opened = _activate(gates, into=torch.empty_like(gates))
-        hidden, written, squashed = _update(opened, cell)
-        ctx.save_for_backward(opened, squashed, cell)
-        return hidden, written
+        activations = _activate(gates, into=torch.empty_like(gates))
+        hidden, next_cell, sigmoid_2c = _update(activations, cell)
+        ctx.save_for_backward(activations, sigmoid_2c, cell)
+        return hidden, next_cell
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, hidden: Tensor, written: Tensor) -> tuple[Tensor, Tensor | None]:
+    def backward(
+        ctx: Any, grad_hidden: Tensor, grad_cell: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         """Compute gradients of gates (b, 4h, y, x) and cell from those of maps (b, h, y, x)."""
-        opened, squashed, cell = ctx.saved_tensors
-        keep, write, show, candidate = opened.chunk(4, dim=1)
+        activations, sigmoid_2c, cell = ctx.saved_tensors
+        forget_gate, input_gate, output_gate, candidate = activations.chunk(4, dim=1)
         # A sigmoid s has the slope s (1 - s), and 2 s - 1 of a doubled argument four times it.
-        slopes = torch.addcmul(opened, opened, opened, value=-1)
-        to_keep, to_write, to_show, to_candidate = slopes.chunk(4, dim=1)
-        slope = torch.addcmul(squashed, squashed, squashed, value=-1)
-        of_cell = torch.addcmul(written, slope.mul_(show), hidden, value=4)
-        to_show.mul_(torch.mul(squashed, 2).sub_(1).mul_(hidden))
-        to_write.mul_(torch.mul(candidate, 2).sub_(1).mul_(of_cell))
-        to_candidate.mul_(torch.mul(write, of_cell).mul_(4))
+        slopes = torch.addcmul(activations, activations, activations, value=-1)
+        grad_forget, grad_input, grad_output, grad_candidate = slopes.chunk(4, dim=1)
+        slope = torch.addcmul(sigmoid_2c, sigmoid_2c, sigmoid_2c, value=-1)
+        grad_next = torch.addcmul(grad_cell, slope.mul_(output_gate), grad_hidden, value=4)
+        grad_output.mul_(torch.mul(sigmoid_2c, 2).sub_(1).mul_(grad_hidden))
+        grad_input.mul_(torch.mul(candidate, 2).sub_(1).mul_(grad_next))
+        grad_candidate.mul_(torch.mul(input_gate, grad_next).mul_(4))
         if cell is None:
-            to_keep.zero_()
+            grad_forget.zero_()
             return slopes, None
-        to_keep.mul_(torch.mul(cell, of_cell))
-        return slopes, of_cell.mul_(keep)
+        grad_forget.mul_(torch.mul(cell, grad_next))
+        return slopes, grad_next.mul_(forget_gate)
 
 
 def _activate(gates: Tensor, *, into: Tensor) -> Tensor:
-    """Squash all gates by a sigmoid, the candidate's argument doubled."""
-    candidate = 3 * gates.shape[1] // 4
-    torch.sigmoid(gates[:, :candidate], out=into[:, :candidate])
-    torch.mul(gates[:, candidate:], 2, out=into[:, candidate:]).sigmoid_()
+    """Apply a sigmoid to all gates (b, 4h, y, x), the candidate's argument doubled."""
+    first = 3 * gates.shape[1] // 4  # of the candidate
+    torch.sigmoid(gates[:, :first], out=into[:, :first])
+    torch.mul(gates[:, first:], 2, out=into[:, first:]).sigmoid_()
     return into
 
 
-def _update(opened: Tensor, cell: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute hidden and cell maps of squashed gates, and the sigmoid of twice the latter."""
-    keep, write, show, candidate = opened.chunk(4, dim=1)  # each (b, h, y, x)
-    kept = write.neg() if cell is None else (keep * cell).sub_(write)
-    written = kept.addcmul_(write, candidate, value=2)
-    squashed = torch.mul(written, 2).sigmoid_()
-    return show.neg().addcmul_(show, squashed, value=2), written, squashed
+def _update(activations: Tensor, cell: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute hidden and cell maps and sigmoid(2 cell), each (b, h, y, x)."""
+    # each (b, h, y, x)
+    forget_gate, input_gate, output_gate, candidate = activations.chunk(4, dim=1)
+    partial = input_gate.neg() if cell is None else (forget_gate * cell).sub_(input_gate)
+    next_cell = partial.addcmul_(input_gate, candidate, value=2)
+    sigmoid_2c = torch.mul(next_cell, 2).sigmoid_()
+    return output_gate.neg().addcmul_(output_gate, sigmoid_2c, value=2), next_cell, sigmoid_2c
 
 
 def _to_float32(gates: Tensor) -> Tensor:

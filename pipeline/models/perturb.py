@@ -21,7 +21,7 @@ def perturb_history(
 ) -> Tensor:
     """Add noise to the first frames of a history (b, t, y, x), where it is valid.
 
-    A pixel's noise follows from its key and its place on the grid alone, so members are the
+    A pixel's noise follows from its key and its position on the grid alone, so members are the
     same in any tile, batch and rank. It is drawn frame by frame: all of them at once would
     take their memory many times over.
 
@@ -36,7 +36,9 @@ def perturb_history(
     shape = (history.shape[-2], history.shape[-1])
     device = history.device
     frames = list(history.unbind(dim=1))  # each (b, y, x)
-    for index, drawn_for in enumerate(keys):
-        drawn = normal_fields(drawn_for, origins, shape, correlation_px=noise_px, device=device)
-        frames[index] = frames[index] + noise * (drawn * valid[:, index])
+    for index, frame_keys in enumerate(keys):
+        field = normal_fields(
+            frame_keys, origins, shape, correlation_px=noise_px, device=device
+        )
+        frames[index] = frames[index] + noise * (field * valid[:, index])
     return torch.stack(frames, dim=1)  # (b, t, y, x)

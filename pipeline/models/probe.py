@@ -20,18 +20,18 @@ def probe_radius(
     several samples where a ReLU may close a path in one of them.
 
     Args:
-        forecast: gives frames (b, ..., y, x) for input frames (b, ..., y, x).
+        forecast: computes frames (b, ..., y, x) for input frames (b, ..., y, x).
         frames: input, wider than the radius on every side of the middle ``stride`` pixels.
         stride: total stride of the network.
 
     Raises:
         ValueError: a pixel depends on no input in any sample.
     """
-    watched = frames.detach().requires_grad_(True)
-    output = forecast(watched)
+    inputs = frames.detach().requires_grad_(True)
+    output = forecast(inputs)
     last = output.reshape(len(output), -1, *output.shape[-2:])[:, -1].sum(dim=0)  # (y, x)
     cy, cx = (side // 2 // stride * stride for side in last.shape)
-    return max(_farthest(last, watched, (cy + phase, cx + phase)) for phase in range(stride))
+    return max(_farthest(last, inputs, (cy + phase, cx + phase)) for phase in range(stride))
 
 
 def _farthest(last: Tensor, frames: Tensor, pixel: tuple[int, int]) -> int:

@@ -15,7 +15,7 @@ MEDIAN = 0.5
 
 
 def median_index(quantiles: Sequence[float]) -> int:
-    """Return the place of the median among quantiles that rise; 0 where there are none.
+    """Return the index of the median among quantiles that rise; 0 where there are none.
 
     Raises:
         ValueError: they do not rise, or there is no median to feed back.

@@ -24,7 +24,7 @@ class Reach:
     stride: int = 1
     """Origins of tiles have to be multiples of this."""
     emits: int = 1
-    """Leads that one call gives."""
+    """Leads that one call forecasts."""
 
     def radius(self, leads: int) -> int:
         """Return the halo that ``leads`` need [px]."""
@@ -39,21 +39,21 @@ def measure_reach(
     """Derive the reach of a rollout from what one call of the network looks at.
 
     Args:
-        look: what one call sees of all that it reads.
-        fed: what it sees of the frames that the call before it gave; None when it reads none
-            of its own output. Older frames must not be seen farther than through the calls
-            between, which holds where every step of time costs the same kernel.
-        emits: leads that one call gives.
+        field: what one call sees of all that it reads.
+        feedback: what it sees of the frames that the call before it forecast; None when it
+            reads none of its own output. Older frames must not be seen farther than through the
+            calls between, which holds where every step of time costs the same kernel.
+        emits: leads that one call forecasts.
     """
-    first = field.radius
+    first_px = field.radius
     if feedback is None:
-        return Reach(first, 0, field.period, emits)
+        return Reach(first_px, 0, field.period, emits)
     stride = math.lcm(field.period, feedback.period)
-    further = 0
-    seen = field
+    further_px = 0
+    composed = field
     # The phase at which a cone ends repeats after at most ``stride`` calls, so its growth is a
     # fraction with at most that denominator: these calls are enough to bound all of them.
     for calls in range(1, 2 * stride**2 + 2):
-        seen = feedback.compose(seen)
-        further = max(further, math.ceil((seen.radius - first) / calls))
-    return Reach(first, further, stride, emits)
+        composed = feedback.compose(composed)
+        further_px = max(further_px, math.ceil((composed.radius - first_px) / calls))
+    return Reach(first_px, further_px, stride, emits)

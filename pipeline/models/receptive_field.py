@@ -13,15 +13,16 @@ PixelRange = tuple[int, int]
 class ReceptiveField:
     """First and last input pixel that each pixel of a feature map sees, along one axis.
 
-    Layers are appended in the order of the network, from the input on: ``Look().conv(3)``. A
-    strided network sees differently at each phase of its stride, and to the left not as far as
-    to the right, so one span is kept for each phase. Borders only take paths away.
+    Layers are appended in the order of the network, from the input on:
+    ``ReceptiveField().conv(3)``. A strided network sees differently at each phase of its
+    stride, and to the left not as far as to the right, so one span is kept for each phase.
+    Borders only take paths away.
     """
 
     stride: int = 1
     """Input pixels from one pixel of the map to the next."""
     spans: tuple[PixelRange, ...] = ((0, 0),)
-    """First and last input pixel of map pixels 0, 1, ...; repeats after ``period``."""
+    """First and last input pixel of map pixels 0, 1, ...; repeats after ``period`` pixels."""
 
     @property
     def period(self) -> int:
@@ -38,9 +39,9 @@ class ReceptiveField:
 
     def span(self, pixel: int) -> PixelRange:
         """Return the first and last input pixel that map pixel ``pixel`` sees."""
-        turns, phase = divmod(pixel, len(self.spans))
+        n_periods, phase = divmod(pixel, len(self.spans))
         first, last = self.spans[phase]
-        return first + turns * self.period, last + turns * self.period
+        return first + n_periods * self.period, last + n_periods * self.period
 
     def conv(
         self, kernel: int, *, stride: int = 1, dilation: int = 1, padding: int | None = None
@@ -49,13 +50,13 @@ class ReceptiveField:
         width = dilation * (kernel - 1)
         before = width // 2 if padding is None else padding
 
-        def reads(pixel: int) -> PixelRange:
+        def input_range(pixel: int) -> PixelRange:
             return pixel * stride - before, pixel * stride - before + width
 
-        return self._through(self.stride * stride, reads)
+        return self._through(self.stride * stride, input_range)
 
     def pool(self, side: int) -> ReceptiveField:
-        """Append a pooling of ``block_side`` x ``block_side`` pixels into one, of any kind."""
+        """Append a pooling of ``side`` x ``side`` pixels into one, of any kind."""
         return self.conv(side, stride=side, padding=0)
 
     def upsample(self, factor: int) -> ReceptiveField:
@@ -70,21 +71,21 @@ class ReceptiveField:
                 "weights on the pixels of the input; use a power of two that divides the stride"
             )
 
-        def reads(pixel: int) -> PixelRange:
+        def input_range(pixel: int) -> PixelRange:
             twice = 2 * pixel + 1 - factor  # source position times 2 * factor
             return twice // (2 * factor), -(-twice // (2 * factor))
 
-        return self._through(self.stride // factor, reads)
+        return self._through(self.stride // factor, input_range)
 
     def recurrent(self, kernel: int, *, layers: int, frames: int) -> ReceptiveField:
-        """Append stacked recurrent layers that read ``n_forcing_frames`` frames.
+        """Append stacked recurrent layers that read ``frames`` frames.
 
         A signal crosses every layer once, and in one of them all later frames as well.
         """
-        look = self
+        field = self
         for _ in range(layers + frames - 1):
-            look = look.conv(kernel)
-        return look
+            field = field.conv(kernel)
+        return field
 
     def concat(self, other: ReceptiveField) -> ReceptiveField:
         """Put another map beside this one, as a skip connection does."""
@@ -104,11 +105,11 @@ class ReceptiveField:
         return earlier._through(self.stride, self.span, repeats=self.period)
 
     def _through(
-        self, stride: int, reads: Callable[[int], PixelRange], *, repeats: int = 1
+        self, stride: int, input_range: Callable[[int], PixelRange], *, repeats: int = 1
     ) -> ReceptiveField:
-        """Return the look of a map whose pixels read pixels ``reads`` of this one."""
+        """Return the field of a map whose pixels read ``input_range`` of this one."""
         n = math.lcm(self.period, stride, repeats) // stride
-        spans = (reads(pixel) for pixel in range(n))
+        spans = (input_range(pixel) for pixel in range(n))
         return ReceptiveField(
             stride, tuple((self.span(first)[0], self.span(last)[1]) for first, last in spans)
         )

@@ -13,28 +13,28 @@ from pipeline.models.quantiles import median_index
 
 @dataclass(frozen=True, slots=True)
 class StepSpec:
-    """Which frames one call of a network reads, and which it gives.
+    """Which frames one call of a network reads, and which it forecasts.
 
     A call whose history ends at ``now`` reads ``history`` frames up to ``now`` and ``ahead``
     after it, all with their covariates. The target is known before the first frame that the
-    call gives and is invalid from there on, so no network can read what it has to forecast. The
-    next call reads ``emits`` frames later.
+    call forecasts and is invalid from there on, so no network can read what it has to forecast.
+    The next call reads ``emits`` frames later.
     """
 
     history: int
     """Frames up to ``now``."""
     emits: int = 1
-    """Frames that one call gives."""
+    """Frames that one call forecasts."""
     ahead: int = 0
     """Frames after ``now`` whose covariates are read: known future forcings."""
     feeds_back: bool = True
     """Whether later calls read the target forecast by earlier ones."""
     first_lead: int = 1
-    """First frame that a call gives: 1 is the one after ``now``, 0 is the map of ``now``."""
+    """First frame that a call forecasts: 1 is the one after ``now``, 0 that of ``now``."""
     carries: bool = False
     """Whether the network keeps its memory between calls: later ones read only new frames."""
     quantiles: tuple[float, ...] = ()
-    """Which quantiles a call gives of each frame, rising; none where it gives one value."""
+    """Which quantiles of each frame a call forecasts, rising; none where it is one value."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "quantiles", tuple(self.quantiles))  # as JSON they are a list
@@ -73,7 +73,7 @@ class StepSpec:
 
     @property
     def n_outputs(self) -> int:
-        """Values of one pixel and frame that a call gives."""
+        """Values of one pixel and frame that a call forecasts."""
         return max(1, len(self.quantiles))
 
     @property
@@ -92,7 +92,7 @@ class ForecastModel(Protocol):
 
     @property
     def reading(self) -> StepSpec:
-        """Which frames one call reads and gives."""
+        """Which frames one call reads and forecasts."""
 
     def __call__(self, frames: Tensor, /) -> Tensor:
         """Compute frames (b, emits, y, x) from frames (b, window, c, y, x).

@@ -70,8 +70,8 @@ def test_statics_that_are_convolved_once_equal_statics_in_every_frame(
     statics = torch.randn(2, n_statics, 11, 13, dtype=torch.float64)
     whole = torch.cat([moving, statics[:, None].expand(-1, 4, -1, -1, -1)], dim=2)
     with torch.set_grad_enabled(learning):
-        encoded = network.encode(moving, network.settle(statics))
-        expected = network.cells[0].drive(whole)  # type: ignore[operator]
+        encoded = network.encode_dynamic(moving, network.encode_static(statics))
+        expected = network.cells[0].project_input(whole)  # type: ignore[operator]
     torch.testing.assert_close(encoded, expected, rtol=0, atol=1e-12)
 
 

@@ -60,23 +60,23 @@ class Counting(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.n_encoded = self.n_settled = 0
+        self.n_encoded = self.n_static_encoded = 0
 
-    def settle(self, statics: Tensor) -> Tensor:
-        self.n_settled += 1
+    def encode_static(self, statics: Tensor) -> Tensor:
+        self.n_static_encoded += 1
         return statics.sum(dim=1)
 
-    def encode(self, frames: Tensor, settled: Tensor) -> tuple[Tensor, ...]:
+    def encode_dynamic(self, frames: Tensor, static_encoding: Tensor) -> tuple[Tensor, ...]:
         self.n_encoded += frames.shape[1]
-        return (frames.sum(dim=2) + settled[:, None]).unbind(dim=1)
+        return (frames.sum(dim=2) + static_encoding[:, None]).unbind(dim=1)
 
-    def decide(self, encoded: Sequence[Tensor], last: Tensor) -> Tensor:
+    def predict(self, encoded: Sequence[Tensor], last: Tensor) -> Tensor:
         return last + sum(encoded)
 
     def forward(self, frames: Tensor) -> Tensor:
-        moving, statics = torch.split(frames, [3, 2], dim=2)
-        encoded = self.encode(moving, self.settle(statics[:, 0]))
-        return self.decide(encoded, frames[:, -1, 0])
+        dynamic, statics = torch.split(frames, [3, 2], dim=2)
+        encoded = self.encode_dynamic(dynamic, self.encode_static(statics[:, 0]))
+        return self.predict(encoded, frames[:, -1, 0])
 
 
 def test_a_frame_that_many_windows_see_is_encoded_once_and_the_statics_too() -> None:
@@ -90,6 +90,6 @@ def test_a_frame_that_many_windows_see_is_encoded_once_and_the_statics_too() -> 
     once, often = Counting(), Counting()
     seen_once = rollout(once, inputs, leads=5)
     seen_often = rollout(lambda frames: often(frames), inputs, leads=5)
-    assert (often.n_encoded, often.n_settled) == (15, 5)
-    assert (once.n_encoded, once.n_settled) == (3 + 4, 1)
+    assert (often.n_encoded, often.n_static_encoded) == (15, 5)
+    assert (once.n_encoded, once.n_static_encoded) == (3 + 4, 1)
     torch.testing.assert_close(seen_once, seen_often, rtol=0, atol=0)
