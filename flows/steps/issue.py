@@ -113,7 +113,7 @@ class ForecastJob:
             ForecastVariable(
                 f"{name}{product.suffix}",
                 self.units,
-                f"{product.words}{variable.long_name or name}",
+                f"{product.prefix}{variable.long_name or name}",
                 variable.standard_name,
                 product.attributes,
                 variable.cell_methods,

@@ -122,10 +122,10 @@ def show_scores(found: Evaluation) -> None:
     error = label_with_units("RMSE", str(found.table["units"].iloc[0]))
     title = f"{error} and skill of {found.hindcasts}, scored on {found.n_pixels} px"
     show_table(title, rows, columns=list(rows[0]))
-    if found.chances is not None:
-        show_probabilistic_scores(found.chances)
+    if found.probabilistic is not None:
+        show_probabilistic_scores(found.probabilistic)
     console.print(verdict(found.table), highlight=False)
-    for warning in [*found.alarms, *list_warnings(found.table, found.chances)]:
+    for warning in [*found.alarms, *list_warnings(found.table, found.probabilistic)]:
         echo_warning(warning)
     create_table("skill", rows, description=title)
 

@@ -18,7 +18,7 @@ class Calibration:
     """Margins that adjust the forecasts of one model to intervals of one level."""
 
     level: float
-    """Share of truths that the intervals are made to hold."""
+    """Fraction of truths that the intervals are made to hold."""
     margins: tuple[float, ...]
     """How far both ends move outward at each lead; inward below 0 [normalized units]."""
     n: tuple[int, ...]
@@ -32,7 +32,7 @@ class Calibration:
     def of(
         cls, scores: ConformityHistogram, level: float, *, part: str, inits: Sequence[str]
     ) -> Self:
-        """Take the margins of what was scored.
+        """Compute the margins of what was scored.
 
         Raises:
             TooFewError: a lead has too few scores for this level.
@@ -42,11 +42,12 @@ class Calibration:
 
     @property
     def describe_source(self) -> str:
-        """Say what the margins were learned from, and what else that part decided."""
+        """Describe what the margins were learned from, and what else that part decided."""
         other = "also chose the epoch" if self.part == _CHOOSES else "nothing else uses"
         ends = " to ".join(dict.fromkeys(self.inits[:1] + self.inits[-1:]))
-        dates, n = f" (from {ends})" if ends else "", pluralize(len(self.inits), "forecast")
-        return f"{n} of the {self.part} part{dates}, which {other}"
+        dates = f" (from {ends})" if ends else ""
+        forecasts = pluralize(len(self.inits), "forecast")
+        return f"{forecasts} of the {self.part} part{dates}, which {other}"
 
     @property
     def digest(self) -> str:
@@ -67,7 +68,8 @@ class Calibration:
         Raises:
             ValueError: margins and counts are not of the same leads.
         """
-        margins, n = tuple(map(float, written["margins"])), tuple(map(int, written["n"]))
+        margins = tuple(map(float, written["margins"]))
+        n = tuple(map(int, written["n"]))
         if len(margins) != len(n):
             raise ValueError(
                 f"the calibration has {len(margins)} margins but counts of {len(n)} leads, so "

@@ -1,4 +1,4 @@
-"""What an ensemble says together, and how good that is, as sums merged in any order."""
+"""Summaries of an ensemble, and how good it is, as sums merged in any order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class EnsembleSummary(NamedTuple):
     std: AnyArray
     """Standard deviation of the members about their mean (lead, y, x), with n - 1."""
     quantiles: AnyArray
-    """Values below which each asked share of the members lies (share, lead, y, x)."""
+    """Values below which each requested fraction of the members lies (level, lead, y, x)."""
 
 
 def summarize_members(members: AnyArray, levels: Sequence[float]) -> EnsembleSummary:
@@ -35,12 +35,12 @@ def summarize_members(members: AnyArray, levels: Sequence[float]) -> EnsembleSum
     """
     _check_several(members)
     exact = members.astype(np.float64)
-    of = (exact.mean(axis=0), exact.std(axis=0, ddof=1), _quantiles(exact, levels))
-    return EnsembleSummary(*(values.astype(members.dtype) for values in of))
+    statistics = (exact.mean(axis=0), exact.std(axis=0, ddof=1), _quantiles(exact, levels))
+    return EnsembleSummary(*(values.astype(members.dtype) for values in statistics))
 
 
-def _quantiles(members: Float64Array, shares: Sequence[float]) -> Float64Array:
-    quantiles: Float64Array = np.quantile(members, list(shares), axis=0, method="linear")
+def _quantiles(members: Float64Array, levels: Sequence[float]) -> Float64Array:
+    quantiles: Float64Array = np.quantile(members, list(levels), axis=0, method="linear")
     return quantiles
 
 
@@ -78,10 +78,10 @@ class EnsembleSums:
                 where a value is not finite.
         """
         _check_several(members)
-        where = _checked(members, truth, valid)
+        where = _resolve_valid_members(members, truth, valid)
         leads = [
-            _sum_lead(members[:, lead, kept].astype(np.float64), truth[lead, kept])
-            for lead, kept in enumerate(where)  # one lead at a time bounds the memory
+            _sum_lead(members[:, lead, valid_px].astype(np.float64), truth[lead, valid_px])
+            for lead, valid_px in enumerate(where)  # one lead at a time bounds the memory
         ]
         return cls(len(members), *np.array(leads).reshape(-1, 4).T)
 
@@ -113,12 +113,12 @@ class EnsembleSums:
 
     @property
     def spread(self) -> Float64Array:
-        """Root of the mean variance of the members [units]."""
+        """Root of the mean variance of the members (lead,) [units]."""
         return np.sqrt(safe_divide(self.variance, self.n))
 
     @property
     def rmse(self) -> Float64Array:
-        """Root mean squared error of the mean of the members [units]."""
+        """Root mean squared error of the mean of the members (lead,) [units]."""
         return np.sqrt(safe_divide(self.squared_error, self.n))
 
     @property
@@ -128,8 +128,8 @@ class EnsembleSums:
         Source: Fortin et al. (2014), Why should ensemble spread match the RMSE of the ensemble
         mean?, whose factor sqrt((M + 1) / M) for the error of a mean of M members is applied.
         """
-        size = np.sqrt((self.n_members + 1) / self.n_members)
-        return safe_divide(size * self.spread, self.rmse)
+        finite_size = np.sqrt((self.n_members + 1) / self.n_members)
+        return safe_divide(finite_size * self.spread, self.rmse)
 
 
 def _sum_lead(members: Float64Array, truth: AnyArray) -> tuple[float, float, float, float]:
@@ -138,8 +138,8 @@ def _sum_lead(members: Float64Array, truth: AnyArray) -> tuple[float, float, flo
     error = np.sort(members - truth, axis=0)  # sorted as members are, and small
     mean = error.mean(axis=0)
     ranks = (2 * np.arange(1, size + 1) - size - 1) / (size * (size - 1))
-    apart = ranks @ error  # half the mean distance of two different members (pixel,)
-    crps = np.abs(error).mean(axis=0) - apart
+    half_distance = ranks @ error  # half the mean distance of two different members (pixel,)
+    crps = np.abs(error).mean(axis=0) - half_distance
     variance = np.square(error - mean).sum() / (size - 1)
     return float(truth.size), float(crps.sum()), float(variance), float(np.square(mean).sum())
 
@@ -152,7 +152,9 @@ def _check_several(members: AnyArray) -> None:
         )
 
 
-def _checked(members: AnyArray, truth: AnyArray, valid: BoolArray | None) -> BoolArray:
+def _resolve_valid_members(
+    members: AnyArray, truth: AnyArray, valid: BoolArray | None
+) -> BoolArray:
     if members.shape[1:] != truth.shape:
         raise ValueError(
             f"members have shape {members.shape} but the truth {truth.shape}, so pixels cannot "

@@ -53,29 +53,29 @@ def importance_table(sums: PermutationSums, *, units: str) -> pd.DataFrame:
     and the standard deviation of both over the repeats.
     """
     leads = np.arange(1, sums.unpermuted.n_leads + 1).astype(object)
-    per_lead, pooled = _block(sums, leads), _block(sums.pooled(), ALL_LEADS)
+    per_lead = _block(sums, leads)
+    pooled = _block(sums.pooled(), ALL_LEADS)
     order = pooled.sort_values("importance", ascending=False, kind="stable")["covariate"]
-    both = pd.concat([per_lead, pooled], ignore_index=True)
-    blocks = [both[both["covariate"] == name] for name in order]
+    rows = pd.concat([per_lead, pooled], ignore_index=True)
+    blocks = [rows[rows["covariate"] == name] for name in order]
     table: pd.DataFrame = pd.concat(blocks, ignore_index=True)
     table["units"] = units
     return table
 
 
 def uninformative(table: pd.DataFrame) -> list[str]:
-    """List the covariates whose importance over all leads is within the spread of repeats."""
+    """List the covariates whose importance over all leads is within one deviation."""
     pooled = table[table["lead"] == ALL_LEADS]
-    lost = pooled["importance"] <= pooled["importance_sd"]
-    return [str(name) for name in pooled.loc[lost, "covariate"]]
+    is_noise = pooled["importance"] <= pooled["importance_sd"]
+    return [str(name) for name in pooled.loc[is_noise, "covariate"]]
 
 
 def _block(sums: PermutationSums, leads: Any) -> pd.DataFrame:
     blocks = []
     for name, repeats in sums.permuted.items():
         plain = sums.unpermuted
-        gain = np.stack(
-            [_relative_increase(repeat.mse, plain.mse) for repeat in repeats]
-        )  # (repeat, lead)
+        gains = [_relative_increase(repeat.mse, plain.mse) for repeat in repeats]
+        gain = np.stack(gains)  # (repeat, lead)
         rise = np.stack([repeat.rmse - plain.rmse for repeat in repeats])  # (repeat, lead)
         columns = {"covariate": name, "lead": leads, "n": plain.n.astype(np.int64)}
         columns |= {"rmse": plain.rmse}
@@ -86,5 +86,5 @@ def _block(sums: PermutationSums, leads: Any) -> pd.DataFrame:
 
 
 def _relative_increase(mse: Float64Array, plain: Float64Array) -> Float64Array:
-    """Give the share by which an error grew; NaN where there was none."""
+    """Compute the fraction by which an error grew (lead,); NaN where there was none."""
     return safe_divide(mse, plain) - 1

@@ -58,11 +58,11 @@ class ConformityHistogram:
         Raises:
             ValueError: shapes differ, or ``valid`` says True where a value is not finite.
         """
-        where = _checked(lower, upper, truth, valid)
+        where = _resolve_valid_intervals(lower, upper, truth, valid)
         counts = cls.zero(len(truth)).counts
-        for lead, kept in enumerate(where):  # one lead at a time bounds the memory
+        for lead, valid_px in enumerate(where):  # one lead at a time bounds the memory
             low, high, true = (
-                values[lead][kept].astype(np.float64) for values in (lower, upper, truth)
+                values[lead][valid_px].astype(np.float64) for values in (lower, upper, truth)
             )
             above = np.ceil(np.maximum(low - true, true - high) * _PER_UNIT) + _END * _PER_UNIT
             bins = np.clip(above, 0, _N_BINS - 1).astype(np.int64)
@@ -79,7 +79,7 @@ class ConformityHistogram:
         return n
 
     def margins(self, level: float) -> Float64Array:
-        """Say how far to move both ends outward so that ``level`` of new truths lie inside.
+        """Compute how far to move both ends outward so that ``level`` of new truths lie inside.
 
         The margin of a lead is its ceil((n + 1) level)-th smallest score, rounded up to the
         edge of its bin (lead,) [normalized units]; it is negative where intervals were too
@@ -91,19 +91,20 @@ class ConformityHistogram:
 
         Raises:
             TooFewError: a lead has too few scores for this level.
-            ValueError: ``level`` is no share, or too many scores are too large.
+            ValueError: ``level`` is no fraction, or too many scores are too large.
         """
-        share = _exact_fraction(level)
-        ranks = np.array([math.ceil((int(n) + 1) * share) for n in self.n], dtype=np.int64)
+        fraction = _exact_fraction(level)
+        ranks = np.array([math.ceil((int(n) + 1) * fraction) for n in self.n], dtype=np.int64)
         _check_enough(self.n, ranks, level)
         reached = self.counts.cumsum(axis=1) >= ranks[:, None]  # (lead, bin)
         margins: Float64Array = _EDGES[reached.argmax(axis=1)]
         beyond = np.isinf(margins)
         if beyond.any():
             raise ValueError(
-                f"at {_format_flagged_leads(beyond)} too many truths are missed by more than {_END} standard "
-                f"deviations, so no margin holds level={level}; set rollout.interval=null, and "
-                "look at the scores before asking for intervals again"
+                f"at {_format_flagged_leads(beyond)} too many truths are missed by more than "
+                f"{_END} standard deviations, so no margin holds level={level}; set "
+                "rollout.interval=null, and look at the scores before asking for intervals "
+                "again"
             )
         return margins
 
@@ -140,7 +141,7 @@ class Coverage:
         Raises:
             ValueError: shapes differ, or ``valid`` says True where a value is not finite.
         """
-        where = _checked(lower, upper, truth, valid)
+        where = _resolve_valid_intervals(lower, upper, truth, valid)
         inside = where & (lower <= truth) & (truth <= upper)
         low, high = (np.where(where, values, 0).astype(np.float64) for values in (lower, upper))
         over = (1, 2)
@@ -157,19 +158,19 @@ class Coverage:
 
     @property
     def fraction(self) -> Float64Array:
-        """Share of truths inside; NaN where none counted."""
+        """Fraction of truths inside (lead,); NaN where none counted."""
         return _divide_by_count(self.inside, self.n)
 
     @property
     def mean_width(self) -> Float64Array:
-        """Mean of upper minus lower end [units of the forecast]; NaN where none counted."""
+        """Mean of upper minus lower end (lead,) [units]; NaN where none counted."""
         return _divide_by_count(self.total_width, self.n)
 
 
-def _checked(
+def _resolve_valid_intervals(
     lower: AnyArray, upper: AnyArray, truth: AnyArray, valid: BoolArray | None
 ) -> BoolArray:
-    """Return where all three count, finite values by default."""
+    """Return where all three count (lead, y, x), finite values by default."""
     named = {"lower": lower, "upper": upper, "truth": truth}
     if truth.ndim != 3 or any(values.shape != truth.shape for values in named.values()):
         shapes = ", ".join(f"{name} {values.shape}" for name, values in named.items())
@@ -194,13 +195,13 @@ def _exact_fraction(level: float) -> Fraction:
 
 
 def _check_enough(n: IntArray, ranks: IntArray, level: float) -> None:
-    few = ranks > n
+    few = ranks > n  # (lead,)
     if few.any():
-        share = _exact_fraction(level)
+        fraction = _exact_fraction(level)
         raise TooFewError(
-            f"only {int(n[few].min())} truths were scored at {_format_flagged_leads(few)}, so none of them "
-            f"is a safe margin at level={level}; calibrate on at least "
-            f"{math.ceil(share / (1 - share))}, or lower the level"
+            f"only {int(n[few].min())} truths were scored at {_format_flagged_leads(few)}, so "
+            f"none of them is a safe margin at level={level}; calibrate on at least "
+            f"{math.ceil(fraction / (1 - fraction))}, or lower the level"
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def format_leads(leads: Iterable[int]) -> str:
-    """Name leads as runs: 'lead 3', 'leads 4-12', 'leads 1-2, 5'."""
+    """Write leads as runs: 'lead 3', 'leads 4-12', 'leads 1-2, 5'."""
     runs: list[tuple[int, int]] = []
     for lead in sorted(leads):
         if runs and lead == runs[-1][1] + 1:

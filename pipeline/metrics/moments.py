@@ -43,10 +43,10 @@ class Moments:
         *,
         axis: int | tuple[int, ...] | None = None,
     ) -> Self:
-        """Take the moments of ``values`` over ``axis``; over everything by default.
+        """Compute the moments of ``values`` over ``axis``; over everything by default.
 
         Args:
-            values: numbers in any precision.
+            values: numbers (...) in any precision.
             valid: where to look, broadcast to ``values``; finite values by default.
             axis: axes that are summed over.
 
@@ -60,20 +60,21 @@ class Moments:
         )
         center = mean if axis is None else np.expand_dims(mean, axis)
         deviation = np.where(where, np.subtract(values, center, dtype=np.float64), 0.0)
-        rest = deviation.sum(axis=axis)
-        m2 = (deviation * deviation).sum(axis=axis) - safe_divide(rest * rest, count, empty=0.0)
-        return cls(
-            np.asarray(count), mean + safe_divide(rest, count, empty=0.0), np.maximum(m2, 0.0)
+        residual = deviation.sum(axis=axis)  # what rounding of the mean left
+        correction = safe_divide(residual, count, empty=0.0)
+        m2 = (deviation * deviation).sum(axis=axis) - safe_divide(
+            residual * residual, count, empty=0.0
         )
+        return cls(np.asarray(count), mean + correction, np.maximum(m2, 0.0))
 
     def __add__(self, other: Moments) -> Self:
         count = self.count + other.count
-        share = safe_divide(other.count, count, empty=0.0)
+        fraction = safe_divide(other.count, count, empty=0.0)
         delta = other.mean - self.mean
         return type(self)(
             np.asarray(count),
-            self.mean + delta * share,
-            self.m2 + other.m2 + delta * delta * self.count * share,
+            self.mean + delta * fraction,
+            self.m2 + other.m2 + delta * delta * self.count * fraction,
         )
 
     @property
@@ -88,7 +89,7 @@ class Moments:
 
 
 def resolve_valid(values: AnyArray, valid: BoolArray | None) -> BoolArray:
-    """Return ``valid`` in the shape of ``values``, finite values by default.
+    """Return ``valid`` broadcast to ``values`` (...), finite values by default.
 
     Raises:
         ValueError: ``valid`` says True where a value is not finite.
@@ -106,10 +107,10 @@ def resolve_valid(values: AnyArray, valid: BoolArray | None) -> BoolArray:
     return where
 
 
-def safe_divide(top: Any, bottom: Any, *, empty: float = np.nan) -> Float64Array:
-    """Divide, and give ``allocate`` where the divisor is zero."""
-    safe = np.where(bottom == 0, 1.0, bottom)
-    return np.asarray(np.where(bottom == 0, empty, top / safe))
+def safe_divide(numerator: Any, denominator: Any, *, empty: float = np.nan) -> Float64Array:
+    """Return the quotient (...) of arrays that broadcast, ``empty`` where it divides by 0."""
+    nonzero = np.where(denominator == 0, 1.0, denominator)
+    return np.asarray(np.where(denominator == 0, empty, numerator / nonzero))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,7 +131,7 @@ class SeasonalSums:
 
         Args:
             values: frames (t, y, x).
-            seasons: place of each frame's season on the first axis (t,).
+            seasons: index of each frame's season on the first axis (t,).
 
         Raises:
             ValueError: shapes do not fit, or a season is out of range.
@@ -146,7 +147,8 @@ class SeasonalSums:
                 f"seasons run from {seasons.min()} to {seasons.max()}, but the sums have "
                 f"{n_seasons} from 0 to {n_seasons - 1}; take them from Seasons.index"
             )
-        total, count = self.total.copy(), self.count.copy()
+        total = self.total.copy()
+        count = self.count.copy()
         for season, frame in zip(seasons, values, strict=True):
             valid = np.isfinite(frame)
             total[season] += np.where(valid, frame, 0)
@@ -157,7 +159,7 @@ class SeasonalSums:
         return type(self)(self.total + other.total, self.count + other.count)
 
     def means(self, seasons: Seasons, harmonics: int | None = None) -> Float32Array:
-        """Give the climatology (season, y, x).
+        """Compute the climatology (season, y, x).
 
         Seasons that a pixel never saw are filled from a harmonic fit of those it saw at the
         same time of day, or else from the mean of all it saw; pixels that saw none are NaN.
@@ -169,7 +171,8 @@ class SeasonalSums:
         """
         n_seasons, rows, cols = self.total.shape
         flat = (n_seasons, rows * cols)
-        total, count = self.total.reshape(flat), self.count.reshape(flat)
+        total = self.total.reshape(flat)
+        count = self.count.reshape(flat)
         means = np.empty(flat, dtype=np.float32)
         for start in range(0, rows * cols, _BLOCK):
             block = np.s_[:, start : start + _BLOCK]
@@ -180,11 +183,13 @@ class SeasonalSums:
 def _climatology(
     total: Float64Array, count: IntArray, seasons: Seasons, harmonics: int | None
 ) -> Float64Array:
-    """Give the climatology of one block of pixels (season, pixel)."""
+    """Compute the climatology of one block of pixels (season, pixel)."""
     means = np.empty(total.shape)
-    for places, times in seasons.by_time_of_day():
+    for season_index, times in seasons.by_time_of_day():
         year = AnnualCycle(times, seasons.n_of_year)
-        means[places] = _over_the_year(total[places], count[places], year, harmonics)
+        means[season_index] = _over_the_year(
+            total[season_index], count[season_index], year, harmonics
+        )
     overall = safe_divide(total.sum(axis=0), count.sum(axis=0))
     return np.where(np.isnan(means), overall, means)
 
@@ -197,7 +202,7 @@ class AnnualCycle:
     n: int
 
     def basis(self, harmonics: int) -> Float64Array:
-        """Give one, then cosine and sine of each harmonic of the year (season, term)."""
+        """Return one, then cosine and sine of each harmonic of the year (season, term)."""
         angle = 2 * np.pi * self.times / self.n
         waves = [wave(k * angle) for k in range(1, harmonics + 1) for wave in (np.cos, np.sin)]
         return np.stack([np.ones(len(self.times)), *waves], axis=1)
@@ -206,34 +211,35 @@ class AnnualCycle:
 def _over_the_year(
     total: Float64Array, count: IntArray, year: AnnualCycle, harmonics: int | None
 ) -> Float64Array:
-    """Give the climatology of one time of day (season, pixel); NaN where nothing was seen."""
-    own = safe_divide(total, count)
-    apart = harmonics is None or 2 * harmonics >= year.n  # as many terms as seasons: no fit
-    if apart and bool((count > 0).all()):
-        return own
-    wanted = _MOST_HARMONICS if harmonics is None else harmonics
-    order = np.minimum(_determined_order(count > 0, year), min(wanted, (year.n - 1) // 2))
+    """Compute the climatology of one time of day (season, pixel); NaN if nothing was seen."""
+    season_mean = safe_divide(total, count)
+    # As many terms as seasons need no fit.
+    keeps_seasons_apart = harmonics is None or 2 * harmonics >= year.n
+    if keeps_seasons_apart and bool((count > 0).all()):
+        return season_mean
+    n_wanted = _MOST_HARMONICS if harmonics is None else harmonics
+    order = np.minimum(_determined_order(count > 0, year), min(n_wanted, (year.n - 1) // 2))
     fitted = np.full(total.shape, np.nan)
     for n_terms in np.unique(order[order >= 0]):
         pixels = order == n_terms
         basis = year.basis(int(n_terms))
         fitted[:, pixels] = _fit(total[:, pixels], count[:, pixels], basis)
-    return np.where(count > 0, own, fitted) if apart else fitted
+    return np.where(count > 0, season_mean, fitted) if keeps_seasons_apart else fitted
 
 
-def _determined_order(seen: BoolArray, year: AnnualCycle) -> IntArray:
-    """Give the highest harmonic that the seen seasons determine (pixel,); -1 if none is seen.
+def _determined_order(is_seen: BoolArray, year: AnnualCycle) -> IntArray:
+    """Find the highest harmonic that the seasons determine (pixel,); -1 if none is seen.
 
     A gap must be shorter than half a period of the harmonic, or the fit swings freely in it;
     and there must be as many seen seasons as terms.
     """
-    gap, longest = np.zeros((2, seen.shape[1]), dtype=np.int64)
-    row = dict(zip(year.times.tolist(), seen, strict=True))
-    nowhere = np.zeros(seen.shape[1], dtype=np.bool_)
+    gap, longest = np.zeros((2, is_seen.shape[1]), dtype=np.int64)
+    row = dict(zip(year.times.tolist(), is_seen, strict=True))
+    nowhere = np.zeros(is_seen.shape[1], dtype=np.bool_)
     for time in range(2 * year.n):  # twice round: a gap may span the new year
         gap = np.where(row.get(time % year.n, nowhere), 0, gap + 1)
         longest = np.maximum(longest, gap)
-    n_seen = seen.sum(axis=0)
+    n_seen = is_seen.sum(axis=0)
     order = np.minimum(year.n // (2 * (longest + 1)), (n_seen - 1) // 2)
     return np.where(n_seen > 0, order, -1)
 

@@ -50,8 +50,8 @@ class QuantileSums:
         fields = np.stack(list(quantiles.values()))
         where = np.isfinite(fields).all(axis=0) & np.isfinite(truth)
         sums = [
-            _sum_lead(quantiles, fields[:, lead, kept], truth[lead, kept])
-            for lead, kept in enumerate(where)  # one lead at a time bounds the memory
+            _sum_lead(quantiles, fields[:, lead, valid_px], truth[lead, valid_px])
+            for lead, valid_px in enumerate(where)  # one lead at a time bounds the memory
         ]
         losses, below = np.array(sums).transpose(1, 2, 0)  # each (quantile, lead)
         return cls(tuple(quantiles), where.sum(axis=(1, 2)), losses, below.astype(np.int64))
@@ -79,8 +79,8 @@ class QuantileSums:
         return safe_divide(self.losses, self.n)
 
     @property
-    def share_below(self) -> Float64Array:
-        """Share of truths at or below each quantile (quantile, lead): its level at best."""
+    def fraction_below(self) -> Float64Array:
+        """Fraction of truths at or below each quantile (quantile, lead): its level at best."""
         return safe_divide(self.n_below, self.n)
 
 

@@ -76,26 +76,25 @@ class ErrorSums:
         )
 
     def __add__(self, other: ErrorSums) -> Self:
-        forecast, truth = self.forecast + other.forecast, self.truth + other.truth
         weight = safe_divide(self.n * other.n, self.n + other.n, empty=0.0)
-        apart = (other.forecast.mean - self.forecast.mean) * (
-            other.truth.mean - self.truth.mean
-        )
-        plain = (getattr(self, name) + getattr(other, name) for name in _PLAIN)
+        forecast_offset = other.forecast.mean - self.forecast.mean
+        truth_offset = other.truth.mean - self.truth.mean
+        comoment = self.comoment + other.comoment + forecast_offset * truth_offset * weight
+        plain_sums = (getattr(self, name) + getattr(other, name) for name in _PLAIN)
         return type(self)(
-            forecast, truth, self.comoment + other.comoment + apart * weight, *plain
+            self.forecast + other.forecast, self.truth + other.truth, comoment, *plain_sums
         )
 
     def at(self, lead: int) -> Self:
-        """Take the sums of one lead, counted from 0."""
+        """Return the sums of one lead, counted from 0."""
         forecast, truth = (
             Moments(
                 *(getattr(moments, name)[lead : lead + 1] for name in ("count", "mean", "m2"))
             )
             for moments in (self.forecast, self.truth)
         )
-        rest = (getattr(self, name)[lead : lead + 1] for name in ("comoment", *_PLAIN))
-        return type(self)(forecast, truth, *rest)
+        plain_sums = (getattr(self, name)[lead : lead + 1] for name in ("comoment", *_PLAIN))
+        return type(self)(forecast, truth, *plain_sums)
 
     def pooled(self) -> Self:
         """Merge all leads into one."""
@@ -108,52 +107,52 @@ class ErrorSums:
 
     @property
     def n(self) -> Float64Array:
-        """Pixels that counted."""
+        """Pixels that counted (lead,)."""
         return self.truth.count
 
     @property
     def bias(self) -> Float64Array:
-        """Mean of forecast minus truth [units]."""
+        """Mean of forecast minus truth (lead,) [units]."""
         return safe_divide(self.error, self.n)
 
     @property
     def mse(self) -> Float64Array:
-        """Mean squared error [units squared]."""
+        """Mean squared error (lead,) [units squared]."""
         return safe_divide(self.squared_error, self.n)
 
     @property
     def rmse(self) -> Float64Array:
-        """Root mean squared error [units]."""
+        """Root mean squared error (lead,) [units]."""
         return np.sqrt(self.mse)
 
     @property
     def mae(self) -> Float64Array:
-        """Mean absolute error [units]."""
+        """Mean absolute error (lead,) [units]."""
         return safe_divide(self.absolute_error, self.n)
 
     @property
     def sd_forecast(self) -> Float64Array:
-        """Standard deviation of the forecast [units]."""
+        """Standard deviation of the forecast (lead,) [units]."""
         return self.forecast.std
 
     @property
     def sd_truth(self) -> Float64Array:
-        """Standard deviation of the truth [units]."""
+        """Standard deviation of the truth (lead,) [units]."""
         return self.truth.std
 
     @property
     def r2(self) -> Float64Array:
-        """Coefficient of determination: 1 - SSE / SST, SST about the truth's mean.
+        """Coefficient of determination (lead,): 1 - SSE / SST, SST about the truth's mean.
 
-        Not the squared correlation: bias and wrong spread cost. NaN for a constant truth.
+        Not the squared correlation: bias and wrong variance cost. NaN for a constant truth.
         """
         return 1 - safe_divide(self.squared_error, self.truth.m2)
 
     @property
     def correlation(self) -> Float64Array:
-        """Pearson correlation; NaN where either is constant."""
-        spread = np.sqrt(self.forecast.m2 * self.truth.m2)
-        return np.clip(safe_divide(self.comoment, spread), -1.0, 1.0)
+        """Pearson correlation (lead,); NaN where either is constant."""
+        scale = np.sqrt(self.forecast.m2 * self.truth.m2)
+        return np.clip(safe_divide(self.comoment, scale), -1.0, 1.0)
 
 
 _PLAIN = tuple(field.name for field in fields(ErrorSums))[3:]  # added as they are
@@ -175,29 +174,29 @@ def score_all(
     Raises:
         ValueError: a method has another shape than the truth.
     """
-    wanted = np.isfinite(truth) & domain
-    valid = wanted.copy()
+    in_domain = np.isfinite(truth) & domain  # (lead, y, x)
+    valid = in_domain.copy()
     for method, values in forecasts.items():
         _check_shape(method, values, truth)
         valid &= np.isfinite(values)
-    _report_lost(forecasts, wanted, valid)
+    _report_lost(forecasts, in_domain, valid)
     return {method: ErrorSums.of(values, truth, valid) for method, values in forecasts.items()}
 
 
 def _report_lost(
-    forecasts: Mapping[str, AnyArray], wanted: BoolArray, valid: BoolArray
+    forecasts: Mapping[str, AnyArray], in_domain: BoolArray, valid: BoolArray
 ) -> None:
-    if valid.sum() * 2 >= wanted.sum():
+    if valid.sum() * 2 >= in_domain.sum():
         return
     for method, values in forecasts.items():
-        missing = int((wanted & ~np.isfinite(values)).sum())
+        missing = int((in_domain & ~np.isfinite(values)).sum())
         if missing:
             _logger.warning(
                 "%s has no value at %d of %d pixels that have a truth, so no method is scored "
                 "there; see why it has none",
                 method,
                 missing,
-                int(wanted.sum()),
+                int(in_domain.sum()),
             )
 
 
@@ -213,13 +212,13 @@ def _changes(
     forecast: AnyArray, truth: AnyArray, where: BoolArray
 ) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Count and sum the squared changes from each lead to the next (lead,)."""
-    both = np.zeros_like(where)
-    both[1:] = where[1:] & where[:-1]
+    counts = np.zeros_like(where)
+    counts[1:] = where[1:] & where[:-1]
     sums = []
     for values in (forecast, truth):
         step = np.diff(_zero_where_invalid(values, where), axis=0, prepend=0.0)
-        sums.append(np.where(both, step * step, 0).sum(axis=(1, 2)))
-    return both.sum(axis=(1, 2), dtype=np.float64), sums[0], sums[1]
+        sums.append(np.where(counts, step * step, 0).sum(axis=(1, 2)))
+    return counts.sum(axis=(1, 2), dtype=np.float64), sums[0], sums[1]
 
 
 def _zero_where_invalid(values: AnyArray, where: BoolArray) -> Float64Array:

@@ -24,23 +24,24 @@ def score_table(
     """Turn sums into one row per method and lead, and one per method over all leads.
 
     Columns: method, lead (1, 2, ... or 'all'), n [pixels], the scores [units], and
-    ``skill_<reference>`` = 1 - MSE / MSE of the reference, for references that were scored.
+    ``skill_<baseline>`` = 1 - MSE / MSE of the baseline, for baselines that were scored.
 
     Args:
         sums: sums of each method, all from the same pixels.
         units: units of the forecast.
-        references: methods to measure skill against.
+        baselines: methods to measure skill against.
 
     Raises:
         ValueError: the methods were not scored on the same pixels.
     """
     _check_same_pixels(sums)
-    known = [reference for reference in baselines if reference in sums]
+    scored_baselines = [baseline for baseline in baselines if baseline in sums]
+    all_leads = {name: sums_of_method.pooled() for name, sums_of_method in sums.items()}
     blocks = []
     for method in sums:
-        per_lead = _block(method, sums, known)
+        per_lead = _block(method, sums, scored_baselines)
         per_lead.insert(1, "lead", np.arange(1, len(per_lead) + 1).astype(object))
-        pooled = _block(method, {name: of.pooled() for name, of in sums.items()}, known)
+        pooled = _block(method, all_leads, scored_baselines)
         pooled.insert(1, "lead", ALL_LEADS)
         blocks += [per_lead, pooled]
     table = pd.concat(blocks, ignore_index=True)
@@ -48,24 +49,24 @@ def score_table(
     return table
 
 
-def _block(method: str, sums: Mapping[str, ErrorSums], references: list[str]) -> pd.DataFrame:
+def _block(method: str, sums: Mapping[str, ErrorSums], baselines: list[str]) -> pd.DataFrame:
     scored = sums[method]
     columns = {"n": scored.n.astype(np.int64)} | {
         name: getattr(scored, name) for name in SCORES
     }
-    columns |= {f"skill_{name}": _skill(scored.mse, sums[name].mse) for name in references}
+    columns |= {f"skill_{name}": _skill(scored.mse, sums[name].mse) for name in baselines}
     block = pd.DataFrame(columns)
     block.insert(0, "method", method)
     return block
 
 
-def _skill(mse: Float64Array, reference: Float64Array) -> Float64Array:
-    """Give the share of the reference's squared error that is gone; NaN if it had none."""
-    return 1 - safe_divide(mse, reference)
+def _skill(mse: Float64Array, baseline_mse: Float64Array) -> Float64Array:
+    """Compute the fraction of the baseline's squared error that is gone; NaN if it had none."""
+    return 1 - safe_divide(mse, baseline_mse)
 
 
 def _check_same_pixels(sums: Mapping[str, ErrorSums]) -> None:
-    counts = {method: of.n for method, of in sums.items()}
+    counts = {method: sums_of_method.n for method, sums_of_method in sums.items()}
     first = next(iter(counts), None)
     for method, n in counts.items():
         if first is not None and not np.array_equal(n, counts[first]):

@@ -19,6 +19,7 @@ _PER_DEGREE = 200
 _LONGEST = 3.0  # from one point of a line to the next, at most [degree]
 _JUMP = 2e6  # further, a line is torn apart at the edge of a projection [m]
 _LONLAT = CRS("OGC:CRS84")
+_WORLD = (-180.0, -90.0, 180.0, 90.0)  # west, south, east, north [degree]
 _NOTHING = np.empty((2, 0))
 
 Polylines = Float64Array
@@ -31,13 +32,13 @@ def draw_coastline(axes: Axes, box: Box, crs: str | None, *, geographic: bool) -
     """Draw the coastline on a map, where its CRS has a place on the globe."""
     lines = find_coastline(box, crs, geographic=geographic)
     if lines.size:
-        look: dict[str, Any] = {"color": TEXT_COLOR, "linewidth": 0.6, "zorder": 2.5}
-        axes.plot(*lines, scalex=False, scaley=False, **look)
+        style: dict[str, Any] = {"color": TEXT_COLOR, "linewidth": 0.6, "zorder": 2.5}
+        axes.plot(*lines, scalex=False, scaley=False, **style)
 
 
 @lru_cache(maxsize=8)
 def find_coastline(box: Box, crs: str | None, *, geographic: bool) -> Polylines:
-    """Give the lines that may touch a box of a CRS; none where the CRS has no place.
+    """Find the lines (2, n) that may touch a box of a CRS; none if the CRS has no place.
 
     Longitudes count from -180 or from 0, as those of the box do.
     """
@@ -53,15 +54,15 @@ def find_coastline(box: Box, crs: str | None, *, geographic: bool) -> Polylines:
 
 
 def _project(box: Box, crs: CRS) -> Polylines:
-    """Bring what lies near a box into its CRS, and break lines that jump across the map."""
+    """Project lines near a box to its CRS (2, n), broken where they jump across the map."""
     to_lonlat = Transformer.from_crs(crs, _LONLAT, always_xy=True)
     west, south, east, north = to_lonlat.transform_bounds(*box)
     if not np.isfinite([west, south, east, north]).all():  # corners beyond the globe's disk
-        west, south, east, north = -180.0, -90.0, 180.0, 90.0
+        west, south, east, north = _WORLD
     if west > east:  # the box lies on both sides of the antimeridian
         east += 360
-    near = find_coastline((west, south, east, north), None, geographic=True)
-    points = Transformer.from_crs(_LONLAT, crs, always_xy=True).transform(*near)
+    nearby = find_coastline((west, south, east, north), None, geographic=True)
+    points = Transformer.from_crs(_LONLAT, crs, always_xy=True).transform(*nearby)
     lines = np.where(np.isfinite(points), points, np.nan)
     jumps = np.hypot(*np.diff(lines, axis=1)) > _JUMP
     return np.insert(lines, np.flatnonzero(jumps) + 1, np.nan, axis=1)
@@ -69,23 +70,23 @@ def _project(box: Box, crs: CRS) -> Polylines:
 
 @lru_cache(maxsize=1)
 def _load() -> Polylines:
-    """Read all lines [degree]."""
+    """Read all lines (2, n) [degree]."""
     with np.load(_FILE, allow_pickle=False) as stored:
         points = stored["steps"].cumsum(axis=1) / _PER_DEGREE
-        ends = stored["lengths"].cumsum()
-    return np.insert(points, ends, np.nan, axis=1)
+        breaks = stored["lengths"].cumsum()
+    return np.insert(points, breaks, np.nan, axis=1)
 
 
-def _grow(box: Box, by: float) -> Box:
+def _grow(box: Box, margin: float) -> Box:
     west, south, east, north = box
-    return west - by, south - by, east + by, north + by
+    return west - margin, south - margin, east + margin, north + margin
 
 
 def _crop(lines: Polylines, box: Box) -> Polylines:
-    """Keep points inside of a box, and one NaN where a line leaves it."""
+    """Return the points inside of a box (2, n), and one NaN where a line leaves it."""
     west, south, east, north = box
     x, y = lines
     inside = (west <= x) & (x <= east) & (south <= y) & (y <= north)
     left = np.append(False, inside[:-1]) & ~inside
-    kept: Polylines = np.where(inside, lines, np.nan)[:, inside | left]
-    return kept
+    cropped: Polylines = np.where(inside, lines, np.nan)[:, inside | left]
+    return cropped

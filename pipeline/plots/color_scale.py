@@ -19,12 +19,14 @@ from stores.colors import DEFAULT_COLORS
 Extend = Literal["neither", "min", "max", "both"]
 
 _DEFAULTS = {"sequential": DEFAULT_COLORS.sequential, "diverging": DEFAULT_COLORS.diverging}
-_LOW, _HIGH = 2, 98  # percentiles
-_FEWEST, _MOST = 7, 9  # classes of a sequential palette: more cannot be told apart
+_LOW_PERCENTILE = 2
+_HIGH_PERCENTILE = 98
+_MIN_CLASSES = 7
+_MAX_CLASSES = 9  # of a sequential palette: more cannot be told apart
 _PER_SIDE = 4  # classes on either side of zero
 # Widths of a class, roundest first; neighbors differ by at most a third, so that one fits.
 _ROUND = (1, 5, 2, 2.5, 4, 3, 8, 6, 1.5, 1.2)
-_SLACK = 1e-9  # of a class: what floats may say too much
+_TOLERANCE = 1e-9  # of a class: rounding of floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +38,15 @@ class ColorScale:
     kind: PaletteKind
     colormap: str
     clipped_fraction: float
-    """Share of the valid pixels that lie outside the limits."""
+    """Fraction of the valid pixels that lie outside the limits."""
     extend: Extend
 
     @classmethod
     def fit(cls, values: AnyArray, kind: PaletteKind, colormap: str | None = None) -> Self:
-        """Cut the 2nd to 98th percentile into classes; half of them below 0 when diverging.
+        """Build classes over the 2nd to 98th percentile; half of them below 0 when diverging.
 
         Args:
-            values: all that is drawn; NaN does not count.
+            values: all that is drawn (...); NaN does not count.
             kind: 'sequential', or 'diverging' about zero.
             colormap: name of a color map; that of an unknown quantity by default.
         """
@@ -56,7 +58,8 @@ class ColorScale:
         if not finite.size:
             finite = np.array([0.0, 1.0])
         limits = _limits(finite, kind)
-        below, above = finite < limits[0], finite > limits[-1]
+        below = finite < limits[0]
+        above = finite > limits[-1]
         ends: dict[tuple[bool, bool], Extend] = {
             (True, True): "both",
             (True, False): "min",
@@ -83,36 +86,46 @@ class ColorScale:
 
     @property
     def norm(self) -> BoundaryNorm:
-        """What puts values into classes."""
+        """Map from values to classes."""
         return BoundaryNorm(self.limits, len(self.limits) - 1)
 
     @property
     def note(self) -> str:
-        """Say how the limits were chosen."""
+        """Describe how the limits were chosen."""
         if not self.clipped_fraction:
             return "Colors span all values."
         return (
-            f"Colors span the {_LOW}nd to {_HIGH}th percentile; "
+            f"Colors span the {_LOW_PERCENTILE}nd to {_HIGH_PERCENTILE}th percentile; "
             f"{max(self.clipped_fraction, 0.001):.1%} of the pixels lie beyond."
         )
 
 
 def _limits(finite: Float64Array, kind: PaletteKind) -> tuple[float, ...]:
-    low, high = (float(value) for value in np.percentile(finite, [_LOW, _HIGH]))
+    """Choose the limits of the classes, rising, at multiples of a round width."""
+    low, high = _value_range(finite, kind)
+    if kind == "diverging":
+        min_width = high * (1 - _TOLERANCE) / _PER_SIDE
+        width = min(width for width in _widths(high) if width >= min_width)
+        return _multiples(width, -_PER_SIDE, 2 * _PER_SIDE)
+    width = next(width for width in _widths(high - low) if _fits(low, high, width))
+    return _multiples(width, _first(low, width), _count(low, high, width))
+
+
+def _value_range(finite: Float64Array, kind: PaletteKind) -> tuple[float, float]:
+    """Find the range that classes cover; wider than 0 also around a single value."""
+    percentiles = np.percentile(finite, [_LOW_PERCENTILE, _HIGH_PERCENTILE])
+    low, high = (float(value) for value in percentiles)
     if kind == "diverging":
         high = max(abs(low), abs(high))
         low = -high
-    if high - low <= 1e-9 * max(abs(low), abs(high), 1e-30):  # one value: make room around it
-        room = abs(high) * 0.1 or 1.0
-        low, high = low - room, high + room
-    if kind == "diverging":
-        least = high * (1 - _SLACK) / _PER_SIDE
-        width = min(width for width in _widths(high) if width >= least)
-        first, n = -_PER_SIDE, 2 * _PER_SIDE
-    else:
-        fitting = (width for width in _widths(high - low) if _fits(low, high, width))
-        width = next(fitting)
-        first, n = _first(low, width), _count(low, high, width)
+    if high - low > 1e-9 * max(abs(low), abs(high), 1e-30):
+        return low, high
+    margin = abs(high) * 0.1 or 1.0
+    return low - margin, high + margin
+
+
+def _multiples(width: float, first: int, n: int) -> tuple[float, ...]:
+    """Return ``n`` + 1 multiples of a width, the first one ``first`` times it."""
     return tuple(float(f"{(first + k) * width:.12g}") for k in range(n + 1))
 
 
@@ -123,14 +136,14 @@ def _widths(span: float) -> list[float]:
 
 
 def _fits(low: float, high: float, width: float) -> bool:
-    return _FEWEST <= _count(low, high, width) <= _MOST
+    return _MIN_CLASSES <= _count(low, high, width) <= _MAX_CLASSES
 
 
 def _first(low: float, width: float) -> int:
-    """Number of the class that holds the lowest value, counted from zero."""
-    return math.floor(low / width + _SLACK)
+    """Find the class that holds the lowest value, counted from zero."""
+    return math.floor(low / width + _TOLERANCE)
 
 
 def _count(low: float, high: float, width: float) -> int:
     """Count the classes that hold all values."""
-    return math.ceil(high / width - _SLACK) - _first(low, width)
+    return math.ceil(high / width - _TOLERANCE) - _first(low, width)

@@ -1,4 +1,4 @@
-"""Where a map lies, and how its axes say so."""
+"""Where a map lies, and the ticks of its axes."""
 
 from __future__ import annotations
 
@@ -38,14 +38,21 @@ class Extent:
 
     @classmethod
     def of(cls, grid: GeoBox) -> Self:
-        """Take the edges of a grid."""
-        box, crs = grid.boundingbox, grid.crs
-        edges = box.left, box.right, box.bottom, box.top
-        return cls(*edges, bool(crs and crs.geographic), crs.to_wkt() if crs else None)
+        """Read the edges of a grid."""
+        box = grid.boundingbox
+        crs = grid.crs
+        return cls(
+            west=box.left,
+            east=box.right,
+            south=box.bottom,
+            north=box.top,
+            geographic=bool(crs and crs.geographic),
+            crs=crs.to_wkt() if crs else None,
+        )
 
     @property
     def edges(self) -> tuple[float, float, float, float]:
-        """Give the edges in matplotlib's order."""
+        """Return the edges in matplotlib's order."""
         return self.west, self.east, self.south, self.north
 
     @property
@@ -63,7 +70,7 @@ class Extent:
 
 
 def style_map_axes(axes: Axes, extent: Extent, *, left: bool, bottom: bool) -> None:
-    """Give a map its coastline and ticks in degrees or km; labels only at the outer maps."""
+    """Draw a coastline and ticks in degrees or km on a map; labels only at the outer maps."""
     axes.set_xlim(extent.west, extent.east)
     axes.set_ylim(extent.south, extent.north)
     axes.set_aspect(extent.aspect)
@@ -78,28 +85,28 @@ def style_map_axes(axes: Axes, extent: Extent, *, left: bool, bottom: bool) -> N
 
 
 def label_ticks(axis: XAxis | YAxis, extent: Extent, *, shown: bool) -> None:
-    """Give an axis of a map its ticks, or none, nor a word in the search for a layout.
+    """Set the ticks of an axis of a map, or none, and then leave it out of the layout.
 
-    A layout asks every axis for its letters, and most maps of a figure show none.
+    A layout measures the labels of every axis, and most maps of a figure show none.
     """
     axis.set_in_layout(shown)
     if not shown:
         axis.set_major_locator(NullLocator())
         return
-    signs, n_ticks = ("EW", _across(extent)) if axis.axis_name == "x" else ("NS", 4)
+    signs, n_ticks = ("EW", _n_ticks_across(extent)) if axis.axis_name == "x" else ("NS", 4)
     axis.set_major_locator(MaxNLocator(n_ticks, steps=[1, 2, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(_writer(signs, extent)))
+    axis.set_major_formatter(FuncFormatter(_tick_formatter(signs, extent)))
 
 
-def _across(extent: Extent) -> int:
+def _n_ticks_across(extent: Extent) -> int:
     """Choose for how many ticks there is room below a map."""
     if is_narrow():
         return 3
     return 6 if extent.ratio > 2 else 4 if extent.ratio > 0.8 else 3
 
 
-def _writer(signs: str, extent: Extent) -> Callable[[float, int | None], str]:
-    """Write ticks as 106°E and 7.5°S, or as km."""
+def _tick_formatter(signs: str, extent: Extent) -> Callable[[float, int | None], str]:
+    """Build the function that writes ticks as 106°E and 7.5°S, or as km."""
 
     def degrees(value: float, _: int | None = None) -> str:
         sign = "" if value == 0 else signs[0] if value > 0 else signs[1]

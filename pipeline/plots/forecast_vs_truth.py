@@ -1,4 +1,4 @@
-"""What went in, what was forecast, and what came."""
+"""The last input, the forecast, and the truth."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.plots.style import draw_empty
 from stores.array_types import AnyArray
 from stores.units import pretty_units
 
-_MOST_LEADS = 3
+_MAX_LEADS = 3
 
 
 def plot_forecast_vs_truth(
@@ -40,17 +40,15 @@ def plot_forecast_vs_truth(
 
     Args:
         last: date and map (y, x) of the last input, north up.
-        pairs: forecast and truth of each date; NaN where nothing is known.
+        pairs: forecast and truth (y, x) of each date; NaN where nothing is known.
         extent: where the maps lie.
         units: units of the values.
         title: title of the figure.
     """
     dates = list(pairs)
-    shown = {
-        dates[place]: pairs[dates[place]] for place in pick_panels(len(dates), _MOST_LEADS)
-    }
-    drawn = np.stack([last[1], *(values for pair in shown.values() for values in pair)])
-    color_scale = ColorScale.fit(drawn, "sequential")
+    shown = {dates[index]: pairs[dates[index]] for index in pick_panels(len(dates), _MAX_LEADS)}
+    maps = np.stack([last[1], *(values for pair in shown.values() for values in pair)])
+    color_scale = ColorScale.fit(maps, "sequential")
     is_known = any(map(_has_value, (truth for _, truth in shown.values())))
     shape = (2 if is_known else 1, 1 + len(shown))
     figure, panels = start_panels(shape, extent, title, side="bottom")

@@ -44,7 +44,7 @@ def plot_frame(
         extent: where it lies.
         units: units of the values.
         title: title of the figure.
-        shades: colors of the series.
+        color_scale: colors of the series.
     """
     figure, panels = start_panels((1, 1), extent, title)
     draw_map(panels[0, 0], values, label, extent, color_scale)
@@ -54,19 +54,19 @@ def plot_frame(
     return figure
 
 
-def draw_frames(maps: AnyArray, labels: Sequence[str], **look: Any) -> Iterator[Figure]:
+def draw_frames(maps: AnyArray, labels: Sequence[str], **style: Any) -> Iterator[Figure]:
     """Draw maps (n, y, x) one after the other into one figure, laid out once.
 
     Args:
         maps: values (n, y, x), north up.
         labels: date of each map.
-        look: what ``plot_frame`` takes beside a map and its label.
+        style: what ``plot_frame`` takes beside a map and its label.
 
     Raises:
         ValueError: maps are not (n, y, x) with a label each.
     """
     check_maps(maps, labels)
-    figure = plot_frame(maps[0], labels[0], **look)
+    figure = plot_frame(maps[0], labels[0], **style)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # nothing moves from date to date, and no time is lost
     axes = figure.axes[0]
@@ -82,7 +82,7 @@ def write_animation(
     labels: Sequence[str],
     *,
     dpi: int = 80,
-    **look: Any,
+    **style: Any,
 ) -> None:
     """Show maps (n, y, x) one after the other, with the same colors, as ``.gif`` or ``.mp4``.
 
@@ -91,12 +91,13 @@ def write_animation(
         maps: values (n, y, x), north up.
         labels: date of each map.
         dpi: dots per inch of a figure that is 10 inches wide.
-        look: what ``plot_frame`` takes beside a map and its label.
+        style: what ``plot_frame`` takes beside a map and its label.
 
     Raises:
         ValueError: maps are not (n, y, x) with a label each, or ffmpeg is missing.
     """
-    writer, frames = _writer_of(path), draw_frames(maps, labels, **look)
+    writer = _writer_of(path)
+    frames = draw_frames(maps, labels, **style)
     with writer.saving(next(frames), str(path), dpi):
         writer.grab_frame()
         for _ in frames:
@@ -104,7 +105,7 @@ def write_animation(
 
 
 def can_write_mp4() -> bool:
-    """Tell whether ffmpeg is installed."""
+    """Whether ffmpeg is installed."""
     return FFMpegWriter.isAvailable()
 
 

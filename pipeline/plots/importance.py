@@ -25,8 +25,9 @@ from pipeline.plots.style import (
 )
 from stores.array_types import BoolArray, Float64Array
 
-_ROW, _FRAME = 0.42, 2.0  # height of one covariate, and of all around them [inch]
-_MOST_WRITTEN = 14  # more leads leave no room for a number in each cell
+_ROW_HEIGHT = 0.42  # of one covariate [inch]
+_FRAME_HEIGHT = 2.0  # of all around them [inch]
+_MAX_NUMBERED_LEADS = 14  # more leads leave no room for a number in each cell
 _NO_HELP = "does not help"
 
 
@@ -53,22 +54,21 @@ def plot_importance(
             "give the table as importance_table made it"
         )
     names = [str(name) for name in pooled["covariate"]]
-    figure = new_figure(_FRAME + _ROW * len(names), title)
+    figure = new_figure(_FRAME_HEIGHT + _ROW_HEIGHT * len(names), title)
     dots, cells = figure.subplots(1, 2, sharey=True, width_ratios=[2, 3])
     _draw_dots(dots, pooled, set(uninformative(table)))
     dots.set_yticks(range(len(names)), [escape_mathtext(name) for name in names])
     dots.set_ylim(len(names) - 0.5, -0.5)
-    grown, spread = (
-        _per_lead(table, names, column) for column in ("importance", "importance_sd")
-    )
-    _frame_cells(cells, grown, step)
-    _draw_cells(cells, grown, np.abs(grown) > spread)
+    growth = _per_lead(table, names, "importance")
+    std = _per_lead(table, names, "importance_sd")
+    _frame_cells(cells, growth, step)
+    _draw_cells(cells, growth, np.abs(growth) > std)
     figure.set_label(f"{title}: growth of the squared error when a covariate is permuted.")
     return figure
 
 
 def _per_lead(table: pd.DataFrame, names: list[str], column: str) -> Float64Array:
-    """Take one column of single leads (covariate, lead)."""
+    """Return one column of single leads (covariate, lead)."""
     rows = table[table["lead"] != ALL_LEADS]
     leads = rows["lead"].unique()
     wide = rows.pivot_table(
@@ -77,17 +77,17 @@ def _per_lead(table: pd.DataFrame, names: list[str], column: str) -> Float64Arra
     return np.asarray(wide.loc[names, leads], dtype=np.float64)
 
 
-def _draw_dots(axes: Axes, pooled: pd.DataFrame, lost: set[str]) -> None:
+def _draw_dots(axes: Axes, pooled: pd.DataFrame, without_gain: set[str]) -> None:
     style_axes(
         axes, xlabel="growth of the squared error", title="All leads; bars: spread of repeats"
     )
     axes.axvline(0, color=TEXT_COLOR, linewidth=1.1)
-    for row, (name, mean, spread) in enumerate(
+    for row, (name, mean, std) in enumerate(
         zip(pooled["covariate"], pooled["importance"], pooled["importance_sd"], strict=True)
     ):
-        color = MUTED_COLOR if name in lost else color_of("model", 0)
-        axes.errorbar(mean, row, xerr=spread, fmt="o", color=color, capsize=3, markersize=5)
-        if name in lost:
+        color = MUTED_COLOR if name in without_gain else color_of("model", 0)
+        axes.errorbar(mean, row, xerr=std, fmt="o", color=color, capsize=3, markersize=5)
+        if name in without_gain:
             axes.annotate(
                 _NO_HELP,
                 (mean, row),
@@ -100,51 +100,51 @@ def _draw_dots(axes: Axes, pooled: pd.DataFrame, lost: set[str]) -> None:
             )
     axes.margins(x=0.18)
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda fraction, _: f"{100 * fraction:g}%"))
 
 
-def _frame_cells(axes: Axes, grown: Float64Array, step: str) -> None:
+def _frame_cells(axes: Axes, growth: Float64Array, step: str) -> None:
     title = "Each lead [%]: red is worse; grey numbers lie within the spread"
     style_axes(axes, xlabel=lead_axis(step), title=title)
     axes.grid(visible=False)
     axes.tick_params(left=False)
-    axes.set_xlim(0.5, grown.shape[1] + 0.5)
+    axes.set_xlim(0.5, growth.shape[1] + 0.5)
     axes.xaxis.set_major_locator(lead_ticks())
 
 
-def _draw_cells(axes: Axes, grown: Float64Array, sure: BoolArray) -> None:
+def _draw_cells(axes: Axes, growth: Float64Array, is_sure: BoolArray) -> None:
     """Draw growths (covariate, lead), with numbers where there is room for them."""
-    n_rows, n_leads = grown.shape
-    if not np.isfinite(grown).any():
+    n_rows, n_leads = growth.shape
+    if not np.isfinite(growth).any():
         draw_empty(axes, "no error was measured")
         return
-    most = np.nanmax(np.abs(grown)) or 1.0
+    limit = np.nanmax(np.abs(growth)) or 1.0
     axes.imshow(
-        grown,
+        growth,
         cmap=colormaps["RdBu_r"].with_extremes(bad=INVALID_COLOR),
-        vmin=-most,
-        vmax=most,
+        vmin=-limit,
+        vmax=limit,
         aspect="auto",
         extent=(0.5, n_leads + 0.5, n_rows - 0.5, -0.5),
     )
-    if n_leads > _MOST_WRITTEN:
+    if n_leads > _MAX_NUMBERED_LEADS:
         return
-    for (row, lead), share in np.ndenumerate(grown):
-        ink = "white" if abs(share) > 0.6 * most else TEXT_COLOR
+    for (row, lead), fraction in np.ndenumerate(growth):
+        color = "white" if abs(fraction) > 0.6 * limit else TEXT_COLOR
         axes.text(
             lead + 1,
             row,
-            _percent(float(share)),
+            _percent(float(fraction)),
             ha="center",
             va="center",
             fontsize=8,
-            color=ink if sure[row, lead] else MUTED_COLOR,
+            color=color if is_sure[row, lead] else MUTED_COLOR,
         )
 
 
-def _percent(share: float) -> str:
-    """Write a share in percent with two digits; nothing for NaN."""
-    percent = 100 * share
+def _percent(fraction: float) -> str:
+    """Write a fraction in percent with two digits; nothing for NaN."""
+    percent = 100 * fraction
     if not np.isfinite(percent):
         return ""
     return f"{percent:z.0f}" if abs(percent) >= 9.95 else f"{percent:z.1f}"

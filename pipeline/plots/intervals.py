@@ -1,4 +1,4 @@
-"""Whether intervals hold what they promise at each lead, and how wide they are for it."""
+"""Coverage and width of intervals at each lead."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipeline.plots.style import (
 )
 from stores.array_types import Float64Array, IntArray
 
-_ROOM = 0.05  # shown on either side of what was promised and seen: small misses look small
+_MARGIN = 0.05  # shown on either side of nominal and observed: small misses look small
 
 
 def plot_intervals(
@@ -38,11 +38,11 @@ def plot_intervals(
     step: str = "step",
     title: str = "Intervals against lead",
 ) -> Figure:
-    """Draw the share of truths inside the intervals, and their mean width, against lead.
+    """Draw the fraction of truths inside the intervals, and their mean width, against lead.
 
     Args:
         coverages: counts of each method; leads are counted from 1.
-        level: share of truths that the intervals promise to hold.
+        level: fraction of truths that the intervals promise to hold.
         units: units of the forecast.
         step: what one lead is, such as 'month'.
         title: title of the figure.
@@ -55,34 +55,34 @@ def plot_intervals(
             "no coverage is given, so there is nothing to draw; count the intervals of at "
             "least one method"
         )
-    figure, shares, widths = new_figure_pair(4.2, title)
-    style_axes(shares, ylabel="truths inside", title=f"Coverage: {_percent(level)} is promised")
+    figure, coverage_axes, widths = new_figure_pair(4.2, title)
+    promise = f"Coverage: {_percent(level)} is promised"
+    style_axes(coverage_axes, ylabel="truths inside", title=promise)
     style_axes(
         widths, ylabel=label_with_units("mean width", units), title="Width: lower is sharper"
     )
-    for place, (method, coverage) in enumerate(coverages.items()):
-        _draw_line(shares, coverage.fraction, method, place)
-        _draw_line(widths, coverage.mean_width, method, place)
-    _style_coverage_axes(
-        shares, np.concatenate([of.fraction for of in coverages.values()]), level
-    )
+    for index, (method, coverage) in enumerate(coverages.items()):
+        _draw_line(coverage_axes, coverage.fraction, method, index)
+        _draw_line(widths, coverage.mean_width, method, index)
+    fractions = np.concatenate([coverage.fraction for coverage in coverages.values()])
+    _style_coverage_axes(coverage_axes, fractions[np.isfinite(fractions)], level)
     widths.margins(y=0.1)
     widths.set_ylim(bottom=0)
-    for axes in (shares, widths):
+    for axes in (coverage_axes, widths):
         _style_lead_axes(axes, [coverage.n for coverage in coverages.values()], step)
     add_legend(figure, widths)  # the methods look the same on both sides
     figure.set_label(f"{title}: coverage and mean width of intervals of {_percent(level)}.")
     return figure
 
 
-def _style_coverage_axes(axes: Axes, seen: Float64Array, level: float) -> None:
-    """Draw the promised share, and shade where fewer truths lie inside."""
-    seen = seen[np.isfinite(seen)]
-    low, high = seen.min(initial=level), seen.max(initial=level)
-    axes.set_ylim(max(low - _ROOM, 0), min(high + _ROOM, 1))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: _percent(share)))
+def _style_coverage_axes(axes: Axes, observed: Float64Array, level: float) -> None:
+    """Draw the promised coverage, and shade where fewer truths lie inside."""
+    low = observed.min(initial=level)
+    high = observed.max(initial=level)
+    axes.set_ylim(max(low - _MARGIN, 0), min(high + _MARGIN, 1))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda coverage, _: _percent(coverage)))
     axes.axhspan(-1, level, color="#D55E00", alpha=0.07, linewidth=0)
-    if not len(seen):
+    if not len(observed):
         return
     axes.axhline(level, color=TEXT_COLOR, linewidth=1.1)
     axes.text(
@@ -103,15 +103,15 @@ def _style_lead_axes(axes: Axes, counts: Sequence[IntArray], step: str) -> None:
     axes.xaxis.set_major_locator(lead_ticks())
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.4g}%"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.4g}%"
 
 
-def _draw_line(axes: Axes, values: Float64Array, method: str, place: int) -> None:
+def _draw_line(axes: Axes, values: Float64Array, method: str, index: int) -> None:
     axes.plot(
         np.arange(1, len(values) + 1),
         values,
-        color=color_of(method, place),
+        color=color_of(method, index),
         linestyle=dashes_of(method),
         linewidth=1.8,
         marker="o",

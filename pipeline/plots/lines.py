@@ -25,7 +25,7 @@ from pipeline.plots.style import (
 from stores.formatting import pluralize
 
 _LOSSES = {"train_loss": "training", "validation_loss": "validation"}
-_TEN_FOLD = 10.0
+_LOG_RATIO = 10.0  # losses that span more are drawn on a logarithmic axis
 _BAND = ("lower", "upper")
 
 
@@ -36,7 +36,7 @@ def plot_curves(
 
     Args:
         curves: columns epoch, train_loss, validation_loss and, at will, lr; NaN is left out.
-        kept: epoch whose weights are used; that of the lowest validation loss by default.
+        best_epoch: epoch whose weights are used; that of the lowest validation loss by default.
         title: title of the figure.
 
     Raises:
@@ -68,38 +68,45 @@ def plot_curves(
     return figure
 
 
-def _draw_losses(axes: Axes, curves: pd.DataFrame, kept: int | None) -> str:
-    """Draw both losses, mark the best epoch and say which it is."""
+def _draw_losses(axes: Axes, curves: pd.DataFrame, best_epoch: int | None) -> str:
+    """Draw both losses and mark the best epoch.
+
+    Returns:
+        a sentence that names that epoch; "" without a validation loss.
+    """
     style_axes(axes, ylabel="loss [normalized units]")
-    known = [column for column in _LOSSES if column in curves and curves[column].notna().any()]
-    if not known:
+    drawn = [column for column in _LOSSES if column in curves and curves[column].notna().any()]
+    if not drawn:
         draw_empty(axes, "no loss was recorded")
         return ""
-    for column in known:
+    for column in drawn:
         color = color_of("truth" if column == "train_loss" else "forecast", 0)
         _draw(axes, curves, column, color, _LOSSES[column])
-    losses = curves[known].to_numpy(dtype=float)
-    if np.nanmin(losses) > 0 and np.nanmax(losses) > _TEN_FOLD * np.nanmin(losses):
+    losses = curves[drawn].to_numpy(dtype=float)
+    if np.nanmin(losses) > 0 and np.nanmax(losses) > _LOG_RATIO * np.nanmin(losses):
         axes.set_yscale("log")
-    best = _mark_best(axes, curves, kept) if "validation_loss" in known else ""
+    best = _mark_best(axes, curves, best_epoch) if "validation_loss" in drawn else ""
     axes.legend(fontsize=9, frameon=False, labelcolor=TEXT_COLOR)
     return best
 
 
-def _mark_best(axes: Axes, curves: pd.DataFrame, kept: int | None) -> str:
-    """Mark the epoch that is kept: another score than the loss may have chosen it."""
-    losses, epochs = (curves[key].to_numpy(dtype=float) for key in ("validation_loss", "epoch"))
-    best = int(np.nanargmin(losses if kept is None else np.abs(epochs - kept)))
-    epoch, loss = epochs[best], losses[best]
+def _mark_best(axes: Axes, curves: pd.DataFrame, best_epoch: int | None) -> str:
+    """Mark the best epoch, which another score than the loss may have chosen, and name it."""
+    losses = curves["validation_loss"].to_numpy(dtype=float)
+    epochs = curves["epoch"].to_numpy(dtype=float)
+    distance = losses if best_epoch is None else np.abs(epochs - best_epoch)
+    best = int(np.nanargmin(distance))
+    epoch = epochs[best]
+    loss = losses[best]
     name = f"best: {loss:.4g} at epoch {epoch:g}"
     axes.plot([epoch], [loss], "o", color=color_of("persistence", 0), markersize=8, label=name)
     return name[0].upper() + name[1:] + "."
 
 
 def _draw(axes: Axes, curves: pd.DataFrame, column: str, color: str, name: str) -> None:
-    kept = curves[["epoch", column]].dropna()
-    x, y = (kept[key].to_numpy(dtype=float) for key in ("epoch", column))
-    marker = "o" if len(kept) <= 40 else None
+    finite = curves[["epoch", column]].dropna()
+    x, y = (finite[key].to_numpy(dtype=float) for key in ("epoch", column))
+    marker = "o" if len(finite) <= 40 else None
     axes.plot(x, y, color=color, linewidth=1.8, marker=marker, markersize=3.5, label=name)
 
 
@@ -123,8 +130,8 @@ def plot_series(
     axes = figure.subplots()
     style_axes(axes, ylabel=label_with_units("mean", units))
     lines = [column for column in series if column not in _BAND]
-    for place, column in enumerate(lines):
-        _draw_series(axes, series[column], place)
+    for index, column in enumerate(lines):
+        _draw_series(axes, series[column], index)
     if set(_BAND) <= set(series):
         _draw_band(axes, series)
     if not np.isfinite(series.to_numpy(dtype=float)).any():
@@ -140,11 +147,11 @@ def plot_series(
 
 
 def _draw_band(axes: Axes, series: pd.DataFrame) -> None:
-    known = series[list(_BAND)].dropna()
+    finite = series[list(_BAND)].dropna()
     axes.fill_between(
-        known.index.to_numpy().astype("datetime64[s]").astype(object),
-        known["lower"].to_numpy(dtype=float),
-        known["upper"].to_numpy(dtype=float),
+        finite.index.to_numpy().astype("datetime64[s]").astype(object),
+        finite["lower"].to_numpy(dtype=float),
+        finite["upper"].to_numpy(dtype=float),
         color=color_of("forecast", 0),
         alpha=0.18,
         linewidth=0,
@@ -152,12 +159,12 @@ def _draw_band(axes: Axes, series: pd.DataFrame) -> None:
     )
 
 
-def _draw_series(axes: Axes, values: pd.Series[float], place: int) -> None:
+def _draw_series(axes: Axes, values: pd.Series[float], index: int) -> None:
     method = str(values.name)
     axes.plot(
         values.index.to_numpy().astype("datetime64[s]").astype(object),
         values.to_numpy(dtype=float),
-        color=color_of(method, place),
+        color=color_of(method, index),
         linestyle=dashes_of(method),
         linewidth=2.4 if method == "forecast" else 1.5,
         marker="o" if len(values) <= 60 else None,
@@ -173,7 +180,7 @@ def _style_date_axis(axes: Axes, init_time: np.datetime64 | None) -> None:
     formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(formatter)
     if init_time is not None:
-        known = init_time.astype("datetime64[s]").item()
+        time = init_time.astype("datetime64[s]").item()
         axes.axvline(
-            known, color=MUTED_COLOR, linewidth=1.2, linestyle=(0, (2, 2)), label="init time"
+            time, color=MUTED_COLOR, linewidth=1.2, linestyle=(0, (2, 2)), label="init time"
         )

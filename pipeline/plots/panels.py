@@ -29,13 +29,13 @@ from stores.units import pretty_units
 
 Side = Literal["right", "bottom"]
 
-_MOST_PX = 800  # of a drawn map: more pixels than a panel has dots only cost time
+_MAX_PX = 800  # of a drawn map: more pixels than a panel has dots only cost time
 _GOOD_HEIGHT = 6.0  # of a figure that fits a screen [inch]
-_TALL = 12.0  # of a figure, at most [inch]
+_MAX_HEIGHT = 12.0  # of a figure [inch]
 _TITLE_HEIGHT = 0.3  # of one panel [inch]
 _BAR_INCH = {"right": 1.2, "bottom": 0.65}  # what a color bar and its labels take
-_MOST_COLUMNS = 4
-_MOST_LETTERS = 24  # below a third of a page's width
+_MAX_COLUMNS = 4
+_MAX_LETTERS = 24  # below a third of a page's width
 
 
 def check_maps(maps: AnyArray, labels: Sequence[str]) -> None:
@@ -51,23 +51,24 @@ def check_maps(maps: AnyArray, labels: Sequence[str]) -> None:
         )
 
 
-def pick_panels(n: int, most: int) -> list[int]:
-    """Choose at most ``most`` of ``n`` maps, evenly spaced, with the first and the last."""
-    return sorted({round(place) for place in np.linspace(0, n - 1, min(n, most))})
+def pick_panels(n: int, max_panels: int) -> list[int]:
+    """Choose at most ``max_panels`` of ``n`` maps, evenly spaced, with first and last."""
+    return sorted({round(position) for position in np.linspace(0, n - 1, min(n, max_panels))})
 
 
 def subsample(maps: AnyArray) -> tuple[AnyArray, int]:
-    """Keep every k-th pixel of large maps (..., y, x); return k too."""
-    every = math.ceil(max(maps.shape[-2:]) / _MOST_PX)
-    start = min(every // 2, min(maps.shape[-2:]) - 1)  # the middle of what a drawn pixel covers
-    return maps[..., start::every, start::every], every
+    """Return every k-th pixel of large maps (..., y, x), and k."""
+    stride = math.ceil(max(maps.shape[-2:]) / _MAX_PX)
+    start = min(stride // 2, min(maps.shape[-2:]) - 1)  # middle of what a drawn pixel covers
+    return maps[..., start::stride, start::stride], stride
 
 
 def best_columns(n: int, ratio: float) -> int:
     """Choose the columns of ``n`` maps of this width to height so that they fit a screen."""
-    side, most = bar_side(), 2 if is_narrow() else _MOST_COLUMNS
+    side = bar_side()
+    max_columns = 2 if is_narrow() else _MAX_COLUMNS
     return min(
-        range(1, min(n, most) + 1),
+        range(1, min(n, max_columns) + 1),
         key=lambda cols: abs(
             math.log(_height(math.ceil(n / cols), cols, ratio, side) / _GOOD_HEIGHT)
         ),
@@ -95,12 +96,12 @@ def start_panels(
     height = _height(n_rows, n_cols, extent.ratio, side) + 0.9  # title, ticks and note
     if side == "bottom":
         height += (n_bars - 1) * _BAR_INCH[side]
-    figure = new_figure(min(max(height, 3.0), _TALL), title, fixed_aspect=True)
+    figure = new_figure(min(max(height, 3.0), _MAX_HEIGHT), title, fixed_aspect=True)
     return figure, np.asarray(figure.subplots(n_rows, n_cols, squeeze=False))
 
 
 def _height(n_rows: int, n_cols: int, ratio: float, side: Side = "right") -> float:
-    """Guess the height of panels that fill the width [inch], as maps cannot stretch."""
+    """Estimate the height of panels that fill the width [inch], as maps cannot stretch."""
     width = figure_width() - 0.8 - (_BAR_INCH["right"] if side == "right" else 0.0)
     bar = _BAR_INCH["bottom"] if side == "bottom" else 0.0
     return n_rows * (width / n_cols / ratio + _TITLE_HEIGHT) + bar
@@ -109,7 +110,7 @@ def _height(n_rows: int, n_cols: int, ratio: float, side: Side = "right") -> flo
 def draw_map(
     axes: Axes, values: AnyArray, name: str, extent: Extent, color_scale: ColorScale
 ) -> None:
-    """Draw one map (y, x), north up, and say so where it holds nothing."""
+    """Draw one map (y, x), north up, or a note where it holds nothing."""
     axes.imshow(
         np.ma.masked_invalid(values),
         extent=extent.edges,
@@ -118,9 +119,8 @@ def draw_map(
         interpolation="nearest",
         origin="upper",
     )
-    axes.set_title(
-        escape_mathtext(name), fontsize=10, color=TEXT_COLOR, pad=3, y=1.0
-    )  # needs no search
+    # A fixed y saves the search for a free one.
+    axes.set_title(escape_mathtext(name), fontsize=10, color=TEXT_COLOR, pad=3, y=1.0)
     spec = axes.get_subplotspec()
     assert spec is not None  # panels always come from a grid
     style_map_axes(axes, extent, left=spec.is_first_col(), bottom=spec.is_last_row())
@@ -156,7 +156,7 @@ def add_color_bar(
 def _pick_ticks(limits: Sequence[float]) -> list[float]:
     """Choose the limits that are written: every second one where they are long."""
     n_letters = sum(len(f"{limit:g}") for limit in limits)
-    return list(limits[::2] if n_letters > _MOST_LETTERS else limits)
+    return list(limits[::2] if n_letters > _MAX_LETTERS else limits)
 
 
 def add_note(figure: Figure, *sentences: str) -> None:
@@ -169,17 +169,15 @@ def add_note(figure: Figure, *sentences: str) -> None:
     )
 
 
-def subsampling_note(every: int, n_shown: int, n_maps: int) -> str:
-    """Say what was not drawn."""
-    ordinal = {2: "2nd", 3: "3rd"}.get(every, f"{every}th")
-    pixels = f"Every {ordinal} pixel drawn." if every > 1 else ""
+def subsampling_note(stride: int, n_shown: int, n_maps: int) -> str:
+    """Describe what was not drawn."""
+    ordinal = {2: "2nd", 3: "3rd"}.get(stride, f"{stride}th")
+    pixels = f"Every {ordinal} pixel drawn." if stride > 1 else ""
     maps = f"{n_shown} of {n_maps} maps shown." if n_shown < n_maps else ""
-    return " ".join(part for part in (pixels, maps, "Grey: no value.") if part)
+    return " ".join(text for text in (pixels, maps, "Grey: no value.") if text)
 
 
 def range_note(color_scale: ColorScale, units: str) -> str:
-    """Say in words what the colors span, for readers who cannot see them."""
-    return (
-        f"colors from {color_scale.low:g} to {color_scale.high:g} {pretty_units(units)}".rstrip()
-        + "."
-    )
+    """Describe in words what the colors span, for readers who cannot see them."""
+    span = f"{color_scale.low:g} to {color_scale.high:g} {pretty_units(units)}"
+    return f"colors from {span.rstrip()}."

@@ -64,11 +64,9 @@ def plot_skill(
 
 def _draw_errors(axes: Axes, rows: pd.DataFrame, model: str) -> None:
     units = str(rows["units"].iloc[0])
-    style_axes(
-        axes, ylabel=label_with_units("RMSE", units), title="ErrorFunction: lower is better"
-    )
-    for place, (method, scored) in enumerate(rows.groupby("method", sort=False)):
-        _draw_line(axes, scored, "rmse", str(method), place, bold=method == model)
+    style_axes(axes, ylabel=label_with_units("RMSE", units), title="Error: lower is better")
+    for index, (method, scored) in enumerate(rows.groupby("method", sort=False)):
+        _draw_line(axes, scored, "rmse", str(method), index, bold=method == model)
     axes.set_ylim(bottom=0)
 
 
@@ -77,15 +75,16 @@ def _draw_skills(axes: Axes, rows: pd.DataFrame) -> None:
         axes, ylabel="skill: 1 - MSE / MSE of the baseline", title="Skill: above 0 is better"
     )
     columns = [str(column) for column in rows if str(column).startswith(_SKILL)]
-    for place, column in enumerate(columns):
-        _draw_line(axes, rows, column, column.removeprefix(_SKILL), place, bold=False)
+    for index, column in enumerate(columns):
+        _draw_line(axes, rows, column, column.removeprefix(_SKILL), index, bold=False)
     values = rows[columns].to_numpy(dtype=float)
     if not np.isfinite(values).any():
         draw_empty(axes, "no baseline was scored")
         return
-    low, high = min(0.0, np.nanmin(values)), max(0.0, np.nanmax(values))
-    room = 0.08 * (high - low) or 0.1
-    axes.set_ylim(max(low - room, _WORST), high + room)
+    low = min(0.0, np.nanmin(values))
+    high = max(0.0, np.nanmax(values))
+    margin = 0.08 * (high - low) or 0.1
+    axes.set_ylim(max(low - margin, _WORST), high + margin)
     axes.axhspan(-10, 0, color="#D55E00", alpha=0.07, linewidth=0)
     axes.axhline(0, color=TEXT_COLOR, linewidth=1.1)
     axes.text(
@@ -100,12 +99,12 @@ def _draw_skills(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _draw_line(
-    axes: Axes, rows: pd.DataFrame, column: str, method: str, place: int, *, bold: bool
+    axes: Axes, rows: pd.DataFrame, column: str, method: str, index: int, *, bold: bool
 ) -> None:
     axes.plot(
         rows["lead"].to_numpy(dtype=float),
         rows[column].to_numpy(dtype=float),
-        color=color_of(method, place),
+        color=color_of(method, index),
         linestyle=dashes_of(method),
         linewidth=2.4 if bold else 1.6,
         marker="o",

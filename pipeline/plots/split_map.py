@@ -30,14 +30,15 @@ def plot_split(
     """Draw which pixel belongs to which part, and which stay free between parts.
 
     Args:
-        numbers: what each pixel is, by its place among ``labels`` (y, x), north up; -1 lies
+        numbers: index of each pixel's part among ``labels`` (y, x), north up; -1 lies
             outside.
         labels: at most four: train, validation, test, and what stays free.
         extent: where the map lies.
         title: title of the figure.
     """
     figure, panels = start_panels((1, 1), extent, title)
-    axes, colors = panels[0, 0], _COLORS[: len(labels)]
+    axes = panels[0, 0]
+    colors = _COLORS[: len(labels)]
     axes.imshow(
         subsample(numbers)[0],
         extent=extent.edges,
@@ -55,11 +56,11 @@ def plot_split(
 
 def _add_legend(figure: Figure, colors: Sequence[str], labels: Sequence[str]) -> None:
     """Name the colors below the map: on it, they would hide pixels."""
-    drawn = [
+    handles = [
         Patch(
             facecolor=color, edgecolor=TEXT_COLOR, linewidth=0.4, label=escape_mathtext(label)
         )
         for color, label in zip(colors, labels, strict=True)
     ]
-    look = {"ncols": 2, "fontsize": 9, "frameon": False, "labelcolor": TEXT_COLOR}
-    figure.legend(handles=drawn, loc="outside lower center", **look)
+    style = {"ncols": 2, "fontsize": 9, "frameon": False, "labelcolor": TEXT_COLOR}
+    figure.legend(handles=handles, loc="outside lower center", **style)

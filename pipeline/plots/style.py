@@ -21,8 +21,11 @@ from PIL import Image
 
 from stores.units import pretty_units
 
-TEXT_COLOR, MUTED_COLOR, INVALID_COLOR = "#222222", "#6b6b6b", "#d9d9d9"
-_WIDE, _NARROW = 10.0, 4.8  # of every figure, on a page and on a phone [inch]
+TEXT_COLOR = "#222222"
+MUTED_COLOR = "#6b6b6b"
+INVALID_COLOR = "#d9d9d9"
+_WIDE = 10.0  # of every figure, on a page [inch]
+_NARROW = 4.8  # and on a phone [inch]
 _width: ContextVar[float] = ContextVar("width", default=_WIDE)
 
 # Okabe and Ito's palette, which color-blind readers can tell apart.
@@ -49,12 +52,12 @@ def narrow_figures() -> Iterator[None]:
 
 
 def figure_width() -> float:
-    """Width of the figures that are drawn now [inch]."""
+    """Return the width of the figures that are drawn now [inch]."""
     return _width.get()
 
 
 def is_narrow() -> bool:
-    """Tell whether figures are drawn for phones."""
+    """Whether figures are drawn for phones."""
     return figure_width() < _WIDE
 
 
@@ -107,13 +110,13 @@ def to_png(figure: Figure, *, dpi: int = 110) -> bytes:
     return buffer.getvalue()
 
 
-def color_of(method: str, place: int) -> str:
-    """Give a method its color: the same in every figure."""
-    return _COLORS.get(method, _OTHERS[place % len(_OTHERS)])
+def color_of(method: str, index: int) -> str:
+    """Return the color of a method: the same in every figure."""
+    return _COLORS.get(method, _OTHERS[index % len(_OTHERS)])
 
 
 def dashes_of(method: str) -> str:
-    """Give a method its line: baselines are told apart without color too."""
+    """Return the line style of a method: baselines differ without color too."""
     return _DASHES.get(method, "-")
 
 
@@ -123,13 +126,13 @@ def display_name(method: str) -> str:
 
 
 def label_with_units(name: str, units: str) -> str:
-    """Name an axis with its units in brackets, if there are any."""
+    """Write the label of an axis with its units in brackets, if there are any."""
     shown = pretty_units(units)
     return f"{name} [{shown}]" if shown else name
 
 
 def lead_axis(step: str) -> str:
-    """Name the axis of leads: in months, or in steps of 5 years."""
+    """Write the label of the axis of leads: in months, or in steps of 5 years."""
     return f"lead [{step}s]" if step.isalpha() else f"lead [steps of {step}]"
 
 
@@ -139,12 +142,12 @@ def lead_ticks() -> MaxNLocator:
 
 
 def escape_mathtext(text: str) -> str:
-    """Keep text from being read as a formula."""
+    """Escape text so that it is not read as a formula."""
     return text.replace("$", r"\$")
 
 
 def style_axes(axes: Axes, *, xlabel: str = "", ylabel: str = "", title: str = "") -> None:
-    """Give one plot its quiet frame, grid and labels."""
+    """Style one plot with a quiet frame, grid and labels."""
     axes.set_title(escape_mathtext(title), fontsize=11, color=TEXT_COLOR, loc="left", y=1.0)
     axes.set_xlabel(escape_mathtext(xlabel), fontsize=10, color=TEXT_COLOR)
     axes.set_ylabel(escape_mathtext(ylabel), fontsize=10, color=TEXT_COLOR)

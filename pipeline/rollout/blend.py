@@ -29,37 +29,38 @@ from stores.formatting import pluralize
 from stores.scratch import create_tile_forecasts, read_tile_forecast, write_tile_forecast
 from stores.windows import Window
 
-_FLOOR = 0.01  # Hann alone is zero on the border of a window, where nobody else may be
+_FLOOR = 0.01  # Hann alone is zero on the border of a window, where no other tile may reach
 
 TaperWeights = Float64Array
 
 
 def taper(length: int, kind: str) -> TaperWeights:
-    """Give the weight of each pixel along one axis of a tile's window; positive everywhere."""
+    """Compute the weights (length,) along one axis of a tile's window; all are positive."""
     return look_up(_TAPERS, kind, "rollout.taper")((np.arange(length) + 0.5) / length)
 
 
-def _hann(place: TaperWeights) -> TaperWeights:
-    return _FLOOR + (1 - _FLOOR) * np.sin(np.pi * place) ** 2
+def _hann(position: Float64Array) -> TaperWeights:
+    return _FLOOR + (1 - _FLOOR) * np.sin(np.pi * position) ** 2
 
 
-def _linear(place: TaperWeights) -> TaperWeights:
-    return 2 * np.minimum(place, 1 - place)
+def _linear(position: Float64Array) -> TaperWeights:
+    return 2 * np.minimum(position, 1 - position)
 
 
 _TAPERS = {"hann": _hann, "linear": _linear}
 
 
 def blend_weights(tiles: Sequence[Tile], window: Window, kind: str) -> TaperWeights:
-    """Give every tile's share of a window (n, y, x); 0 where it does not reach, sum 1."""
+    """Compute each tile's weight in a window (n, y, x): 0 where it does not reach, sum 1."""
     weights = np.zeros((len(tiles), *window.shape))
     for weight, tile in zip(weights, tiles, strict=True):
-        both = tile.reads.clip(window)
+        intersection = tile.reads.clip(window)
         rows, cols = (taper(side, kind) for side in tile.reads.shape)
-        here = np.multiply.outer(rows, cols)[both.relative_to(tile.reads).slices]
-        weight[both.relative_to(window).slices] = here
-    shares: TaperWeights = weights / weights.sum(axis=0)
-    return shares
+        taper_weights = np.multiply.outer(rows, cols)  # (y, x)
+        in_tile = intersection.relative_to(tile.reads).slices
+        weight[intersection.relative_to(window).slices] = taper_weights[in_tile]
+    normalized: TaperWeights = weights / weights.sum(axis=0)
+    return normalized
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class UnblendedPass:
     label: str = "alone"
 
     def __call__(self, groups: Sequence[TileGroup]) -> int:
-        """Roll the groups of one task; nothing of the forecast is written yet."""
+        """Roll the groups of one task out; return 0, as no pixel of the forecast is written."""
         forecaster = forecaster_of(self.request)
         receipts = pipelined(
             groups,
@@ -88,13 +89,11 @@ class UnblendedPass:
             [forecaster.read(tile, self.request, block) for tile in group]
         )
 
-    def _roll(
-        self, forecaster: Forecaster, group: TileGroup, loaded: TileBatch
-    ) -> TileForecast:
-        return forecaster.rollout(group, loaded, self.request, LeadBlock(0, self.request.leads))
+    def _roll(self, forecaster: Forecaster, group: TileGroup, batch: TileBatch) -> TileForecast:
+        return forecaster.rollout(group, batch, self.request, LeadBlock(0, self.request.leads))
 
-    def _write(self, group: TileGroup, rolled: TileForecast) -> int:
-        for tile, members in zip(group, rolled.frames, strict=True):
+    def _write(self, group: TileGroup, forecast: TileForecast) -> int:
+        for tile, members in zip(group, forecast.frames, strict=True):
             write_tile_forecast(self.stage, self.plan.tile_index(tile), members)
             ledger_of(self.stage).mark(ledger_key(self, tile), {})
         return 0
@@ -102,7 +101,7 @@ class UnblendedPass:
 
 @dataclass(frozen=True, slots=True)
 class BlendPass:
-    """Average what tiles say about the pixels that each of them owns."""
+    """Average the predictions of all tiles that reach the pixels which each tile owns."""
 
     request: ForecastRequest
     plan: RolloutPlan
@@ -115,96 +114,103 @@ class BlendPass:
         return sum(self._blend(forecaster, tile) for group in groups for tile in group)
 
     def _blend(self, forecaster: Forecaster, tile: Tile) -> int:
-        request, block, owns = self.request, LeadBlock(0, self.request.leads), tile.owns
-        near = [other for other in self.plan.tiles if other.reads.intersects(owns)]
-        shares = blend_weights(near, owns, request.taper)
-        parts = [paste(self._said(other, owns), other, owns) for other in near]
-        blended = weighted_mean(parts, shares)
+        request = self.request
+        owns = tile.owns
+        block = LeadBlock(0, request.leads)
+        neighbors = [other for other in self.plan.tiles if other.reads.intersects(owns)]
+        weights = blend_weights(neighbors, owns, request.taper)
+        pasted = [paste(self._read_overlap(other, owns), other, owns) for other in neighbors]
+        blended = weighted_mean(pasted, weights)
         write_products(forecaster, request, self.stage, tile, block, blended)
         restore = forecaster.inverse_transform_of(tile, request, block)
-        physical = [restore(point_forecast(part, request)) for part in parts]
-        receipt = disagreement(np.stack(physical), shares)
+        physical = [restore(point_forecast(values, request)) for values in pasted]
+        receipt = disagreement(np.stack(physical), weights)
         ledger_of(self.stage).mark(ledger_key(self, tile), receipt)
         return int(blended[0].size)
 
-    def _said(self, tile: Tile, window: Window) -> Float32Array:
-        both = tile.reads.clip(window).relative_to(tile.reads)
-        return read_tile_forecast(self.stage, self.plan.tile_index(tile), both)
+    def _read_overlap(self, tile: Tile, window: Window) -> Float32Array:
+        """Read the prediction of a tile where it reaches a window (m, leads, y, x)."""
+        intersection = tile.reads.clip(window).relative_to(tile.reads)
+        return read_tile_forecast(self.stage, self.plan.tile_index(tile), intersection)
 
 
 def blend_in_memory(
-    forecaster: Forecaster, request: ForecastRequest, near: Sequence[Tile], owns: Window
+    forecaster: Forecaster, request: ForecastRequest, neighbors: Sequence[Tile], owns: Window
 ) -> Float32Array:
-    """Forecast a window (m, leads, y, x) from all tiles near it, without any store."""
-    said = [forecaster.forecast_normalized([tile], request)[0] for tile in near]
-    return blend_predictions(said, near, owns, request.taper)
+    """Forecast a window (m, leads, y, x) from all tiles that reach it, without any store."""
+    predictions = [forecaster.forecast_normalized([tile], request)[0] for tile in neighbors]
+    return blend_predictions(predictions, neighbors, owns, request.taper)
 
 
 def blend_predictions(
-    said: Sequence[Float32Array], tiles: Sequence[Tile], window: Window, kind: str
+    predictions: Sequence[Float32Array], tiles: Sequence[Tile], window: Window, kind: str
 ) -> Float32Array:
-    """Average what tiles say of all that they read over a window (m, leads, y, x)."""
-    parts = [
-        paste(whole[..., *tile.reads.clip(window).relative_to(tile.reads).slices], tile, window)
-        for whole, tile in zip(said, tiles, strict=True)
+    """Average predictions of all that tiles read (m, leads, y, x) over a window of them."""
+    pasted = [
+        paste(full[..., *tile.reads.clip(window).relative_to(tile.reads).slices], tile, window)
+        for full, tile in zip(predictions, tiles, strict=True)
     ]
-    return weighted_mean(parts, blend_weights(tiles, window, kind))
+    return weighted_mean(pasted, blend_weights(tiles, window, kind))
 
 
-def paste(said: Float32Array, tile: Tile, window: Window) -> Float32Array:
-    """Put what a tile says into a window (m, leads, y, x); 0 where it does not reach."""
-    part = np.zeros((*said.shape[:2], *window.shape), dtype=np.float32)
-    part[..., *tile.reads.clip(window).relative_to(window).slices] = said
-    return part
+def paste(overlap: Float32Array, tile: Tile, window: Window) -> Float32Array:
+    """Return a window (m, leads, y, x) with the overlap of a tile, and 0 beyond it."""
+    pasted = np.zeros((*overlap.shape[:2], *window.shape), dtype=np.float32)
+    pasted[..., *tile.reads.clip(window).relative_to(window).slices] = overlap
+    return pasted
 
 
-def weighted_mean(parts: Sequence[Float32Array], shares: TaperWeights) -> Float32Array:
-    """Average what tiles say (m, leads, y, x) by their shares (n, y, x); summed in double."""
-    total = np.zeros(parts[0].shape)
-    for part, share in zip(parts, shares, strict=True):
-        total += share * part
+def weighted_mean(pasted: Sequence[Float32Array], weights: TaperWeights) -> Float32Array:
+    """Average predictions (m, leads, y, x) by weights (n, y, x); summed in double."""
+    total = np.zeros(pasted[0].shape)
+    for values, weight in zip(pasted, weights, strict=True):
+        total += weight * values
     return total.astype(np.float32)
 
 
-def disagreement(said: Float32Array, shares: TaperWeights) -> dict[str, Any]:
+def disagreement(predictions: Float32Array, weights: TaperWeights) -> dict[str, Any]:
     """Sum up how far tiles (n, leads, y, x) differ from their mean, where several reach.
+
+    Args:
+        predictions: of each tile, pasted into one window (n, leads, y, x).
+        weights: of each tile (n, y, x), sum 1.
 
     Returns:
         per lead: the sum of squares of the weighted standard deviation, its largest value, and
-        over how many pixels; in the units of ``said``.
+        over how many pixels; in the units of ``predictions``.
     """
-    several = (shares > 0).sum(axis=0) > 1  # (y, x)
-    weights = np.where(several, shares, 0)[:, None]  # (n, 1, y, x)
-    mean = (weights * said).sum(axis=0)
-    variance = (weights * (said - mean) ** 2).sum(axis=0)  # (leads, y, x)
-    counted = np.isfinite(variance) & several
-    variance = np.where(counted, variance, 0)
+    is_shared = (weights > 0).sum(axis=0) > 1  # (y, x)
+    shared_weights = np.where(is_shared, weights, 0)[:, None]  # (n, 1, y, x)
+    mean = (shared_weights * predictions).sum(axis=0)
+    variance = (shared_weights * (predictions - mean) ** 2).sum(axis=0)  # (leads, y, x)
+    counts = np.isfinite(variance) & is_shared
+    counted_variance = np.where(counts, variance, 0)
     return {
-        "pixels": int(counted[0].sum()),
-        "squares": variance.sum(axis=(1, 2)).tolist(),
-        "largest": np.sqrt(variance.max(axis=(1, 2))).tolist(),
+        "pixels": int(counts[0].sum()),
+        "squares": counted_variance.sum(axis=(1, 2)).tolist(),
+        "largest": np.sqrt(counted_variance.max(axis=(1, 2))).tolist(),
     }
 
 
 def describe_blend(request: ForecastRequest, plan: RolloutPlan, stage: Path) -> dict[str, Any]:
-    """Say how a blended forecast was made and how far its tiles disagree, per lead."""
-    receipts = ledger_of(stage).receipts()
-    found = [r for entry, r in receipts.items() if entry.startswith("blend ")]
-    n_px = max(1, sum(receipt["pixels"] for receipt in found))
-    squares = np.sum([receipt["squares"] for receipt in found], axis=0)
-    largest = np.max([receipt["largest"] for receipt in found], axis=0)
+    """Describe how a blended forecast was made and how far its tiles disagree, per lead."""
+    all_receipts = ledger_of(stage).receipts()
+    receipts = [r for key, r in all_receipts.items() if key.startswith("blend ")]
+    n_px = max(1, sum(receipt["pixels"] for receipt in receipts))
+    squares = np.sum([receipt["squares"] for receipt in receipts], axis=0)
+    largest = np.max([receipt["largest"] for receipt in receipts], axis=0)
+    tiles = f"{pluralize(plan.n_tiles, 'tile')} of {plan.core_px} px"
     return {
-        "rollout": f"approximate: {pluralize(plan.n_tiles, 'tile')} of {plan.core_px} px forecast "
-        f"on their own and blended over {plan.halo_px} px on each side with {request.taper} "
-        "weights",
+        "rollout": f"approximate: {tiles} forecast on their own and "
+        f"blended over {plan.halo_px} px on each side with {request.taper} weights",
         "tile_disagreement_rms": np.sqrt(squares / n_px).round(6).tolist(),
         "tile_disagreement_largest": largest.round(6).tolist(),
     }
 
 
 def plan_blend(request: ForecastRequest, plan: RolloutPlan, stage: Path) -> list[RolloutPass]:
-    """List the two passes, with room for the windows of all tiles."""
+    """List the two passes, and create the scratch array for the windows of all tiles."""
     shape = (plan.n_tiles, request.n_outputs, request.leads, *plan.read_shape_px)
     create_tile_forecasts(stage, Cube.open(request.cube).grid, shape=shape)
-    plain = replace(plan)  # without the list of tiles, which every task would carry along
-    return [UnblendedPass(request, plain, stage), BlendPass(request, plain, stage)]
+    small = replace(plan)  # without the list of tiles, which every task would carry along
+    return [UnblendedPass(request, small, stage), BlendPass(request, small, stage)]

@@ -59,7 +59,7 @@ class BlockPass:
 
     @property
     def label(self) -> str:
-        """Name the pass in the ledger."""
+        """Name of the pass in the ledger."""
         return str(self.block)
 
     def __call__(self, groups: Sequence[TileGroup]) -> int:
@@ -75,40 +75,38 @@ class BlockPass:
 
     def _read(self, forecaster: Forecaster, group: TileGroup) -> TileBatch:
         earlier = ScratchBlocks(self.stage, self.block_index)
-        parts = [forecaster.read(tile, self.request, self.block, earlier) for tile in group]
-        return forecaster.collate(parts)
+        inputs = [forecaster.read(tile, self.request, self.block, earlier) for tile in group]
+        return forecaster.collate(inputs)
 
-    def _roll(
-        self, forecaster: Forecaster, group: TileGroup, loaded: TileBatch
-    ) -> TileForecast:
-        return forecaster.rollout(group, loaded, self.request, self.block)
+    def _roll(self, forecaster: Forecaster, group: TileGroup, batch: TileBatch) -> TileForecast:
+        return forecaster.rollout(group, batch, self.request, self.block)
 
-    def _write(self, forecaster: Forecaster, group: TileGroup, rolled: TileForecast) -> int:
-        """Write what the tiles of a group own, then mark them done."""
+    def _write(self, forecaster: Forecaster, group: TileGroup, forecast: TileForecast) -> int:
+        """Write what the tiles of a group own, mark them done, and return the pixels."""
         pixels = 0
         for index, tile in enumerate(group):
-            owned = rolled.frames[index][..., *tile.crop.slices]
+            owned = forecast.frames[index][..., *tile.crop.slices]
             if not self.is_last:
-                fed = feedback(owned, self.request)
-                write_scratch(self.stage, tile.owns, fed, first=self.block.first)
-                self._remember(tile, rolled.memory, index)
+                fed_back = feedback(owned, self.request)
+                write_scratch(self.stage, tile.owns, fed_back, first=self.block.first)
+                self._write_memory(tile, forecast.memory, index)
             write_products(forecaster, self.request, self.stage, tile, self.block, owned)
             ledger_of(self.stage).mark(ledger_key(self, tile), {})
             pixels += owned[0].size
         return pixels
 
-    def _remember(self, tile: Tile, memory: Float32Array | None, index: int) -> None:
+    def _write_memory(self, tile: Tile, memory: Float32Array | None, index: int) -> None:
         if memory is not None:
-            kept = memory[index][..., *tile.crop.slices]
-            write_state(self.stage, tile.owns, kept, block=self.block_index)
+            owned = memory[index][..., *tile.crop.slices]
+            write_state(self.stage, tile.owns, owned, block=self.block_index)
 
 
 def plan_blocks(request: ForecastRequest, plan: RolloutPlan, stage: Path) -> list[RolloutPass]:
-    """List the blocks as passes, with room for what they hand over."""
+    """List the blocks as passes, and create the scratch store for what they hand over."""
     if len(plan.blocks) > 1:
         channels = forecaster_of(request).memory_channels
-        room = ScratchSpec(plan.layout, request.members.n, plan.leads, channels)
-        create_scratch(stage, Cube.open(request.cube).grid, room)
+        scratch_spec = ScratchSpec(plan.layout, request.members.n, plan.leads, channels)
+        create_scratch(stage, Cube.open(request.cube).grid, scratch_spec)
     last = len(plan.blocks) - 1
     return [
         BlockPass(request, stage, block, number, number == last)

@@ -31,13 +31,14 @@ def calibrate(
     executor: Executor,
     on_progress: ProgressCallback,
 ) -> Calibration:
-    """Find the margins that make intervals of the wanted level hold their share of truths.
+    """Find the margins that make intervals of the requested level hold that many truths.
 
     Raises:
         TooFewError: the part holds no hindcast, or too few truths for this level.
         ValueError: no margin holds the level.
     """
-    cube, level = Cube.open(request.cube), spec.interval
+    cube = Cube.open(request.cube)
+    level = spec.interval
     if level is None:
         raise ValueError("rollout.interval is null, so nothing is calibrated; set e.g. 0.8")
     inits = plan_hindcasts(spec, read_bundle(request.bundles[0]), cube, request.leads).inits

@@ -7,9 +7,9 @@ from itertools import pairwise
 from pipeline.models import ConvLSTMSpec
 from pipeline.streams.fields import FIELD_CACHE_BYTES
 
-_FLOAT = 4  # bytes
+_FLOAT_BYTES = 4
 _HEAD_TAPS = 9
-_WORKSPACE = 110  # percent: what libraries hold beside arrays; measured
+_WORKSPACE_PERCENT = 110  # with what libraries hold beside arrays; measured
 _SCORED_FRAMES = 24  # float32 maps of one lead; measured
 
 
@@ -32,7 +32,7 @@ def rollout_flops_per_px(network: ConvLSTMSpec, leads: int, block_leads: int) ->
 
 def read_bytes_per_px(network: ConvLSTMSpec, *, leads: int) -> int:
     """Bound what a block of ``leads`` reads at one pixel: every channel of every frame [B]."""
-    return _FLOAT * network.channels * (network.history + leads - 1)
+    return _FLOAT_BYTES * network.channels * (network.history + leads - 1)
 
 
 def rollout_bytes(n_px: int, network: ConvLSTMSpec, *, leads: int, members: int = 1) -> int:
@@ -43,13 +43,15 @@ def rollout_bytes(n_px: int, network: ConvLSTMSpec, *, leads: int, members: int 
     maps of all frames with the working copies of one step. Members are computed one after the
     other; of each, the frames of all quantiles and the memory stay until they are written.
     """
-    history, widest = network.history, max(network.hidden)
+    history = network.history
+    widest = max(network.hidden)
     inputs = 2 * (history + leads) * network.channels
     encoded = history * 4 * network.hidden[0]
     layer = history * (network.channels + 6 * widest) + 12 * widest
     carried = 2 * sum(network.hidden) if network.memory == "carried" else 0
-    kept = members * (3 * leads * network.n_outputs + carried)
-    return _FLOAT * n_px * (inputs + encoded + layer + kept) * _WORKSPACE // 100
+    outputs = members * (3 * leads * network.n_outputs + carried)
+    values_per_px = inputs + encoded + layer + outputs
+    return _FLOAT_BYTES * n_px * values_per_px * _WORKSPACE_PERCENT // 100
 
 
 def cached_fields_bytes(n_px: int, n_fields: int, n_tiles: int) -> int:
@@ -60,8 +62,8 @@ def cached_fields_bytes(n_px: int, n_fields: int, n_tiles: int) -> int:
         n_fields: climatologies, beside the domain.
         n_tiles: tiles that one process may compute.
     """
-    tile = n_px * (_FLOAT * n_fields + 1)
-    return max(tile, min(FIELD_CACHE_BYTES, n_tiles * tile))
+    tile_bytes = n_px * (_FLOAT_BYTES * n_fields + 1)
+    return max(tile_bytes, min(FIELD_CACHE_BYTES, n_tiles * tile_bytes))
 
 
 def score_bytes(n_px: int, leads: int, *, members: int) -> int:
@@ -69,15 +71,16 @@ def score_bytes(n_px: int, leads: int, *, members: int) -> int:
 
     The truth, three baselines and the products, and sums in double precision.
     """
-    return n_px * leads * (_SCORED_FRAMES + 3 * members) * _FLOAT
+    return n_px * leads * (_SCORED_FRAMES + 3 * members) * _FLOAT_BYTES
 
 
 def _step_flops(network: ConvLSTMSpec) -> int:
-    taps, widths = network.kernel**2, [network.channels, *network.hidden]
-    return 2 * sum((wide + hidden) * 4 * hidden * taps for wide, hidden in pairwise(widths))
+    taps = network.kernel**2
+    widths = [network.channels, *network.hidden]
+    return 2 * sum((inputs + hidden) * 4 * hidden * taps for inputs, hidden in pairwise(widths))
 
 
 def _head_flops(network: ConvLSTMSpec) -> int:
     heads = [network.hidden[-1], *network.head]
-    convolved = sum(wide * narrow * _HEAD_TAPS for wide, narrow in pairwise(heads))
+    convolved = sum(inputs * outputs * _HEAD_TAPS for inputs, outputs in pairwise(heads))
     return 2 * (convolved + heads[-1] * network.n_outputs)

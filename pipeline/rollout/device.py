@@ -15,28 +15,28 @@ from pipeline.memory import WorkerPool
 from pipeline.registry import look_up
 from stores.array_types import AnyArray
 
-_USABLE_FRACTION = (
-    0.8  # of a GPU's free memory; the rest is for kernels' workspaces and fragments
-)
+# Of a GPU's free memory; the rest is for kernels' workspaces and fragments.
+_USABLE_FRACTION = 0.8
 
 
-def pick_device(wanted: str) -> str:
+def pick_device(requested: str) -> str:
     """Choose where networks run: a GPU where there is one.
 
     Raises:
-        ValueError: a GPU is asked for and there is none.
+        ValueError: a GPU is requested and there is none.
     """
-    if wanted == "cuda" and not torch.cuda.is_available():
+    if requested == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             "compute.device='cuda', but torch sees no GPU, so nothing could run there; "
             "set compute.device=cpu, or install torch with CUDA (see README)"
         )
-    found = {"auto": "cuda" if torch.cuda.is_available() else "cpu"}
-    return look_up(found | {"cpu": "cpu", "cuda": "cuda"}, wanted, "compute.device")
+    default = "cuda" if torch.cuda.is_available() else "cpu"
+    devices = {"auto": default, "cpu": "cpu", "cuda": "cuda"}
+    return look_up(devices, requested, "compute.device")
 
 
 def limit_to_gpus(workers: WorkerPool, device: str) -> WorkerPool:
-    """Say who computes on ``device``: on GPUs one worker each, with the memory of one."""
+    """Return the workers that compute on ``device``: one per GPU, with the memory of one."""
     if device != "cuda":
         return workers
     free, _ = torch.cuda.mem_get_info()
@@ -51,13 +51,13 @@ def count_gpus() -> int:
 
 
 def pinned_tensor(array: AnyArray, device: torch.device) -> Tensor:
-    """Wrap an array, in pinned memory where it is to be copied to a GPU while that computes."""
+    """Return an array (...) as a tensor, in pinned memory for a copy to a GPU."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory() if device.type == "cuda" else tensor
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Compute convolutions in bf16 where it is asked for; sums and memories stay float32."""
+    """Return a context of bf16 convolutions where requested; sums and memories stay float32."""
     contexts: dict[str, Callable[[], AbstractContextManager[Any]]] = {
         "32": nullcontext,
         "bf16": lambda: torch.autocast(device.type, dtype=torch.bfloat16),

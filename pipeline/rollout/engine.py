@@ -16,7 +16,7 @@ from pipeline.rollout.request import ForecastRequest
 from pipeline.rollout.rollout_plan import RolloutPlan
 from pipeline.tiling.tiles import Tile
 
-_GROUPS = 8  # groups a task at most: enough to overlap reading and writing with computing
+_MAX_GROUPS_PER_TASK = 8  # enough to pipeline reading, computing and writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +46,30 @@ def roll_out(
     """
     passes = plan_passes(request, plan, stage)
     done = ledger_of(stage).done_keys()
-    left = [
-        [tile for tile in plan.tiles if ledger_key(one, tile) not in done] for one in passes
+    remaining = [
+        [tile for tile in plan.tiles if ledger_key(rollout_pass, tile) not in done]
+        for rollout_pass in passes
     ]
-    n_done = plan.n_tasks - sum(map(len, left))
+    n_done = plan.n_tasks - sum(map(len, remaining))
     yield RolloutProgress(n_done, plan.n_tasks, 0)
-    for one, tiles in zip(passes, left, strict=True):
-        tasks = _cut(tiles, batch, executor.n_workers)
-        for groups, pixels in executor.with_gpu(request.needs_gpu).map_unordered(one, tasks):
+    gpu_executor = executor.with_gpu(request.needs_gpu)
+    for rollout_pass, tiles in zip(passes, remaining, strict=True):
+        tasks = _batch_tasks(tiles, batch, executor.n_workers)
+        for groups, pixels in gpu_executor.map_unordered(rollout_pass, tasks):
             n_done += sum(map(len, groups))
             yield RolloutProgress(n_done, plan.n_tasks, pixels)
 
 
 def plan_passes(request: ForecastRequest, plan: RolloutPlan, stage: Path) -> list[RolloutPass]:
-    """List the passes of a rollout, and make the room they need beside the stage."""
-    planned = look_up({"exact": plan_blocks, "blend": plan_blend}, request.mode, "rollout.mode")
-    return planned(request, plan, stage)
+    """List the passes of a rollout, and create the scratch arrays that they need."""
+    planners = {"exact": plan_blocks, "blend": plan_blend}
+    return look_up(planners, request.mode, "rollout.mode")(request, plan, stage)
 
 
-def _cut(tiles: Sequence[Tile], batch: int, n_workers: int) -> list[tuple[TileGroup, ...]]:
-    """Cut tiles into tasks of a few groups, so that every worker gets several tasks."""
+def _batch_tasks(
+    tiles: Sequence[Tile], batch: int, n_workers: int
+) -> list[tuple[TileGroup, ...]]:
+    """Batch tiles into tasks of a few groups, so that every worker gets several tasks."""
     groups = [tuple(tiles[i : i + batch]) for i in range(0, len(tiles), batch)]
-    size = max(1, min(_GROUPS, len(groups) // (4 * n_workers)))
+    size = max(1, min(_MAX_GROUPS_PER_TASK, len(groups) // (4 * n_workers)))
     return [tuple(groups[i : i + size]) for i in range(0, len(groups), size)]

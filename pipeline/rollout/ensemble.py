@@ -21,7 +21,7 @@ from pipeline.rollout.rollout_plan import LeadBlock
 class EnsembleMember:
     """One member over one block of some tiles.
 
-    What is random follows from seed, member, lead and place on the grid alone.
+    What is random follows from seed, member, lead and position on the grid alone.
     """
 
     number: int
@@ -31,18 +31,18 @@ class EnsembleMember:
     origins: Sequence[Origin]
     """First row and column that each tile of the batch reads."""
 
-    def add_history_noise(self, inputs: RolloutInputs, reading: StepSpec) -> RolloutInputs:
-        """Take this member's history (b, t, y, x), with noise on the frames that were observed.
+    def add_history_noise(self, inputs: RolloutInputs, step_spec: StepSpec) -> RolloutInputs:
+        """Return this member's history (b, t, y, x), with noise on the observed frames.
 
-        The history comes as (b, m, t, y, x), or with one m for members that have not parted.
+        The history comes as (b, m, t, y, x), or with one m while all members are the same.
         """
         target = inputs.target[:, min(self.number, inputs.target.shape[1] - 1)]
-        n_observed = max(0, reading.n_known_frames - self.block.first)
+        n_observed = max(0, step_spec.n_known_frames - self.block.first)
         members = self.members
         if not members.noise or not n_observed:
             return inputs._replace(target=target)
-        first = self.block.first + 1 - reading.history  # 0 is the frame of init
-        keys = [self._keys(lead) for lead in range(first, first + n_observed)]
+        first = self.block.first + 1 - step_spec.history  # 0 is the frame of init
+        keys = [self._random_keys(lead) for lead in range(first, first + n_observed)]
         perturbed = perturb_history(
             target,
             inputs.valid,
@@ -54,12 +54,12 @@ class EnsembleMember:
         return inputs._replace(target=perturbed)
 
     def mc_dropout_at(self, network: ForecastModel, lead: int) -> AbstractContextManager[None]:
-        """Let the network drop the maps of this member; ``lead`` counts in the block from 0."""
+        """Return a context with this member's dropout; ``lead`` counts in the block from 0."""
         if not self.members.dropout:
             return nullcontext()
         assert isinstance(network, nn.Module)
-        return mc_dropout(network, self._keys(self.block.first + lead + 1))
+        return mc_dropout(network, self._random_keys(self.block.first + lead + 1))
 
-    def _keys(self, lead: int) -> list[RandomKey]:
+    def _random_keys(self, lead: int) -> list[RandomKey]:
         key = RandomKey(self.members.seed, self.number, lead)
         return [key] * len(self.origins)

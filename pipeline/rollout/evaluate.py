@@ -36,6 +36,8 @@ from stores.formatting import pluralize
 from stores.progress import ProgressCallback
 from stores.times import name_ends
 
+_PROBABILISTIC_SUFFIX = ".chances.csv"
+
 MergeableT = TypeVar("MergeableT", HindcastSums, ConformityHistogram, PermutationSums)
 
 
@@ -50,8 +52,8 @@ class Evaluation:
     """Signs of a collapsed rollout."""
     inits: list[str]
     """Labels of the hindcasts."""
-    chances: pd.DataFrame | None
-    """One row per lead: intervals, ensemble and quantiles, as ``probabilistic_table`` gives them."""
+    probabilistic: pd.DataFrame | None
+    """One row per lead: intervals, ensemble and quantiles (``probabilistic_table``)."""
     key: ScoreKey
     """What the scores follow from."""
     cube_version: str
@@ -62,20 +64,21 @@ class Evaluation:
     """What the margins of the intervals were learned from; empty without intervals."""
 
     def save(self, scores: Path) -> Path:
-        """Write the scores as CSV into the folder of their key, and the rest beside it."""
+        """Write the scores as CSV into the folder of their key, and the rest as JSON beside."""
         path = scores / self.key.name / f"{self.part}.csv"
         write_text(path, self.table.to_csv(index=False))
-        beside: dict[str, Any] = {"part": self.part, "alarms": self.alarms}
-        beside |= {"inits": self.inits, "pixels": self.n_pixels, "margins": self.margins}
-        beside |= self.key.to_json(self.cube_version)
-        if self.chances is not None:
-            write_text(path.with_suffix(".chances.csv"), self.chances.to_csv(index=False))
-        write_json(path.with_suffix(".json"), beside)
+        sidecar: dict[str, Any] = {"part": self.part, "alarms": self.alarms}
+        sidecar |= {"inits": self.inits, "pixels": self.n_pixels, "margins": self.margins}
+        sidecar |= self.key.to_json(self.cube_version)
+        if self.probabilistic is not None:
+            table = self.probabilistic.to_csv(index=False)
+            write_text(path.with_suffix(_PROBABILISTIC_SUFFIX), table)
+        write_json(path.with_suffix(".json"), sidecar)
         return path
 
     @property
     def hindcasts(self) -> str:
-        """Say how many forecasts were scored, and from when."""
+        """Describe how many forecasts were scored, and from when."""
         return f"{pluralize(len(self.inits), 'forecast')} from {name_ends(self.inits)}"
 
     @classmethod
@@ -84,21 +87,21 @@ class Evaluation:
         path = scores / key.name / f"{part}.csv"
         if not path.with_suffix(".json").exists():
             return None
-        beside = read_json(path.with_suffix(".json"))
+        sidecar = read_json(path.with_suffix(".json"))
         table = pd.read_csv(path)
         # Leads are numbers but for the row over all of them, as score_table made them.
         table["lead"] = [int(lead) if str(lead).isdigit() else lead for lead in table["lead"]]
-        written = path.with_suffix(".chances.csv")
+        table_path = path.with_suffix(_PROBABILISTIC_SUFFIX)
         return cls(
             part=part,
             table=table,
-            alarms=beside["alarms"],
-            inits=beside["inits"],
-            chances=pd.read_csv(written) if written.exists() else None,
+            alarms=sidecar["alarms"],
+            inits=sidecar["inits"],
+            probabilistic=pd.read_csv(table_path) if table_path.exists() else None,
             key=key,
-            cube_version=ScoreKey.from_json(beside)[1],
-            n_pixels=beside["pixels"],
-            margins=beside["margins"],
+            cube_version=ScoreKey.from_json(sidecar)[1],
+            n_pixels=sidecar["pixels"],
+            margins=sidecar["margins"],
         )
 
 
@@ -125,20 +128,20 @@ def evaluate_part(
     on_progress: ProgressCallback,
 ) -> Evaluation:
     """Hindcast every init of a part and score all methods on the same pixels."""
-    cube, part, units = Cube.open(request.cube), spec.part, spec.units
+    cube = Cube.open(request.cube)
     inits = plan_hindcasts(spec, read_bundle(request.bundles[0]), cube, request.leads).inits
-    cases = plan_hindcast_tiles(request, inits, tiles, part)
+    cases = plan_hindcast_tiles(request, inits, tiles, spec.part)
     scored = hindcast(request, cases, executor=executor)
     total = merge_sums(scored, len(cases), on_progress)
     return Evaluation(
-        part=part,
-        table=score_table(total.errors, units=units),
-        alarms=collapse_alarm(total.errors[MODEL], units=units),
+        part=spec.part,
+        table=score_table(total.errors, units=spec.units),
+        alarms=collapse_alarm(total.errors[MODEL], units=spec.units),
         inits=[cube.step.label(init) for init in inits],
-        chances=probabilistic_table(total, request.calibration, units=units),
+        probabilistic=probabilistic_table(total, request.calibration, units=spec.units),
         key=ScoreKey.of(spec, request),
         cube_version=cube.version,
-        n_pixels=count_scored(request, tiles, part),
+        n_pixels=count_scored(request, tiles, spec.part),
         margins=request.calibration.describe_source if request.calibration else "",
     )
 
@@ -170,8 +173,8 @@ def probabilistic_table(
 
 
 def _quantile_columns(quantiles: QuantileSums) -> dict[str, Any]:
-    """Give mean pinball loss and share of truths below, one column for each quantile."""
-    scores = {"pinball": quantiles.pinball, "below": quantiles.share_below}
+    """Return mean pinball loss and fraction of truths below, one column for each quantile."""
+    scores = {"pinball": quantiles.pinball, "below": quantiles.fraction_below}
     return {
         f"{score}{suffix_of(level)}": values
         for score, all_values in scores.items()
@@ -179,13 +182,11 @@ def _quantile_columns(quantiles: QuantileSums) -> dict[str, Any]:
     }
 
 
-def merge_sums(
-    parts: Iterable[MergeableT], n: int, on_progress: ProgressCallback
-) -> MergeableT:
-    """Add ``n`` sums as they come."""
+def merge_sums(sums: Iterable[MergeableT], n: int, on_progress: ProgressCallback) -> MergeableT:
+    """Add ``n`` sums in their order, and return the total."""
     total: MergeableT | None = None
-    for done, part in enumerate(parts, start=1):
-        total = part if total is None else total + part
+    for done, addend in enumerate(sums, start=1):
+        total = addend if total is None else total + addend
         on_progress(done, n)
     assert total is not None  # there is at least one hindcast
     return total

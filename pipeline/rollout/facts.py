@@ -1,4 +1,4 @@
-"""Short facts of one issue: of its model from the bundle, of itself from its own attributes."""
+"""Short facts of one issue: its model from the bundle, the rest from its attributes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LATE = "late_covariates"
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What a bundle says of itself; the recipe may have changed since."""
+    """The model as its bundle describes it; the recipe may have changed since."""
 
     target: str
     """Variable that is forecast."""
@@ -55,7 +55,7 @@ class ModelFacts:
         )
 
     def facts(self) -> dict[str, str]:
-        """Say what the model is, and what it learned from."""
+        """List what the model is, and what it was trained on."""
         levels = self.description["network"].get("quantiles", ())
         facts = {
             "Units": pretty_units(self.units),
@@ -69,11 +69,11 @@ class ModelFacts:
 
 
 def list_facts(forecast: Forecast, model: ModelFacts) -> dict[str, str]:
-    """Say what the issue is: when and where it starts, what made it, and how."""
-    attributes, show = dict(forecast.group.attrs), forecast.step.format
+    """List what the issue is: when and where it starts, what made it, and how."""
+    attributes = dict(forecast.group.attrs)
     height, width = forecast.shape
     return {
-        "Last observed": show(forecast.init),
+        "Last observed": forecast.step.format(forecast.init),
         "Leads": f"{len(forecast.times)}, {forecast.step.phrase} each",
         "Grid": f"{height} x {width} px",
         **model.facts(),
@@ -85,18 +85,20 @@ def list_facts(forecast: Forecast, model: ModelFacts) -> dict[str, str]:
 
 
 def write_byline(forecast: Forecast) -> str:
-    """Say when the forecast was made, by what and whom, and what may be done with it."""
-    said = forecast.group.attrs
-    made = str(said.get("date_created", datetime.now(UTC).isoformat(timespec="minutes")))
-    parts = [f"Made {made[:16].replace('T', ' ')} UTC", str(said["source"])]
-    parts += [str(said[name]) for name in ("institution", "creator_name") if said.get(name)]
-    if said.get("license"):
-        parts.append(f"Licence: {said['license']}")
-    return " \N{MIDDLE DOT} ".join(parts)
+    """Write when the forecast was made, by what and whom, and what may be done with it."""
+    attributes = forecast.group.attrs
+    now = datetime.now(UTC).isoformat(timespec="minutes")
+    created = str(attributes.get("date_created", now))
+    phrases = [f"Made {created[:16].replace('T', ' ')} UTC", str(attributes["source"])]
+    makers = ("institution", "creator_name")
+    phrases += [str(attributes[name]) for name in makers if attributes.get(name)]
+    if attributes.get("license"):
+        phrases.append(f"Licence: {attributes['license']}")
+    return " \N{MIDDLE DOT} ".join(phrases)
 
 
 def list_links(forecast: Forecast) -> dict[str, str]:
-    """Say where the data of an issue lie, relative to its page."""
+    """List where the data of an issue lie, relative to its page."""
     links = {"Zarr": f"{FORECAST}/", "GeoTIFFs": f"{COGS}/", "STAC item": ITEM}
     if not (forecast.path.parent / COGS).is_dir():
         del links["GeoTIFFs"]
@@ -104,33 +106,34 @@ def list_links(forecast: Forecast) -> dict[str, str]:
 
 
 def _bundle_facts(forecast: Forecast) -> dict[str, str]:
-    """Name every model, and how many forecasts were joined where it is more than one."""
-    shown = [format_bundle(one) for one in forecast.bundles]
-    names = ["Model"] if len(shown) == 1 else [f"Model {i}" for i in range(1, len(shown) + 1)]
-    facts = dict(zip(names, shown, strict=True))
+    """List every model, and how many forecasts were joined where it is more than one."""
+    models = [format_bundle(bundle) for bundle in forecast.bundles]
+    numbered = [f"Model {number}" for number in range(1, len(models) + 1)]
+    names = ["Model"] if len(models) == 1 else numbered
+    facts = dict(zip(names, models, strict=True))
     return facts | ({"Members": str(forecast.members)} if forecast.members > 1 else {})
 
 
 def _rollout_facts(forecast: Forecast, model: ModelFacts) -> dict[str, str]:
-    """Say how the forecast was rolled out, where that is not plain."""
+    """List how the forecast was rolled out, where that is not the default."""
     attributes: dict[str, Any] = dict(forecast.group.attrs)
-    said = {"Rollout": "rollout", "Trend": "trend"}
-    facts = {fact: str(attributes[key]) for fact, key in said.items() if key in attributes}
+    keys = {"Rollout": "rollout", "Trend": "trend"}
+    facts = {fact: str(attributes[key]) for fact, key in keys.items() if key in attributes}
     if "precision" in attributes:
         largest = max(attributes["precision_error_largest"])
-        off = f"{largest:g} {pretty_units(model.units)}".rstrip()
-        facts["Precision"] = f"{attributes['precision']}, at most {off} off"
+        error = f"{largest:g} {pretty_units(model.units)}".rstrip()
+        facts["Precision"] = f"{attributes['precision']}, at most {error} off"
     return facts | _interval_facts(forecast, model)
 
 
 def _interval_facts(forecast: Forecast, model: ModelFacts) -> dict[str, str]:
-    """Say what the interval promises, and what that rests on."""
+    """List what the interval promises, and what that rests on."""
     name = f"{model.target}{LOWER}"
     if name not in forecast.variables:
         return {}
-    stated = forecast.attributes(name)
-    narrowed = [lead for lead, margin in enumerate(stated["margins"], 1) if margin < 0]
-    said = f"{stated['coverage']:.0%}, {format_dates(stated['method'])}"
+    attributes = forecast.attributes(name)
+    narrowed = [lead for lead, margin in enumerate(attributes["margins"], 1) if margin < 0]
+    text = f"{attributes['coverage']:.0%}, {format_dates(attributes['method'])}"
     if narrowed:
-        said += f"; narrower than what the forecast spans at {format_leads(narrowed)}"
-    return {"Interval": said}
+        text += f"; narrower than what the forecast spans at {format_leads(narrowed)}"
+    return {"Interval": text}

@@ -1,4 +1,4 @@
-"""A model ready to forecast: the networks of its bundles and the cube they look at."""
+"""A model ready to forecast: the networks of its bundles and the cube they read."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ class TileForecast(NamedTuple):
 
 
 class TileInputs(NamedTuple):
-    """What one tile of one block looks at, normalized; invalid values are 0."""
+    """What one tile of one block reads, normalized; invalid values are 0."""
 
     target: Float32Array
-    """History (m, t, y, x); one for all members while they have not parted."""
+    """History (m, t, y, x); m is 1 while all members are the same."""
     valid: BoolArray
     """Where the history is usable (t, y, x)."""
     forcings: Float32Array
@@ -71,7 +71,7 @@ class TileInputs(NamedTuple):
 
 
 class TileBatch(NamedTuple):
-    """Parts of several tiles on their way to the device."""
+    """Inputs of several tiles, stacked for the device."""
 
     inputs: RolloutInputs
     """The target as (b, m, t, y, x)."""
@@ -94,13 +94,14 @@ class Forecaster:
         return require_stateful(network).memory_channels if network.reading.carries else 0
 
     def step_spec(self, block: LeadBlock) -> StepSpec:
-        """Say how all networks read a block: what they remember they do not read again."""
-        reading = self.networks[0].reading
-        return replace(reading, history=1) if reading.carries and block.first else reading
+        """Return how all networks read a block: what they remember they do not read again."""
+        spec = self.networks[0].reading
+        return replace(spec, history=1) if spec.carries and block.first else spec
 
     def lead_times(self, request: ForecastRequest, block: LeadBlock) -> Times:
         """List the frames that a block forecasts."""
-        step, span = self.source.open().step, RolloutSpan.of(self.step_spec(block), block.leads)
+        step = self.source.open().step
+        span = RolloutSpan.of(self.step_spec(block), block.leads)
         return span.lead_times(step, step.add(request.init, block.first))
 
     def read(
@@ -110,7 +111,7 @@ class Forecaster:
         block: LeadBlock,
         earlier: PreviousBlocks | None = None,
     ) -> TileInputs:
-        """Read what one tile of one block looks at, at the true date of every frame.
+        """Read the inputs of one tile of one block, at the true date of every frame.
 
         Args:
             tile: window to read.
@@ -118,11 +119,15 @@ class Forecaster:
             block: leads to roll out.
             earlier: reads the normalized leads of earlier blocks; not needed by the first.
         """
-        source, step, window = self.source, self.source.open().step, tile.reads
+        source = self.source
+        step = source.open().step
+        window = tile.reads
         span = RolloutSpan.of(self.step_spec(block), block.leads)
         start = step.add(request.init, block.first)
-        target, valid = self._history(window, span.history_times(step, start), block, earlier)
-        # What was known is known at init, whichever block asks.
+        target, valid = self._read_history(
+            window, span.history_times(step, start), block, earlier
+        )
+        # What is known of the future is known at init, for every block.
         forcings = source.forcings(window, span.forcing_times(step, start), request.init)
         remembers = self.memory_channels > 0 and block.first > 0
         memory = earlier.memory(window) if remembers and earlier else None
@@ -130,12 +135,11 @@ class Forecaster:
             target, valid, forcings, source.statics(window), source.domain(window), memory
         )
 
-    def collate(self, parts: Sequence[TileInputs]) -> TileBatch:
-        """Stack windows of one shape for the device."""
-        *columns, memories = zip(*parts, strict=True)
-        inputs = RolloutInputs(
-            *(pinned_tensor(np.stack(column), self.device) for column in columns)
-        )
+    def collate(self, tile_inputs: Sequence[TileInputs]) -> TileBatch:
+        """Return the inputs of windows of one shape, stacked for the device."""
+        *columns, memories = zip(*tile_inputs, strict=True)
+        tensors = [pinned_tensor(np.stack(column), self.device) for column in columns]
+        inputs = RolloutInputs(*tensors)
         if memories[0] is None:
             return TileBatch(inputs)
         return TileBatch(inputs, pinned_tensor(np.stack(memories), self.device))
@@ -143,46 +147,45 @@ class Forecaster:
     def rollout(
         self,
         tiles: Sequence[Tile],
-        loaded: TileBatch,
+        batch: TileBatch,
         request: ForecastRequest,
         block: LeadBlock,
     ) -> TileForecast:
         """Roll windows out, member by member; one thread of a process at a time.
 
-        Threads share the network, whose dropout knows one member, and its device or cores.
+        Threads share the network, whose dropout is set for one member, and its device or cores.
         """
         with _COMPUTE_LOCK:
-            return self._roll_all(tiles, loaded, request, block)
+            return self._rollout_members(tiles, batch, request, block)
 
-    def _roll_all(
+    def _rollout_members(
         self,
         tiles: Sequence[Tile],
-        loaded: TileBatch,
+        batch: TileBatch,
         request: ForecastRequest,
         block: LeadBlock,
     ) -> TileForecast:
-        there = RolloutInputs(
-            *(part.to(self.device, non_blocking=True) for part in loaded.inputs)
-        )
-        memory = loaded.memory
+        on_device = (tensor.to(self.device, non_blocking=True) for tensor in batch.inputs)
+        device_inputs = RolloutInputs(*on_device)
+        memory = batch.memory
         origins = [(tile.reads.y0, tile.reads.x0) for tile in tiles]
-        rolled = [
-            self._roll(
+        outputs = [
+            self._rollout_member(
                 EnsembleMember(number, request.members, block, origins),
-                there,
+                device_inputs,
                 None if memory is None else memory[:, number].to(self.device),
                 request,
             )
             for number in range(request.members.n)
         ]
-        frames, memories = zip(*rolled, strict=True)
-        together = None if memories[0] is None else np.stack(memories, axis=1)
-        return TileForecast(np.concatenate(frames, axis=1), together)
+        frames, memories = zip(*outputs, strict=True)
+        memory_after = None if memories[0] is None else np.stack(memories, axis=1)
+        return TileForecast(np.concatenate(frames, axis=1), memory_after)
 
     def to_physical(
         self, tile: Tile, owned: Float32Array, request: ForecastRequest, times: Times
     ) -> Float32Array:
-        """Bring what a tile owns to physical units (leads, y, x); NaN outside the domain."""
+        """Return what a tile owns in physical units (leads, y, x); NaN outside the domain."""
         values = self.source.inverse_transform(owned, tile.owns, times)
         if request.minimum is not None or request.maximum is not None:
             values = np.clip(values, request.minimum, request.maximum)
@@ -191,7 +194,7 @@ class Forecaster:
     def inverse_transform_of(
         self, tile: Tile, request: ForecastRequest, block: LeadBlock
     ) -> Callable[[Float32Array], Float32Array]:
-        """Give the function that restores what a tile owns of a block (leads, y, x)."""
+        """Build the function that restores what a tile owns of a block (leads, y, x)."""
         times = self.lead_times(request, block)
         return partial(self.to_physical, tile, request=request, times=times)
 
@@ -200,69 +203,72 @@ class Forecaster:
     ) -> Float32Array:
         """Roll all leads of tiles of one shape in one block (b, m, leads, y, x)."""
         block = LeadBlock(0, request.leads)
-        parts = [self.read(tile, request, block) for tile in tiles]
-        return self.rollout(tiles, self.collate(parts), request, block).frames
+        inputs = [self.read(tile, request, block) for tile in tiles]
+        return self.rollout(tiles, self.collate(inputs), request, block).frames
 
     def forecast_owned(self, tile: Tile, request: ForecastRequest) -> Float32Array:
         """Forecast all leads of what a tile owns in one block (m, leads, y, x), normalized."""
-        frames: Float32Array = self.forecast_normalized([tile], request)[0][
-            ..., *tile.crop.slices
-        ]
-        return frames
+        frames = self.forecast_normalized([tile], request)[0]
+        owned: Float32Array = frames[..., *tile.crop.slices]
+        return owned
 
     def forecast_physical(self, tile: Tile, request: ForecastRequest) -> Float32Array:
         """Forecast all leads of what a tile owns (m, leads, y, x), in physical units."""
         restore = self.inverse_transform_of(tile, request, LeadBlock(0, request.leads))
         return np.stack([restore(member) for member in self.forecast_owned(tile, request)])
 
-    def _roll(
+    def _rollout_member(
         self,
         member: EnsembleMember,
         inputs: RolloutInputs,
         memory: Tensor | None,
         request: ForecastRequest,
     ) -> tuple[Float32Array, Float32Array | None]:
-        """Roll one member out (b, q, leads, y, x), and give what it remembers (b, c, y, x).
+        """Roll one member out (b, q, leads, y, x); return that and its memory (b, c, y, x).
 
-        A network that gives no quantiles has one field of every frame.
+        Without quantiles q is 1.
         """
         network = self.networks[member.number % len(self.networks)]
-        own, leads = (
-            member.add_history_noise(inputs, self.step_spec(member.block)),
-            member.block.leads,
-        )
+        member_inputs = member.add_history_noise(inputs, self.step_spec(member.block))
+        leads = member.block.leads
         at_lead = partial(member.mc_dropout_at, network)
         with torch.inference_mode(), autocast(request.precision, self.device):
             if not self.memory_channels:
-                frames, kept = rollout(network, own, leads=leads, at_lead=at_lead), None
+                frames = rollout(network, member_inputs, leads=leads, at_lead=at_lead)
+                memory_after = None
             else:
-                frames, kept = rollout_stateful(
-                    network, own, leads=leads, memory=memory, at_lead=at_lead
+                frames, memory_after = rollout_stateful(
+                    network, member_inputs, leads=leads, memory=memory, at_lead=at_lead
                 )
-        fields = frames.movedim(0, 1) if network.reading.quantiles else frames[:, None]
-        return _to_host(fields), None if kept is None else _to_host(kept)
+        outputs = frames.movedim(0, 1) if network.reading.quantiles else frames[:, None]
+        return _to_host(outputs), None if memory_after is None else _to_host(memory_after)
 
-    def _history(
+    def _read_history(
         self, window: Window, times: Times, block: LeadBlock, earlier: PreviousBlocks | None
     ) -> tuple[Float32Array, BoolArray]:
-        """Read the frames before a block: observed ones, then earlier leads, then none.
+        """Read the frames before a block and their validity: (m, t, y, x) and (t, y, x).
 
-        Frames that a network must not know, or that it does not read back, stay invalid.
+        First observed ones, then earlier leads, then none. Frames that a network must not know,
+        or that it does not read back, stay invalid.
         """
-        reading, shape = self.step_spec(block), (len(times), *window.shape)
-        n_rolled = min(block.first, reading.n_known_frames)  # with a memory, the last one alone
-        n_observed = reading.n_known_frames - n_rolled
-        target, valid = np.zeros((1, *shape), np.float32), np.zeros(shape, dtype=np.bool_)
+        spec = self.step_spec(block)
+        shape = (len(times), *window.shape)
+        n_rolled = min(block.first, spec.n_known_frames)  # with a memory, the last one alone
+        n_observed = spec.n_known_frames - n_rolled
+        target = np.zeros((1, *shape), np.float32)
+        valid = np.zeros(shape, dtype=np.bool_)
         if n_observed:
-            observed, usable = self.source.filled_target(window, times[:n_observed])
-            target[:, :n_observed] = observed
-            valid[:n_observed] = usable
-        if n_rolled and reading.feeds_back:
+            target[:, :n_observed], valid[:n_observed] = self.source.filled_target(
+                window, times[:n_observed]
+            )
+        if n_rolled and spec.feeds_back:
             assert earlier is not None
-            rolled = earlier.frames(window, block.first - n_rolled, block.first)
-            domain, fed = self.source.domain(window), slice(n_observed, reading.n_known_frames)
-            target = np.repeat(target, len(rolled), axis=0)
-            target[:, fed], valid[fed] = np.where(domain, rolled, 0), domain
+            feedback = earlier.frames(window, block.first - n_rolled, block.first)
+            domain = self.source.domain(window)
+            fed_frames = slice(n_observed, spec.n_known_frames)
+            target = np.repeat(target, len(feedback), axis=0)
+            target[:, fed_frames] = np.where(domain, feedback, 0)
+            valid[fed_frames] = domain
         return target, valid
 
 
@@ -275,7 +281,7 @@ def _to_host(tensor: Tensor) -> Float32Array:
 def open_forecaster(
     bundles: tuple[Path, ...], cube: Path, device: str, *, exact: bool = True
 ) -> Forecaster:
-    """Read bundles of one kind, which were proven before, for one cube; once per process.
+    """Read bundles of one kind, which were checked before, for one cube; once per process.
 
     Raises:
         ValueError: the bundles read other channels, or a network is not exact in tiles.
@@ -294,6 +300,6 @@ def open_forecaster(
 
 
 def forecaster_of(request: ForecastRequest) -> Forecaster:
-    """Open what a request names."""
+    """Open the forecaster of what a request names."""
     exact = request.mode == "exact"
     return open_forecaster(request.bundles, request.cube, request.device, exact=exact)

@@ -16,7 +16,7 @@ from pipeline.metrics.scores import ErrorSums, score_all
 from pipeline.rollout.baselines import available_baselines, forecast_baselines
 from pipeline.rollout.blend import blend_in_memory
 from pipeline.rollout.forecaster import Forecaster, forecaster_of
-from pipeline.rollout.products import make_products, quantiles_of, raw_interval
+from pipeline.rollout.products import LOWER, UPPER, make_products, quantiles_of, raw_interval
 from pipeline.rollout.request import ForecastRequest
 from pipeline.rollout.rollout_plan import LeadBlock
 from pipeline.streams.fields import FIELDS, read_scored_area
@@ -89,13 +89,16 @@ def plan_hindcast_tiles(
     request: ForecastRequest, inits: Sequence[Time], tiles: Sequence[Tile], part: str
 ) -> list[HindcastTile]:
     """List every tile of every hindcast of a part that has a pixel which counts."""
-    fields, blends = request.bundles[0] / FIELDS, request.mode == "blend"
-    near = {
+    fields = request.bundles[0] / FIELDS
+    blends = request.mode == "blend"
+    neighbors = {
         tile: tuple(other for other in tiles if blends and other.reads.intersects(tile.owns))
         for tile in tiles
         if read_scored_area(fields, part, tile.owns).any()
     }
-    return [HindcastTile(init, tile, part, near[tile]) for init in inits for tile in near]
+    return [
+        HindcastTile(init, tile, part, neighbors[tile]) for init in inits for tile in neighbors
+    ]
 
 
 def count_scored(request: ForecastRequest, tiles: Iterable[Tile], part: str) -> int:
@@ -108,35 +111,38 @@ def _score(
     request: ForecastRequest, methods: Sequence[str], case: HindcastTile
 ) -> HindcastSums:
     """Forecast and score one tile from one init."""
-    request, tile = replace(request, init=case.init), case.tile
-    forecaster = forecaster_of(request)
-    source, times = (
-        forecaster.source,
-        forecaster.lead_times(request, LeadBlock(0, request.leads)),
-    )
-    restore = forecaster.inverse_transform_of(tile, request, LeadBlock(0, request.leads))
-    members = _members(forecaster, request, case)
-    products = make_products(members, restore, request)
-    truth, scored = source.truth(tile.owns, times), source.scored_area(case.part, tile.owns)
-    simple = forecast_baselines(source, tile, case.init, times, methods)
-    errors = score_all({MODEL: products[""]} | simple, truth, scored)
+    past = replace(request, init=case.init)
+    forecaster = forecaster_of(past)
+    source = forecaster.source
+    tile = case.tile
+    block = LeadBlock(0, past.leads)
+    times = forecaster.lead_times(past, block)
+    restore = forecaster.inverse_transform_of(tile, past, block)
+    members = _members(forecaster, past, case)
+    products = make_products(members, restore, past)
+    truth = source.truth(tile.owns, times)
+    scored = source.scored_area(case.part, tile.owns)
+    baselines = forecast_baselines(source, tile, case.init, times, methods)
+    errors = score_all({MODEL: products[""]} | baselines, truth, scored)
     ensemble = quantiles = coverage = None
-    inside = np.where(scored, truth, np.float32(np.nan))
-    if found := quantiles_of(products, request):
-        quantiles = QuantileSums.of(found, inside)
-    if request.members.n > 1:
-        ensemble = EnsembleSums.of(np.stack([restore(member) for member in members]), inside)
-    if request.calibration is not None:
-        coverage = Coverage.of(products["_lower"], products["_upper"], inside)
+    scored_truth = np.where(scored, truth, np.float32(np.nan))
+    if quantile_fields := quantiles_of(products, past):
+        quantiles = QuantileSums.of(quantile_fields, scored_truth)
+    if past.members.n > 1:
+        physical = np.stack([restore(member) for member in members])
+        ensemble = EnsembleSums.of(physical, scored_truth)
+    if past.calibration is not None:
+        coverage = Coverage.of(products[LOWER], products[UPPER], scored_truth)
     return HindcastSums(errors, ensemble, quantiles, coverage)
 
 
 def _conform(request: ForecastRequest, level: float, case: HindcastTile) -> ConformityHistogram:
     """Compare one tile from one init with the truth, in the network's space."""
-    request, owns = replace(request, init=case.init), case.tile.owns
-    forecaster = forecaster_of(request)
-    times = forecaster.lead_times(request, LeadBlock(0, request.leads))
-    lower, upper = raw_interval(_members(forecaster, request, case), request, level)
+    past = replace(request, init=case.init)
+    owns = case.tile.owns
+    forecaster = forecaster_of(past)
+    times = forecaster.lead_times(past, LeadBlock(0, past.leads))
+    lower, upper = raw_interval(_members(forecaster, past, case), past, level)
     source = forecaster.source
     scored = source.scored_area(case.part, owns)
     truth = np.where(scored, source.target(owns, times), np.float32(np.nan))

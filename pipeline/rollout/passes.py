@@ -16,12 +16,12 @@ class RolloutPass(Protocol):
 
     @property
     def label(self) -> str:
-        """Name the pass in the ledger."""
+        """Name of the pass in the ledger."""
 
     def __call__(self, groups: Sequence[TileGroup]) -> int:
         """Do the groups of one task and mark their tiles; return the pixels written."""
 
 
-def ledger_key(one: RolloutPass, tile: Tile) -> str:
-    """Name a tile of a pass in the ledger."""
-    return f"{one.label} {tile.owns}"
+def ledger_key(rollout_pass: RolloutPass, tile: Tile) -> str:
+    """Return the key of a tile of a pass in the ledger."""
+    return f"{rollout_pass.label} {tile.owns}"

@@ -1,4 +1,4 @@
-"""Permutations: what a covariate is exchanged for, to see what a forecast loses without it.
+"""Permutations: what a covariate is replaced by, to see what a forecast loses without it.
 
 A permutation takes real values from elsewhere; what adds noise to a forecast is a perturbation
 (``models.perturb``).
@@ -29,24 +29,24 @@ from stores.times import Time
 from stores.windows import Window
 
 PixelOffset = tuple[int, int]
-"""Rows and columns to another place of the grid, which is closed to a ring on both axes."""
+"""Rows and columns to another pixel of the grid, which wraps around on both axes."""
 
 _OFFSETS = 8  # with a third of the grid in the domain, 4% of its pixels find no match
 
 
 @dataclass(frozen=True, slots=True)
 class PermutedCovariate:
-    """Channels that are exchanged together."""
+    """Channels that are permuted together."""
 
     name: str
     group: Literal["history", "forcings", "statics"]
     channels: slice
-    """Which of the part's channels; all of the history."""
+    """Which of the group's channels; all of the history."""
 
 
 @dataclass(frozen=True, slots=True)
 class Permutation:
-    """Where one forecast takes foreign values from."""
+    """Where one forecast takes permuted values from."""
 
     source_init: Time
     """Init of the forecast whose dated channels and history are taken."""
@@ -55,29 +55,29 @@ class Permutation:
 
 
 def list_covariates(stack: InputStack) -> list[PermutedCovariate]:
-    """List what can be exchanged: the target's history, then the covariates in their order."""
+    """List what can be permuted: the target's history, then the covariates in their order."""
     channels = stack.channels
     return [
         PermutedCovariate(HISTORY, "history", slice(None)),
-        *_list_part("forcings", channels.forcings),
-        *_list_part("statics", channels.statics),
+        *_list_group("forcings", channels.forcings),
+        *_list_group("statics", channels.statics),
     ]
 
 
-def _list_part(
-    part: Literal["forcings", "statics"], channels: ChannelGroup
+def _list_group(
+    group: Literal["forcings", "statics"], channels: ChannelGroup
 ) -> Iterator[PermutedCovariate]:
-    for covariate, place in zip(channels.covariates, channels.slices, strict=True):
-        yield PermutedCovariate(covariate.name, part, place)
+    for covariate, channel_slice in zip(channels.covariates, channels.slices, strict=True):
+        yield PermutedCovariate(covariate.name, group, channel_slice)
 
 
 def plan_permutations(
     inits: Sequence[Time], shape: tuple[int, int], *, repeats: int, seed: int
 ) -> dict[Time, tuple[Permutation, ...]]:
-    """Draw, for each init, the donor and the offsets of every repeat.
+    """Draw, for each init, the source init and the offsets of every repeat.
 
-    Donors of one repeat are the inits permuted in one random circle, so that none gives to
-    itself. Offsets are uniform over the grid without the one that moves nothing.
+    Source inits of one repeat are the inits permuted in one random cycle, so that none is its
+    own source. Offsets are uniform over the grid without the one that moves nothing.
 
     Args:
         inits: forecasts of the part.
@@ -89,22 +89,22 @@ def plan_permutations(
         ValueError: there is one init only, or one repeat.
     """
     _check_enough(inits, repeats)
-    exchanges: dict[Time, list[Permutation]] = {init: [] for init in inits}
+    permutations: dict[Time, list[Permutation]] = {init: [] for init in inits}
     for repeat in range(repeats):
-        draw = np.random.default_rng([seed, repeat])
-        circle = draw.permutation(len(inits))
-        donors = dict(zip(circle.tolist(), np.roll(circle, 1).tolist(), strict=True))
+        rng = np.random.default_rng([seed, repeat])
+        cycle = rng.permutation(len(inits))
+        sources = dict(zip(cycle.tolist(), np.roll(cycle, 1).tolist(), strict=True))
         for index, init in enumerate(inits):
-            exchange = Permutation(inits[donors[index]], _draw_offsets(draw, shape))
-            exchanges[init].append(exchange)
-    return {init: tuple(drawn) for init, drawn in exchanges.items()}
+            permutation = Permutation(inits[sources[index]], _draw_offsets(rng, shape))
+            permutations[init].append(permutation)
+    return {init: tuple(of_init) for init, of_init in permutations.items()}
 
 
 def _check_enough(inits: Sequence[Time], repeats: int) -> None:
     if len(inits) < 2:
-        held = ", ".join(str(init.astype("datetime64[D]")) for init in inits) or "none"
+        dates = ", ".join(str(init.astype("datetime64[D]")) for init in inits) or "none"
         raise ValueError(
-            f"the part holds too few forecasts (inits: {held}), so there is no other to take "
+            f"the part holds too few forecasts (inits: {dates}), so there is no other to take "
             "covariates from; choose a longer part in the recipe's split, or fewer "
             "rollout.leads"
         )
@@ -115,59 +115,60 @@ def _check_enough(inits: Sequence[Time], repeats: int) -> None:
         )
 
 
-def _draw_offsets(draw: np.random.Generator, shape: tuple[int, int]) -> tuple[PixelOffset, ...]:
-    places = draw.integers(1, max(2, shape[0] * shape[1]), size=_OFFSETS)
-    return tuple(divmod(int(place), shape[1]) for place in places)
+def _draw_offsets(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[PixelOffset, ...]:
+    flat_offsets = rng.integers(1, max(2, shape[0] * shape[1]), size=_OFFSETS)
+    return tuple(divmod(int(offset), shape[1]) for offset in flat_offsets)
 
 
 def read_permuted(
-    forecaster: Forecaster, tile: Tile, request: ForecastRequest, exchange: Permutation
+    forecaster: Forecaster, tile: Tile, request: ForecastRequest, permutation: Permutation
 ) -> TileInputs:
-    """Read what a tile looks at when everything in it comes from elsewhere."""
-    donor = replace(request, init=exchange.source_init)
-    parts = forecaster.read(tile, donor, LeadBlock(0, request.leads))
-    statics = read_shifted_statics(forecaster.source, tile.reads, exchange.offsets)
-    return parts._replace(statics=statics)
+    """Read the inputs of a tile with everything in them permuted."""
+    source_request = replace(request, init=permutation.source_init)
+    inputs = forecaster.read(tile, source_request, LeadBlock(0, request.leads))
+    statics = read_shifted_statics(forecaster.source, tile.reads, permutation.offsets)
+    return inputs._replace(statics=statics)
 
 
 def replace_channels(
-    own: TileInputs, foreign: TileInputs, covariate: PermutedCovariate
+    original: TileInputs, permuted: TileInputs, covariate: PermutedCovariate
 ) -> TileInputs:
-    """Exchange one covariate for the foreign one; the truth and the domain stay."""
+    """Return inputs with one covariate permuted; the other channels and the domain stay."""
     if covariate.group == "history":
-        return own._replace(target=foreign.target, valid=foreign.valid)
+        return original._replace(target=permuted.target, valid=permuted.valid)
     channels = covariate.channels
     if covariate.group == "forcings":
-        forcings = own.forcings.copy()
-        forcings[:, channels] = foreign.forcings[:, channels]
-        return own._replace(forcings=forcings)
-    statics = own.statics.copy()
-    statics[channels] = foreign.statics[channels]
-    return own._replace(statics=statics)
+        forcings = original.forcings.copy()
+        forcings[:, channels] = permuted.forcings[:, channels]
+        return original._replace(forcings=forcings)
+    statics = original.statics.copy()
+    statics[channels] = permuted.statics[channels]
+    return original._replace(statics=statics)
 
 
 def read_shifted_statics(
     source: Source, window: Window, offsets: Sequence[PixelOffset]
 ) -> Float32Array:
-    """Read static channels (s, y, x) as if the whole grid were moved, closed to a ring.
+    """Read static channels (s, y, x) as if the whole grid were shifted, wrapping around.
 
-    A move keeps what lies beside each other together: values shuffled pixel by pixel would be
+    A shift keeps neighboring pixels together: values shuffled pixel by pixel would be
     noise of a kind that no network saw, and its surprise would count as importance. Pixels of
     the domain take values of the domain, the others those of the others: on an island most
-    moves would put sea on land, which erases a covariate rather than permuting it. So of
-    several moves each pixel takes the first that fits, and the last where none does. What a
-    pixel takes follows from its place on the whole grid alone.
+    shifts would put sea on land, which erases a covariate rather than permuting it. So of
+    several shifts each pixel takes the first that fits, and the last where none does. What a
+    pixel takes follows from its position on the whole grid alone.
     """
     shape = (source.open().grid.height, source.open().grid.width)
-    own = source.domain(window)
-    taken, open_still = source.statics(window), np.ones(window.shape, dtype=np.bool_)
+    domain = source.domain(window)
+    statics = source.statics(window)  # (s, y, x)
+    unmatched = np.ones(window.shape, dtype=np.bool_)
     for offset in offsets:
-        if not len(taken) or not open_still.any():
+        if not len(statics) or not unmatched.any():
             break
-        moved = read_shifted(source.statics, window, offset, shape)  # (s, y, x)
-        taken = np.where(open_still, moved, taken)
-        open_still &= own != read_shifted(source.domain, window, offset, shape)
-    return taken
+        shifted = read_shifted(source.statics, window, offset, shape)  # (s, y, x)
+        statics = np.where(unmatched, shifted, statics)
+        unmatched &= domain != read_shifted(source.domain, window, offset, shape)
+    return statics
 
 
 def read_shifted(
@@ -176,17 +177,17 @@ def read_shifted(
     offset: PixelOffset,
     shape: tuple[int, int],
 ) -> AnyArray:
-    """Read a window (..., y, x) of a grid that is closed to a ring on both axes."""
-    rows = _wrapped(window.y0 + offset[0], window.shape[0], shape[0])
-    cols = _wrapped(window.x0 + offset[1], window.shape[1], shape[1])
+    """Read a window (..., y, x) of a grid that wraps around on both axes."""
+    rows = _wrapped_spans(window.y0 + offset[0], window.shape[0], shape[0])
+    cols = _wrapped_spans(window.x0 + offset[1], window.shape[1], shape[1])
     pieces = [read(Window(*y, *x)) for y, x in product(rows, cols)]
     n = len(cols)
     return np.block([pieces[start : start + n] for start in range(0, len(pieces), n)])
 
 
-def _wrapped(start: int, size: int, length: int) -> list[tuple[int, int]]:
-    """Cut a span that may cross the end of an axis; no span is longer than its axis."""
-    start %= length
-    if start + size <= length:
-        return [(start, start + size)]
-    return [(start, length), (0, start + size - length)]
+def _wrapped_spans(start: int, size: int, length: int) -> list[tuple[int, int]]:
+    """List the spans of one that may cross the end of an axis; none is longer than its axis."""
+    first = start % length
+    if first + size <= length:
+        return [(first, first + size)]
+    return [(first, length), (0, first + size - length)]

@@ -1,13 +1,14 @@
-"""Permutation importance: what forecasts of the past lose when one covariate says nothing.
+"""Permutation importance: what forecasts of the past lose when one covariate is permuted.
 
 Every forecast of a part is made again with one covariate taken from elsewhere: dated channels
 and the target's history from the forecast of another init, at the same leads; static channels
-from another place (``permute.statics_elsewhere``). The rest, the truth and the pixels stay.
+shifted over the grid (``permutation.read_shifted_statics``). The rest, the truth and the
+pixels stay.
 
 Source: Breiman (2001), section 10, and the model reliance of Fisher, Rudin and Dominici
 (2019), eq. 3.1, as a ratio of squared errors. Departures: whole maps are permuted among inits
 or moved over the grid rather than single values, because networks read neighborhoods; the
-permutation has no fixed point. Its flaw is theirs: of covariates that say the same each
+permutation has no fixed point. Its flaw is theirs: of covariates that carry the same each
 looks dispensable, since the other is still there, and combinations of values that never
 occur are forecast from as well.
 """
@@ -69,10 +70,10 @@ class ImportanceSpec:
 
 @dataclass(frozen=True, slots=True)
 class PermutedTile:
-    """One tile of one hindcast, and where each repeat takes foreign values from."""
+    """One tile of one hindcast, and where each repeat takes permuted values from."""
 
     case: HindcastTile
-    exchanges: tuple[Permutation, ...]
+    permutations: tuple[Permutation, ...]
 
 
 @dataclass(frozen=True)
@@ -94,19 +95,20 @@ class ImportanceResult:
 
     @property
     def verdict(self) -> str:
-        """Say what could be dropped, and how to make sure."""
-        found, part = uninformative(self.table), f"on the {self.trial.part} part"
-        spare = [name for name in found if name != HISTORY]
-        said = [f"every covariate helps {part}"]
-        if spare:
-            said = [
-                f"dropping {', '.join(spare)} would cost this model nothing {part}; covariates "
-                "that say the same hide each other, so drop one at a time, train again and "
-                "evaluate"
+        """Describe what could be dropped, and how to make sure."""
+        without_gain = uninformative(self.table)
+        part = f"on the {self.trial.part} part"
+        dispensable = [name for name in without_gain if name != HISTORY]
+        messages = [f"every covariate helps {part}"]
+        if dispensable:
+            messages = [
+                f"dropping {', '.join(dispensable)} would cost this model nothing {part}; "
+                "covariates that say the same hide each other, so drop one at a time, "
+                "train again and evaluate"
             ]
-        if HISTORY in found:
-            said.append("the target's own history does not help either")
-        return "; ".join(said)
+        if HISTORY in without_gain:
+            messages.append("the target's own history does not help either")
+        return "; ".join(messages)
 
 
 def measure_importance(
@@ -130,21 +132,21 @@ def measure_importance(
     inits = plan_hindcasts(spec, read_bundle(request.bundles[0]), cube, request.leads).inits
     planned = plan_permuted(request, inits, tiles, trial)
     _warn_few_permutations(len(inits), trial.repeats)
-    alone = replace(request, members=replace(request.members, n=1), calibration=None)
-    found = executor.with_gpu(request.needs_gpu).map(partial(_measure, alone), planned)
-    total = merge_sums(found, len(planned), on_progress)
+    single = replace(request, members=replace(request.members, n=1), calibration=None)
+    sums = executor.with_gpu(request.needs_gpu).map(partial(_measure, single), planned)
+    total = merge_sums(sums, len(planned), on_progress)
     table = importance_table(total, units=spec.units)
     return ImportanceResult(trial, table, [cube.step.label(init) for init in inits])
 
 
 def _warn_few_permutations(n_inits: int, repeats: int) -> None:
-    n_circles = math.factorial(min(n_inits, 10) - 1)
-    if n_circles < repeats:
+    n_cycles = math.factorial(min(n_inits, 10) - 1)
+    if n_cycles < repeats:
         log.warning(
             "%d forecasts can be permuted in %d way(s), fewer than the %d repeats, so the "
             "spread of what has a date says too little about noise; choose a longer part",
             n_inits,
-            n_circles,
+            n_cycles,
             repeats,
         )
 
@@ -155,53 +157,58 @@ def plan_permuted(
     tiles: Sequence[Tile],
     trial: ImportanceSpec,
 ) -> list[PermutedTile]:
-    """List every tile of every hindcast with its foreign values; nothing of them is read."""
+    """List every tile of every hindcast with its permutations; no value is read."""
     grid = Cube.open(request.cube).grid
     shape = (grid.height, grid.width)
-    exchanges = plan_permutations(inits, shape, repeats=trial.repeats, seed=trial.seed)
+    permutations = plan_permutations(inits, shape, repeats=trial.repeats, seed=trial.seed)
     cases = plan_hindcast_tiles(request, inits, tiles, trial.part)
-    return [PermutedTile(case, exchanges[case.init]) for case in cases]
+    return [PermutedTile(case, permutations[case.init]) for case in cases]
 
 
 def _measure(request: ForecastRequest, planned: PermutedTile) -> PermutationSums:
     """Score one tile from one init, as it is and with each covariate permuted."""
-    case, request = planned.case, replace(request, init=planned.case.init)
-    forecaster, tiles = forecaster_of(request), case.neighbors or (case.tile,)
-    source, owns = forecaster.source, case.tile.owns
-    times = forecaster.lead_times(request, LeadBlock(0, request.leads))
-    forecast = partial(_forecast, forecaster, request, case)
-    own = [forecaster.read(tile, request, LeadBlock(0, request.leads)) for tile in tiles]
-    plain, truth = forecast(own), source.truth(owns, times)
-    valid = source.scored_area(case.part, owns) & np.isfinite(truth) & np.isfinite(plain)
+    case = planned.case
+    past = replace(request, init=case.init)
+    forecaster = forecaster_of(past)
+    source = forecaster.source
+    tiles = case.neighbors or (case.tile,)
+    owns = case.tile.owns
+    block = LeadBlock(0, past.leads)
+    forecast = partial(_forecast, forecaster, past, case)
+    original = [forecaster.read(tile, past, block) for tile in tiles]
+    unpermuted = forecast(original)
+    truth = source.truth(owns, forecaster.lead_times(past, block))
+    valid = source.scored_area(case.part, owns) & np.isfinite(truth) & np.isfinite(unpermuted)
     covariates = list_covariates(source.stack)
     sums: dict[str, list[ErrorSums]] = {covariate.name: [] for covariate in covariates}
-    for exchange in planned.exchanges:
-        foreign = [read_permuted(forecaster, tile, request, exchange) for tile in tiles]
+    for permutation in planned.permutations:
+        permuted = [read_permuted(forecaster, tile, past, permutation) for tile in tiles]
         for covariate in covariates:
-            swapped = [
-                replace_channels(*both, covariate) for both in zip(own, foreign, strict=True)
+            inputs = [
+                replace_channels(*pair, covariate)
+                for pair in zip(original, permuted, strict=True)
             ]
-            sums[covariate.name].append(ErrorSums.of(forecast(swapped), truth, valid))
-    permuted = {name: tuple(repeats) for name, repeats in sums.items()}
-    return PermutationSums(ErrorSums.of(plain, truth, valid), permuted)
+            sums[covariate.name].append(ErrorSums.of(forecast(inputs), truth, valid))
+    by_covariate = {name: tuple(repeats) for name, repeats in sums.items()}
+    return PermutationSums(ErrorSums.of(unpermuted, truth, valid), by_covariate)
 
 
 def _forecast(
     forecaster: Forecaster,
     request: ForecastRequest,
     case: HindcastTile,
-    parts: Sequence[TileInputs],
+    inputs: Sequence[TileInputs],
 ) -> Float32Array:
-    """Roll out what the tiles of a case look at; give what it owns (leads, y, x) [units]."""
-    block, tile = LeadBlock(0, request.leads), case.tile
-    said = [
-        forecaster.rollout([near], forecaster.collate([part]), request, block).frames[0]
-        for near, part in zip(case.neighbors or (tile,), parts, strict=True)
-    ]
+    """Roll the inputs of a case's tiles out; return what it owns (leads, y, x) [units]."""
+    block = LeadBlock(0, request.leads)
+    tile = case.tile
+    predictions = [
+        forecaster.rollout([neighbor], forecaster.collate([of_tile]), request, block).frames[0]
+        for neighbor, of_tile in zip(case.neighbors or (tile,), inputs, strict=True)
+    ]  # each (m, leads, y, x)
     if case.neighbors:
-        owned = blend_predictions(said, case.neighbors, tile.owns, request.taper)[
-            request.central_index
-        ]
+        members = blend_predictions(predictions, case.neighbors, tile.owns, request.taper)
     else:
-        owned = said[0][request.central_index][..., *tile.crop.slices]
+        members = predictions[0][..., *tile.crop.slices]
+    owned = members[request.central_index]
     return forecaster.to_physical(tile, owned, request, forecaster.lead_times(request, block))

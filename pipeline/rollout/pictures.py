@@ -33,7 +33,7 @@ _DPI = 80
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """What is drawn of a forecast: its first variable, thinned to a screen."""
+    """What is drawn of a forecast: its first variable, subsampled to a screen."""
 
     forecast: Forecast
     cube: Cube
@@ -62,13 +62,13 @@ class Pictures:
 
     @property
     def title(self) -> str:
-        """Say what it is; what the archive says of itself stands first."""
-        said = self.forecast.group.attrs["title"] or self._attributes["long_name"]
-        return f"{said}: forecast from {format_dates(self.init)}"
+        """Write the title: what the archive says of itself, then the init."""
+        name = self.forecast.group.attrs["title"] or self._attributes["long_name"]
+        return f"{name}: forecast from {format_dates(self.init)}"
 
     @property
     def style(self) -> dict[str, Any]:
-        """Place and units, which every figure shows."""
+        """Extent, units and title, which every figure shows."""
         units = str(self._attributes["units"])
         return {"extent": Extent.of(self.forecast.grid), "units": units, "title": self.title}
 
@@ -79,20 +79,22 @@ class Pictures:
     def forecasts(self) -> Float32Array:
         """Read the maps of all leads (lead, y, x)."""
         leads = range(1, len(self.forecast.times) + 1)
-        return np.stack([self._thin(partial(self._forecast, lead)) for lead in leads])
+        return np.stack(
+            [self._read_subsampled(partial(self._forecast, lead)) for lead in leads]
+        )
 
     def list_read(self) -> list[str]:
-        """Name the files of the cube that are drawn: last input, and truth that came since."""
-        held = self.cube.step_times(self.variable)
-        times = [t for t in (self.forecast.init, *self.forecast.times) if t in held]
+        """List the files of the cube that are drawn: last input, and truth that came since."""
+        available = self.cube.step_times(self.variable)
+        times = [t for t in (self.forecast.init, *self.forecast.times) if t in available]
         return self.cube.frame_files(self.variable, to_times(times))
 
     def observed(self, time: Time) -> Float32Array:
         """Read what was observed inside the forecast's domain (y, x); NaN if not known yet."""
-        held = self.cube.step_times(self.variable)
-        if time in held:
-            return self._thin(partial(self._observed, time))
-        return np.full(Subsampling.of(self.forecast.shape).thin_shape, np.nan, dtype=np.float32)
+        if time in self.cube.step_times(self.variable):
+            return self._read_subsampled(partial(self._observed, time))
+        shape = Subsampling.of(self.forecast.shape).subsampled_shape
+        return np.full(shape, np.nan, dtype=np.float32)
 
     def _forecast(self, lead: int, window: Window) -> Float32Array:
         return self.forecast.read(self.variable, lead, window)
@@ -101,34 +103,37 @@ class Pictures:
         values = self.cube.read(self.variable, window, np.array([time]))[0]
         return np.where(self.forecast.read_domain(window), values, np.float32(np.nan))
 
-    def _thin(self, read: Callable[[Window], Float32Array]) -> Float32Array:
-        """Read a map window by window, and keep what a screen shows."""
-        thinning = Subsampling.of(self.forecast.shape)
-        thin = np.empty(thinning.thin_shape, dtype=np.float32)
+    def _read_subsampled(self, read: Callable[[Window], Float32Array]) -> Float32Array:
+        """Read a map (y, x) window by window, and keep what a screen shows."""
+        subsampling = Subsampling.of(self.forecast.shape)
+        subsampled = np.empty(subsampling.subsampled_shape, dtype=np.float32)
         for window in Window.from_shape(self.forecast.shape).blocks(_SIDE, _SIDE):
-            thinning.subsample_into(read(window), window, thin)
-        return thin
+            subsampling.subsample_into(read(window), window, subsampled)
+        return subsampled
 
 
 def write_pictures(pictures: Pictures, folder: Path) -> Iterator[Path]:
-    """Write a PNG per date, an animation and a comparison; give each file when it is there.
+    """Write a PNG per date, an animation and a comparison; yield each file when it is there.
 
     The animation is a GIF, and an MP4 too where ffmpeg is installed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    maps, dates, look = pictures.forecasts(), pictures.dates, pictures.style
-    color_scale, name = ColorScale.fit(maps, "sequential"), pictures.variable
-    frames = draw_frames(maps, dates, shades=color_scale, **look)
+    maps = pictures.forecasts()
+    dates = pictures.dates
+    style = pictures.style
+    color_scale = ColorScale.fit(maps, "sequential")
+    name = pictures.variable
+    frames = draw_frames(maps, dates, color_scale=color_scale, **style)
     for figure, label in zip(frames, pictures.labels, strict=True):
         yield _write(folder / f"{name}_{label}.png", to_png(figure, dpi=pictures.dpi))
     for ending in ("gif", "mp4") if can_write_mp4() else ("gif",):
         path = folder / f"{name}_{pictures.init}.{ending}"
-        write_animation(path, maps, dates, shades=color_scale, dpi=pictures.dpi, **look)
+        write_animation(path, maps, dates, color_scale=color_scale, dpi=pictures.dpi, **style)
         yield path
     last = pictures.observed(pictures.forecast.init)
     truths = map(pictures.observed, pictures.forecast.times)
     pairs = dict(zip(dates, zip(maps, truths, strict=True), strict=True))
-    figure = plot_forecast_vs_truth((format_dates(pictures.init), last), pairs, **look)
+    figure = plot_forecast_vs_truth((format_dates(pictures.init), last), pairs, **style)
     yield _write(
         folder / f"{name}_{pictures.init}_panels.png", to_png(figure, dpi=pictures.dpi)
     )

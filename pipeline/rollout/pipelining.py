@@ -18,10 +18,11 @@ def pipelined(
     compute: Callable[[ItemT, LoadedT], ResultT],
     write: Callable[[ItemT, ResultT], ReceiptT],
 ) -> list[ReceiptT]:
-    """Put items through three steps; at most one is being read, one computed and one written.
+    """Run items through three steps and return their receipts.
 
-    The steps of one item follow each other, and receipts come in the order of ``items``. An
-    error of any step ends all and is raised.
+    At most one item is being read, one computed and one written. The steps
+    of one item follow each other, and receipts come in the order of ``items``. An error of any
+    step ends all and is raised.
     """
     todo = list(items)
     receipts: list[ReceiptT] = []

@@ -1,4 +1,4 @@
-"""How far a forecast in bf16 is from the same one in float32, stated where it is published."""
+"""How far a forecast in bf16 is from the same one in float32, published with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.tiling.tiles import Tile
 def describe_precision(
     request: ForecastRequest, tiles: Sequence[Tile], executor: Executor
 ) -> dict[str, Any]:
-    """Forecast one tile from the middle in both precisions, and give their difference per lead.
+    """Forecast one tile from the middle in both precisions; return their errors per lead.
 
     Returns:
         attributes of the forecast, in its units; {} where it is float32 anyway.
@@ -30,20 +30,20 @@ def describe_precision(
     outward = sorted(range(len(tiles)), key=lambda index: abs(index - middle))
     tile = next((tiles[i] for i in outward if domain(tiles[i].owns).any()), tiles[middle])
     compare = partial(compare_precision, request)
-    ((_, found),) = executor.with_gpu(request.needs_gpu).map_unordered(compare, [tile])
-    return found
+    ((_, attributes),) = executor.with_gpu(request.needs_gpu).map_unordered(compare, [tile])
+    return attributes
 
 
 def compare_precision(request: ForecastRequest, tile: Tile) -> dict[str, Any]:
-    """Forecast a tile in the precision of the request and in float32."""
+    """Compute the errors of a tile in the precision of the request against float32."""
     forecaster = forecaster_of(request)
     low, high = (
-        forecaster.forecast_physical(tile, replace(request, precision=precision))[
-            request.central_index
-        ]
+        forecaster.forecast_physical(tile, replace(request, precision=precision))
         for precision in (request.precision, "32")
     )
-    error = np.abs(low - high, dtype=np.float64)[:, forecaster.source.domain(tile.owns)]
+    difference = (low - high)[request.central_index]  # (leads, y, x)
+    domain = forecaster.source.domain(tile.owns)
+    error = np.abs(difference, dtype=np.float64)[:, domain]  # (leads, pixel)
     rms = np.sqrt(np.square(error).mean(axis=1)) if error.size else np.zeros(len(error))
     return {
         "precision": request.precision,

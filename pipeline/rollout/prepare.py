@@ -1,4 +1,4 @@
-"""From what is asked to a rollout that can be made, or to a clear reason why not."""
+"""Build the request and the plan of a rollout, or raise a clear reason why not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def build_request(
 
     Args:
         spec: how it is rolled out.
-        bundles: models of one kind; members are dealt to them in turn.
+        bundles: models of one kind; members are assigned to them in turn.
         cube: what they read.
         init: last frame that is known; the target's newest by default.
         leads: frames that are forecast; those of the spec by default.
@@ -50,13 +50,14 @@ def build_request(
     _check_target(spec.target, bundle)
     available = availability_of(bundle, cube)
     time = available.target[-1] if init is None else cube.step.floor(parse_time(init))
-    wanted = spec.leads if leads is None else leads
-    _check_leads(wanted)
-    reading, span = step_spec_of_bundle(bundle), span_of(bundle, wanted)
+    n_leads = spec.leads if leads is None else leads
+    _check_leads(n_leads)
+    step_spec = step_spec_of_bundle(bundle)
+    span = span_of(bundle, n_leads)
     available.check(span, time)
     _check_alike(bundle, others)
     return ForecastRequest(
-        bundles=tuple(one.path for one in bundles),
+        bundles=tuple(bundle.path for bundle in bundles),
         cube=cube.path,
         init=time,
         leads=span.leads,
@@ -66,8 +67,8 @@ def build_request(
         precision=spec.precision,
         mode=spec.mode,
         taper=spec.taper,
-        members=_build_members(spec.members, bundle, reading),
-        quantiles=reading.quantiles,
+        members=_build_members(spec.members, bundle, step_spec),
+        quantiles=step_spec.quantiles,
         calibration=calibration,
     )
 
@@ -76,7 +77,7 @@ def _check_leads(leads: int) -> None:
     """Refuse a forecast of nothing, or of more than any series holds.
 
     Raises:
-        ValueError: says how many leads can be asked for.
+        ValueError: names how many leads can be requested.
     """
     if not 1 <= leads <= MAX_STEPS:
         raise ValueError(
@@ -85,27 +86,25 @@ def _check_leads(leads: int) -> None:
 
 
 def step_spec_of_bundle(bundle: Bundle) -> StepSpec:
-    """Say how a bundle reads, in today's words, whatever wrote it."""
+    """Read how the model of a bundle reads its frames."""
     return StepSpec(**bundle.description["reading"])
 
 
 def span_of(bundle: Bundle, leads: int) -> RolloutSpan:
-    """Give the frames of a rollout of a bundle: the recipe of the moment cannot change them."""
+    """Return the frames of a rollout of a bundle: no later recipe can change them."""
     return RolloutSpan.of(step_spec_of_bundle(bundle), leads)
 
 
 def availability_of(bundle: Bundle, cube: Cube) -> Availability:
-    """Say which dates a cube has of what a bundle reads."""
+    """Find which dates a cube has of what a bundle reads."""
     stack = InputStack.from_json(bundle.description["stack"])
     return Availability(stack, cube.dates, cube.step)
 
 
 def list_files_read(bundle: Bundle, cube: Cube, request: ForecastRequest) -> list[str]:
-    """Name the files of a cube that a forecast reads, each once, by their paths in it."""
-    stack, span = (
-        InputStack.from_json(bundle.description["stack"]),
-        span_of(bundle, request.leads),
-    )
+    """List the files of a cube that a forecast reads, each once, by their paths in it."""
+    stack = InputStack.from_json(bundle.description["stack"])
+    span = span_of(bundle, request.leads)
     read: list[tuple[str, Times | None]] = [
         (stack.target.variable, span.history_times(cube.step, request.init))
     ]
@@ -117,22 +116,24 @@ def list_files_read(bundle: Bundle, cube: Cube, request: ForecastRequest) -> lis
     )
 
 
-def _build_members(wanted: EnsembleSpec, bundle: Bundle, reading: StepSpec) -> EnsembleSpec:
-    """Say what makes members differ; one forecast alone is disturbed by nothing.
+def _build_members(
+    requested: EnsembleSpec, bundle: Bundle, step_spec: StepSpec
+) -> EnsembleSpec:
+    """Build what makes members differ; a single forecast is not perturbed.
 
     Raises:
         ValueError: the network gives quantiles, so it has no members.
     """
-    if wanted.n == 1:
+    if requested.n == 1:
         return EnsembleSpec()
-    if reading.quantiles:
+    if step_spec.quantiles:
         raise ValueError(
             f"bundle {bundle.path.name!r} forecasts quantiles, and each of rollout.members="
-            f"{wanted.n} would give its own, which no statistic joins; set rollout.members=1 "
-            "and no rollout.bundles, or train with loss crps for an ensemble"
+            f"{requested.n} would give its own, which no statistic joins; set "
+            "rollout.members=1 and no rollout.bundles, or train with loss crps for an ensemble"
         )
-    drops = wanted.dropout and bundle.description["network"]["dropout"] > 0
-    return replace(wanted, dropout=drops)
+    has_dropout = requested.dropout and bundle.description["network"]["dropout"] > 0
+    return replace(requested, dropout=has_dropout)
 
 
 def _check_alike(first: Bundle, others: Sequence[Bundle]) -> None:
@@ -142,19 +143,19 @@ def _check_alike(first: Bundle, others: Sequence[Bundle]) -> None:
         ValueError: a bundle is of another kind.
     """
     for bundle in others:
-        for what in ("stack", "reading", "grid", "step"):
-            if _description_of(bundle, what) != _description_of(first, what):
+        for key in ("stack", "reading", "grid", "step"):
+            if _description_of(bundle, key) != _description_of(first, key):
                 raise ValueError(
-                    f"bundle {bundle.path.name!r} has another {what!r} than "
+                    f"bundle {bundle.path.name!r} has another {key!r} than "
                     f"{first.path.name!r}, so it would be shown what it never learned to "
                     "read; name bundles that were trained on the same cube with the same "
                     "channels and split"
                 )
 
 
-def _description_of(bundle: Bundle, what: str) -> object:
-    """Look up what a bundle says."""
-    return step_spec_of_bundle(bundle) if what == "reading" else bundle.description[what]
+def _description_of(bundle: Bundle, key: str) -> object:
+    """Look up one key of the description of a bundle."""
+    return step_spec_of_bundle(bundle) if key == "reading" else bundle.description[key]
 
 
 def build_plan(
@@ -168,12 +169,12 @@ def build_plan(
 ) -> RolloutPlan:
     """Plan tiles and blocks of a rollout; hindcasts keep all leads in memory, in one block."""
     shape = (cube.grid.height, cube.grid.width)
-    reach, network = Reach(**bundle.description["reach"]), bundle.description["network"]
-    rollout = build_rollout(spec, shape, reach, parse_network_spec(network), leads)
-    rollout = replace(rollout, is_scored=one_block)
-    workers = limit_to_gpus(workers, pick_device(spec.device))
+    reach = Reach(**bundle.description["reach"])
+    network = parse_network_spec(bundle.description["network"])
+    workload = replace(build_rollout(spec, shape, reach, network, leads), is_scored=one_block)
+    on_device = limit_to_gpus(workers, pick_device(spec.device))
     block_leads = leads if one_block else spec.block_leads
-    return plan_rollout(rollout, workers, core_px=spec.tile_px, block_leads=block_leads)
+    return plan_rollout(workload, on_device, core_px=spec.tile_px, block_leads=block_leads)
 
 
 def build_rollout(
@@ -197,11 +198,11 @@ def build_rollout(
     )
 
 
-def _check_target(wanted: str, bundle: Bundle) -> None:
+def _check_target(requested: str, bundle: Bundle) -> None:
     trained = bundle.description["stack"]["target"]["variable"]
-    if trained != wanted:
+    if trained != requested:
         raise ValueError(
             f"the bundle forecasts {trained!r} but the recipe's target is "
-            f"{wanted!r}, so values would stand under a wrong name; "
+            f"{requested!r}, so values would stand under a wrong name; "
             "train the recipe, or name a bundle of its own with --bundle"
         )

@@ -15,7 +15,8 @@ from stores.array_types import Float32Array
 
 QUANTILES = (0.1, 0.5, 0.9)
 """Published of an ensemble."""
-LOWER, UPPER = "_lower", "_upper"
+LOWER = "_lower"
+UPPER = "_upper"
 _GIVEN_MEDIANS = (
     "a quantile of this frame given the medians of the leads before it: what grows uncertain "
     "through the rollout is not in it, so later leads may be surer than they are right; only "
@@ -31,11 +32,11 @@ InverseTransform = Callable[[Float32Array], Float32Array]
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One published variable: its ending, and how it is described."""
+    """One published variable: its suffix, and how it is described."""
 
     suffix: str
-    words: str = ""
-    """What stands before the name of the target."""
+    prefix: str = ""
+    """Text before the long_name of the target."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -43,15 +44,18 @@ def list_products(request: ForecastRequest) -> tuple[Product, ...]:
     """List what a request publishes; the first one bears the target's own name."""
     products = [Product("")]
     if request.members.n > 1:
-        n = {"ensemble_members": request.members.n}
-        mean = Product("", "mean of ", n | {"cell_methods": "realization: mean"})
-        spread = n | {"cell_methods": "realization: standard_deviation"}
-        deviation = Product("_sd", "standard deviation of ", spread)
-        products = [mean, deviation, *(_quantile(q, n) for q in QUANTILES)]
+        members = {"ensemble_members": request.members.n}
+        of_mean = members | {"cell_methods": "realization: mean"}
+        of_std = members | {"cell_methods": "realization: standard_deviation"}
+        products = [
+            Product("", "mean of ", of_mean),
+            Product("_sd", "standard deviation of ", of_std),
+            *(_quantile(q, members) for q in QUANTILES),
+        ]
     if request.quantiles:
         others = [q for q in request.quantiles if q != MEDIAN]
         products = [_quantile(q, {"comment": _GIVEN_MEDIANS}) for q in (MEDIAN, *others)]
-        products[0] = replace(products[0], suffix="", words="median of ")
+        products[0] = replace(products[0], suffix="", prefix="median of ")
     return (*products, *_bounds(request))
 
 
@@ -62,8 +66,8 @@ def count_products(n_members: int, quantiles: Sequence[float], *, has_interval: 
 
 
 def _quantile(quantile: float, attributes: Mapping[str, Any]) -> Product:
-    stated = {**attributes, "quantile": quantile}
-    return Product(suffix_of(quantile), f"{100 * quantile:.10g}% quantile of ", stated)
+    prefix = f"{100 * quantile:.10g}% quantile of "
+    return Product(suffix_of(quantile), prefix, {**attributes, "quantile": quantile})
 
 
 def _bounds(request: ForecastRequest) -> list[Product]:
@@ -71,16 +75,16 @@ def _bounds(request: ForecastRequest) -> list[Product]:
     if calibration is None:
         return []
     method = "conformalized quantile regression" if request.quantiles else "split-conformal"
-    stated = {
+    attributes = {
         "coverage": calibration.level,
         "method": f"{method}: margins per lead, learned on {calibration.describe_source}",
         "margins": list(calibration.margins[: request.leads]),
         "comment": _MARGINS,
     }
-    share = f"{calibration.level:.0%}"
+    level_text = f"{calibration.level:.0%}"
     return [
-        Product(LOWER, f"lower bound of the {share} interval of ", stated),
-        Product(UPPER, f"upper bound of the {share} interval of ", stated),
+        Product(LOWER, f"lower bound of the {level_text} interval of ", attributes),
+        Product(UPPER, f"upper bound of the {level_text} interval of ", attributes),
     ]
 
 
@@ -91,40 +95,41 @@ def make_products(
     *,
     first: int = 0,
 ) -> dict[str, Float32Array]:
-    """Make every product of a tile, by suffix (leads, y, x), in physical units.
+    """Compute every product of a tile, by suffix (leads, y, x), in physical units.
 
     Args:
-        fields: normalized members or quantiles (m, leads, y, x).
+        outputs: normalized members or quantiles (m, leads, y, x).
         restore: brings frames (leads, y, x) to physical units.
         request: the forecast they belong to.
-        first: place of the first lead among those of the request, from 0.
+        first: index of the first lead among those of the request.
     """
-    physical = np.stack([restore(field) for field in outputs])
-    made = {"": physical[request.central_index]}
+    physical = np.stack([restore(output) for output in outputs])  # (m, leads, y, x)
+    products = {"": physical[request.central_index]}
     if request.members.n > 1:
-        found = summarize_members(physical, QUANTILES)
-        made = {"": found.mean, "_sd": found.std} | _by_suffix(QUANTILES, found.quantiles)
+        summary = summarize_members(physical, QUANTILES)
+        products = {"": summary.mean, "_sd": summary.std}
+        products |= _by_suffix(QUANTILES, summary.quantiles)
     if request.quantiles:
-        named = _by_suffix(request.quantiles, physical)
-        made = {"": named.pop(suffix_of(MEDIAN))} | named
+        by_suffix = _by_suffix(request.quantiles, physical)
+        products = {"": by_suffix.pop(suffix_of(MEDIAN))} | by_suffix
     if request.calibration is not None:
         lower, upper = conformal_interval(outputs, request, first=first)
-        made |= {LOWER: restore(lower), UPPER: restore(upper)}
-    return made
+        products |= {LOWER: restore(lower), UPPER: restore(upper)}
+    return products
 
 
 def quantiles_of(
-    made: Mapping[str, Float32Array], request: ForecastRequest
+    products: Mapping[str, Float32Array], request: ForecastRequest
 ) -> dict[float, Float32Array]:
     """Pick the quantiles among the products of a tile (leads, y, x); none of a single value."""
-    wanted = QUANTILES if request.members.n > 1 else request.quantiles
-    return {q: made.get(suffix_of(q), made[""]) for q in wanted}
+    quantiles = QUANTILES if request.members.n > 1 else request.quantiles
+    return {q: products.get(suffix_of(q), products[""]) for q in quantiles}
 
 
 def raw_interval(
     outputs: Float32Array, request: ForecastRequest, level: float
 ) -> tuple[Float32Array, Float32Array]:
-    """Give the interval that a forecast (m, leads, y, x) spans, before it is calibrated.
+    """Return the interval (leads, y, x) that a forecast (m, leads, y, x) spans, uncalibrated.
 
     Members span their own quantiles, quantiles the outer ones of them, whatever these are. One
     forecast alone is an interval without width.
@@ -139,7 +144,9 @@ def raw_interval(
 def conformal_interval(
     outputs: Float32Array, request: ForecastRequest, *, first: int = 0
 ) -> tuple[Float32Array, Float32Array]:
-    """Adjust what a forecast spans by the margins of its leads (leads, y, x), normalized.
+    """Compute the interval of a forecast (m, leads, y, x) moved by the margins of its leads.
+
+    Its ends are (leads, y, x), normalized.
 
     A margin above 0 widens, one below 0 narrows. Where the ends would cross they meet in the
     middle; at the median where there is one, which therefore always lies between them.
@@ -156,7 +163,7 @@ def conformal_interval(
 
 
 def point_forecast(outputs: Float32Array, request: ForecastRequest) -> Float32Array:
-    """Give what stands for a forecast (m, leads, y, x): the median, or the mean of members.
+    """Return the median of a forecast (m, leads, y, x), or the mean of members (leads, y, x).
 
     Summed in double precision.
     """
@@ -168,7 +175,7 @@ def point_forecast(outputs: Float32Array, request: ForecastRequest) -> Float32Ar
 
 
 def feedback(outputs: Float32Array, request: ForecastRequest) -> Float32Array:
-    """Give what later leads read (m, leads, y, x): all members, but of quantiles the median."""
+    """Return what later leads read (m, leads, y, x): all members, or the median alone."""
     return outputs[request.central_index, None] if request.quantiles else outputs
 
 
@@ -177,6 +184,6 @@ def _by_suffix(quantiles: Sequence[float], outputs: Float32Array) -> dict[str, F
 
 
 def suffix_of(quantile: float) -> str:
-    """Name a quantile by its percentage: 0.1 is _q10 and 0.025 is _q02p5."""
-    whole, _, part = f"{100 * quantile:.10g}".partition(".")
-    return f"_q{whole:0>2}p{part}" if part else f"_q{whole:0>2}"
+    """Return the suffix of a quantile, its percentage: 0.1 is _q10 and 0.025 is _q02p5."""
+    whole, _, decimals = f"{100 * quantile:.10g}".partition(".")
+    return f"_q{whole:0>2}p{decimals}" if decimals else f"_q{whole:0>2}"

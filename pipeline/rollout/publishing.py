@@ -1,4 +1,4 @@
-"""From what tiles computed to what stands in the staged forecast."""
+"""Write what tiles computed into the staged forecast, and describe its bundles."""
 
 from __future__ import annotations
 
@@ -34,33 +34,32 @@ def delete_progress(stage: Path) -> None:
 
 
 def describe_bundles(bundles: Sequence[Bundle], request: ForecastRequest) -> dict[str, Any]:
-    """Name every model of a forecast in its attributes, in the order members are dealt."""
+    """List every model of a forecast in its attributes, in the order members are assigned."""
     return {
         **{
-            attribute: [describe_bundle(bundle)[word] for bundle in bundles]
-            for word, attribute in BUNDLE_ATTRIBUTES.items()
+            attribute: [describe_bundle(bundle)[key] for bundle in bundles]
+            for key, attribute in BUNDLE_ATTRIBUTES.items()
         },
         MEMBERS: request.members.n,
     }
 
 
 def describe_bundle(bundle: Bundle) -> dict[str, Any]:
-    """Say which model a bundle is: its folder, digest, family, size and epoch."""
+    """Describe which model a bundle is: its folder, digest, family, size and epoch."""
     training = bundle.description["training"]
     return {
         "folder": bundle.path.name,
         "digest": bundle.digest,
         "family": bundle.description["network"]["family"],
-        **{word: training[word] for word in ("parameters", "best_epoch", "epochs")},
+        **{key: training[key] for key in ("parameters", "best_epoch", "epochs")},
     }
 
 
 def format_bundle(description: Mapping[str, Any]) -> str:
-    """Write for people what ``describe_bundle`` says."""
-    return (
-        f"{description['folder']}: {description['family']}, {description['parameters']} parameters, "
-        f"epoch {description['best_epoch']} of {description['epochs']}"
-    )
+    """Write for people what ``describe_bundle`` returns."""
+    size = f"{description['parameters']} parameters"
+    epochs = f"epoch {description['best_epoch']} of {description['epochs']}"
+    return f"{description['folder']}: {description['family']}, {size}, {epochs}"
 
 
 def write_products(

@@ -1,4 +1,4 @@
-"""What one rollout is made of: small and picklable, since workers open what it names."""
+"""Settings of one rollout: small and picklable, since workers open what it names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stores.times import Step, Time
 class EnsembleSpec:
     """An ensemble: how many forecasts, and what makes them differ.
 
-    All randomness is a pure function of seed, member, lead and place on the grid, so members
+    All randomness is a pure function of seed, member, lead and position on the grid, so members
     have no seams and do not depend on tiles or workers.
     """
 
@@ -78,7 +78,7 @@ class ForecastRequest:
     """One forecast: which model, from which frame of which cube, how far, and how."""
 
     bundles: tuple[Path, ...]
-    """Models of one kind; members are dealt to them in turn."""
+    """Models of one kind; members are assigned to them in turn."""
     cube: Path
     init: Time
     leads: int
@@ -93,13 +93,13 @@ class ForecastRequest:
     """How the weight of a blended tile falls towards its border."""
     members: EnsembleSpec = EnsembleSpec()
     quantiles: tuple[float, ...] = ()
-    """Quantiles that the model gives, rising; none where it gives one value."""
+    """Quantiles that the model predicts, rising; none where it predicts one value."""
     calibration: Calibration | None = None
     """Margins of the intervals; none are published without."""
 
     @property
     def n_outputs(self) -> int:
-        """Fields that a rollout gives of every frame: members, or quantiles."""
+        """Number of fields of every frame: members, or quantiles."""
         return max(self.members.n, len(self.quantiles))
 
     @property
@@ -109,5 +109,5 @@ class ForecastRequest:
 
     @property
     def needs_gpu(self) -> bool:
-        """Tell whether its tasks need a worker with a GPU."""
+        """Whether its tasks need a worker with a GPU."""
         return self.device == "cuda"

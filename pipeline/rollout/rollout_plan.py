@@ -34,7 +34,9 @@ _HALO = {"exact": "exact", "blend": "blended: approximate"}
 
 # What one worker does in a second, roughly. The rates rank plans and give a first estimate of
 # their time; what a machine really does stands in benchmarks/RESULTS.md.
-_FLOPS_PER_S, _READ_BYTES_PER_S, _TASK_S = 15e9, 150e6, 0.05
+_FLOPS_PER_S = 15e9
+_READ_BYTES_PER_S = 150e6
+_TASK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,12 +81,12 @@ class RolloutPlan:
 
     @cached_property
     def tiles(self) -> list[Tile]:
-        """Cut the grid; the same tiles serve every block."""
+        """List the tiles of the grid; the same ones serve every block."""
         return plan_tiles(self.shape, core=self.core_px, halo=self.halo_px, stride=self.stride)
 
     @property
     def work_seconds(self) -> float:
-        """Estimate the time of all tasks one after the other [s]."""
+        """Estimate of the time of all tasks one after the other [s]."""
         return self.n_tasks * self.task_seconds
 
     @property
@@ -100,13 +102,13 @@ class RolloutPlan:
         )
 
     def tile_index(self, tile: Tile) -> int:
-        """Give the place of a tile among ``tiles``."""
+        """Find the index of a tile among ``tiles``."""
         n_cols = math.ceil(self.shape[1] / self.core_px)
         return tile.owns.y0 // self.core_px * n_cols + tile.owns.x0 // self.core_px
 
     @property
     def blocks(self) -> list[LeadBlock]:
-        """Cut the leads into blocks; the last one may be shorter."""
+        """List the blocks of leads; the last one may be shorter."""
         starts = range(0, self.leads, self.block_leads)
         return [LeadBlock(s, min(self.block_leads, self.leads - s)) for s in starts]
 
@@ -129,22 +131,21 @@ class RolloutPlan:
     @property
     def layout(self) -> Layout:
         """Chunks and shards of the forecast: what a tile owns is whole shards."""
-        (cy, sy), (cx, sx) = (_owned(self.core_px, length) for length in self.shape)
-        return Layout((1, cy, cx), (1, sy, sx))
+        chunk_y, shard_y = _chunk_and_shard(self.core_px, self.shape[0])
+        chunk_x, shard_x = _chunk_and_shard(self.core_px, self.shape[1])
+        return Layout((1, chunk_y, chunk_x), (1, shard_y, shard_x))
 
     def fits(self, workers: WorkerPool) -> bool:
-        """Tell whether one worker's memory holds a tile beside the worker itself."""
+        """Whether one worker's memory holds a tile beside the worker itself."""
         return self.tile_bytes <= workers.task_bytes_available
 
     def summary_rows(self) -> list[tuple[str, str]]:
-        """Say the plan in words and numbers."""
-        read = self.tiles[0].reads.shape
+        """List the plan in words and numbers."""
+        height, width = self.tiles[0].reads.shape
+        tiles = f"{len(self.tiles)} of {self.core_px} px, reading {height} x {width} px"
         blocks = len(self.blocks)
         return [
-            (
-                "tiles",
-                f"{len(self.tiles)} of {self.core_px} px, reading {read[0]} x {read[1]} px",
-            ),
+            ("tiles", tiles),
             ("halo", f"{self.halo_px} px, {_HALO[self.mode]}"),
             ("blocks", f"{blocks} of {pluralize(self.block_leads, 'lead')}"),
             ("redundant work", f"{self.redundancy:.2f} x"),
@@ -176,7 +177,7 @@ class RolloutWorkload:
 
 
 def plan_rollout(
-    rollout: RolloutWorkload,
+    workload: RolloutWorkload,
     workers: WorkerPool,
     *,
     core_px: int | None = None,
@@ -185,15 +186,15 @@ def plan_rollout(
     """Choose tiles and blocks: the least estimated time among those that fit the memory.
 
     Args:
-        rollout: what is to be computed.
+        workload: what is to be computed.
         workers: who computes it.
-        core_px: side of a tile where the recipe states one [px].
-        block_leads: leads of a block where they are stated.
+        core_px: side of a tile where the recipe sets one [px].
+        block_leads: leads of a block where the recipe sets them.
 
     Raises:
         ValueError: no plan fits the memory of a worker.
     """
-    plans = list_plans(rollout, workers, core_px=core_px, block_leads=block_leads)
+    plans = list_plans(workload, workers, core_px=core_px, block_leads=block_leads)
     return choose_plan(plans, workers)
 
 
@@ -201,7 +202,7 @@ def choose_plan(plans: Sequence[RolloutPlan], workers: WorkerPool) -> RolloutPla
     """Choose the least estimated time among the plans that fit the memory.
 
     Raises:
-        ValueError: none fits; says the smallest change that would do.
+        ValueError: none fits; names the smallest change that would do.
     """
     fitting = [plan for plan in plans if plan.fits(workers)]
     if not fitting:
@@ -210,90 +211,96 @@ def choose_plan(plans: Sequence[RolloutPlan], workers: WorkerPool) -> RolloutPla
 
 
 def list_plans(
-    rollout: RolloutWorkload,
+    workload: RolloutWorkload,
     workers: WorkerPool,
     *,
     core_px: int | None = None,
     block_leads: int | None = None,
 ) -> list[RolloutPlan]:
-    """List every plan that is worth a look, whether it fits or not."""
-    longest = max(rollout.shape)
+    """List every candidate plan, whether it fits or not."""
+    longest = max(workload.shape)
     sides = (core_px,) if core_px else _up_to(longest, _SIDES)
-    blocks = _blocks(rollout, block_leads)
-    return [_plan(rollout, workers, side, block) for side, block in product(sides, blocks)]
+    blocks = _list_block_leads(workload, block_leads)
+    return [_plan(workload, workers, side, block) for side, block in product(sides, blocks)]
 
 
-def _blocks(rollout: RolloutWorkload, stated: int | None) -> Sequence[int]:
-    """List the blocks to look at: whole calls of the network, and all leads where it blends."""
-    emits = rollout.reach.emits
-    if rollout.mode == "blend":
-        return (rollout.leads,)  # blended tiles cannot read each other's leads
-    if stated is None:
-        return sorted({math.ceil(b / emits) * emits for b in _up_to(rollout.leads, _BLOCKS)})
-    if stated % emits and stated < rollout.leads:
+def _list_block_leads(workload: RolloutWorkload, requested: int | None) -> Sequence[int]:
+    """List the lengths of blocks: whole calls of the network, and all leads where it blends."""
+    emits = workload.reach.emits
+    if workload.mode == "blend":
+        return (workload.leads,)  # blended tiles cannot read each other's leads
+    if requested is None:
+        return sorted({math.ceil(b / emits) * emits for b in _up_to(workload.leads, _BLOCKS)})
+    if requested % emits and requested < workload.leads:
         raise ValueError(
-            f"rollout.block_leads={stated} is no multiple of the {emits} leads that one call "
-            f"of the network gives, so a block would end within a call; set it to "
-            f"{math.ceil(stated / emits) * emits}"
+            f"rollout.block_leads={requested} is no multiple of the {emits} leads that one "
+            f"call of the network gives, so a block would end within a call; set it to "
+            f"{math.ceil(requested / emits) * emits}"
         )
-    return (stated,)
+    return (requested,)
 
 
 def _up_to(limit: int, steps: Sequence[int]) -> list[int]:
-    """Keep the steps below ``limit``, and the first one that covers it."""
-    kept = [step for step in steps if step < limit]
-    return [*kept, next((step for step in steps if step >= limit), limit)]
+    """List the steps below ``limit``, and the first one that covers it."""
+    below = [step for step in steps if step < limit]
+    return [*below, next((step for step in steps if step >= limit), limit)]
 
 
-def _plan(rollout: RolloutWorkload, workers: WorkerPool, core: int, block: int) -> RolloutPlan:
-    block = min(block, rollout.leads)
-    halo, stride = _halo(rollout, core, block), rollout.reach.stride
-    height, width = tile_read_shape(rollout.shape, core=core, halo=halo, stride=stride)
-    n_px, n_tiles = height * width, count_tiles(rollout.shape, core=core)
-    n_blocks, members = math.ceil(rollout.leads / block), rollout.members
-    bytes_read = n_px * read_bytes_per_px(rollout.network, leads=block)
-    flops = n_px * members * rollout_flops_per_px(rollout.network, rollout.leads, block)
+def _plan(
+    workload: RolloutWorkload, workers: WorkerPool, core: int, block_leads: int
+) -> RolloutPlan:
+    block = min(block_leads, workload.leads)
+    halo = _halo(workload, core, block)
+    stride = workload.reach.stride
+    height, width = tile_read_shape(workload.shape, core=core, halo=halo, stride=stride)
+    n_px = height * width
+    n_tiles = count_tiles(workload.shape, core=core)
+    n_blocks = math.ceil(workload.leads / block)
+    bytes_read = n_px * read_bytes_per_px(workload.network, leads=block)
+    flops = (
+        n_px * workload.members * rollout_flops_per_px(workload.network, workload.leads, block)
+    )
     tile_s = flops / n_blocks / _FLOPS_PER_S + bytes_read / _READ_BYTES_PER_S + _TASK_S
     return RolloutPlan(
-        shape=rollout.shape,
-        leads=rollout.leads,
+        shape=workload.shape,
+        leads=workload.leads,
         core_px=core,
         halo_px=halo,
         stride=stride,
         block_leads=block,
-        tile_bytes=_tile_bytes(rollout, n_px, core, block, n_tiles),
+        tile_bytes=_tile_bytes(workload, n_px, core, block, n_tiles),
         read_bytes=bytes_read * n_tiles * n_blocks,
         seconds=math.ceil(n_tiles / workers.n_workers) * n_blocks * tile_s,
-        mode=rollout.mode,
+        mode=workload.mode,
         own_bytes=workers.base_bytes,
         task_seconds=tile_s,
     )
 
 
 def _tile_bytes(
-    rollout: RolloutWorkload, n_px: int, core: int, block: int, n_tiles: int
+    workload: RolloutWorkload, n_px: int, core: int, block: int, n_tiles: int
 ) -> int:
     """Bound what a task holds at a time: a batch of tiles, and fields that stay for others."""
-    network, members = rollout.network, rollout.members
-    n_owned = min(core, rollout.shape[0]) * min(core, rollout.shape[1])
-    rolled = rollout_bytes(n_px * rollout.batch, network, leads=block, members=members)
-    scored = score_bytes(n_owned, block, members=members) if rollout.is_scored else 0
-    return (
-        rolled
-        + scored
-        + cached_fields_bytes(n_px + n_owned, rollout.n_climatology_maps, n_tiles)
+    members = workload.members
+    n_owned = min(core, workload.shape[0]) * min(core, workload.shape[1])
+    n_bytes = rollout_bytes(
+        n_px * workload.batch, workload.network, leads=block, members=members
     )
+    n_bytes += cached_fields_bytes(n_px + n_owned, workload.n_climatology_maps, n_tiles)
+    if workload.is_scored:
+        n_bytes += score_bytes(n_owned, block, members=members)
+    return n_bytes
 
 
-def _halo(rollout: RolloutWorkload, core: int, block: int) -> int:
-    """Give what a tile reads beyond what it owns [px]."""
-    if rollout.mode == "exact":
-        return rollout.reach.radius(block)
-    return rollout.taper_px or max(1, core // 4)
+def _halo(workload: RolloutWorkload, core: int, block: int) -> int:
+    """Return what a tile reads beyond what it owns [px]."""
+    if workload.mode == "exact":
+        return workload.reach.radius(block)
+    return workload.taper_px or max(1, core // 4)
 
 
-def _owned(core: int, length: int) -> tuple[int, int]:
-    """Give chunk and shard along one axis: a tile owns one shard of equal chunks [px]."""
+def _chunk_and_shard(core: int, length: int) -> tuple[int, int]:
+    """Return chunk and shard along one axis: a tile owns one shard of equal chunks [px]."""
     if core >= length:
         chunk = min(length, _CHUNK_PX)
         return chunk, math.ceil(length / chunk) * chunk

@@ -1,4 +1,4 @@
-"""What scores and margins follow from, so that a forecast is judged by its own alone."""
+"""What scores and margins follow from, so that a forecast is shown with its own alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from stores.digests import digest_json
 from stores.files import read_json
 
 LEADS = "rollout.leads"
-_MADE_WITH, _VERSION = "made_with", "cube_version"
+_MADE_WITH = "made_with"
+_VERSION = "cube_version"
 _DIGITS = 12
 
 
@@ -32,12 +33,12 @@ class ScoreKey:
 
     @classmethod
     def of(cls, spec: HindcastSpec, request: ForecastRequest) -> Self:
-        """Gather what decides the numbers: models, rollout, limits and the frames of a part."""
+        """Build the key of what decides the numbers: models, rollout, limits and frames."""
         bundles = [read_bundle(path) for path in request.bundles]
         history = StepSpec(**bundles[0].description["reading"]).history
         rollout = {**spec.rollout, "leads": request.leads, "history": history}
         if request.members.n == 1:
-            rollout.pop("perturb", None)  # one forecast alone is disturbed by nothing
+            rollout.pop("perturb", None)  # a single forecast is not perturbed
         frames = spec.split.label(spec.part, spec.step)
         target = {"minimum": request.minimum, "maximum": request.maximum}
         return cls(
@@ -52,11 +53,11 @@ class ScoreKey:
         return digest_json(dict(self.settings))[:_DIGITS]
 
     def with_leads(self, leads: int) -> Self:
-        """Ask for the same of another number of leads."""
+        """Return the same key with another number of leads."""
         return type(self)({**self.settings, LEADS: leads})
 
     def differences(self, other: ScoreKey) -> list[str]:
-        """Name what another key says otherwise, with its value and the one here."""
+        """List the settings in which another key differs, with its value and the one here."""
         names = dict.fromkeys([*self.settings, *other.settings])
         return [
             f"{name}={_show(other.settings.get(name))} (here {_show(self.settings.get(name))})"
@@ -65,7 +66,7 @@ class ScoreKey:
         ]
 
     def to_json(self, cube_version: str) -> dict[str, Any]:
-        """Write down what was used, for whoever finds the file."""
+        """Write the settings and the version of the cube as plain JSON."""
         return {_MADE_WITH: dict(self.settings), _VERSION: cube_version}
 
     @classmethod
@@ -81,13 +82,13 @@ def list_score_files(scores: Path, file: str) -> Iterator[tuple[ScoreKey, Path]]
 
 
 def nearest_difference(scores: Path, file: str, key: ScoreKey) -> list[str]:
-    """Name what tells the most alike of other files from ``key``; [] where there is none."""
-    found = (key.differences(other) for other, _ in list_score_files(scores, file))
-    return min(found, key=len, default=[])
+    """List in what the nearest of other files differs from ``key``; [] where there is none."""
+    differences = (key.differences(other) for other, _ in list_score_files(scores, file))
+    return min(differences, key=len, default=[])
 
 
 def list_unproven(scores: Path, file: str, key: ScoreKey, trained: int) -> str:
-    """Say which leads were neither scored nor, without scores, rolled out in training.
+    """Describe which leads were neither scored nor, without scores, rolled out in training.
 
     Args:
         scores: folder of the scores of a bundle.
@@ -96,22 +97,22 @@ def list_unproven(scores: Path, file: str, key: ScoreKey, trained: int) -> str:
         trained: leads that training rolled out.
     """
     leads = key.settings[LEADS]
-    alike = (
+    comparable = (
         other for other, _ in list_score_files(scores, file) if other.with_leads(leads) == key
     )
-    scored = max((other.settings[LEADS] for other in alike), default=0)
+    scored = max((other.settings[LEADS] for other in comparable), default=0)
     known = scored or trained
     if leads <= known:
         return ""
     how = "were scored" if scored else "training rolled out, and none was scored"
     return (
-        f"{format_leads(range(known + 1, leads + 1))}: beyond the {known} that {how}, so nobody "
-        "knows how good the forecast is there; run: cubecast evaluate RECIPE, with the "
+        f"{format_leads(range(known + 1, leads + 1))}: beyond the {known} that {how}, so "
+        "nobody knows how good the forecast is there; run: cubecast evaluate RECIPE, with the "
         "settings of this forecast"
     )
 
 
 def _show(value: Any) -> str:
     if isinstance(value, list):
-        return f"[{', '.join(str(part)[:_DIGITS] for part in value)}]"
+        return f"[{', '.join(str(item)[:_DIGITS] for item in value)}]"
     return str(value)

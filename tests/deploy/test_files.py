@@ -136,10 +136,7 @@ def test_the_workers_of_compose_are_planned_for_what_they_are_started_with() -> 
     rainfall = describe_rollout(
         load_recipe(ROOT / "deploy/recipes/rainfall-java.yaml"), (75, 224)
     )
-    assert (
-        plan_rollout(rollout=rainfall, workers=four).memory.n_bytes
-        < USABLE_FRACTION * four.n_bytes
-    )
+    assert plan_rollout(rainfall, four).memory.n_bytes < USABLE_FRACTION * four.n_bytes
 
 
 def test_every_service_that_others_wait_for_says_when_it_is_healthy() -> None:

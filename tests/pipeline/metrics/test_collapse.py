@@ -40,7 +40,9 @@ def test_a_flat_forecast_names_leads_values_and_units() -> None:
 def test_the_share_that_rings_can_be_chosen() -> None:
     sums = ErrorSums.of(faded([0.8] * N_LEADS), make_truth())
     assert collapse_alarm(sums, units="mm", min_spread_ratio=0.9)
-    with pytest.raises(ValueError, match=r"share=1.5 is no share .* above 0 and at most 1"):
+    with pytest.raises(
+        ValueError, match=r"min_spread_ratio=1.5 is no fraction .* above 0 and at most 1"
+    ):
         collapse_alarm(sums, units="mm", min_spread_ratio=1.5)
 
 

@@ -24,7 +24,8 @@ def make_ensemble(
 
 def crps_of_pairs(members: Array, truth: Array) -> Array:
     """Compute the fair CRPS by its definition, with a sum over all pairs (lead,)."""
-    x, y = members.astype(np.float64), truth.astype(np.float64)
+    x = members.astype(np.float64)
+    y = truth.astype(np.float64)
     size = len(x)
     pairs = sum(np.abs(x[i] - x[j]) for i in range(size) for j in range(size))
     crps = np.abs(x - y).mean(axis=0) - pairs / (2 * size * (size - 1))

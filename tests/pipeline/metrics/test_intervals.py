@@ -113,7 +113,8 @@ def test_new_truths_lie_inside_as_often_as_promised(level: float, n: int) -> Non
     rng = np.random.default_rng(5)
     trials = 1000
     errors = rng.standard_t(4, size=(trials, 1, n + 1))  # heavy tails; each trial is a lead
-    lower, upper = np.full_like(errors, -0.4), np.full_like(errors, 0.7)
+    lower = np.full_like(errors, -0.4)
+    upper = np.full_like(errors, 0.7)
     known = ConformityHistogram.of(lower[..., :n], upper[..., :n], errors[..., :n])
     margins = known.margins(level)[:, None, None]
     covered = Coverage.of(lower[..., n:] - margins, upper[..., n:] + margins, errors[..., n:])
@@ -161,7 +162,8 @@ def test_a_level_that_is_no_share_is_refused(level: float) -> None:
 
 
 def test_coverage_counts_both_ends_and_measures_the_width() -> None:
-    lower, upper = in_a_row(0, 0, 0, 0, np.nan), in_a_row(1, 2, 3, 4, 5)
+    lower = in_a_row(0, 0, 0, 0, np.nan)
+    upper = in_a_row(1, 2, 3, 4, 5)
     covered = Coverage.of(lower, upper, in_a_row(0, 2, 3.5, -1, 1))
     assert covered.n.tolist() == [4]
     assert covered.inside.tolist() == [2]

@@ -215,7 +215,8 @@ def test_a_pixel_unseen_at_a_time_of_day_takes_the_mean_of_the_others() -> None:
 
 
 def make_half_days(n_years: int) -> Array:
-    first, end = parse_time("2001"), parse_time(str(2001 + n_years))
+    first = parse_time("2001")
+    end = parse_time(str(2001 + n_years))
     return Step.parse("12 hours").range(first, end)[:-1]
 
 

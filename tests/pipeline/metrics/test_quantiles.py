@@ -9,14 +9,16 @@ from pipeline.metrics.quantiles import QuantileSums
 SHAPE = (2, 5, 7)
 
 
-def test_loss_and_share_are_those_of_their_definitions_by_hand() -> None:
+def test_loss_and_fraction_are_those_of_their_definitions_by_hand() -> None:
     truth = np.array([[[0.0, 2.0, 3.0, np.nan]]])
-    low, high = np.full((1, 1, 4), 1.0), np.full((1, 1, 4), 3.0)
+    low = np.full((1, 1, 4), 1.0)
+    high = np.full((1, 1, 4), 3.0)
     found = QuantileSums.of({0.1: low, 0.9: high}, truth)
     assert found.n.tolist() == [3]
-    low_costs, high_costs = [0.9 * 1, 0.1 * 1, 0.1 * 2], [0.1 * 3, 0.1 * 1, 0.0]
+    low_costs = [0.9 * 1, 0.1 * 1, 0.1 * 2]
+    high_costs = [0.1 * 3, 0.1 * 1, 0.0]
     np.testing.assert_allclose(found.pinball[:, 0], [np.mean(low_costs), np.mean(high_costs)])
-    np.testing.assert_allclose(found.share_below[:, 0], [1 / 3, 1.0])
+    np.testing.assert_allclose(found.fraction_below[:, 0], [1 / 3, 1.0])
 
 
 @given(seed=st.integers(0, 99), cut=st.integers(0, 7))
@@ -34,7 +36,7 @@ def test_parts_add_up_to_the_whole_in_any_order(seed: int, cut: int) -> None:
     assert 0 < whole.n.min() < np.prod(SHAPE[1:])
     np.testing.assert_array_equal(total.n, whole.n)
     np.testing.assert_allclose(total.pinball, whole.pinball)
-    np.testing.assert_array_equal(total.share_below, whole.share_below)
+    np.testing.assert_array_equal(total.fraction_below, whole.fraction_below)
 
 
 def test_twice_the_mean_loss_of_many_quantiles_is_the_crps() -> None:
@@ -52,7 +54,7 @@ def test_a_lead_without_a_truth_has_no_score() -> None:
     truth = np.full(SHAPE, np.nan)
     found = QuantileSums.of({0.5: np.zeros(SHAPE)}, truth)
     assert np.isnan(found.pinball).all()
-    assert np.isnan(found.share_below).all()
+    assert np.isnan(found.fraction_below).all()
 
 
 def test_quantiles_that_do_not_fit_are_refused() -> None:

@@ -80,7 +80,8 @@ def test_maps_of_any_grid_on_the_globe_are_drawn_with_it_and_keep_their_edges() 
     java = GeoBox((40, 110), Affine(0.1, 0, 105, 0, -0.1, -5), "EPSG:4326")
     korea = GeoBox((70, 65), Affine(1e4, 0, 7e5, 0, -1e4, 2.15e6), "EPSG:5179")
     for grid in (java, korea):
-        axes, edges = map_of(grid), Extent.of(grid)
+        axes = map_of(grid)
+        edges = Extent.of(grid)
         assert len(axes.lines) == 1
         assert axes.get_xlim() == (edges.west, edges.east)
         assert axes.get_ylim() == (edges.south, edges.north)

@@ -20,7 +20,7 @@ from tests.make import GRID, make_fields, make_land
 LABELS = ["2022-01", "2022-02", "2022-03"]
 MAPS = np.where(make_land(), make_fields(3), np.nan).astype(np.float32)
 LOOK: dict[str, Any] = {"extent": Extent.of(GRID), "units": "ppm", "title": "generated CO2"}
-SHADES = ColorScale.fit(MAPS, "sequential")
+COLOR_SCALE = ColorScale.fit(MAPS, "sequential")
 
 
 def frames_of(path: Path) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
@@ -34,11 +34,11 @@ def frames_of(path: Path) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
 
 
 def test_an_animation_shows_every_map_as_its_own_picture_does(tmp_path: Path) -> None:
-    write_animation(tmp_path / "a.gif", MAPS, LABELS, shades=SHADES, dpi=40, **LOOK)
+    write_animation(tmp_path / "a.gif", MAPS, LABELS, color_scale=COLOR_SCALE, dpi=40, **LOOK)
     shown = frames_of(tmp_path / "a.gif")
     assert len(shown) == 3
     for frame, values, label in zip(shown, MAPS, LABELS, strict=True):
-        picture = to_png(plot_frame(values, label, color_scale=SHADES, **LOOK), dpi=40)
+        picture = to_png(plot_frame(values, label, color_scale=COLOR_SCALE, **LOOK), dpi=40)
         alone = np.asarray(Image.open(BytesIO(picture)).convert("RGB"), dtype=np.int64)
         # A GIF has 256 colors; a wrong date or map differs in far more than a shade.
         assert np.abs(frame - alone).mean() < 2
@@ -48,11 +48,11 @@ def test_an_animation_shows_every_map_as_its_own_picture_does(tmp_path: Path) ->
 def test_an_mp4_is_written_where_ffmpeg_is_and_refused_where_not(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     if can_write_mp4():
-        write_animation(path, MAPS, LABELS, shades=SHADES, dpi=40, **LOOK)
+        write_animation(path, MAPS, LABELS, color_scale=COLOR_SCALE, dpi=40, **LOOK)
         assert path.read_bytes()[4:8] == b"ftyp"
     else:
         with pytest.raises(ValueError, match="needs ffmpeg"):
-            write_animation(path, MAPS, LABELS, shades=SHADES, **LOOK)
+            write_animation(path, MAPS, LABELS, color_scale=COLOR_SCALE, **LOOK)
 
 
 def test_panels_say_which_truth_is_not_known_yet() -> None:
@@ -78,7 +78,7 @@ def test_panels_of_a_forecast_beyond_the_archive_have_no_row_for_truths() -> Non
 
 
 def test_a_frame_names_its_date_its_units_and_what_the_archive_says_of_itself() -> None:
-    figure = plot_frame(MAPS[0], "2022-01", color_scale=SHADES, **LOOK)
+    figure = plot_frame(MAPS[0], "2022-01", color_scale=COLOR_SCALE, **LOOK)
     assert figure.get_suptitle() == "generated CO2"
     assert figure.axes[0].get_title() == "2022-01"
     assert figure.axes[1].get_ylabel() == "ppm"

@@ -158,7 +158,8 @@ def test_the_same_maps_give_the_same_bytes() -> None:
 
 
 def test_errors_are_drawn_beside_forecast_and_truth() -> None:
-    truth, forecast = make_maps(6), make_maps(6) + 5
+    truth = make_maps(6)
+    forecast = make_maps(6) + 5
     labels = [f"lead {k}" for k in range(1, 7)]
     words: dict[str, Any] = {"quantity": Quantity.of("mm"), "title": "Errors"}
     for extent in (JAVA, Extent(0, 300_000, 0, 900_000, geographic=False)):

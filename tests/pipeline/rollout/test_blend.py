@@ -41,13 +41,13 @@ def test_weights_are_positive_and_sum_to_one_at_every_pixel(
 ) -> None:
     tiles = plan_tiles((height, width), core=core, halo=halo)
     for tile in tiles:
-        near = [other for other in tiles if other.reads.intersects(tile.owns)]
-        shares = blend_weights(near, tile.owns, kind)
-        np.testing.assert_allclose(shares.sum(axis=0), 1, atol=1e-12)
-        for share, other in zip(shares, near, strict=True):
+        neighbors = [other for other in tiles if other.reads.intersects(tile.owns)]
+        weights = blend_weights(neighbors, tile.owns, kind)
+        np.testing.assert_allclose(weights.sum(axis=0), 1, atol=1e-12)
+        for weight, other in zip(weights, neighbors, strict=True):
             reached = np.zeros(tile.owns.shape, dtype=bool)
             reached[other.reads.clip(tile.owns).relative_to(tile.owns).slices] = True
-            assert ((share > 0) == reached).all()
+            assert ((weight > 0) == reached).all()
 
 
 @pytest.mark.parametrize("kind", ["hann", "linear"])
@@ -59,12 +59,12 @@ def test_a_taper_falls_from_the_middle_to_both_ends(kind: str) -> None:
 
 
 def test_disagreement_is_the_weighted_spread_where_several_tiles_reach() -> None:
-    shares = np.array([[[0.25, 1.0]], [[0.75, 0.0]]])  # two tiles over 1 x 2 px
-    said = np.array([[[[1.0, 9.0]]], [[[5.0, 0.0]]]], dtype=np.float32)  # one lead
-    found = disagreement(said, shares)
-    assert found["pixels"] == 1
-    np.testing.assert_allclose(found["squares"], [0.25 * 9 + 0.75 * 1])
-    np.testing.assert_allclose(found["largest"], [np.sqrt(3)])
+    weights = np.array([[[0.25, 1.0]], [[0.75, 0.0]]])  # two tiles over 1 x 2 px
+    predictions = np.array([[[[1.0, 9.0]]], [[[5.0, 0.0]]]], dtype=np.float32)  # one lead
+    receipt = disagreement(predictions, weights)
+    assert receipt["pixels"] == 1
+    np.testing.assert_allclose(receipt["squares"], [0.25 * 9 + 0.75 * 1])
+    np.testing.assert_allclose(receipt["largest"], [np.sqrt(3)])
 
 
 def test_a_network_that_is_not_exact_is_refused_unless_tiles_are_blended(made: Made) -> None:
@@ -75,24 +75,24 @@ def test_a_network_that_is_not_exact_is_refused_unless_tiles_are_blended(made: M
 
 
 def replace_mode(made: Made) -> ForecastRequest:
-
     return replace(ask(made, init=INIT), mode="exact")
 
 
 def test_a_blended_forecast_is_whole_and_says_how_far_its_tiles_disagree(
     made: Made, tmp_path: Path
 ) -> None:
-    tiles, request = plan(made, 8), ask(made, init=INIT)
-    staged = stage(made, tmp_path, tiles)
-    assert [p.done for p in roll_out(request, tiles, staged, executor=SerialExecutor())][
-        -1
-    ] == 24
-    said = describe_blend(request, tiles, staged)
-    commit_forecast(staged, said)
+    rollout_plan = plan(made, 8)
+    request = ask(made, init=INIT)
+    staged = stage(made, tmp_path, rollout_plan)
+    progress = list(roll_out(request, rollout_plan, staged, executor=SerialExecutor()))
+    assert progress[-1].done == 24
+    attributes = describe_blend(request, rollout_plan, staged)
+    commit_forecast(staged, attributes)
     rolled = open_forecast(staged / FORECAST)
     assert (np.isfinite(frames(rolled)) == rolled.read_domain()).all()
     assert rolled.group.attrs["rollout"].startswith("approximate: 12 tiles of 8 px")  # type: ignore[union-attr]
-    rms, largest = said["tile_disagreement_rms"], said["tile_disagreement_largest"]
+    rms = attributes["tile_disagreement_rms"]
+    largest = attributes["tile_disagreement_largest"]
     assert len(rms) == len(largest) == 4
     assert min(rms) > 0
     assert max(rms) < max(largest)
@@ -100,7 +100,8 @@ def test_a_blended_forecast_is_whole_and_says_how_far_its_tiles_disagree(
 
 def test_one_tile_that_covers_all_is_the_untiled_forecast(made: Made, tmp_path: Path) -> None:
     whole = frames(forecast(made, tmp_path, 32))
-    request, tile = ask(made, init=INIT), plan(made, 32).tiles[0]
+    request = ask(made, init=INIT)
+    tile = plan(made, 32).tiles[0]
     untiled = forecaster_of(request).forecast_physical(tile, request)[0]
     np.testing.assert_allclose(whole, untiled, rtol=1e-6)
 
@@ -119,16 +120,15 @@ def test_blended_tiles_differ_from_the_untiled_forecast_but_not_by_batch(
 def test_an_interrupted_blend_goes_on_where_it_was(
     made: Made, tmp_path: Path, steps: int
 ) -> None:
-    tiles, request = plan(made, 8), ask(made, init=INIT)
-    staged = stage(made, tmp_path / "cut", tiles)
-    interrupted = roll_out(request, tiles, staged, executor=SerialExecutor())
+    rollout_plan = plan(made, 8)
+    request = ask(made, init=INIT)
+    staged = stage(made, tmp_path / "cut", rollout_plan)
+    interrupted = roll_out(request, rollout_plan, staged, executor=SerialExecutor())
     for _ in range(steps):
         next(interrupted)
-    assert 0 < len(ledger_of(staged).done_keys()) < tiles.n_tasks
-    assert (
-        list(roll_out(request, tiles, staged, executor=SerialExecutor()))[-1].done
-        == tiles.n_tasks
-    )
+    assert 0 < len(ledger_of(staged).done_keys()) < rollout_plan.n_tasks
+    rest = list(roll_out(request, rollout_plan, staged, executor=SerialExecutor()))
+    assert rest[-1].done == rollout_plan.n_tasks
     commit_forecast(staged)
     resumed = frames(open_forecast(staged / FORECAST))
     np.testing.assert_array_equal(resumed, frames(forecast(made, tmp_path / "calm", 8)))

@@ -96,7 +96,8 @@ def test_tiles_computed_together_equal_tiles_computed_alone(
     made: Made,
 ) -> None:
     forecaster = open_forecaster((made[2].path,), made[1].path, "cpu")
-    tiles, request = plan(made, 8).tiles, ask(made, init="2006-06")
+    tiles = plan(made, 8).tiles
+    request = ask(made, init="2006-06")
     together = forecaster.forecast_normalized(tiles[:3], request)
     alone = np.concatenate(
         [forecaster.forecast_normalized([tile], request) for tile in tiles[:3]]
@@ -129,7 +130,8 @@ def test_scores_do_not_depend_on_tiles(made: Made) -> None:
 
 
 def test_tiles_without_a_pixel_of_the_domain_are_not_scored(made: Made) -> None:
-    request, tiles = ask(made, init="2006-06"), plan(made, 5).tiles
+    request = ask(made, init="2006-06")
+    tiles = plan(made, 5).tiles
     cases = plan_hindcast_tiles(request, [request.init], tiles, "test")
     source = forecaster_of(request).source
     assert [case.tile for case in cases] == [t for t in tiles if source.domain(t.owns).any()]
@@ -226,10 +228,13 @@ def test_without_a_year_before_the_first_init_there_is_no_seasonal_naive(
 
 
 def test_bf16_says_how_far_it_is_from_float32(made: Made) -> None:
-    request, tiles = ask(made.asking(precision="bf16"), init="2006-06"), plan(made, 16).tiles
-    said = describe_precision(request, tiles, SerialExecutor())
-    assert said["precision"] == "bf16"
-    assert 0 < max(said["precision_error_rms"]) < max(said["precision_error_largest"])
+    request = ask(made.asking(precision="bf16"), init="2006-06")
+    tiles = plan(made, 16).tiles
+    attributes = describe_precision(request, tiles, SerialExecutor())
+    assert attributes["precision"] == "bf16"
+    assert (
+        0 < max(attributes["precision_error_rms"]) < max(attributes["precision_error_largest"])
+    )
     forecast = forecaster_of(request).forecast_physical(tiles[0], request)
-    assert max(said["precision_error_largest"]) < 0.1 * np.nanmax(forecast)
+    assert max(attributes["precision_error_largest"]) < 0.1 * np.nanmax(forecast)
     assert describe_precision(replace(request, precision="32"), tiles, SerialExecutor()) == {}

@@ -29,7 +29,7 @@ NOISE = {"noise": 0.3, "noise_px": 4}
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """A model whose dropout is large enough to part members."""
+    """A model whose dropout is large enough that members differ."""
     return make_model(tmp_path_factory.mktemp("made"), model={"dropout": 0.5})
 
 
@@ -37,7 +37,8 @@ def products(rolled: Forecast) -> dict[str, Float32Array]:
     return {name: frames(rolled, name) for name in rolled.variables}
 
 
-def alone(made: Made, request: ForecastRequest) -> Float32Array:
+def forecast_whole(made: Made, request: ForecastRequest) -> Float32Array:
+    """Forecast the whole grid as one tile (m, leads, y, x), normalized."""
     tile = plan(made, 32).tiles[0]
     return forecaster_of(request).forecast_owned(tile, request)
 
@@ -58,7 +59,7 @@ def test_an_ensemble_in_tiles_and_blocks_equals_that_of_the_whole_grid(
 
 def test_threads_of_one_worker_do_not_mix_members_up(made: Made, tmp_path: Path) -> None:
     asked = made.asking(members=4, perturb=NOISE)
-    alone = products(forecast(asked, tmp_path / "alone", 7))
+    serial = products(forecast(asked, tmp_path / "alone", 7))
     threads = LocalCluster(
         n_workers=1, threads_per_worker=4, processes=False, dashboard_address="127.0.0.1:0"
     )
@@ -66,59 +67,64 @@ def test_threads_of_one_worker_do_not_mix_members_up(made: Made, tmp_path: Path)
         together = products(
             forecast(asked, tmp_path / "together", 7, executor=DaskExecutor(client))
         )
-    for name, values in alone.items():
+    for name, values in serial.items():
         np.testing.assert_array_equal(together[name], values)
 
 
-def test_every_source_of_randomness_parts_members(made: Made) -> None:
+def test_every_source_of_randomness_makes_members_differ(made: Made) -> None:
     plain = ask(made.asking(members=2, perturb={"dropout": False, "noise": 0.1}), init=INIT)
     drops = ask(made.asking(members=2), init=INIT)
     same = replace(plain, members=replace(plain.members, noise=0.0))
-    for request, parts in ((plain, True), (drops, True), (same, False)):
-        one, other = alone(made, request)
-        assert (np.abs(one - other).max() > 1e-3) == parts
+    for request, differ in ((plain, True), (drops, True), (same, False)):
+        first, second = forecast_whole(made, request)
+        assert (np.abs(first - second).max() > 1e-3) == differ
 
 
 def test_a_member_does_not_depend_on_how_many_there_are(made: Made) -> None:
-    many = alone(made, ask(made.asking(members=4, perturb=NOISE), init=INIT))
-    few = alone(made, ask(made.asking(members=2, perturb=NOISE), init=INIT))
+    many = forecast_whole(made, ask(made.asking(members=4, perturb=NOISE), init=INIT))
+    few = forecast_whole(made, ask(made.asking(members=2, perturb=NOISE), init=INIT))
     np.testing.assert_array_equal(many[:2], few)
 
 
 def test_another_seed_gives_other_members(made: Made) -> None:
     seeds = [
-        alone(made, ask(made.asking(members=2, perturb=NOISE | {"seed": seed}), init=INIT))
+        forecast_whole(
+            made, ask(made.asking(members=2, perturb=NOISE | {"seed": seed}), init=INIT)
+        )
         for seed in (0, 1)
     ]
     assert np.abs(seeds[0] - seeds[1]).max() > 1e-3
 
 
-def test_a_forecast_alone_is_disturbed_by_nothing(made: Made) -> None:
+def test_a_single_forecast_is_not_perturbed(made: Made) -> None:
     perturb = NOISE | {"dropout": True}
     request = ask(made.asking(members=1, perturb=perturb), init=INIT)
     plain = ask(made.asking(perturb={"dropout": False}), init=INIT)
-    np.testing.assert_array_equal(alone(made, request), alone(made, plain))
-    several = alone(made, ask(made.asking(members=2, perturb=perturb), init=INIT))
-    assert (np.abs(several - alone(made, plain)).max(axis=(1, 2, 3)) > 1e-3).all()
+    np.testing.assert_array_equal(forecast_whole(made, request), forecast_whole(made, plain))
+    several = forecast_whole(made, ask(made.asking(members=2, perturb=perturb), init=INIT))
+    assert (np.abs(several - forecast_whole(made, plain)).max(axis=(1, 2, 3)) > 1e-3).all()
 
 
 def test_noise_changes_observed_frames_only_and_no_gap(made: Made) -> None:
     request = ask(made.asking(members=2, perturb=NOISE), init=INIT)
-    forecaster, tile = forecaster_of(request), plan(made, 32).tiles[0]
-    part = forecaster.read(tile, request, LeadBlock(0, LEADS))
+    forecaster = forecaster_of(request)
+    tile = plan(made, 32).tiles[0]
+    inputs = forecaster.read(tile, request, LeadBlock(0, LEADS))
     quiet = replace(request, members=replace(request.members, noise=0.0))
-    gaps = ~part.valid
+    gaps = ~inputs.valid
     assert gaps.any()
-    loaded = forecaster.collate([part])
+    batch = forecaster.collate([inputs])
     noisy, calm = (
-        forecaster.rollout([tile], loaded, asked, LeadBlock(0, 1)).frames
+        forecaster.rollout([tile], batch, asked, LeadBlock(0, 1)).frames
         for asked in (request, quiet)
     )
     assert np.abs(noisy - calm).max() > 1e-3
-    assert (loaded.inputs.target.numpy()[0, 0][gaps] == 0).all()
+    assert (batch.inputs.target.numpy()[0, 0][gaps] == 0).all()
 
 
-def test_members_that_would_be_equal_are_refused_with_what_parts_them(made: Made) -> None:
+def test_members_that_would_be_equal_are_refused_with_what_makes_them_differ(
+    made: Made,
+) -> None:
     still = made.recipe.replace(model=made.recipe.model.replace(dropout=0.0))
     with pytest.raises(ValueError, match=r"they would be equal; set rollout\.perturb\.noise"):
         made._replace(recipe=still).asking(members=2)
@@ -135,10 +141,12 @@ def test_members_of_several_bundles_are_their_forecasts(made: Made, tmp_path: Pa
     )
     quiet = {"dropout": False}
     both = ask(made.asking(members=2, bundles=[other.path.name], perturb=quiet), init=INIT)
-    one, two = alone(made, both)
-    np.testing.assert_array_equal(one, alone(made, replace(both, bundles=(first.path,)))[0])
-    np.testing.assert_array_equal(two, alone(made, replace(both, bundles=(other.path,)))[0])
-    assert np.abs(one - two).max() > 1e-3
+    first_member, second_member = forecast_whole(made, both)
+    of_first = forecast_whole(made, replace(both, bundles=(first.path,)))
+    of_other = forecast_whole(made, replace(both, bundles=(other.path,)))
+    np.testing.assert_array_equal(first_member, of_first[0])
+    np.testing.assert_array_equal(second_member, of_other[0])
+    assert np.abs(first_member - second_member).max() > 1e-3
 
 
 def test_a_bundle_of_another_kind_is_refused_by_name(made: Made, tmp_path: Path) -> None:
@@ -175,10 +183,11 @@ def test_a_negative_margin_never_makes_the_ends_of_an_interval_cross() -> None:
     assert (upper - lower < plain[1] - plain[0]).all()
 
 
-def test_calibrated_intervals_hold_their_share_of_the_part_they_were_learned_on(
+def test_calibrated_intervals_hold_their_level_on_the_part_they_were_learned_on(
     made: Made,
 ) -> None:
-    tiles, learning = plan(made, 32).tiles, "validation"
+    tiles = plan(made, 32).tiles
+    learning = "validation"
     request = ask(made, init="2005-05")
     margins = calibrate(
         build_hindcast_spec(made.recipe, learning),
@@ -195,8 +204,8 @@ def test_calibrated_intervals_hold_their_share_of_the_part_they_were_learned_on(
         executor=SerialExecutor(),
         on_progress=no_progress,
     )
-    assert scored.chances is not None
-    assert scored.chances["coverage"].between(0.8, 0.82).all()
+    assert scored.probabilistic is not None
+    assert scored.probabilistic["coverage"].between(0.8, 0.82).all()
 
 
 @pytest.mark.slow
@@ -218,8 +227,8 @@ def test_an_evaluated_ensemble_says_coverage_and_spread_and_survives_being_writt
     tables[0].save(tmp_path)
     read = Evaluation.load(tmp_path, tables[0].key, "test")
     assert read is not None
-    assert read.chances is not None
-    assert list(read.chances) == [
+    assert read.probabilistic is not None
+    assert list(read.probabilistic) == [
         "lead",
         "level",
         "n",
@@ -232,9 +241,10 @@ def test_an_evaluated_ensemble_says_coverage_and_spread_and_survives_being_writt
         "units",
     ]
     for other in (read, tables[1]):
-        assert other.chances is not None
+        assert other.probabilistic is not None
         left, right = (
-            t.drop(columns="units").astype(float) for t in (read.chances, other.chances)
+            t.drop(columns="units").astype(float)
+            for t in (read.probabilistic, other.probabilistic)
         )
         np.testing.assert_allclose(left, right, rtol=1e-3)
 
@@ -255,17 +265,16 @@ def test_margins_of_another_request_are_not_used(made: Made, tmp_path: Path) -> 
 
 def test_what_changes_no_number_is_no_part_of_what_scores_follow_from(made: Made) -> None:
     key = ScoreKey.of(build_hindcast_spec(made.recipe, "test"), ask(made))
-    other = made.asking(
-        tile_px=9, block_leads=2, perturb={"seed": 3}
-    )  # one alone is undisturbed
+    # A single forecast is not perturbed, so its seed changes nothing.
+    other = made.asking(tile_px=9, block_leads=2, perturb={"seed": 3})
     assert ScoreKey.of(build_hindcast_spec(other.recipe, "test"), ask(other)) == key
     seeds = [made.asking(members=2, perturb={"seed": seed}) for seed in (0, 3)]
     one, two = (
         ScoreKey.of(build_hindcast_spec(asked.recipe, "test"), ask(asked)) for asked in seeds
     )
     assert one.name != two.name
-    (said,) = key.with_leads(2).differences(key)
-    assert said == "rollout.leads=4 (here 2)"
+    (difference,) = key.with_leads(2).differences(key)
+    assert difference == "rollout.leads=4 (here 2)"
 
 
 def test_the_key_of_an_issue_changes_with_its_margins(made: Made) -> None:

@@ -22,17 +22,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make_model(tmp_path_factory.mktemp("made"), training={"epochs": 1})
 
 
-@given(height=side, width=side, every=st.integers(1, 11), window=st.integers(1, 50))
+@given(height=side, width=side, stride=st.integers(1, 11), window=st.integers(1, 50))
 def test_pixels_kept_window_by_window_are_those_of_the_whole_raster(
-    height: int, width: int, every: int, window: int
+    height: int, width: int, stride: int, window: int
 ) -> None:
-    thinning = Subsampling((height, width), every)
+    subsampling = Subsampling((height, width), stride)
     values = np.arange(height * width).reshape(height, width)
-    kept = np.full(thinning.thin_shape, -1)
-    for part in Window.from_shape((height, width)).blocks(window, window):
-        thinning.subsample_into(values[part.slices], part, kept)
-    first = thinning.first
-    np.testing.assert_array_equal(kept, values[first::every, first::every])
+    subsampled = np.full(subsampling.subsampled_shape, -1)
+    for block in Window.from_shape((height, width)).blocks(window, window):
+        subsampling.subsample_into(values[block.slices], block, subsampled)
+    first = subsampling.first
+    np.testing.assert_array_equal(subsampled, values[first::stride, first::stride])
 
 
 def test_a_page_read_in_windows_shows_what_whole_frames_hold(
@@ -42,17 +42,21 @@ def test_a_page_read_in_windows_shows_what_whole_frames_hold(
     monkeypatch.setattr(map_data, "_SIDE", 7)
     rolled = forecast(made, tmp_path, 32)
     source = forecaster_of(ask(made, init=INIT)).source
-    found, whole = read_map_data(rolled, source), Window.from_shape(rolled.shape)
+    found = read_map_data(rolled, source)
+    whole = Window.from_shape(rolled.shape)
     assert found.stride == 3  # not trivial: 4 x 5 windows, none of them a multiple of 3
-    truth, usual = source.truth(whole, rolled.times), source.climatology(whole, rolled.times)
+    truth = source.truth(whole, rolled.times)
+    climatology = source.climatology(whole, rolled.times)
     values = frames(rolled)
     np.testing.assert_array_equal(found.forecast, values[:, 1::3, 1::3])
-    np.testing.assert_array_equal(found.anomaly, (values - usual)[:, 1::3, 1::3])
+    np.testing.assert_array_equal(found.anomaly, (values - climatology)[:, 1::3, 1::3])
     np.testing.assert_array_equal(found.truth, truth[:, 1::3, 1::3])
-    inside, known = np.isfinite(values[0]), found.means.iloc[-LEADS:]
-    for name, all_values in (("forecast", values), ("climatology", usual), ("truth", truth)):
+    inside = np.isfinite(values[0])
+    lead_means = found.means.iloc[-LEADS:]
+    drawn = {"forecast": values, "climatology": climatology, "truth": truth}
+    for name, all_values in drawn.items():
         means = np.nanmean(all_values[:, inside], axis=1, dtype=np.float64)
-        np.testing.assert_allclose(known[name], means, rtol=1e-6)
+        np.testing.assert_allclose(lead_means[name], means, rtol=1e-6)
 
 
 def test_means_begin_with_the_last_frames_before_the_forecast(
@@ -60,7 +64,8 @@ def test_means_begin_with_the_last_frames_before_the_forecast(
 ) -> None:
     rolled = forecast(made, tmp_path, 32)
     source = forecaster_of(ask(made, init=INIT)).source
-    means, whole = read_map_data(rolled, source).means, Window.from_shape(rolled.shape)
+    means = read_map_data(rolled, source).means
+    whole = Window.from_shape(rolled.shape)
     past = np.arange("2004-07", "2006-07", dtype="datetime64[M]").astype("datetime64[s]")
     np.testing.assert_array_equal(means.index[:-LEADS].to_numpy(), past)
     inside = rolled.read_domain()
@@ -89,7 +94,7 @@ def test_intervals_are_drawn_as_widths_and_as_a_band_of_their_mean_ends(
 def test_a_long_forecast_keeps_as_many_maps_as_a_figure_has_panels(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(map_data, "_MOST_MAPS", 2)
+    monkeypatch.setattr(map_data, "_MAX_MAPS", 2)
     rolled = forecast(made, tmp_path, 32)
     found = read_map_data(rolled, forecaster_of(ask(made, init=INIT)).source)
     assert found.leads == (1, LEADS)

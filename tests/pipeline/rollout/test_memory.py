@@ -49,16 +49,15 @@ def test_members_carry_memories_of_their_own(made: Made, tmp_path: Path) -> None
 def test_an_interrupted_rollout_goes_on_from_the_memories_that_were_written(
     made: Made, tmp_path: Path
 ) -> None:
-    tiles, request = plan(made, 12, 1), ask(made, init=INIT)
-    staged = stage(made, tmp_path / "cut", tiles)
-    interrupted = roll_out(request, tiles, staged, executor=SerialExecutor())
+    rollout_plan = plan(made, 12, 1)
+    request = ask(made, init=INIT)
+    staged = stage(made, tmp_path / "cut", rollout_plan)
+    interrupted = roll_out(request, rollout_plan, staged, executor=SerialExecutor())
     for _ in range(15):
         next(interrupted)
-    assert len(tiles.tiles) < len(ledger_of(staged).done_keys()) < tiles.n_tasks
-    assert (
-        list(roll_out(request, tiles, staged, executor=SerialExecutor()))[-1].done
-        == tiles.n_tasks
-    )
+    assert rollout_plan.n_tiles < len(ledger_of(staged).done_keys()) < rollout_plan.n_tasks
+    rest = list(roll_out(request, rollout_plan, staged, executor=SerialExecutor()))
+    assert rest[-1].done == rollout_plan.n_tasks
     commit_forecast(staged)
     resumed = frames(open_forecast(staged / FORECAST))
     np.testing.assert_array_equal(resumed, frames(forecast(made, tmp_path / "calm", 12, 1)))

@@ -77,19 +77,19 @@ def pooled(found: ImportanceResult) -> pd.DataFrame:
 
 
 def numbers(found: ImportanceResult) -> Float32Array:
-    """Take all numbers in one order: close importances may change places."""
+    """Return all numbers (row, column) in one order: close importances may swap."""
     rows = found.table.assign(lead=found.table["lead"].astype(str))
     return rows.sort_values(["covariate", "lead"])[COLUMNS].to_numpy(dtype=np.float32)
 
 
-def flat(parts: TileInputs) -> dict[str, AnyArray]:
+def flat(inputs: TileInputs) -> dict[str, AnyArray]:
     channels: dict[str, AnyArray] = {
-        "target": parts.target,
-        "valid": parts.valid,
-        "domain": parts.domain,
+        "target": inputs.target,
+        "valid": inputs.valid,
+        "domain": inputs.domain,
     }
-    channels |= {f"forcing {n}": parts.forcings[:, n] for n in range(2)}
-    return channels | {f"static {n}": parts.statics[n] for n in range(3)}
+    channels |= {f"forcing {n}": inputs.forcings[:, n] for n in range(2)}
+    return channels | {f"static {n}": inputs.statics[n] for n in range(3)}
 
 
 def republish(bundle: Bundle, weights: dict[str, Float32Array]) -> Bundle:
@@ -101,7 +101,8 @@ def republish(bundle: Bundle, weights: dict[str, Float32Array]) -> Bundle:
 
 
 def test_a_channel_that_the_network_ignores_has_no_importance_at_all(made: Made) -> None:
-    weights, elevation = made.bundle.load_weights(), -3  # before the two channels of the place
+    weights = made.bundle.load_weights()
+    elevation = -3  # before the two channels of lonlat
     assert weights["cells.0.inputs.weight"][:, elevation].any()
     weights["cells.0.inputs.weight"][:, elevation] = 0
     found = measure(made._replace(bundle=republish(made.bundle, weights)))
@@ -145,7 +146,8 @@ def test_errors_without_a_permutation_are_those_of_the_hindcasts(
     made: Made, rollout: dict[str, int | str]
 ) -> None:
     asked = made.asking(**rollout)
-    tiles, request = plan(asked, 16).tiles, ask(asked, init="2005-05")
+    tiles = plan(asked, 16).tiles
+    request = ask(asked, init="2005-05")
     scored = evaluate_part(
         build_hindcast_spec(asked.recipe, "validation"),
         request,
@@ -162,9 +164,9 @@ def test_errors_without_a_permutation_are_those_of_the_hindcasts(
         on_progress=no_progress,
     )
     assert len(tiles) > 1
-    own = scored[scored["method"] == MODEL]["rmse"].to_numpy()
+    hindcast_rmse = scored[scored["method"] == MODEL]["rmse"].to_numpy()
     for _, rows in found.table.groupby("covariate"):
-        np.testing.assert_allclose(rows["rmse"], own, rtol=1e-12)
+        np.testing.assert_allclose(rows["rmse"], hindcast_rmse, rtol=1e-12)
     assert (pooled(found)["importance"] != 0).all()
 
 
@@ -199,17 +201,18 @@ def test_one_repeat_is_refused(made: Made) -> None:
 
 
 @given(n=st.integers(2, 13), repeats=st.integers(2, 4), seed=st.integers(0, 99))
-def test_each_init_gives_once_a_repeat_and_never_to_itself(
+def test_each_init_is_a_source_once_a_repeat_and_never_of_itself(
     n: int, repeats: int, seed: int
 ) -> None:
     inits = [np.datetime64("2001-01-01", "s") + np.timedelta64(day, "D") for day in range(n)]
     drawn = plan_permutations(inits, SHAPE, repeats=repeats, seed=seed)
     assert drawn == plan_permutations(inits, SHAPE, repeats=repeats, seed=seed)
     for repeat in range(repeats):
-        donors = {init: exchanges[repeat].source_init for init, exchanges in drawn.items()}
-        assert sorted(donors.values()) == inits
-        assert all(init != donor for init, donor in donors.items())
-    offsets = {offset for of in drawn.values() for each in of for offset in each.offsets}
+        sources = {init: of_init[repeat].source_init for init, of_init in drawn.items()}
+        assert sorted(sources.values()) == inits
+        assert all(init != source for init, source in sources.items())
+    permutations = [permutation for of_init in drawn.values() for permutation in of_init]
+    offsets = {offset for permutation in permutations for offset in permutation.offsets}
     assert (0, 0) not in offsets
     assert all(0 <= dy < SHAPE[0] and 0 <= dx < SHAPE[1] for dy, dx in offsets)
 
@@ -217,45 +220,50 @@ def test_each_init_gives_once_a_repeat_and_never_to_itself(
 @given(
     dy=st.integers(0, 22), dx=st.integers(0, 30), y0=st.integers(0, 11), size=st.integers(1, 12)
 )
-def test_a_moved_window_is_cut_from_the_grid_rolled_round(
+def test_a_shifted_window_is_that_of_the_rolled_grid(
     dy: int, dx: int, y0: int, size: int
 ) -> None:
     grid = np.arange(2 * SHAPE[0] * SHAPE[1]).reshape(2, *SHAPE)
     window = Window(y0, y0 + size, 19, 31)
-    moved = read_shifted(lambda w: grid[:, *w.slices], window, (dy, dx), SHAPE)
+    shifted = read_shifted(lambda w: grid[:, *w.slices], window, (dy, dx), SHAPE)
     rolled = np.roll(grid, (-dy, -dx), axis=(1, 2))
-    np.testing.assert_array_equal(moved, rolled[:, *window.slices])
+    np.testing.assert_array_equal(shifted, rolled[:, *window.slices])
 
 
-def test_statics_from_elsewhere_stay_on_their_side_of_the_coast_and_know_no_windows(
+def test_shifted_statics_stay_on_their_side_of_the_coast_in_every_window(
     made: Made,
 ) -> None:
-    source, whole = forecaster_of(ask(made)).source, Window.from_shape(SHAPE)
-    (exchange, *_) = plan_permutations(INITS, SHAPE, repeats=2, seed=0)[INITS[0]]
-    taken, domain = read_shifted_statics(source, whole, exchange.offsets), source.domain(whole)
-    own = source.statics(whole)
+    source = forecaster_of(ask(made)).source
+    whole = Window.from_shape(SHAPE)
+    (permutation, *_) = plan_permutations(INITS, SHAPE, repeats=2, seed=0)[INITS[0]]
+    shifted = read_shifted_statics(source, whole, permutation.offsets)
+    domain = source.domain(whole)
+    statics = source.statics(whole)
     for window in (Window(3, 20, 0, 11), Window(0, 23, 17, 31)):
-        part = read_shifted_statics(source, window, exchange.offsets)
-        np.testing.assert_array_equal(part, taken[:, *window.slices])
-    place = own[1:].reshape(2, -1)  # of these two channels every pixel has its own pair
-    nearest = np.abs(taken[1:].reshape(2, -1, 1) - place[:, None]).sum(axis=0).argmin(axis=1)
-    came_from = domain.ravel()[nearest].reshape(SHAPE)
-    assert (came_from == domain).mean() > 0.98
-    np.testing.assert_array_equal(taken[0], own[0].ravel()[nearest].reshape(SHAPE))
+        of_window = read_shifted_statics(source, window, permutation.offsets)
+        np.testing.assert_array_equal(of_window, shifted[:, *window.slices])
+    lonlat = statics[1:].reshape(2, -1)  # every pixel has its own pair
+    distance = np.abs(shifted[1:].reshape(2, -1, 1) - lonlat[:, None]).sum(axis=0)
+    nearest = distance.argmin(axis=1)
+    source_domain = domain.ravel()[nearest].reshape(SHAPE)
+    assert (source_domain == domain).mean() > 0.98
+    np.testing.assert_array_equal(shifted[0], statics[0].ravel()[nearest].reshape(SHAPE))
     assert (nearest != np.arange(nearest.size)).all()
 
 
-def test_only_the_covariate_itself_is_exchanged(made: Made) -> None:
-    request, tile = ask(made, init="2005-04"), plan(made, 32).tiles[0]
-    forecaster, block = forecaster_of(request), LeadBlock(0, LEADS)
-    own = forecaster.read(tile, request, block)
-    foreign = read_permuted(forecaster, tile, request, Permutation(INITS[3], ((5, 7),)))
-    donor = forecaster.read(tile, replace(request, init=INITS[3]), block)
-    np.testing.assert_array_equal(foreign.forcings, donor.forcings)
-    np.testing.assert_array_equal(foreign.target, donor.target)
-    before = flat(own)
+def test_only_the_covariate_itself_is_permuted(made: Made) -> None:
+    request = ask(made, init="2005-04")
+    tile = plan(made, 32).tiles[0]
+    forecaster = forecaster_of(request)
+    block = LeadBlock(0, LEADS)
+    original = forecaster.read(tile, request, block)
+    permuted = read_permuted(forecaster, tile, request, Permutation(INITS[3], ((5, 7),)))
+    of_source = forecaster.read(tile, replace(request, init=INITS[3]), block)
+    np.testing.assert_array_equal(permuted.forcings, of_source.forcings)
+    np.testing.assert_array_equal(permuted.target, of_source.target)
+    before = flat(original)
     for covariate in list_covariates(forecaster.source.stack):
-        after = flat(replace_channels(own, foreign, covariate))
+        after = flat(replace_channels(original, permuted, covariate))
         changed = {name for name, values in after.items() if (values != before[name]).any()}
         assert changed == CHANGED[covariate.name]
     assert [c.name for c in list_covariates(forecaster.source.stack)] == NAMES

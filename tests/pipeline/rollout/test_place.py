@@ -43,7 +43,8 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def score(made: Made, part: str, core: int = 32) -> Evaluation:
-    tiles, request = plan(made, core).tiles, ask(made, init=INIT)
+    tiles = plan(made, core).tiles
+    request = ask(made, init=INIT)
     return evaluate_part(
         build_hindcast_spec(made.recipe, part),
         request,
@@ -89,27 +90,31 @@ def test_only_pixels_of_the_part_are_scored_for_all_methods(made: Made, part: st
 def test_tiles_without_a_pixel_of_the_part_are_not_computed(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiles, request = plan(made, 5).tiles, ask(made, init=INIT)
+    tiles = plan(made, 5).tiles
+    request = ask(made, init=INIT)
     source = forecaster_of(request).source
-    wanted = {tile for tile in tiles if source.scored_area("test", tile.owns).any()}
-    assert 0 < len(wanted) < len(tiles) / 2
+    scored_tiles = {tile for tile in tiles if source.scored_area("test", tile.owns).any()}
+    assert 0 < len(scored_tiles) < len(tiles) / 2
     computed: Counter[object] = Counter()
-    owned = hindcast._members
+    members = hindcast._members
 
-    def watched(forecaster: object, asked: object, case: hindcast.HindcastTile) -> Float32Array:
+    def watched(
+        forecaster: object, request: object, case: hindcast.HindcastTile
+    ) -> Float32Array:
         computed[case.tile] += 1
-        return owned(forecaster, asked, case)  # type: ignore[arg-type]
+        return members(forecaster, request, case)  # type: ignore[arg-type]
 
     monkeypatch.setattr(hindcast, "_members", watched)
     found = score(made, "test", core=5)
-    assert set(computed) == wanted
+    assert set(computed) == scored_tiles
     assert set(computed.values()) == {len(found.inits)}
     whole = score(made, "test")
     np.testing.assert_allclose(found.table["rmse"], whole.table["rmse"], rtol=1e-4)
 
 
 def test_margins_and_importances_are_those_of_pixels_that_validate(made: Made) -> None:
-    request, tiles = ask(made, init=INIT), plan(made, 32).tiles
+    request = ask(made, init=INIT)
+    tiles = plan(made, 32).tiles
     n_pixels = int(forecaster_of(request).source.scored_area("validation", WHOLE).sum())
     spec = build_hindcast_spec(made.recipe, "validation")
     inits = plan_hindcasts(spec, made.bundle, made.cube, LEADS).inits
@@ -154,8 +159,8 @@ def test_a_bundle_and_a_report_show_the_parts(made: Made, tmp_path: Path) -> Non
     assert (made.bundle.path / "parts.png").stat().st_size > 1000
     assert len(read_curves(made.bundle)) == 1
     rolled = forecast(made, tmp_path, 32)
-    drawn = read_map_data(rolled, forecaster_of(ask(made)).source)
-    (section,) = _split_sections(rolled, drawn, ModelFacts.of(made.bundle.description))
+    map_data = read_map_data(rolled, forecaster_of(ask(made)).source)
+    (section,) = _split_sections(rolled, map_data, ModelFacts.of(made.bundle.description))
     assert "by place" in section.text
     assert section.plot is not None
     label = str(section.plot().get_label())

@@ -30,7 +30,7 @@ from tests.make_rollout import INIT, LEADS, Made, ask, forecast, frames, make_mo
 LEVELS = [0.1, 0.5, 0.975]
 TRAINING = {"epochs": 3, "lr": 0.02, "loss": {"kind": "quantile", "quantiles": LEVELS}}
 NAMES = ["rain_q10", "rain", "rain_q97p5"]
-QUIET: dict[str, Any] = {"spread": SerialExecutor(), "tell": no_progress}
+QUIET: dict[str, Any] = {"executor": SerialExecutor(), "on_progress": no_progress}
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +69,18 @@ def test_quantiles_in_tiles_and_blocks_equal_those_of_the_whole_grid(
 
 
 def test_the_median_is_what_is_fed_back(made: Made) -> None:
-    request, tile = ask(made, init=INIT), plan(made, 32).tiles[0]
+    request = ask(made, init=INIT)
+    tile = plan(made, 32).tiles[0]
     forecaster = forecaster_of(request)
     fields = forecaster.forecast_owned(tile, request)
     assert fields.shape == (3, LEADS, *tile.owns.shape)
     later = ask(made, init="2006-07")
-    seen = forecaster.read(tile, later, plan(made, 32).blocks[0])
-    assert not np.allclose(seen.target[0, -1], fields[1, 0])  # else nothing would be told apart
+    inputs = forecaster.read(tile, later, plan(made, 32).blocks[0])
+    assert not np.allclose(inputs.target[0, -1], fields[1, 0])  # not trivial
     domain = forecaster.source.domain(tile.owns)
-    fed = seen._replace(target=seen.target.copy(), valid=seen.valid.copy())
-    fed.target[0, -1], fed.valid[-1] = np.where(domain, fields[1, 0], 0), domain
+    fed = inputs._replace(target=inputs.target.copy(), valid=inputs.valid.copy())
+    fed.target[0, -1] = np.where(domain, fields[1, 0], 0)
+    fed.valid[-1] = domain
     again = forecaster.rollout(
         [tile], forecaster.collate([fed]), later, plan(made, 32, 3).blocks[0]
     )
@@ -88,7 +90,7 @@ def test_the_median_is_what_is_fed_back(made: Made) -> None:
 def test_published_quantiles_say_what_they_are_and_what_they_lack(made: Made) -> None:
     listed = list_products(ask(made, init=INIT))
     assert [product.suffix for product in listed] == ["", "_q10", "_q97p5"]
-    assert [product.words for product in listed] == [
+    assert [product.prefix for product in listed] == [
         "median of ",
         "10% quantile of ",
         "97.5% quantile of ",
@@ -143,10 +145,11 @@ def test_an_interval_says_that_a_margin_below_zero_narrows_it(made: Made) -> Non
         assert "1 forecasts" not in product.attributes["method"]
 
 
-def test_intervals_of_quantiles_hold_their_share_and_quantiles_are_scored(
+def test_intervals_of_quantiles_hold_their_level_and_quantiles_are_scored(
     made: Made, tmp_path: Path
 ) -> None:
-    tiles, part = plan(made, 32).tiles, "validation"
+    tiles = plan(made, 32).tiles
+    part = "validation"
     request = ask(made, init="2005-05")
     margins = calibrate(build_hindcast_spec(made.recipe, part), request, tiles, **QUIET)
     scored = [
@@ -161,18 +164,18 @@ def test_intervals_of_quantiles_hold_their_share_and_quantiles_are_scored(
     scored[0].save(tmp_path)
     read = Evaluation.load(tmp_path, scored[0].key, part)
     assert read is not None
-    assert read.chances is not None
-    assert read.chances["coverage"].between(0.8, 0.82).all()
-    below = read.chances[["below_q10", "below_q50", "below_q97p5"]].to_numpy()
+    assert read.probabilistic is not None
+    assert read.probabilistic["coverage"].between(0.8, 0.82).all()
+    below = read.probabilistic[["below_q10", "below_q50", "below_q97p5"]].to_numpy()
     assert (np.diff(below, axis=1) > 0).all()
-    assert (read.chances[["pinball_q10", "pinball_q50"]] > 0).all(axis=None)
-    other = scored[1].chances
+    assert (read.probabilistic[["pinball_q10", "pinball_q50"]] > 0).all(axis=None)
+    other = scored[1].probabilistic
     assert other is not None
-    left, right = (t.drop(columns="units").astype(float) for t in (read.chances, other))
+    left, right = (t.drop(columns="units").astype(float) for t in (read.probabilistic, other))
     np.testing.assert_allclose(left, right, rtol=1e-3)
     # Twice the loss of the median is the mean absolute error of the forecast.
     mae = scored[0].table.query("method == 'model' and lead != 'all'")["mae"].to_numpy()
-    np.testing.assert_allclose(2 * read.chances["pinball_q50"], mae, rtol=1e-5)
+    np.testing.assert_allclose(2 * read.probabilistic["pinball_q50"], mae, rtol=1e-5)
 
 
 def test_blended_quantiles_never_cross(made: Made, tmp_path: Path) -> None:
@@ -185,7 +188,8 @@ def test_blended_quantiles_never_cross(made: Made, tmp_path: Path) -> None:
 
 
 def test_the_importance_of_covariates_is_that_for_the_median(made: Made) -> None:
-    tiles, request = plan(made, 32).tiles, ask(made, init="2005-05")
+    tiles = plan(made, 32).tiles
+    request = ask(made, init="2005-05")
     trial = ImportanceSpec("validation", repeats=2)
     found = measure_importance(
         build_hindcast_spec(made.recipe, trial.part), request, tiles, trial, **QUIET
@@ -193,9 +197,9 @@ def test_the_importance_of_covariates_is_that_for_the_median(made: Made) -> None
     scored = evaluate_part(
         build_hindcast_spec(made.recipe, "validation"), request, tiles, **QUIET
     ).table
-    plain = found.query("lead == 'all'")["rmse"].iloc[0]
+    unpermuted = found.query("lead == 'all'")["rmse"].iloc[0]
     expected = scored.query("method == 'model' and lead == 'all'")["rmse"].iloc[0]
-    assert plain == pytest.approx(expected, rel=1e-5)
+    assert unpermuted == pytest.approx(expected, rel=1e-5)
 
 
 def test_members_of_a_bundle_of_quantiles_are_refused_with_the_way_out(made: Made) -> None:
@@ -216,6 +220,6 @@ def test_a_training_that_scores_an_ensemble_forecasts_one(tmp_path: Path) -> Non
         plan(asked, 32).tiles,
         **QUIET,
     )
-    assert found.chances is not None
-    assert (found.chances["crps"] > 0).all()
-    assert (found.chances["spread"] > 0.1).all()
+    assert found.probabilistic is not None
+    assert (found.probabilistic["crps"] > 0).all()
+    assert (found.probabilistic["spread"] > 0.1).all()

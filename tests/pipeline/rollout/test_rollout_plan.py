@@ -58,7 +58,8 @@ def test_blocks_hold_every_lead_once_and_in_order(leads: int, block: int) -> Non
 
 
 def test_a_shorter_block_has_a_smaller_halo_and_reads_more_often() -> None:
-    whole, short = plan((900, 900), core=128), plan((900, 900), core=128, block=1)
+    whole = plan((900, 900), core=128)
+    short = plan((900, 900), core=128, block=1)
     assert short.halo_px == REACH.radius(1) < whole.halo_px == REACH.radius(4)
     assert short.redundancy < whole.redundancy
     assert short.read_bytes > whole.read_bytes
@@ -71,7 +72,8 @@ def test_one_worker_takes_a_small_grid_as_one_tile_and_two_share_a_large_one() -
 
 
 def test_less_memory_means_smaller_tiles_with_more_redundant_work() -> None:
-    roomy, tight = plan((900, 900)), plan((900, 900), workers=WorkerPool(1, 30 * 10**6))
+    roomy = plan((900, 900))
+    tight = plan((900, 900), workers=WorkerPool(1, 30 * 10**6))
     assert tight.core_px < roomy.core_px
     assert tight.redundancy > roomy.redundancy
     assert tight.tile_bytes <= 30 * 10**6
@@ -146,7 +148,8 @@ def test_a_worker_itself_a_batch_and_its_climatologies_are_part_of_the_memory() 
     plain = RolloutWorkload((500, 700), REACH, NETWORK, 12)
     one = plan_rollout(plain, WorkerPool(1, GB, base_bytes=10**8), core_px=64)
     assert one.memory.n_bytes == one.tile_bytes + 10**8
-    batched, seasonal = replace(plain, batch=4), replace(plain, n_climatology_maps=24)
+    batched = replace(plain, batch=4)
+    seasonal = replace(plain, n_climatology_maps=24)
     four = plan_rollout(batched, ONE, core_px=64, block_leads=one.block_leads)
     fields = plan_rollout(seasonal, ONE, core_px=64, block_leads=one.block_leads)
     assert four.tile_bytes > 3 * one.tile_bytes
