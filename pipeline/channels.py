@@ -1,4 +1,4 @@
-"""The channels of a network: their names, their order, and where each of them stands."""
+"""The channels of a network: their names, order and positions."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ DATED = ("target", "valid", "forcings")
 ORDER = (*DATED, "statics")
 """All groups: weights are learned in this order, and bundles hold them."""
 TARGET = ORDER.index("target")
-"""Place of the target, which is one channel, as ``valid`` is."""
+"""Index of the target, which is one channel, as ``valid`` is."""
 
 
 @dataclass(frozen=True, slots=True)
 class CovariateChannels:
-    """Channels that one covariate gives."""
+    """The channels of one covariate."""
 
     name: str
     """The covariate, as recipes call it."""
@@ -34,12 +34,13 @@ class ChannelGroup:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the channels."""
-        return tuple(name for one in self.covariates for name in one.channels)
+        return tuple(name for covariate in self.covariates for name in covariate.channels)
 
     @property
     def slices(self) -> tuple[slice, ...]:
-        """Where the channels of each covariate stand in this group."""
-        ends = accumulate((len(one.channels) for one in self.covariates), initial=0)
+        """Slice of each covariate's channels in this group."""
+        lengths = (len(covariate.channels) for covariate in self.covariates)
+        ends = accumulate(lengths, initial=0)
         return tuple(slice(start, stop) for start, stop in pairwise(ends))
 
 

@@ -1,4 +1,4 @@
-"""Spread work over the workers of a Dask cluster."""
+"""Run functions on the workers of a Dask cluster."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class DaskExecutor:
 
     Args:
         client: connected client.
-        revive: called when workers are missing; brings them back.
+        restart_workers: called while waiting; brings back workers that are missing.
         on_gpu: whether only workers that have a GPU take items.
-        peak: notes the most that a worker held.
+        peak: records the largest memory of a worker.
     """
 
     shares_memory = False
@@ -40,21 +40,23 @@ class DaskExecutor:
     def __init__(
         self,
         client: Client,
-        revive: Callable[[], None] | None = None,
+        restart_workers: Callable[[], None] = lambda: None,
         on_gpu: bool = False,
         peak: PeakMemory | None = None,
     ) -> None:
         self._client = client
-        self._revive = revive
+        self._restart_workers = restart_workers
         self._on_gpu = on_gpu
         self._peak = peak or PeakMemory()
 
     def with_gpu(self, needed: bool) -> DaskExecutor:
-        """Give this place, or where a GPU is ``needed`` the workers that have one."""
-        return DaskExecutor(self._client, self._revive, True, self._peak) if needed else self
+        """Return this executor, or where a GPU is ``needed`` one of the workers with one."""
+        if not needed:
+            return self
+        return DaskExecutor(self._client, self._restart_workers, True, self._peak)
 
     def pop_peak_bytes(self) -> int:
-        """Give the most that a worker held while it computed, since the last call [B]."""
+        """Return the largest memory of a worker while it computed, since the last call [B]."""
         return self._peak.pop()
 
     @property
@@ -66,28 +68,27 @@ class DaskExecutor:
         self, function: Callable[[ItemT], ResultT], items: Iterable[ItemT]
     ) -> Iterator[ResultT]:
         """Yield results in order through a bounded window."""
-        start, rest = partial(self._submit, function), iter(items)
-        window = deque(map(start, islice(rest, self._max_in_flight())))
+        submit = partial(self._submit, function)
+        remaining = iter(items)
+        window = deque(map(submit, islice(remaining, self._max_in_flight())))
         while window:
             yield self._peak.record(window[0].result())
             window.popleft()
-            window.extend(map(start, islice(rest, 1)))
+            window.extend(map(submit, islice(remaining, 1)))
 
     def map_unordered(
         self, function: Callable[[ItemT], ResultT], items: Iterable[ItemT]
     ) -> Iterator[tuple[ItemT, ResultT]]:
         """Yield items with their results as they finish, through a bounded window."""
-        start, rest = partial(self._submit, function), iter(items)
-        running = {
-            item.future: item for item in map(start, islice(rest, self._max_in_flight()))
-        }
-        while running:
-            for future in self._wait_any(list(running)):
-                item = running.pop(future)
-                yield item.item, self._peak.record(item.result())
-                for following in islice(rest, 1):
-                    started = start(following)
-                    running[started.future] = started
+        submit = partial(self._submit, function)
+        remaining = iter(items)
+        first = islice(remaining, self._max_in_flight())
+        pending = {task.future: task for task in map(submit, first)}
+        while pending:
+            for future in self._wait_any(list(pending)):
+                task = pending.pop(future)
+                yield task.item, self._peak.record(task.result())
+                pending |= {new.future: new for new in map(submit, islice(remaining, 1))}
 
     def run_ranks(
         self,
@@ -98,14 +99,12 @@ class DaskExecutor:
         should_stop: Callable[[], bool],
     ) -> list[ResultT]:
         """Run a function on ``n`` workers at once; all stop when one fails."""
-        restart_workers = self._revive or (lambda: None)
-        answers = RankGroup(self._client, n, self._on_gpu, restart_workers, should_stop).run(
-            partial(_measured, function), on_message
-        )
-        return [self._peak.record(answer) for answer in answers]
+        ranks = RankGroup(self._client, n, self._on_gpu, self._restart_workers, should_stop)
+        results = ranks.run(partial(_run_rank_measured, function), on_message)
+        return [self._peak.record(result) for result in results]
 
     def _max_in_flight(self) -> int:
-        """Say how many items may be on their way.
+        """Count the items that may be in flight.
 
         Raises:
             ValueError: they need a GPU and nobody offers one, so they would wait for ever.
@@ -115,8 +114,8 @@ class DaskExecutor:
             if not any(worker["resources"].get(GPU_RESOURCE) for worker in workers):
                 raise ValueError(
                     f"the network runs on a GPU but none of {len(workers)} workers offers the "
-                    f"resource {GPU_RESOURCE!r}, so its work would wait for ever; start them with "
-                    "'dask worker --resources GPU=1', or set compute.device=cpu"
+                    f"resource {GPU_RESOURCE!r}, so its work would wait for ever; start them "
+                    "with 'dask worker --resources GPU=1', or set compute.device=cpu"
                 )
         return MAX_IN_FLIGHT_PER_WORKER * self.n_workers
 
@@ -134,18 +133,14 @@ class DaskExecutor:
         return _PendingTask(submit, item, self._wait_any)
 
     def _wait_any(self, futures: list[Future[Any]]) -> set[Future[Any]]:
-        """Wait until some of ``futures`` are finished; look after the workers meanwhile.
+        """Wait until some of ``futures`` are finished; restart missing workers meanwhile.
 
         Raises:
             ConnectionError: the scheduler is gone.
         """
         while True:
             try:
-                done = wait(
-                    futures,
-                    timeout=_POLL_S,
-                    return_when="FIRST_COMPLETED",
-                ).done
+                done = wait(futures, timeout=_POLL_S, return_when="FIRST_COMPLETED").done
             except TimeoutError:
                 done = set()
             except CancelledError as error:
@@ -155,48 +150,50 @@ class DaskExecutor:
                 ) from error
             if done:
                 return set(done)
-            if self._revive is not None:
-                self._revive()
+            self._restart_workers()
 
 
-def _measured(
+def _run_rank_measured(
     function: Callable[[RankContext, RankChannel], ResultT],
     rank_context: RankContext,
-    line: RankChannel,
+    channel: RankChannel,
 ) -> MeasuredResult[ResultT]:
-    """Run on a worker."""
-    return run_measured(partial(function, rank_context), line)
+    """Run a rank on its worker, and measure its process."""
+    return run_measured(partial(function, rank_context), channel)
 
 
 class _PendingTask(Generic[ItemT, ResultT]):
-    """One item on its way; submitted anew when its worker is killed."""
+    """One item in flight; submitted again when its worker is killed."""
 
     def __init__(
         self,
         submit: Callable[[], Future[Any]],
         item: ItemT,
-        finished: Callable[[list[Future[Any]]], set[Future[Any]]],
+        wait_any: Callable[[list[Future[Any]]], set[Future[Any]]],
     ) -> None:
         self.item = item
-        self._submit, self._finished = submit, finished
+        self._submit = submit
+        self._wait_any = wait_any
         self.future: Future[Any] = submit()
 
     def result(self) -> MeasuredResult[ResultT]:
-        """Wait for the result, and for what its worker held.
+        """Wait for the result, and the peak memory of its worker.
 
         Raises:
             RuntimeError: workers died again and again over this item.
         """
         for attempt in range(_ATTEMPTS):
-            self._finished([self.future])
+            self._wait_any([self.future])
             try:
-                found: Any = self.future.result()
+                result: MeasuredResult[ResultT] = self.future.result()
             except KilledWorker:
-                log.warning("workers died over %s (attempt %d)", self.item, attempt + 1)
+                log.warning(
+                    "workers died while computing %s (attempt %d)", self.item, attempt + 1
+                )
                 time.sleep(attempt)
                 self.future = self._submit()
             else:
-                return found  # type: ignore[no-any-return]
+                return result
         raise RuntimeError(
             f"workers died {_ATTEMPTS} times over {self.item}, most likely out of memory, so "
             "it was given up; give each worker more (compute.memory_gb) or make tiles smaller "

@@ -1,7 +1,7 @@
-"""Spread work over workers: this process, its threads, or (``on_dask``) those of a cluster.
+"""Executors: this process, its threads, or the workers of a cluster (``dask_executor``).
 
 Work is a plain function and a list of small, picklable items; results are small too. Twice as
-many items as there are workers are on their way at a time, so that nothing fills up.
+many items as there are workers are in flight at a time, so that no memory fills up.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 MAX_IN_FLIGHT_PER_WORKER = 2
-"""Items of each worker: one that is computed, and one that is there when it is done."""
+"""Items of each worker: one that is computed, and one that waits for it."""
 
 
 class Executor(Protocol):
-    """A place where functions run: this process, or workers."""
+    """Where functions run: in this process, or on workers."""
 
     @property
     def shares_memory(self) -> bool:
-        """Tell whether functions may write into arrays of their caller."""
+        """Whether functions may write into arrays of their caller."""
 
     @property
     def n_workers(self) -> int:
-        """How many items run at the same time."""
+        """Number of items that run at the same time."""
 
     def pop_peak_bytes(self) -> int:
-        """Give the most that a process held that computed here since the last call [B]."""
+        """Return the largest memory of a process that computed, since the last call [B]."""
 
     def with_gpu(self, needed: bool) -> Executor:
-        """Give this place, or where a GPU is ``needed`` the part of it that has one.
+        """Return this executor, or where a GPU is ``needed`` one of the workers with one.
 
         There each worker takes as many items at a time as it has GPUs.
         """
@@ -66,17 +66,17 @@ class Executor(Protocol):
     ) -> list[ResultT]:
         """Run ``function`` ``n`` times at once, each on a worker of its own.
 
-        All stop when one fails or dies. ``hear`` is told what they say, in this thread; once
-        ``should_stop``, they are asked to keep what is done and end.
+        All stop when one fails or dies. Their messages go to ``on_message``, in this thread;
+        once ``should_stop``, they are requested to save their work and end.
 
         Raises:
             ConnectionError: a worker died; the same call may go well.
-            ValueError: there is no such place here.
+            ValueError: this executor has no workers to run them on.
         """
 
 
 def available_bytes() -> int:
-    """Say how much memory this process may still take: of the machine, or of its limit.
+    """Return what this process may still allocate: of the machine, or of its limit [B].
 
     A Dask worker has a limit of its own, beyond which it is killed; others may have that of
     their container.
@@ -93,16 +93,16 @@ def _memory_limit() -> int:
 
 
 class SingleProcessExecutor:
-    """A place with one process: nothing runs there at the same time."""
+    """What executors of one process have in common: nothing runs in another one."""
 
     def pop_peak_bytes(self) -> int:
-        """Give the most that this process held since the last call [B]."""
+        """Return the largest memory of this process since the last call [B]."""
         n_bytes = peak_rss_bytes()
         reset_peak_rss()
         return n_bytes
 
     def with_gpu(self, needed: bool) -> Self:
-        """Give this place: a process computes on the GPU that it sees."""
+        """Return this executor: a process computes on the GPU that it sees."""
         return self
 
     def run_ranks(
@@ -113,7 +113,7 @@ class SingleProcessExecutor:
         on_message: Callable[[Any], None],
         should_stop: Callable[[], bool],
     ) -> list[ResultT]:
-        """Refuse: the parts of one process would wait for each other."""
+        """Refuse: ranks in one process would wait for each other."""
         raise ValueError(
             f"compute.ranks={n} learn at the same time in processes of their own, but all work "
             f"runs in this one, so they would wait for each other; set compute.workers={n}, or "
@@ -161,15 +161,15 @@ class ThreadExecutor(SingleProcessExecutor):
         self, function: Callable[[ItemT], ResultT], items: Iterable[ItemT]
     ) -> Iterator[ResultT]:
         """Yield results in order through a bounded window."""
-        rest = iter(items)
+        remaining = iter(items)
         pool = ThreadPoolExecutor(self._n_workers, thread_name_prefix="cubecast")
         try:
-            first = islice(rest, MAX_IN_FLIGHT_PER_WORKER * self._n_workers)
+            first = islice(remaining, MAX_IN_FLIGHT_PER_WORKER * self._n_workers)
             window = deque(pool.submit(function, item) for item in first)
             while window:
                 yield window.popleft().result()
-                window.extend(pool.submit(function, item) for item in islice(rest, 1))
-        finally:  # also when nobody wants the rest
+                window.extend(pool.submit(function, item) for item in islice(remaining, 1))
+        finally:  # also when the caller takes no more results
             pool.shutdown(wait=True, cancel_futures=True)
 
     def map_unordered(

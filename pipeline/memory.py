@@ -2,7 +2,7 @@
 
 A worker that is out of memory does not say so: Dask hands it no more work, or it is killed and
 its work begins again elsewhere. So plans count what a process holds of itself and what its
-task takes, and every task tells the most that its process held.
+task takes, and every task measures the peak of its process.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ docs/planning.md.
 """
 USABLE_FRACTION = 0.8
 """Part of a worker's limit; beyond it Dask hands a worker no more tasks (its ``pause``)."""
-_MOST_HELD, _RESET_PEAK = "VmHWM:", "5"
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+_PEAK_KEY = "VmHWM:"
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +58,15 @@ class WorkerPool:
 
     @property
     def is_local(self) -> bool:
-        """Tell whether a recipe decides what they have."""
+        """Whether a recipe decides how many workers there are, and their memory."""
         return self.gpus is None
 
     def memory_limit_for(self, task_bytes: int) -> int:
-        """Give the limit of a worker whose tasks take so much [B]."""
+        """Return the limit of a worker whose tasks take ``task_bytes`` [B]."""
         return math.ceil((self.base_bytes + self.threads * task_bytes) / USABLE_FRACTION)
 
     def suggest_fix(self, task_bytes: int) -> str:
-        """Say the smallest change that gives every task so much memory."""
+        """Return the smallest change that gives every task ``task_bytes``, as text."""
         needed = self.memory_limit_for(task_bytes)
         gigabytes = f"{math.ceil(needed / 1e8) / 10:g}"
         if not self.is_local:
@@ -80,9 +82,10 @@ class WorkerPool:
             ValueError: a worker's own memory is beyond what it may hold.
         """
         if self.task_bytes_available <= 0:
+            usable = format_bytes(self.n_bytes * USABLE_FRACTION)
             raise ValueError(
-                f"a worker of {format_bytes(self.n_bytes)} may hold "
-                f"{format_bytes(self.n_bytes * USABLE_FRACTION)} ({USABLE_FRACTION:.0%} of its limit) but holds "
+                f"a worker of {format_bytes(self.n_bytes)} may hold {usable} "
+                f"({USABLE_FRACTION:.0%} of its limit) but holds "
                 f"{format_bytes(self.base_bytes)} before it has done anything, so it would "
                 f"never take a task; {self.suggest_fix(_SMALLEST_TASK_BYTES)}"
             )
@@ -130,15 +133,16 @@ class MemoryPlan:
         """
         workers.check()
         if self.task_bytes > workers.task_bytes_available:
+            left = format_bytes(max(0, workers.task_bytes_available))
             raise ValueError(
                 f"{self.task} needs {format_bytes(self.task_bytes)} beside the "
                 f"{format_bytes(self.own_bytes)} of a worker itself, but a worker of "
-                f"{format_bytes(workers.n_bytes)} has {format_bytes(max(0, workers.task_bytes_available))} "
-                f"left, so it would be killed; {workers.suggest_fix(self.task_bytes)}"
+                f"{format_bytes(workers.n_bytes)} has {left} left, so it would be killed; "
+                f"{workers.suggest_fix(self.task_bytes)}"
             )
 
     def compare(self, measured_bytes: int) -> str:
-        """Say what was planned beside what was measured."""
+        """Return the planned memory beside the measured one, as text."""
         return (
             f"memory of {self.process}: planned {format_bytes(self.n_bytes)}, measured "
             f"{format_bytes(measured_bytes)} ({self.task})"
@@ -146,7 +150,7 @@ class MemoryPlan:
 
 
 class MeasuredResult(NamedTuple, Generic[ResultT]):
-    """What a task gave, and the most that its process held meanwhile [B]."""
+    """The result of a task, and the peak memory of its process [B]."""
 
     result: ResultT
     peak_bytes: int
@@ -154,18 +158,19 @@ class MeasuredResult(NamedTuple, Generic[ResultT]):
 
 @dataclass
 class PeakMemory:
-    """The most that any process held while it worked [B]."""
+    """The largest memory of any process while it worked [B]."""
 
     n_bytes: int = field(default=0, init=False)
 
-    def record(self, answer: MeasuredResult[ResultT]) -> ResultT:
-        """Take the result out of an answer."""
-        self.n_bytes = max(self.n_bytes, answer.peak_bytes)
-        return answer.result
+    def record(self, measured: MeasuredResult[ResultT]) -> ResultT:
+        """Record the peak of a task, and return the result."""
+        self.n_bytes = max(self.n_bytes, measured.peak_bytes)
+        return measured.result
 
     def pop(self) -> int:
-        """Give what was noted since the last call [B]; 0 where nothing was."""
-        n_bytes, self.n_bytes = self.n_bytes, 0
+        """Return the peak since the last call [B]; 0 where none was recorded."""
+        n_bytes = self.n_bytes
+        self.n_bytes = 0
         return n_bytes
 
 
@@ -179,19 +184,19 @@ def run_measured(function: Callable[[ItemT], ResultT], item: ItemT) -> MeasuredR
 def reset_peak_rss() -> None:
     """Forget what this process held before; without Linux the peak is of all time."""
     try:
-        _CLEAR.write_text(_RESET_PEAK)
+        _CLEAR_REFS.write_text(_RESET_PEAK)
     except OSError:
         return
 
 
 def peak_rss_bytes() -> int:
-    """Give the most that this process held since ``reset_peak_rss`` [B]."""
+    """Return the largest memory of this process since ``reset_peak_rss`` [B]."""
     try:
         lines = _STATUS.read_text().splitlines()
     except OSError:
         return _peak_rss_since_start()
     return next(
-        (int(line.split()[1]) * 1024 for line in lines if line.startswith(_MOST_HELD)),
+        (int(line.split()[1]) * 1024 for line in lines if line.startswith(_PEAK_KEY)),
         0,
     )
 
@@ -204,5 +209,5 @@ def _peak_rss_since_start() -> int:
 
 
 def rss_bytes() -> int:
-    """Give what this process holds now [B]."""
+    """Return the memory of this process now [B]."""
     return int(psutil.Process().memory_info().rss)

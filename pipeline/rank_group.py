@@ -1,4 +1,4 @@
-"""Run one function on several Dask workers at the same time, for work that talks to itself."""
+"""Run one function on several Dask workers at the same time, as ranks that communicate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GPU_RESOURCE = "GPU"
 
 _POLL_S = 0.5
 _WORKERS_TIMEOUT_S = 30.0  # a worker that was killed is back in 1 to 3 s
-_GRACE_PERIOD_S = 10.0  # until those that lost a companion have noticed
+_GRACE_PERIOD_S = 10.0  # until ranks that lost another one have noticed
 _SLEEP_S = 0.05
 _SECONDARY_ERRORS = (ConnectionError, KilledWorker)  # of an error elsewhere
 
@@ -35,7 +35,7 @@ _stopping_topics: set[str] = set()  # topics, on a worker
 
 @dataclass(frozen=True, slots=True)
 class RankChannel:
-    """The line from one of the companions to who started them."""
+    """The way from a rank to the process that started it, and for a request to stop, back."""
 
     rank: int
     topic: str
@@ -55,13 +55,13 @@ class RankChannel:
             worker.log_event(self.topic, message)
 
     def is_stop_requested(self) -> bool:
-        """Tell whether to keep what is done and end."""
+        """Whether the rank is to save its work and end."""
         return self.topic in _stopping_topics
 
 
 @dataclass(frozen=True, slots=True)
 class RankContext:
-    """Where one of the companions sits, and where all of them can meet."""
+    """Which rank this is, and where all ranks meet."""
 
     rank: int
     world_size: int
@@ -76,14 +76,14 @@ Function = Callable[[RankContext, RankChannel], Any]
 
 @dataclass
 class RankGroup:
-    """Companions on workers of their own: all run at the same time, or none goes on.
+    """Ranks on workers of their own: all run at the same time, or none goes on.
 
     Args:
         client: connected client.
-        n: how many.
+        n: number of ranks.
         on_gpu: take workers that have a GPU.
-        look_after: called while waiting; brings back workers that are missing.
-        is_ending: tells whether the companions are to be asked to end.
+        restart_workers: called while waiting; brings back workers that are missing.
+        should_stop: whether the ranks are to save their work and end.
     """
 
     client: Client
@@ -95,19 +95,19 @@ class RankGroup:
     _stop_requested: bool = field(default=False, init=False)
 
     def run(self, function: Function, on_message: Callable[[Any], None]) -> list[Any]:
-        """Give the results in the order of ranks; ``hear`` is told what they say.
+        """Return the results in the order of ranks; messages of the ranks go to ``on_message``.
 
         Raises:
             ConnectionError: a worker died, or there are too few.
         """
         self._addresses = self._pick_workers()
-        topic = f"together-{uuid.uuid4().hex}"
-        said: SimpleQueue[Any] = SimpleQueue()
-        self.client.subscribe_topic(topic, lambda event: said.put(event[1]))
+        topic = f"ranks-{uuid.uuid4().hex}"
+        messages: SimpleQueue[Any] = SimpleQueue()
+        self.client.subscribe_topic(topic, lambda event: messages.put(event[1]))
         futures: list[Future[Any]] = []
         try:
             futures = self._start(function, topic)
-            self._wait(futures, partial(self._pump_messages, said, on_message, topic))
+            self._wait(futures, partial(self._pump_messages, messages, on_message, topic))
             return [future.result() for future in futures]
         except BaseException:
             self._stop(futures)
@@ -116,19 +116,19 @@ class RankGroup:
             self.client.unsubscribe_topic(topic)
 
     def _pick_workers(self) -> list[str]:
-        """Choose one worker for each, and wait a while for those that are being restarted."""
+        """Choose a worker for each rank; wait a while for those that are being restarted."""
         until = time.monotonic() + _WORKERS_TIMEOUT_S
-        while len(found := self._find_candidates()) < self.n:
+        while len(candidates := self._find_candidates()) < self.n:
             if time.monotonic() > until:
                 kind = "workers with a GPU" if self.on_gpu else "workers"
                 raise ConnectionError(
-                    f"{len(found)} {kind} are there for compute.ranks={self.n}, which learn at "
-                    "the same time, each on its own, so they would wait for ever; start "
-                    "more, or lower compute.ranks"
+                    f"{len(candidates)} {kind} are there for compute.ranks={self.n}, which "
+                    "learn at the same time, each on its own, so they would wait for ever; "
+                    "start more, or lower compute.ranks"
                 )
             self.restart_workers()
             time.sleep(_POLL_S)
-        return found[: self.n]
+        return candidates[: self.n]
 
     def _find_candidates(self) -> list[str]:
         workers = self.client.scheduler_info(n_workers=-1)["workers"]
@@ -139,14 +139,14 @@ class RankGroup:
         )
 
     def _start(self, function: Function, topic: str) -> list[Future[Any]]:
-        first, *_ = hosts = [str(urlsplit(address).hostname) for address in self._addresses]
-        port = self.client.run(_free_port, first, workers=self._addresses[:1])
-        meeting = (first, port[self._addresses[0]])
+        hosts = [str(urlsplit(address).hostname) for address in self._addresses]
+        ports = self.client.run(_free_port, hosts[0], workers=self._addresses[:1])
+        rendezvous = (hosts[0], ports[self._addresses[0]])
         return [
             self.client.submit(
                 _run_rank,
                 function,
-                RankContext(rank, self.n, host, meeting),
+                RankContext(rank, self.n, host, rendezvous),
                 topic,
                 workers=[address],
                 allow_other_workers=False,
@@ -156,19 +156,19 @@ class RankGroup:
             for rank, (host, address) in enumerate(zip(hosts, self._addresses, strict=True))
         ]
 
-    def _wait(self, futures: Sequence[Future[Any]], talk: Callable[[], None]) -> None:
-        """Wait until all are done; raise when one fails or is gone."""
+    def _wait(self, futures: Sequence[Future[Any]], pump_messages: Callable[[], None]) -> None:
+        """Wait until all ranks are done; raise when one fails or is gone."""
         lost_s = math.inf
         while not all(future.status == "finished" for future in futures):
-            talk()
+            pump_messages()
             errors = [f.exception() for f in futures if f.status == "error"]
             self._check(futures, errors)
-            if errors:  # somebody lost the others: who has the cause is about to say it
+            if errors:  # a rank lost the others: the one that failed is about to report why
                 lost_s = min(lost_s, time.monotonic())
                 if time.monotonic() - lost_s > _GRACE_PERIOD_S:
                     raise _without_none(errors)[0]
             _wait_for_change(futures)
-        talk()
+        pump_messages()
 
     def _check(self, futures: Sequence[Future[Any]], errors: Sequence[Any]) -> None:
         """Raise what ended the work, as soon as that is known."""
@@ -178,31 +178,31 @@ class RankGroup:
         if causes:
             raise causes[0]
         alive = self._alive()
-        gone = [
+        lost = [
             f"rank {rank} ({address})"
             for rank, address in enumerate(self._addresses)
             if address not in alive and futures[rank].status != "finished"
         ]
-        if gone or any(future.cancelled() for future in futures):
+        if lost or any(future.cancelled() for future in futures):
             raise ConnectionError(
-                f"the worker of {', '.join(gone) or 'a rank'} is gone, so all {self.n} ranks "
+                f"the worker of {', '.join(lost) or 'a rank'} is gone, so all {self.n} ranks "
                 "stopped; run the same command: it goes on from the state that was kept. If it "
                 "happens again, most likely the memory is full: raise compute.memory_gb"
             )
 
     def _pump_messages(
-        self, said: SimpleQueue[Any], hear: Callable[[Any], None], topic: str
+        self, messages: SimpleQueue[Any], on_message: Callable[[Any], None], topic: str
     ) -> None:
-        """Hear what the companions said, and ask them to end when it is time."""
+        """Hand on the messages of the ranks, and request them to stop when it is time."""
         with suppress(Empty):
             while True:
-                hear(said.get_nowait())
+                on_message(messages.get_nowait())
         if self.should_stop() and not self._stop_requested:
             self._stop_requested = True
             self.client.run(_request_stop, topic, workers=self._addresses)
 
     def _stop(self, futures: Sequence[Future[Any]]) -> None:
-        """Let no companion go on, and take workers back from those that hear nothing."""
+        """Cancel all ranks, and restart the workers of those that do not stop."""
         self.client.cancel(list(futures), force=True)
         _wait_while(self._busy)
         if busy := self._busy():
@@ -215,9 +215,11 @@ class RankGroup:
 
     def _busy(self) -> list[str]:
         alive = self._alive()
-        asked = [address for address in self._addresses if address in alive]
-        answers = self.client.run(_is_busy, workers=asked, on_error="ignore") if asked else {}
-        return [address for address, is_busy in answers.items() if is_busy]
+        addresses = [address for address in self._addresses if address in alive]
+        if not addresses:
+            return []
+        busy = self.client.run(_is_busy, workers=addresses, on_error="ignore")
+        return [address for address, is_busy in busy.items() if is_busy]
 
 
 def _run_rank(function: Function, rank_context: RankContext, topic: str) -> Any:
@@ -236,8 +238,9 @@ def _without_none(errors: Sequence[BaseException | None]) -> list[BaseException]
 
 
 def _wait_for_change(futures: Sequence[Future[Any]]) -> None:
-    """Wait for one pulse, or until one of them ends."""
-    before, until = [future.status for future in futures], time.monotonic() + _POLL_S
+    """Wait for one poll interval, or until the status of a future changes."""
+    before = [future.status for future in futures]
+    until = time.monotonic() + _POLL_S
     while time.monotonic() < until and before == [future.status for future in futures]:
         time.sleep(_SLEEP_S)
 
@@ -250,14 +253,14 @@ def _wait_while(is_so: Callable[[], object]) -> None:
 
 def _free_port(host: str) -> int:
     """Find a free port of this machine."""
-    with socket.socket() as found:
-        found.bind((host, 0))
-        port: int = found.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
         return port
 
 
 def _schedule_exit() -> None:
-    threading.Timer(_SLEEP_S, os._exit, [1]).start()  # behind the answer
+    threading.Timer(_SLEEP_S, os._exit, [1]).start()  # after the result is sent
 
 
 def _is_busy(dask_worker: Worker) -> bool:

@@ -1,4 +1,4 @@
-"""Words that stand in recipes and bundles: what is not known is refused, never guessed."""
+"""Options that recipes and bundles name: an unknown name is refused, never guessed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeVar
 
 ValueT = TypeVar("ValueT")
 
-# Of what is said otherwise than here: a key too many is a TypeError, one too few a KeyError.
+# Of what another version wrote: a key too many is a TypeError, one too few a KeyError.
 _UNREADABLE = (
     *(ValueError, TypeError, LookupError),
     *(AttributeError, ArithmeticError, RuntimeError),
@@ -17,40 +17,40 @@ _UNREADABLE = (
 
 
 class UnknownOptionError(ValueError):
-    """A word has no meaning here: another version wrote it."""
+    """An option is not in its table: another version wrote it."""
 
 
 def look_up(table: Mapping[str, ValueT], name: str, what: str) -> ValueT:
-    """Give what a word means.
+    """Return the entry of a table.
 
     Args:
-        meanings: all words that are known.
-        word: as it was written.
-        what: what the word chooses, for the message.
+        table: entries by name.
+        name: as a recipe or bundle says it.
+        what: what the name chooses, for the message.
 
     Raises:
-        UnknownOptionError: the word is none of them.
+        UnknownOptionError: the table has no such name.
     """
     check_option(table, name, what)
     return table[name]
 
 
-def check_option(known: Collection[str], word: str, what: str) -> None:
-    """Refuse a word that is none of the known ones.
+def check_option(known: Collection[str], name: str, what: str) -> None:
+    """Refuse a name that is none of the known ones.
 
     Raises:
-        UnknownOptionError: names the word and all that are known.
+        UnknownOptionError: shows the name and all that are known.
     """
-    if word not in known:
+    if name not in known:
         raise UnknownOptionError(
-            f"{what} {word!r} is unknown here, so nothing can follow from it; known are "
+            f"{what} {name!r} is unknown here, so nothing can follow from it; known are "
             f"{', '.join(known)}"
         )
 
 
 @contextmanager
 def explaining_version(name: str, writer: str) -> Iterator[None]:
-    """Say of what cannot be read which version of cubecast wrote it, and which one reads.
+    """Add to errors of the body which version of cubecast wrote what is read, and which reads.
 
     Args:
         name: what is read.

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from pipeline.plots import narrow_figures, to_png
 from stores.array_types import Float64Array
 
-_MOST_DECIMALS = 6
-_SAME = 2e-4  # of the largest number: what differs by less may be written alike
+_MAX_DECIMALS = 6
+_SAME_FRACTION = 2e-4  # of the largest number: what differs by less may be written alike
 _NO_VALUE = "\u2013"  # a dash
 
 
@@ -37,7 +37,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a report says, from top to bottom."""
+    """The content of a report, from top to bottom."""
 
     title: str
     subtitle: str
@@ -48,7 +48,7 @@ class Report:
     verdict: str = ""
     """One sentence on how good the forecast is."""
     warnings: Sequence[str] = ()
-    """What a reader must know before using a map; counted above it, and told below."""
+    """What a reader must know before using a map; counted above it, and listed below."""
     byline: str = ""
     """Who made the forecast when, and what may be done with it."""
     links: Mapping[str, str] = field(default_factory=dict)
@@ -75,7 +75,7 @@ def _render_section(section: Section, number: int) -> dict[str, Any]:
     return {
         "id": f"section-{number}",
         "title": section.title,
-        "paragraphs": [part.strip() for part in section.text.split("\n\n") if part.strip()],
+        "paragraphs": [text.strip() for text in section.text.split("\n\n") if text.strip()],
         "picture": None
         if section.plot is None
         else _render_figure(section.plot, section.title),
@@ -84,34 +84,33 @@ def _render_section(section: Section, number: int) -> dict[str, Any]:
 
 
 def _render_figure(plot: Callable[[], Figure], title: str) -> dict[str, str]:
-    """Draw a figure wide and narrow, and take what it says of itself."""
+    """Draw a figure wide and narrow; its label is the alternative text."""
     wide = plot()
     with narrow_figures():
         narrow = plot()
-    wide_png, narrow_png = (base64.b64encode(to_png(one)).decode() for one in (wide, narrow))
-    return {"wide": wide_png, "narrow": narrow_png, "alt": str(wide.get_label()) or title}
+    return {
+        "wide": base64.b64encode(to_png(wide)).decode(),
+        "narrow": base64.b64encode(to_png(narrow)).decode(),
+        "alt": str(wide.get_label()) or title,
+    }
 
 
 def _render_table(table: pd.DataFrame) -> dict[str, Any]:
-    """Turn a table into a header and rows of text; numbers are marked to stand right."""
-    named = not isinstance(table.index, pd.RangeIndex)
-    whole = table.reset_index() if named else table
-    decimals = _decimals_by_column(whole)
-    columns = [
-        _format_column(whole.iloc[:, place], decimals.get(place, 0))
-        for place in range(whole.shape[1])
-    ]
+    """Turn a table into a header and rows of text; numbers are marked to be right-aligned."""
+    has_index = not isinstance(table.index, pd.RangeIndex)
+    cells = table.reset_index() if has_index else table
+    decimals = _decimals_by_column(cells)
+    columns = [cells.iloc[:, k] for k in range(cells.shape[1])]
+    texts = [_format_column(column, decimals.get(k, 0)) for k, column in enumerate(columns)]
     return {
-        "header": [str(name).replace("_", " ") for name in whole.columns],
-        "numeric": [
-            pd.api.types.is_numeric_dtype(whole.iloc[:, k]) for k in range(len(columns))
-        ],
-        "rows": list(zip(*columns, strict=True)),
+        "header": [str(name).replace("_", " ") for name in cells.columns],
+        "numeric": [pd.api.types.is_numeric_dtype(column) for column in columns],
+        "rows": list(zip(*texts, strict=True)),
     }
 
 
 def _format_column(column: pd.Series[Any], decimals: int) -> list[str]:
-    """Write what one column holds; floats with so many decimals."""
+    """Write the cells of one column; floats with ``decimals`` decimals."""
     if pd.api.types.is_float_dtype(column):
         return [_format_number(value, decimals) for value in column.to_numpy(dtype=float)]
     if pd.api.types.is_integer_dtype(column):
@@ -121,20 +120,20 @@ def _format_column(column: pd.Series[Any], decimals: int) -> list[str]:
 
 def _decimals_by_column(table: pd.DataFrame) -> dict[int, int]:
     """Choose the decimals of each column of floats; columns of one unit are written alike."""
-    alike: dict[str, list[int]] = {}
-    for place, name in enumerate(table.columns):
-        if pd.api.types.is_float_dtype(table.iloc[:, place]):
+    columns_by_unit: dict[str, list[int]] = {}
+    for k, name in enumerate(table.columns):
+        if pd.api.types.is_float_dtype(table.iloc[:, k]):
             unit = re.search(r"\[[^\]]*\]$", str(name))
-            alike.setdefault(unit[0] if unit else f"column {place}", []).append(place)
+            columns_by_unit.setdefault(unit[0] if unit else f"column {k}", []).append(k)
     return {
-        place: _count_decimals(table.iloc[:, places].to_numpy(dtype=float))
-        for places in alike.values()
-        for place in places
+        k: _count_decimals(table.iloc[:, columns].to_numpy(dtype=float))
+        for columns in columns_by_unit.values()
+        for k in columns
     }
 
 
 def _count_decimals(values: Float64Array) -> int:
-    """Keep three digits of the largest number (row, column), and one of what tells two apart.
+    """Count decimals for three digits of the largest of (row, column), and to tell two apart.
 
     Numbers of one column differ by its range, those of one row by their least difference.
     """
@@ -143,11 +142,11 @@ def _count_decimals(values: Float64Array) -> int:
         return 0
     largest = float(np.abs(finite).max())
     across = np.abs(np.diff(np.sort(values, axis=1), axis=1)).ravel()
-    told_apart = np.append(across[across > _SAME * largest], np.ptp(finite))
-    least = float(told_apart.min())
-    wanted = [2 - math.floor(math.log10(largest))] if largest else [0]
-    wanted += [-math.floor(math.log10(least))] if least > 1e-9 * largest else []
-    return min(max(*wanted, 0), _MOST_DECIMALS)
+    differences = np.append(across[across > _SAME_FRACTION * largest], np.ptp(finite))
+    least = float(differences.min())
+    decimals = [2 - math.floor(math.log10(largest))] if largest else [0]
+    decimals += [-math.floor(math.log10(least))] if least > 1e-9 * largest else []
+    return min(max(*decimals, 0), _MAX_DECIMALS)
 
 
 def _format_number(value: float, decimals: int) -> str:

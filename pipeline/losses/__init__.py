@@ -1,4 +1,4 @@
-"""Losses that see valid pixels only: torch alone, so they run wherever a network does."""
+"""Losses over valid pixels only: torch alone, so they run wherever a network does."""
 
 from pipeline.losses.build import (
     LOSSES,

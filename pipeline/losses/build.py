@@ -16,9 +16,9 @@ from pipeline.losses.ssim import ssim
 from pipeline.registry import look_up
 
 LossFunction = Callable[..., Tensor]
-"""Called with forecast, truth and valid (b, l, y, x), and at will the weight of every pixel.
+"""Called with forecast, truth and valid (b, l, y, x), and optionally the weight of every pixel.
 
-Losses of a spread take all members or quantiles as the forecast (s, b, l, y, x).
+Probabilistic losses take all members or quantiles as the forecast (s, b, l, y, x).
 """
 
 BuildLoss = Callable[..., LossFunction]
@@ -97,8 +97,8 @@ def sum_losses(terms: Sequence[WeightedLoss]) -> Callable[..., Tensor]:
     """Add losses by their factors.
 
     The sum is called like a loss, with one entry of ``weights`` per term: weights of the
-    pixels, or None; and with the ``executor`` (s, b, l, y, x) of the forecast where a term
-    scores it.
+    pixels (b, l, y, x), or None; and with the ``distribution`` of the forecast, its members
+    or quantiles (s, b, l, y, x), where a term scores it.
     """
 
     def loss(
@@ -106,13 +106,12 @@ def sum_losses(terms: Sequence[WeightedLoss]) -> Callable[..., Tensor]:
         truth: Tensor,
         valid: Tensor,
         weights: Sequence[Tensor | None] | None = None,
-        spread: Tensor | None = None,
+        distribution: Tensor | None = None,
     ) -> Tensor:
-        parts = [
-            term.factor
-            * term.loss(spread if term.takes_distribution else forecast, truth, valid, each)
-            for term, each in zip(terms, weights or [None] * len(terms), strict=True)
-        ]
-        return torch.stack(parts).sum() if len(parts) > 1 else parts[0]
+        losses = []
+        for term, pixel_weights in zip(terms, weights or [None] * len(terms), strict=True):
+            predicted = distribution if term.takes_distribution else forecast
+            losses.append(term.factor * term.loss(predicted, truth, valid, pixel_weights))
+        return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
 
     return loss

@@ -1,4 +1,4 @@
-"""Over how many values a loss is averaged: those of this process, or of all that learn."""
+"""Over how many values a loss is averaged: those of this process, or of all ranks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def global_denominator(total: Callable[[Tensor], Tensor]) -> Iterator[None]:
     is valid in each.
 
     Args:
-        total: adds up the counts of all processes.
+        total: adds up the counts () of all processes.
     """
     before = _total.set(total)
     try:
@@ -29,6 +29,7 @@ def global_denominator(total: Callable[[Tensor], Tensor]) -> Iterator[None]:
 
 
 def denominator(valid: Tensor) -> Tensor:
-    """Count what a mean divides by, at least 1: without valid values a loss is 0."""
-    total, n = _total.get(), valid.sum()
+    """Count the valid values (b, l, y, x), at least 1: without one a loss is 0."""
+    n = valid.sum()
+    total = _total.get()
     return (n if total is None else total(n)).clamp(min=1)

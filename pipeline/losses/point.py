@@ -9,13 +9,14 @@ from pipeline.losses.denominator import denominator
 
 
 def huber(error: Tensor, delta: float) -> Tensor:
-    """Half the squared error up to ``delta``, growing linearly beyond (Huber 1964)."""
-    size = error.abs()
-    return torch.where(size <= delta, 0.5 * error.square(), delta * (size - 0.5 * delta))
+    """Compute half the squared error up to ``delta``, linear beyond (Huber 1964)."""
+    absolute = error.abs()
+    linear = delta * (absolute - 0.5 * delta)
+    return torch.where(absolute <= delta, 0.5 * error.square(), linear)
 
 
 def masked_error(forecast: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
-    """Subtract the truth; an invalid pixel has no error and no gradient.
+    """Subtract the truth (b, l, y, x); an invalid pixel has no error and no gradient.
 
     Errors are masked before a function of them is taken: masked afterwards, the gradient of a
     NaN would be NaN times zero.
@@ -24,17 +25,16 @@ def masked_error(forecast: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
 
 
 def valid_mean(values: Tensor, valid: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Average what is zero outside of ``valid``; a batch without valid pixels gives 0.
+    """Average values (b, l, y, x) that are zero where invalid; 0 without a valid pixel.
 
     Weights multiply values and change no count.
     """
-    if weights is not None:
-        values = torch.where(valid, weights, 0.0) * values
-    return values.sum() / denominator(valid)
+    weighted = values if weights is None else torch.where(valid, weights, 0.0) * values
+    return weighted.sum() / denominator(valid)
 
 
 def threshold_weights(truth: Tensor, thresholds: Tensor, factors: Tensor) -> Tensor:
-    """Give every pixel the factor of the class of its observed value (b, l, y, x).
+    """Return the factor of the class of each observed value (b, l, y, x).
 
     Source: the balanced errors of Shi et al. (2017), eq. 3, with any classes.
 

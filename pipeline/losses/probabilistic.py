@@ -1,4 +1,4 @@
-"""Losses of forecasts with a spread: quantiles and ensembles."""
+"""Losses of probabilistic forecasts: quantiles and ensembles."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pinball(
         forecast: one value per quantile (q, b, l, y, x).
         truth: observed values (b, l, y, x).
         valid: where they are usable (b, l, y, x).
-        weights: what each pixel counts.
+        weights: of the pixels (b, l, y, x).
         quantiles: which quantiles, each between 0 and 1.
 
     Raises:
@@ -56,7 +56,7 @@ def crps(
         forecast: members (m, b, l, y, x).
         truth: observed values (b, l, y, x).
         valid: where they are usable (b, l, y, x).
-        weights: what each pixel counts.
+        weights: of the pixels (b, l, y, x).
 
     Raises:
         ValueError: there are fewer than two members.
@@ -68,9 +68,9 @@ def crps(
             "members or more"
         )
     members = torch.where(valid, forecast, 0.0)  # (m, b, l, y, x)
-    known = torch.where(valid, truth, 0.0)
+    observed = torch.where(valid, truth, 0.0)
     ranks = torch.arange(m, dtype=members.dtype, device=members.device)
-    ranks = (2 * ranks - m + 1).reshape(-1, *[1] * truth.dim())
-    off = (members - known).abs().mean(dim=0)
-    spread = (ranks * members.sort(dim=0).values).sum(dim=0) / (m * (m - 1))
-    return valid_mean(off - spread, valid, weights)
+    factors = (2 * ranks - m + 1).reshape(-1, *[1] * truth.dim())  # (m, 1, 1, 1, 1)
+    absolute_error = (members - observed).abs().mean(dim=0)
+    half_difference = (factors * members.sort(dim=0).values).sum(dim=0) / (m * (m - 1))
+    return valid_mean(absolute_error - half_difference, valid, weights)

@@ -9,13 +9,14 @@ from torch.nn.functional import conv2d, max_pool2d
 from pipeline.losses.denominator import denominator
 
 _SIGMA_PX = 1.5
-_K1, _K2 = 0.01, 0.03
+_K1 = 0.01
+_K2 = 0.03
 
 
 def ssim(
     forecast: Tensor, truth: Tensor, valid: Tensor, *, data_range: float, window_px: int = 11
 ) -> Tensor:
-    """Give one minus the mean similarity of frames (b, l, y, x); 0 when no window is valid.
+    """Compute one minus the mean similarity of frames (b, l, y, x); 0 without a valid window.
 
     Source: Wang et al. (2004), eq. 13, with their Gaussian weights of 1.5 px and constants. We
     depart in what is averaged: windows that reach over the border or hold an invalid pixel do
@@ -30,17 +31,19 @@ def ssim(
             f"{window_px}, so there is no window to compare; lower window_px or take "
             "larger patches"
         )
-    x, y = (_frames(torch.where(valid, values, 0.0)) for values in (forecast, truth))
-    whole = max_pool2d((~_frames(valid)).to(x.dtype), window_px, stride=1) == 0
+    x = _frames(torch.where(valid, forecast, 0.0))
+    y = _frames(torch.where(valid, truth, 0.0))
+    window_valid = max_pool2d((~_frames(valid)).to(x.dtype), window_px, stride=1) == 0
     weights = _gaussian(window_px, x)
-    similar = _similarity(x, y, weights, (_K1 * data_range) ** 2, (_K2 * data_range) ** 2)
-    lost = torch.where(whole, 1 - similar, 0.0)
-    return lost.sum() / denominator(whole)
+    similarity = _similarity(x, y, weights, (_K1 * data_range) ** 2, (_K2 * data_range) ** 2)
+    dissimilarity = torch.where(window_valid, 1 - similarity, 0.0)
+    return dissimilarity.sum() / denominator(window_valid)
 
 
 def _similarity(x: Tensor, y: Tensor, weights: Tensor, c1: float, c2: float) -> Tensor:
     """Compare means, variances and covariance of all windows."""
-    mu_x, mu_y = conv2d(x, weights), conv2d(y, weights)
+    mu_x = conv2d(x, weights)
+    mu_y = conv2d(y, weights)
     var_x = conv2d(x * x, weights) - mu_x.square()
     var_y = conv2d(y * y, weights) - mu_y.square()
     cov = conv2d(x * y, weights) - mu_x * mu_y
@@ -56,7 +59,7 @@ def _frames(values: Tensor) -> Tensor:
 
 def _gaussian(side: int, like: Tensor) -> Tensor:
     """Weigh the pixels of a window (1, 1, side, side); the weights sum to one."""
-    at = torch.arange(side, dtype=like.dtype, device=like.device) - (side - 1) / 2
-    line = torch.exp(-at.square() / (2 * _SIGMA_PX**2))
-    line = line / line.sum()
+    offsets = torch.arange(side, dtype=like.dtype, device=like.device) - (side - 1) / 2
+    density = torch.exp(-offsets.square() / (2 * _SIGMA_PX**2))
+    line = density / density.sum()
     return torch.outer(line, line)[None, None]

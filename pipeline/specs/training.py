@@ -10,7 +10,7 @@ from pipeline.recipes.loss import PixelLoss, PointLoss
 from pipeline.specs.channels import build_fit_spec
 from pipeline.streams.spec import PatchSpec
 from pipeline.training.ensemble import TrainingEnsemble
-from pipeline.training.schedule import Curriculum
+from pipeline.training.schedule import Curriculum, Hyperparameters
 from pipeline.training.spec import (
     ClassSpec,
     LossSpec,
@@ -19,7 +19,6 @@ from pipeline.training.spec import (
     TrackSpec,
     TrainingSpec,
 )
-from pipeline.training.trainer import Hyperparameters
 
 # Numbers that are handed on as they are: to the optimizer, to a loss.
 _OF_LEARNING = (
@@ -41,7 +40,7 @@ def build_training_spec(recipe: Recipe) -> TrainingSpec:
         fit=fit,
         network=_build_shape(recipe, len(fit.stack.names)),
         patches=_build_patches(recipe),
-        learning=_build_learning(recipe),
+        hyperparameters=_build_hyperparameters(recipe),
         losses=tuple(_build_loss(term) for term in training.losses),
         ensemble=_build_ensemble(recipe),
         score=ScoreSpec(**training.score.model_dump()),
@@ -84,7 +83,7 @@ def _build_patches(recipe: Recipe) -> PatchSpec:
     )
 
 
-def _build_learning(recipe: Recipe) -> Hyperparameters:
+def _build_hyperparameters(recipe: Recipe) -> Hyperparameters:
     training = recipe.training
     curriculum = Curriculum(
         epochs=training.epochs,

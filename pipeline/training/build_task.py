@@ -1,4 +1,4 @@
-"""From plain values to the network that learns, and to the loss that it lowers."""
+"""From plain values to the network, and to the loss that training minimizes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.training.task import ForecastTask
 
 
 def build_task(spec: TrainingSpec, source: Source) -> ForecastTask:
-    """Build the network, and what it is asked."""
+    """Build the network, its loss, and the ensemble it is trained with."""
     return ForecastTask(
         build_untrained_network(spec.network),
         sum_losses([_build_term(term) for term in spec.losses]),

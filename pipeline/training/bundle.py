@@ -12,6 +12,7 @@ import pandas as pd
 from pipeline.executors import Executor
 from pipeline.models import build_untrained_network, describe_network
 from pipeline.plots import Extent, plot_curves, plot_split, to_png
+from pipeline.split import FITTED_PARTS
 from pipeline.streams.fields import FIELDS
 from pipeline.streams.input_stack import InputStack
 from pipeline.streams.source import Source
@@ -29,7 +30,8 @@ from stores.cube import Cube
 from stores.progress import ProgressCallback
 from stores.windows import Window
 
-CURVES, PARTS_MAP = "curves", "parts"
+CURVES = "curves"
+PARTS_MAP = "parts"
 _SCORES = ("train_loss", "validation_loss", "validation_rmse")
 
 
@@ -48,25 +50,23 @@ def train_bundle(
 
     Args:
         spec: what to train.
-        cube: what to learn from; only its training and validation parts are read.
+        cube: cube of the recipe; only its training and validation parts are read.
         folders: where bundles are published, and where curves and the training's state go.
-        spread: workers that read.
-        tell: told after every batch how far it is.
+        executor: reads patches.
+        on_progress: called after every batch.
         aside: leave the bundle current that is, as one of several trainings does; folds
-            always do, for they judge a recipe and are no model of it.
+            always do, for they score a recipe and are no model of it.
     """
     models, logs = folders
-    for part in ("train", "validation"):
+    for part in FITTED_PARTS:
         plan_part_inits(spec, cube.dates, part)  # refuses before anything is fitted
-    inputs, making = list_inputs(cube), cache_key(spec.fingerprint, cube)
+    inputs = list_inputs(cube)
+    key = cache_key(spec.fingerprint, cube)
     with stage_bundle(models, spec.name) as folder:
         stack = fit_stack(spec.fit, cube.path, folder / FIELDS, executor)
         source = Source(cube.path, folder / FIELDS, stack)
         trained = train_model(spec, source, logs, executor=executor, on_progress=on_progress)
-        trained.curves.to_csv(folder / f"{CURVES}.csv", index=False)
-        (folder / f"{CURVES}.png").write_bytes(
-            to_png(plot_curves(trained.curves, best_epoch=trained.best_epoch))
-        )
+        _write_curves(trained, folder)
         _draw_split_map(spec, cube, folder)
         description = describe_training(spec, cube, stack, trained) | {"inputs": inputs}
         bundle = publish_bundle(
@@ -77,22 +77,29 @@ def train_bundle(
             description,
             set_current=not aside and spec.fit.split.folds is None,
         )
-    record_result(logs, making | describe_environments(trained.arithmetic), bundle)
-    delete_state(logs)  # asked for again, the same training is done again
+    record_result(logs, key | describe_environments(trained.arithmetic), bundle)
+    delete_state(logs)  # the same request trains again
     return bundle
 
 
+def _write_curves(trained: TrainingResult, folder: Path) -> None:
+    trained.curves.to_csv(folder / f"{CURVES}.csv", index=False)
+    figure = plot_curves(trained.curves, best_epoch=trained.best_epoch)
+    (folder / f"{CURVES}.png").write_bytes(to_png(figure))
+
+
 def _draw_split_map(spec: TrainingSpec, cube: Cube, folder: Path) -> None:
-    """Draw which pixel was learned from, where parts are split by place."""
-    place, table = spec.fit.split.place, read_area_table(folder / FIELDS)
-    if place is None or table is None:
+    """Draw which part each pixel belongs to, where the split is spatial."""
+    spatial_split = spec.fit.split.place
+    table = read_area_table(folder / FIELDS)
+    if spatial_split is None or table is None:
         return
-    numbers = read_part_numbers(
+    part_numbers = read_part_numbers(
         folder / FIELDS, Window.from_shape((cube.grid.height, cube.grid.width))
     )
     figure = plot_split(
-        numbers,
-        describe_areas(table, place.unit_name),
+        part_numbers,
+        describe_areas(table, spatial_split.unit_name),
         extent=Extent.of(cube.grid),
         title=f"Parts {spec.fit.split.describe(spec.step)}",
     )
@@ -102,7 +109,7 @@ def _draw_split_map(spec: TrainingSpec, cube: Cube, folder: Path) -> None:
 def describe_training(
     spec: TrainingSpec, cube: Cube, stack: InputStack, trained: TrainingResult
 ) -> dict[str, Any]:
-    """Write down what a model is, what it was made of, and how far it looks."""
+    """Describe what a model is, what it was made of, and how far it looks."""
     network = build_untrained_network(trained.shape)
     return {
         "recipe": dict(spec.origin.recipe),

@@ -21,7 +21,7 @@ from stores.files import atomic_write
 log = logging.getLogger(__name__)
 
 FORMAT = 2
-"""Version of what a state holds and of how batches are drawn; another one is not resumed."""
+"""Version of the content of a state and of how batches are drawn; another is not resumed."""
 STATE_FILE = "state.ckpt"
 _UNREADABLE_ERRORS = (
     *(OSError, RuntimeError, EOFError, LookupError),
@@ -59,8 +59,8 @@ class Checkpoint:
         if state is None:
             shutil.rmtree(self.folder, ignore_errors=True)
         else:
-            for left in self.folder.glob(f".{STATE_FILE}.*.tmp"):  # of a save that was killed
-                left.unlink()
+            for temporary in self.folder.glob(f".{STATE_FILE}.*.tmp"):  # of a killed save
+                temporary.unlink()
         return state
 
     def save(self, state: Mapping[str, Any]) -> None:
@@ -76,25 +76,26 @@ class Checkpoint:
         try:
             _check_sums(self.path)
             content = torch.load(self.path, weights_only=True, map_location="cpu")
-            found = (content["format"], dict(content["identity"]))
+            version = content["format"]
+            identity = dict(content["identity"])
             state: CheckpointState = dict(content["state"])
         except _UNREADABLE_ERRORS as error:
             log.warning(
-                "%s cannot be read (%s), so training starts anew", self.path, _first_line(error)
+                "%s cannot be read (%s), so training starts over", self.path, _first_line(error)
             )
             return None
-        if found != (FORMAT, dict(self.identity)):
+        if (version, identity) != (FORMAT, dict(self.identity)):
             log.warning(
-                "%s is the state of another training (%s), so this one starts anew",
+                "%s is the state of another training (%s), so this one starts over",
                 self.path,
-                self._difference(*found),
+                self._difference(version, identity),
             )
             return None
         return state
 
-    def _difference(self, made_by: int, identity: Mapping[str, str]) -> str:
+    def _difference(self, version: int, identity: Mapping[str, str]) -> str:
         changed = [key for key, value in self.identity.items() if identity.get(key) != value]
-        if made_by != FORMAT:
+        if version != FORMAT:
             changed.append("format")
         return "other " + " and ".join(changed)
 
@@ -105,7 +106,7 @@ def delete_state(folder: Path) -> None:
 
 
 def get_rng_states() -> CheckpointState:
-    """Take the state of every source of random numbers."""
+    """Return the state of every source of random numbers."""
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - the global one is meant
     states: CheckpointState = {
         "python": random.getstate(),
@@ -118,7 +119,7 @@ def get_rng_states() -> CheckpointState:
 
 
 def set_rng_states(states: CheckpointState) -> None:
-    """Bring every source of random numbers to a state that was taken."""
+    """Set every source of random numbers to a state of ``get_rng_states``."""
     random.setstate(_deep_tuple(states["python"]))
     kind, keys, *rest = states["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002 - as above

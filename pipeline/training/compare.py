@@ -19,7 +19,7 @@ def score_name(bundle: Bundle) -> str:
 
 
 def score_of(bundle: Bundle) -> float:
-    """Give the score that decided; lower is better."""
+    """Return the score that decided; lower is better."""
     return float(bundle.description["training"]["scores"][score_name(bundle)])
 
 
@@ -29,7 +29,7 @@ def pick_best(bundles: Sequence[Bundle]) -> Bundle:
 
 
 def seed_of(bundle: Bundle) -> int:
-    """Give the seed of a bundle's training."""
+    """Return the seed of a bundle's training."""
     return int(bundle.description["recipe"]["training"]["seed"])
 
 
@@ -37,7 +37,8 @@ def list_scores(bundles: Sequence[Bundle]) -> list[ScoreRow]:
     """Tabulate all scores of each training."""
     rows = []
     for bundle in bundles:
-        training, split = bundle.description["training"], bundle.description["recipe"]["split"]
+        training = bundle.description["training"]
+        split = bundle.description["recipe"]["split"]
         row = {"fold": split["fold"]} if split.get("folds") else {}
         row |= {"seed": seed_of(bundle), **training["scores"]}
         rows.append(row | {"best_epoch": training["best_epoch"], "bundle": bundle.path.name})
@@ -45,15 +46,15 @@ def list_scores(bundles: Sequence[Bundle]) -> list[ScoreRow]:
 
 
 def summarize_scores(bundles: Sequence[Bundle]) -> dict[str, tuple[float, float]]:
-    """Give mean and spread of every score; the spread of one training is NaN.
+    """Compute mean and standard deviation of every score; that of one training is NaN.
 
-    The spread is the standard deviation with one degree of freedom less than there are runs.
+    The standard deviation has one degree of freedom less than there are trainings.
     """
-    every = [bundle.description["training"]["scores"] for bundle in bundles]
-    values = {name: [scores[name] for scores in every] for name in every[0]}
+    all_scores = [bundle.description["training"]["scores"] for bundle in bundles]
+    by_name = {name: [scores[name] for scores in all_scores] for name in all_scores[0]}
     return {
-        name: (fmean(found), stdev(found) if len(found) > 1 else math.nan)
-        for name, found in values.items()
+        name: (fmean(values), stdev(values) if len(values) > 1 else math.nan)
+        for name, values in by_name.items()
     }
 
 
@@ -89,15 +90,17 @@ def check_comparable(trainings: Mapping[str, TrainingSpec]) -> None:
 
 
 def find_sample_differences(trainings: Sequence[TrainingSpec]) -> list[str]:
-    """Name what lets the validation samples differ, so that small differences mean little."""
-    first, *others = map(_samples, trainings)
+    """List the keys by which validation samples differ: small differences mean little then."""
+    first, *others = map(_sample_definition, trainings)
     return sorted({key for other in others for key in _differing_keys(first, other)})
 
 
 def _score_definition(training: TrainingSpec) -> dict[str, Any]:
-    """Say what the deciding score measures."""
-    fit, score, leads = training.fit, training.score, training.span.leads
-    meaning: dict[str, Any] = {
+    """Describe what the deciding score measures."""
+    fit = training.fit
+    score = training.score
+    leads = training.span.leads
+    definition: dict[str, Any] = {
         "training.score": (score.kind, score.units),
         "target.variable": fit.target,
         "split.validation": fit.split.date_ranges["validation"],
@@ -105,20 +108,20 @@ def _score_definition(training: TrainingSpec) -> dict[str, Any]:
         "split.place": fit.split.place,
     }
     if score.kind == "loss":
-        meaning |= {"training.loss": (training.losses, training.n_members)}
-        meaning |= {"training.leads": leads}
+        definition["training.loss"] = (training.losses, training.n_members)
+        definition["training.leads"] = leads
     else:
-        meaning["the lead of training.score"] = score.lead or leads
+        definition["the lead of training.score"] = score.lead or leads
     if score.kind == "loss" or score.units == "normalized":
-        meaning["target.transform"] = fit.transforms[fit.target], fit.harmonics
-        meaning["split.train"] = fit.split.date_ranges[
+        definition["target.transform"] = (fit.transforms[fit.target], fit.harmonics)
+        definition["split.train"] = fit.split.date_ranges[
             "train"
-        ]  # what the transform is fitted to
-    return meaning
+        ]  # transforms are fitted to it
+    return definition
 
 
-def _samples(training: TrainingSpec) -> dict[str, Any]:
-    """Name what decides which samples validate."""
+def _sample_definition(training: TrainingSpec) -> dict[str, Any]:
+    """Describe what decides which samples validate."""
     return {
         "training.patch_px": training.patches.side_px,
         "training.min_valid": training.patches.min_valid,

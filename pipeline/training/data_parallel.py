@@ -1,4 +1,4 @@
-"""Start the ranks of a training on workers, and hear what they say."""
+"""Start the ranks of a training on workers, and hand on their messages."""
 
 from __future__ import annotations
 
@@ -23,45 +23,45 @@ log = logging.getLogger(__name__)
 
 _LOGGER = "pipeline"  # whose log lines are sent on
 TrainFunction = Callable[..., Any]
-"""Called with ``executor``, ``tell`` and ``seat``; leaves what it learned in a state."""
+"""Called with ``executor``, ``on_progress`` and ``rank_context``; saves a checkpoint."""
 
 
 def train_data_parallel(
-    learn: TrainFunction,
-    ranks: int,
+    train: TrainFunction,
+    n_ranks: int,
     device: str,
     executor: Executor,
     on_progress: ProgressCallback | None,
 ) -> None:
-    """Let as many workers as there are ranks learn together until they are done.
+    """Train on ``n_ranks`` workers together until all are done.
 
     Raises:
         ConnectionError: a rank was lost; called again, the others go on from the kept state.
     """
     on_gpu = device != "cpu" and torch.cuda.is_available()
-    with deferring_shutdown() as ending:
+    with deferring_shutdown() as shutdown:
         executor.with_gpu(on_gpu).run_ranks(
-            partial(_run_rank, learn),
-            ranks,
+            partial(_run_rank, train),
+            n_ranks,
             on_message=partial(_on_message, on_progress),
-            should_stop=lambda: ending.is_requested,
+            should_stop=lambda: shutdown.is_requested,
         )
 
 
 class NullLogger(TrainingLogger):
-    """The diary of the other ranks: the first one writes for all."""
+    """The logger of the other ranks, which writes nothing: the first one writes for all."""
 
     def __init__(self) -> None:
         self.status = ""
 
     def __exit__(self, *_: object) -> None:
-        """Leave nothing."""
+        """Close nothing."""
 
     def log_stream(self, stream: BatchDataset) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def flush_trackers(self, curves: Sequence[CurveRow]) -> None:
-        """Tell nobody."""
+        """Track nothing."""
 
     def begin_epoch(self) -> None:
         """Start no clock."""
@@ -72,55 +72,56 @@ class NullLogger(TrainingLogger):
     def add_waiting_time(self, seconds: float) -> None:
         """Count no waiting."""
 
-    def log_epoch(self, learner: Trainer, row: CurveRow, is_best: bool) -> None:
+    def log_epoch(self, trainer: Trainer, row: CurveRow, is_best: bool) -> None:
         """Write nothing."""
 
 
-def _run_rank(learn: TrainFunction, rank_context: RankContext, line: RankChannel) -> None:
-    """Learn as one of the ranks; runs on a worker, whose threads read its share ahead."""
+def _run_rank(train: TrainFunction, rank_context: RankContext, channel: RankChannel) -> None:
+    """Train as one of the ranks; runs on a worker, which reads its part of the batches."""
 
-    def tell(done: float, total: float, note: str = "") -> None:
-        line.send([done, total, note] if rank_context.rank == 0 else None)
+    def send_progress(done: float, total: float, note: str = "") -> None:
+        channel.send([done, total, note] if rank_context.rank == 0 else None)
 
     with (
-        _forwarding_logs(rank_context, line),
-        shutdown_requested_by(line.is_stop_requested),
+        _forwarding_logs(rank_context, channel),
+        shutdown_requested_by(channel.is_stop_requested),
         process_group_teardown(),
     ):
-        learn(executor=SerialExecutor(), on_progress=tell, rank_context=rank_context)
+        train(executor=SerialExecutor(), on_progress=send_progress, rank_context=rank_context)
 
 
-def _on_message(on_progress: ProgressCallback | None, said: Any) -> None:
-    """Take one message of a rank: a line of its log, or how far it is."""
-    if len(said) == 2:
-        log.log(*said)
+def _on_message(on_progress: ProgressCallback | None, message: Any) -> None:
+    """Take one message of a rank: a line of its log, or its progress."""
+    if len(message) == 2:
+        log.log(*message)
     elif on_progress is not None:
-        on_progress(*said)
+        on_progress(*message)
 
 
 class _ForwardingHandler(logging.Handler):
-    """Sends log lines to who started the ranks."""
+    """Sends log lines to the process that started the ranks."""
 
-    def __init__(self, line: RankChannel, level: int) -> None:
+    def __init__(self, channel: RankChannel, level: int) -> None:
         super().__init__(level)
-        self._line = line
+        self._channel = channel
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send one line."""
-        self._line.send([record.levelno, record.getMessage()])
+        self._channel.send([record.levelno, record.getMessage()])
 
 
 @contextmanager
-def _forwarding_logs(rank_context: RankContext, line: RankChannel) -> Iterator[None]:
-    """Send what the first rank logs; the others would say the same."""
+def _forwarding_logs(rank_context: RankContext, channel: RankChannel) -> Iterator[None]:
+    """Send what the first rank logs; the others would log the same."""
     level = logging.INFO if rank_context.rank == 0 else logging.ERROR
-    logger, sender = logging.getLogger(_LOGGER), _ForwardingHandler(line, level)
-    before = logger.level
+    logger = logging.getLogger(_LOGGER)
+    handler = _ForwardingHandler(channel, level)
+    previous_level = logger.level
     logger.setLevel(logging.INFO)
     logging.getLogger("lightning").setLevel(logging.WARNING)  # it frames every greeting
-    logger.addHandler(sender)
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(sender)
-        logger.setLevel(before)
+        logger.removeHandler(handler)
+        logger.setLevel(previous_level)

@@ -1,4 +1,4 @@
-"""A running average of the weights, which often forecasts better than the last ones."""
+"""Exponential moving average of the weights, which often forecasts better than the last."""
 
 from __future__ import annotations
 
@@ -31,34 +31,35 @@ class EMA:
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Take in the weights after one step."""
+        """Average in the weights after one step."""
         self._n_steps += 1
-        decay, now = self.decay, network.state_dict()
-        for name, kept in self.weights.items():
+        decay = self.decay
+        current = network.state_dict()
+        for name, average in self.weights.items():
             if name in self._averaged:
-                kept.lerp_(now[name], 1 - decay)
+                average.lerp_(current[name], 1 - decay)
             else:
-                kept.copy_(now[name])
+                average.copy_(current[name])
 
     @contextmanager
     def applied_to(self, network: nn.Module) -> Iterator[None]:
         """Let the network compute with the average inside the body."""
-        own = copy_weights(network)
+        trained = copy_weights(network)
         network.load_state_dict(self.weights)
         try:
             yield
         finally:
-            network.load_state_dict(own)
+            network.load_state_dict(trained)
 
     def state_dict(self) -> dict[str, object]:
-        """Give what has to be kept."""
+        """Return what a checkpoint keeps."""
         return {"n_steps": self._n_steps, "weights": self.weights}
 
     def load_state_dict(self, n_steps: int, weights: StateDict) -> None:
-        """Go on from a kept average."""
+        """Go on from the state of a checkpoint."""
         self._n_steps = n_steps
-        for name, kept in self.weights.items():
-            kept.copy_(weights[name])
+        for name, average in self.weights.items():
+            average.copy_(weights[name])
 
 
 def copy_weights(network: nn.Module) -> StateDict:

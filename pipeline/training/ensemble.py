@@ -1,4 +1,4 @@
-"""Members of a training: several forecasts of every sample, whose spread a loss can score."""
+"""Ensembles in training: several forecasts of every sample, which a loss scores together."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from pipeline.streams.samples import Sample
 class TrainingEnsemble:
     """How many members there are, and what makes them differ.
 
-    They stand one after the other along the batch. While a network learns, every row draws its
-    own dropout and noise. While it is judged, all that is random follows from seed, member,
-    lead and place on the grid alone, as in a rollout: a score changes with the weights, and
-    with neither batches nor ranks.
+    They lie one after the other along the batch. In training, every row draws its own dropout
+    and noise. In validation, all that is random follows from seed, member, lead and position
+    on the grid alone, as in a rollout: a score changes with the weights, and with neither
+    batches nor ranks.
     """
 
     n: int
@@ -33,21 +33,21 @@ class TrainingEnsemble:
     """Deviation of the noise on the history [normalized units]."""
 
     def repeat(self, inputs: RolloutInputs) -> RolloutInputs:
-        """Give every member the inputs of all samples (m b, ...)."""
+        """Repeat the inputs of all samples for every member (m b, ...)."""
         return RolloutInputs(*map(self._repeat, inputs))
 
     def repeat_teacher_forcing(self, teacher: TeacherForcing | None) -> TeacherForcing | None:
-        """Teach all members of a sample at the same leads."""
+        """Repeat the frames (m b, l, y, x), so that members are taught at the same leads."""
         return TeacherForcing(*map(self._repeat, teacher)) if teacher else None
 
     def split_members(self, forecast: Tensor) -> Tensor:
-        """Part the members of a forecast (m b, l, y, x) again: (m, b, l, y, x)."""
+        """Split the members of a forecast (m b, l, y, x) again: (m, b, l, y, x)."""
         return forecast.reshape(self.n, len(forecast) // self.n, *forecast.shape[1:])
 
     def add_history_noise(
         self, inputs: RolloutInputs, samples: Sequence[Sample]
     ) -> RolloutInputs:
-        """Add noise to the history of all members (m b, t, y, x) that are judged."""
+        """Add noise to the history of all members (m b, t, y, x), for validation."""
         if not self.noise:
             return inputs
         leads = range(1 - inputs.target.shape[1], 1)  # 0 is the frame of init
@@ -61,12 +61,10 @@ class TrainingEnsemble:
     def mc_dropout_at(
         self, network: nn.Module, samples: Sequence[Sample], lead: int
     ) -> AbstractContextManager[None]:
-        """Let the network drop the maps of each member that is judged; ``lead`` is from 0."""
-        return (
-            mc_dropout(network, self._keys(lead + 1, samples))
-            if self.dropout
-            else nullcontext()
-        )
+        """Apply the dropout of each member in the body, for validation; ``lead`` is from 0."""
+        if not self.dropout:
+            return nullcontext()
+        return mc_dropout(network, self._keys(lead + 1, samples))
 
     def _keys(self, lead: int, samples: Sequence[Sample]) -> list[RandomKey]:
         return [RandomKey(self.seed, number, lead) for number in range(self.n) for _ in samples]

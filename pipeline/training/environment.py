@@ -13,7 +13,7 @@ from stores.bundle import Bundle
 from stores.formatting import pluralize
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-"""Words of a recipe, and Lightning's."""
+"""Precisions of a recipe, as Lightning names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +35,23 @@ class ComputeEnvironment:
     def __str__(self) -> str:
         threads = pluralize(self.threads, "thread")
         ranks = f", {self.ranks} ranks" if self.ranks > 1 else ""
-        where = f"{self.device} ({self.name}), {threads}{ranks}"
-        return f"{where}, precision {self.precision}, torch {self.torch}"
+        device = f"{self.device} ({self.name}), {threads}{ranks}"
+        return f"{device}, precision {self.precision}, torch {self.torch}"
 
     def to_json(self) -> dict[str, Any]:
-        """Write it into a bundle."""
+        """Return it as a bundle keeps it."""
         return asdict(self)
 
 
 def expected_environment(
     device: str, precision: str, *, threads: int, ranks: int
 ) -> ComputeEnvironment:
-    """Say how a training would compute on this machine, where ``auto`` is still to be chosen.
+    """Return the environment of a training on this machine, where ``auto`` is resolved.
 
     Ranks on machines unlike this one compute otherwise; their bundle says how.
 
     Raises:
-        ValueError: this machine cannot compute what is wanted.
+        ValueError: this machine cannot compute with that precision.
     """
     return environment_on(
         torch.device("cuda" if _has_cuda(device) else "cpu"),
@@ -64,22 +64,22 @@ def expected_environment(
 def environment_on(
     device: torch.device, precision: str, *, threads: int, ranks: int
 ) -> ComputeEnvironment:
-    """Describe arithmetic on a device."""
+    """Return the environment of a computation on a device."""
     version = str(torch.__version__)
     return ComputeEnvironment(device.type, _name_of(device), precision, threads, version, ranks)
 
 
 def describe_environment(bundle: Bundle) -> str:
-    """Say how a bundle was computed."""
-    written = bundle.description["training"]["arithmetic"]
-    return ", then ".join(str(ComputeEnvironment(**one)) for one in written)
+    """Describe in which environments a bundle was computed."""
+    environments = bundle.description["training"]["arithmetic"]
+    return ", then ".join(str(ComputeEnvironment(**values)) for values in environments)
 
 
 def resolve_precision(requested: str, device: str) -> str:
     """Choose Lightning's precision: bf16 where the device computes it fast.
 
     Raises:
-        ValueError: the device cannot compute what is wanted.
+        ValueError: the device cannot compute with that precision.
     """
     if requested == "16" and not _has_cuda(device):
         raise ValueError(

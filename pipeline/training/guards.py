@@ -1,4 +1,4 @@
-"""Stop a training that cannot go on, and say what brought it there and what to change."""
+"""Stop a training that cannot go on, with the cause and what to change."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _MAX_NAMED = 4  # samples named in a message
 
 @contextmanager
 def explaining_out_of_memory(what: str) -> Iterator[None]:
-    """Turn an allocation that fails into advice.
+    """Turn an allocation in the body that fails into advice.
 
     Args:
         what: what was computed, and where.
 
     Raises:
-        MemoryError: the memory is full; says what to set.
+        MemoryError: the memory is full; names what to set.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_memory(error):
+        if not _is_out_of_memory(error):
             raise
         raise MemoryError(
             f"{what} does not fit into the memory, so no step can be made; "
@@ -39,68 +39,69 @@ def explaining_out_of_memory(what: str) -> Iterator[None]:
         ) from error
 
 
-def _is_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return any(sign in str(error) for sign in _OUT_OF_MEMORY_TEXTS)
+    return any(text in str(error) for text in _OUT_OF_MEMORY_TEXTS)
 
 
 def check_loss_finite(
-    rolled: StepOutput, batch: DeviceBatch, channels: ChannelSpec, context: str
+    output: StepOutput, batch: DeviceBatch, channels: ChannelSpec, context: str
 ) -> float:
-    """Give the loss as a number.
+    """Return the loss as a number.
 
     Args:
-        rolled: what was computed.
+        output: result of the step.
         batch: what it was computed from.
         channels: the network's channels.
-        where: step, epoch and batch, and which state is kept.
+        context: step, epoch and batch, for the message.
 
     Raises:
         FloatingPointError: it is not finite; names the samples and the channel.
     """
-    loss = float(rolled.loss.detach())
+    loss = float(output.loss.detach())
     if loss - loss == 0:  # neither NaN nor infinite
         return loss
-    bad = _bad_samples(rolled)
+    bad = _find_bad_samples(output)
     raise FloatingPointError(
-        f"the loss is {loss} at {context}; it comes from {_named(batch.samples, bad)}, where "
-        f"{_suspect(batch, bad, channels)}; lower training.lr or training.clip if the weights "
-        "ran away, or repair the archive there"
+        f"the loss is {loss} at {context}; it comes from "
+        f"{_format_samples(batch.samples, bad)}, where "
+        f"{_describe_suspect(batch, bad, channels)}; lower training.lr or training.clip if the "
+        "weights ran away, or repair the archive there"
     )
 
 
 def check_gradient_finite(norm: Tensor, batch: DeviceBatch, context: str) -> None:
-    """Refuse to make a step that would spoil the weights.
+    """Refuse a step that would spoil the weights.
 
     Raises:
         FloatingPointError: the gradient is not finite though the loss is.
     """
     if not torch.isfinite(norm):
-        everything = list(range(len(batch)))
+        samples = _format_samples(batch.samples, range(len(batch)))
         raise FloatingPointError(
             f"the gradient is {float(norm)} at {context} though the loss is finite; the last "
-            f"batch was {_named(batch.samples, everything)}; lower training.lr, or take "
+            f"batch was {samples}; lower training.lr, or take "
             "another loss or precision"
         )
 
 
-def _bad_samples(rolled: StepOutput) -> list[int]:
+def _find_bad_samples(output: StepOutput) -> list[int]:
     """List the samples whose forecast is not finite or whose truth is not."""
-    values = rolled.forecast.detach() - rolled.truth
-    off = ~torch.isfinite(values) & rolled.valid
-    bad = off.flatten(1).any(dim=1).nonzero().flatten().tolist()
-    return bad or list(range(len(rolled.forecast)))
+    errors = output.forecast.detach() - output.truth  # (b, l, y, x)
+    is_bad = ~torch.isfinite(errors) & output.valid
+    bad = is_bad.flatten(1).any(dim=1).nonzero().flatten().tolist()
+    return bad or list(range(len(output.forecast)))
 
 
-def _named(samples: Sequence[Sample], which: Sequence[int]) -> str:
-    named = [f"{samples[i].init}/{samples[i].window}" for i in which[:_MAX_NAMED]]
-    more = f" and {len(which) - _MAX_NAMED} more" if len(which) > _MAX_NAMED else ""
-    return f"sample{'s' if len(which) > 1 else ''} {', '.join(named)}{more}"
+def _format_samples(samples: Sequence[Sample], indices: Sequence[int]) -> str:
+    names = [f"{samples[i].init}/{samples[i].window}" for i in indices[:_MAX_NAMED]]
+    more = f" and {len(indices) - _MAX_NAMED} more" if len(indices) > _MAX_NAMED else ""
+    return f"sample{'s' if len(indices) > 1 else ''} {', '.join(names)}{more}"
 
 
-def _suspect(batch: DeviceBatch, bad: Sequence[int], channels: ChannelSpec) -> str:
-    """Name the channel that is not finite, or else the one with the largest value."""
+def _describe_suspect(batch: DeviceBatch, bad: Sequence[int], channels: ChannelSpec) -> str:
+    """Describe the channel that is not finite, or else the one with the largest value."""
     largest = {
         name: values[bad].abs().max().nan_to_num(torch.inf, torch.inf).item()
         for name, values in _by_channel(batch, channels).items()
@@ -116,7 +117,7 @@ def _suspect(batch: DeviceBatch, bad: Sequence[int], channels: ChannelSpec) -> s
 
 
 def _by_channel(batch: DeviceBatch, channels: ChannelSpec) -> dict[str, Tensor]:
-    """Give the values of each channel (b, ..., y, x); where the target is valid is no value."""
+    """Return the values (b, ..., y, x) of all channels but ``valid``."""
     forcings = zip(channels.forcings.names, batch.forcings.unbind(dim=2), strict=True)
     statics = zip(channels.statics.names, batch.statics.unbind(dim=1), strict=True)
     return {channels.target: batch.target, **dict(forcings), **dict(statics)}

@@ -18,7 +18,7 @@ _PACKAGES = ("pipeline", "stores")
 
 
 def list_inputs(cube: Cube) -> dict[str, dict[str, Any]]:
-    """Name the files behind every variable of a cube by one digest.
+    """List the inputs of every variable of a cube: one digest of all its files, and dates.
 
     Raises:
         CorruptError: the cube's record of its inputs is gone or altered.
@@ -37,19 +37,18 @@ def list_inputs(cube: Cube) -> dict[str, dict[str, Any]]:
 
 
 def list_versions() -> dict[str, str]:
-    """Give the versions of everything that can change the last bit of a number."""
+    """Return the versions of everything that can change the last bit of a number."""
     installed = {name: version(name) for name in ("cubecast", *_LIBRARIES)}
     return installed | {"python": platform.python_version()}
 
 
 @cache
 def code_digest() -> str:
-    """Name the source code that makes models, also between two releases."""
-    house = Path(__file__).parents[2]
+    """Compute the digest of the source code that makes models, also between two releases."""
+    root = Path(__file__).parents[2]
     digest = hashlib.sha256()
-    for room in _PACKAGES:
-        for path in sorted((house / room).rglob("*.py")):
-            digest.update(
-                f"{path.relative_to(house).as_posix()} {sha256_file(path)}\n".encode()
-            )
+    for package in _PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            name = path.relative_to(root).as_posix()
+            digest.update(f"{name} {sha256_file(path)}\n".encode())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What a person can follow while a network learns: log lines, a table, TensorBoard."""
+"""What a person can follow of a training: log lines, a table, TensorBoard."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from stores.formatting import pluralize
 log = logging.getLogger(__name__)
 
 CURVES = "curves.csv"
-_UNKNOWN_S = 1e-9
-_N_TOLD = 3  # patches that the log names
+_MIN_S = 1e-9  # keeps rates finite before a second has passed
+_N_LISTED = 3  # patches that the log lists
 _DELIVERY = {
-    "device": "cut on the device that learns",
-    "memory": "cut from memory",
+    "device": "gathered on the device that trains",
+    "memory": "read from memory",
     "streamed": "streamed",
 }
 
 
 class TrainingLogger:
-    """Write down how a training goes.
+    """Write curves and log lines of a training.
 
     Args:
         folder: gets ``curves.csv`` and ``tensorboard/``.
@@ -47,7 +47,8 @@ class TrainingLogger:
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=epoch + 1)
         self._began_s = time.monotonic()
         self._n_patches = 0
-        self._learned_s = self._waited_s = 0.0
+        self._elapsed_s = 0.0
+        self._waited_s = 0.0
         self.status = ""
         """Newest score, for progress bars."""
 
@@ -63,71 +64,75 @@ class TrainingLogger:
         self._board.close()
 
     def log_stream(self, stream: BatchDataset) -> None:
-        """Say how patches come and why, and which ones the next epoch takes."""
+        """Log how patches are delivered and why, and which ones the next epoch takes."""
         log.info("patches are %s: %s", _DELIVERY[stream.mode], stream.reason)
-        log.info("%s", stream.patch_plan.describe(self._epoch, n_rows=_N_TOLD))
+        log.info("%s", stream.patch_plan.describe(self._epoch, n_rows=_N_LISTED))
 
     def begin_epoch(self) -> None:
         """Start the clock."""
-        self._began_s, self._n_patches, self._waited_s = time.monotonic(), 0, 0.0
+        self._began_s = time.monotonic()
+        self._n_patches = 0
+        self._waited_s = 0.0
 
     def count_patches(self, n_patches: int) -> None:
         """Count patches that were learned from."""
         self._n_patches += n_patches
-        self._learned_s = time.monotonic() - self._began_s
+        self._elapsed_s = time.monotonic() - self._began_s
 
     def add_waiting_time(self, seconds: float) -> None:
         """Count time in which nothing was learned, since no batch was there yet [s]."""
         self._waited_s += seconds
 
-    def log_epoch(self, learner: Trainer, row: CurveRow, is_best: bool) -> None:
-        """Write the epoch down."""
-        write_text(self._path, pd.DataFrame(learner.curves).to_csv(index=False))
+    def log_epoch(self, trainer: Trainer, row: CurveRow, is_best: bool) -> None:
+        """Write the row of an epoch to the table, TensorBoard and the log."""
+        write_text(self._path, pd.DataFrame(trainer.curves).to_csv(index=False))
         epoch = int(row["epoch"])
         for name, value in row.items():
             if name != "epoch":
                 self._board.add_scalar(name, value, epoch)
         self._board.flush()
-        score = learner.scores[-1]
+        score = trainer.scores[-1]
         self.status = f"{score.name.replace('_', ' ')} {score.value:.4g}"
         log.info(
             "epoch %d/%d: %s; %s; %.1f patches/s, %.1f %% of the time waiting for them; %s",
             epoch,
-            learner.plan.curriculum.epochs,
+            trainer.hyperparameters.curriculum.epochs,
             ", ".join(
-                _format_score(learner, name, value)
+                _format_score(trainer, name, value)
                 for name, value in row.items()
                 if name != "epoch"
             ),
-            "best so far, kept" if is_best else _format_patience(learner),
-            self._n_patches / max(_UNKNOWN_S, self._learned_s),
-            100 * self._waited_s / max(_UNKNOWN_S, self._learned_s),
-            self._outlook(learner),
+            "best so far, kept" if is_best else _format_patience(trainer),
+            self._n_patches / max(_MIN_S, self._elapsed_s),
+            100 * self._waited_s / max(_MIN_S, self._elapsed_s),
+            self._format_eta(trainer),
         )
 
     def flush_trackers(self, curves: Sequence[CurveRow]) -> None:
-        """Tell the services; only of epochs whose state is kept, so that none comes twice."""
+        """Send new epochs to the trackers; only those whose state is saved, so none twice."""
         for tracker in self._trackers:
             tracker.log_new_epochs(curves)
 
-    def _outlook(self, learner: Trainer) -> str:
-        """Say how long it will take at most."""
-        left = learner.plan.curriculum.epochs - learner.at.epoch
-        seconds = left * (time.monotonic() - self._began_s)
-        return "done" if learner.is_done else f"at most {seconds / 60:.1f} min left"
+    def _format_eta(self, trainer: Trainer) -> str:
+        """Return how long the training will take at most, as text."""
+        n_left = trainer.hyperparameters.curriculum.epochs - trainer.progress.epoch
+        seconds = n_left * (time.monotonic() - self._began_s)
+        return "done" if trainer.is_done else f"at most {seconds / 60:.1f} min left"
 
 
-def _format_patience(learner: Trainer) -> str:
-    """Say how much of the patience is used up."""
-    judge, said = learner.early_stopping, f"best was epoch {learner.early_stopping.best_epoch}"
-    if judge.should_stop:
-        return f"{said}, stops: no better in {pluralize(judge.patience, 'epoch')}"
-    if not judge.n_worse:
-        return f"{said}, rollouts grow"
-    return f"{said}, no better in {judge.n_worse} of {pluralize(judge.patience, 'epoch')}"
+def _format_patience(trainer: Trainer) -> str:
+    """Return how much of the patience is used up, as text."""
+    stopping = trainer.early_stopping
+    best = f"best was epoch {stopping.best_epoch}"
+    patience = pluralize(stopping.patience, "epoch")
+    if stopping.should_stop:
+        return f"{best}, stops: no better in {patience}"
+    if not stopping.n_bad_epochs:
+        return f"{best}, rollouts grow"
+    return f"{best}, no better in {stopping.n_bad_epochs} of {patience}"
 
 
-def _format_score(learner: Trainer, name: str, value: float) -> str:
-    units = {score.name: score.units for score in learner.scores}.get(name)
-    shown = units if units and units.strip() != DIMENSIONLESS else ""
-    return f"{name} {value:.4g} {shown}".rstrip()
+def _format_score(trainer: Trainer, name: str, value: float) -> str:
+    units = {score.name: score.units for score in trainer.scores}.get(name)
+    suffix = units if units and units.strip() != DIMENSIONLESS else ""
+    return f"{name} {value:.4g} {suffix}".rstrip()

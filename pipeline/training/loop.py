@@ -1,4 +1,4 @@
-"""The loop over epochs: learn, validate, keep the state."""
+"""The loop over epochs: train, validate, save a checkpoint."""
 
 from __future__ import annotations
 
@@ -26,111 +26,119 @@ _MINUTE_S = 60.0
 
 @dataclass
 class TrainingLoop:
-    """Train a learner on a stream, from wherever its state is.
+    """Train from wherever the state of the trainer is.
 
     Args:
-        learner: what learns.
-        train: patches to learn from, epoch by epoch.
-        validation: patches that only judge.
-        checkpoint: where the state is kept.
-        every_minutes: time between two saves inside an epoch.
-        diary: where curves and log lines are written.
-        tell: told after every batch how far it is.
+        trainer: network, optimizer and their state.
+        train: batches to learn from, epoch by epoch.
+        validation: batches that are only scored.
+        checkpoint: where the state is saved.
+        checkpoint_minutes: time between two saves inside an epoch.
+        logger: writes curves and log lines.
+        on_progress: called after every batch.
     """
 
-    learner: Trainer
+    trainer: Trainer
     train: BatchDataset
     validation: BatchDataset
     checkpoint: Checkpoint
     checkpoint_minutes: float
     logger: TrainingLogger
     on_progress: ProgressCallback | None = None
-    _ending: ShutdownSignal = field(default_factory=ShutdownSignal, init=False)
+    _shutdown: ShutdownSignal = field(default_factory=ShutdownSignal, init=False)
     _saved_s: float = field(default_factory=time.monotonic, init=False)
 
     def run(self) -> None:
-        """Learn until the last epoch or until nothing gets better."""
-        with deferring_shutdown() as self._ending:
-            while not self.learner.is_done:
+        """Train until the last epoch or until early stopping."""
+        with deferring_shutdown() as self._shutdown:
+            while not self.trainer.is_done:
                 self._train_epoch()
                 self._validate()
                 self._end_epoch()
 
     def _train_epoch(self) -> None:
-        learner, every = self.learner, self.learner.plan.accumulate
+        trainer = self.trainer
+        accumulate = trainer.hyperparameters.accumulate
         n = len(self.train)
-        learner.begin_epoch()
+        trainer.begin_epoch()
         self.logger.begin_epoch()
-        asked_s = time.monotonic()
-        for index, (tensors, samples) in self._batches(self.train, learner.at.batch):
-            self.logger.add_waiting_time(time.monotonic() - asked_s)
-            size = min(every, n - index // every * every)
-            closes = (index + 1) % every == 0 or index + 1 == n
-            batch = learner.to_device(tensors, samples)
+        waiting_since_s = time.monotonic()
+        for index, (tensors, samples) in self._batches(self.train, trainer.progress.batch):
+            self.logger.add_waiting_time(time.monotonic() - waiting_since_s)
+            n_microbatches = min(accumulate, n - index // accumulate * accumulate)
+            is_last = (index + 1) % accumulate == 0 or index + 1 == n
+            batch = trainer.to_device(tensors, samples)
             self.logger.count_patches(
-                learner.train_batch(batch, loss_weight=1 / size, is_last_microbatch=closes)
+                trainer.train_batch(
+                    batch, loss_weight=1 / n_microbatches, is_last_microbatch=is_last
+                )
             )
-            if closes:
+            if is_last:
                 self._checkpoint_if_due()
             if self.on_progress is not None:
-                done = learner.at.epoch + (index + 1) / n
+                done = trainer.progress.epoch + (index + 1) / n
                 self.on_progress(
-                    round(done, 2), learner.plan.curriculum.epochs, self.logger.status
+                    round(done, 2),
+                    trainer.hyperparameters.curriculum.epochs,
+                    self.logger.status,
                 )
-            asked_s = time.monotonic()
+            waiting_since_s = time.monotonic()
 
     def _checkpoint_if_due(self) -> None:
-        """Keep the state when it is time, and end when somebody asked for it."""
-        crash_point(f"training.step.{self.learner.at.step}")
-        due = time.monotonic() - self._saved_s >= self.checkpoint_minutes * _MINUTE_S
-        due, asked = self.learner.ranks.any(due, self._ending.is_requested)
-        if due or asked:
+        """Save a checkpoint when it is time, and end when that was requested."""
+        crash_point(f"training.step.{self.trainer.progress.step}")
+        elapsed_s = time.monotonic() - self._saved_s
+        is_due, is_stop_requested = self.trainer.ranks.any(
+            elapsed_s >= self.checkpoint_minutes * _MINUTE_S, self._shutdown.is_requested
+        )
+        if is_due or is_stop_requested:
             self._save()
-            log.info("kept %s in %s", self.learner.at, self.checkpoint.path)
-        if asked:
+            log.info("saved %s in %s", self.trainer.progress, self.checkpoint.path)
+        if is_stop_requested:
             self._shut_down()
 
     def _validate(self) -> None:
-        before = get_rng_states()
-        with self.learner.evaluating():
+        rng_states = get_rng_states()
+        with self.trainer.evaluating():
             for _, (tensors, samples) in self._batches(self.validation, 0):
-                self.learner.validate_batch(self.learner.to_device(tensors, samples))
-                if self._ending.is_requested:
+                self.trainer.validate_batch(self.trainer.to_device(tensors, samples))
+                if self._shutdown.is_requested:
                     break
-        (asked,) = self.learner.ranks.any(self._ending.is_requested)
-        crash_point(f"training.validated.{self.learner.at.epoch + 1}")
-        if asked:  # the state is that of the last step: validation begins anew
-            set_rng_states(before)
+        (is_stop_requested,) = self.trainer.ranks.any(self._shutdown.is_requested)
+        crash_point(f"training.validated.{self.trainer.progress.epoch + 1}")
+        if is_stop_requested:  # the state is that of the last step: validation starts over
+            set_rng_states(rng_states)
             self._save()
             self._shut_down()
             self._validate()
 
     def _end_epoch(self) -> None:
-        row, is_best = self.learner.end_epoch()
-        self.logger.log_epoch(self.learner, row, is_best)
+        row, is_best = self.trainer.end_epoch()
+        self.logger.log_epoch(self.trainer, row, is_best)
         self._save()
-        self.logger.flush_trackers(self.learner.curves)
-        crash_point(f"training.epoch.{self.learner.at.epoch}")
+        self.logger.flush_trackers(self.trainer.curves)
+        crash_point(f"training.epoch.{self.trainer.progress.epoch}")
 
     def _batches(
         self, stream: BatchDataset, first: int
     ) -> Iterator[tuple[int, tuple[Sequence[Tensor], list[Sample]]]]:
-        """Give the batches of this epoch from ``first`` on, with their places and keys."""
-        stream.epoch, stream.first_batch = self.learner.at.epoch, first
-        keys = stream.plan_batches()[first:]
-        kept = get_rng_states()
-        # Workers of the spread read ahead; a second pool of processes would only add copies.
+        """Yield the batches of this epoch from ``first`` on: index, tensors and samples."""
+        stream.epoch = self.trainer.progress.epoch
+        stream.first_batch = first
+        samples = stream.plan_batches()[first:]
+        rng_states = get_rng_states()
+        # The executor reads ahead; a second pool of processes would only add copies.
         loader = iter(DataLoader(stream, batch_size=None, num_workers=0))
-        if first:  # a loader draws a seed; this one drew it before the state was kept
-            set_rng_states(kept)
-        yield from enumerate(zip(loader, keys, strict=True), start=first)
+        if first:  # a loader draws a seed; this one drew it before the state was saved
+            set_rng_states(rng_states)
+        yield from enumerate(zip(loader, samples, strict=True), start=first)
 
     def _save(self) -> None:
-        state = self.learner.state_dict()
-        if self.learner.ranks.is_first:
+        state = self.trainer.state_dict()
+        if self.trainer.ranks.is_first:
             self.checkpoint.save(state)
         self._saved_s = time.monotonic()
 
     def _shut_down(self) -> None:
-        log.warning("asked to end: the state is kept; the same training goes on from there")
-        self._ending.reraise()
+        log.warning("stop requested: the state is saved; the same training resumes from there")
+        self._shutdown.reraise()

@@ -1,9 +1,11 @@
-"""How much each pixel counts in the loss: by the class of its value, by its area."""
+"""Weights of pixels in the loss: by the class of the value, by the area."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import mul
 
 import numpy as np
 import torch
@@ -27,7 +29,7 @@ class ClassWeights:
 
     A threshold takes the same way into the network's space as the data, at the pixel and the
     season of each frame. Every transform rises, so a value at or above the threshold stays so;
-    one that is below by less than float32 can tell in that space may count as equal.
+    one that is below by less than float32 resolves in that space may count as equal.
     """
 
     source: Source
@@ -36,7 +38,7 @@ class ClassWeights:
     factors: tuple[float, ...]
 
     def __call__(self, batch: DeviceBatch) -> Tensor:
-        """Give the factor of every pixel of all leads (b, leads, y, x)."""
+        """Return the factor of every pixel of all leads (b, l, y, x)."""
         truth = batch.target[:, -self.span.leads :]
         bounds = np.stack([self._bounds(sample) for sample in batch.samples], axis=1)
         return threshold_weights(
@@ -44,7 +46,7 @@ class ClassWeights:
         )
 
     def _bounds(self, sample: Sample) -> Float32Array:
-        """Bring the thresholds into the network's space (k, leads, y, x)."""
+        """Compute the thresholds in the network's space (k, l, y, x)."""
         step = self.source.open().step
         axis = self.source.axis(self.span.lead_times(step, sample.init))
         chain = self.source.chain(self.source.stack.target, sample.window)
@@ -62,64 +64,67 @@ class LatitudeWeights:
     """Weigh pixels by their area relative to the mean of the domain."""
 
     rows: Float64Array
-    """Weight of each row of the grid."""
+    """Weight of each row of the grid (y,)."""
 
     def __call__(self, batch: DeviceBatch) -> Tensor:
-        """Give the weight of every pixel of one frame (b, 1, y, 1)."""
-        parts = [self.rows[s.window.y0 : s.window.y1] for s in batch.samples]
-        return torch.from_numpy(np.stack(parts)).to(batch.target)[:, None, :, None]
+        """Return the weight of every row of the samples (b, 1, y, 1)."""
+        windows = [sample.window for sample in batch.samples]
+        rows = np.stack([self.rows[window.y0 : window.y1] for window in windows])  # (b, y)
+        return torch.from_numpy(rows).to(batch.target)[:, None, :, None]
 
 
 def build_pixel_weights(
     terms: Sequence[LossSpec], source: Source, span: RolloutSpan
 ) -> PixelWeights | None:
-    """Build what weighs the pixels for each term of a loss; None when all pixels count alike.
+    """Build the pixel weights of each term of a loss; None when all pixels count alike.
 
     Raises:
         ValueError: a weighting cannot be done exactly on this grid or with these transforms.
     """
-    each = [_of_term(term, source, span) for term in terms]
-    if not any(each):
+    per_term = [_build_weights(term, source, span) for term in terms]
+    if not any(per_term):
         return None
 
-    def weigh(batch: DeviceBatch) -> list[Tensor | None]:
-        return [_product([part(batch) for part in parts]) for parts in each]
+    def pixel_weights(batch: DeviceBatch) -> list[Tensor | None]:
+        return [_product([weight(batch) for weight in weights]) for weights in per_term]
 
-    return weigh
+    return pixel_weights
 
 
-def _of_term(
+def _build_weights(
     term: LossSpec, source: Source, span: RolloutSpan
 ) -> list[ClassWeights | LatitudeWeights]:
-    parts: list[ClassWeights | LatitudeWeights] = []
+    weights: list[ClassWeights | LatitudeWeights] = []
     if term.classes is not None:
         check_classes(term.classes, [step["kind"] for step in source.stack.target.chain])
-        parts.append(ClassWeights(source, span, term.classes.thresholds, term.classes.factors))
+        weights.append(
+            ClassWeights(source, span, term.classes.thresholds, term.classes.factors)
+        )
     if term.area:
         grid = source.open().grid
         domain = source.domain(Window.from_shape((grid.height, grid.width)))
-        parts.append(LatitudeWeights(row_areas(grid, domain)))
-    return parts
+        weights.append(LatitudeWeights(row_areas(grid, domain)))
+    return weights
 
 
 def check_classes(classes: ClassSpec, transforms: Sequence[str]) -> None:
-    """Refuse thresholds that the target's transforms cannot tell apart.
+    """Refuse thresholds that the target's transforms map to one value.
 
     Raises:
         ValueError: a threshold lies where a transform knows no values.
     """
-    known = [kind for kind in transforms if kind in _NONNEGATIVE_TRANSFORMS]
-    below = [threshold for threshold in classes.thresholds if threshold < 0]
-    if known and below:
+    nonnegative = [kind for kind in transforms if kind in _NONNEGATIVE_TRANSFORMS]
+    negative = [threshold for threshold in classes.thresholds if threshold < 0]
+    if nonnegative and negative:
         raise ValueError(
-            f"classes.thresholds={below} lie below zero but the target's transform "
-            f"{known[0]!r} takes all amounts below zero as zero, so these classes cannot be "
-            "told apart; leave them out or take another transform"
+            f"classes.thresholds={negative} lie below zero but the target's transform "
+            f"{nonnegative[0]!r} takes all amounts below zero as zero, so these classes cannot "
+            "be told apart; leave them out or take another transform"
         )
 
 
 def row_areas(grid: GeoBox, domain: BoolArray) -> Float64Array:
-    """Give the area of a pixel of each row, relative to the mean over the domain (y, x).
+    """Compute the area of a pixel of each row (y,), relative to the mean over a domain (y, x).
 
     Raises:
         ValueError: the grid is not one of degrees with rows along circles of latitude.
@@ -136,10 +141,5 @@ def row_areas(grid: GeoBox, domain: BoolArray) -> Float64Array:
     return rows
 
 
-def _product(parts: Sequence[Tensor]) -> Tensor | None:
-    if not parts:
-        return None
-    first, *others = parts
-    for other in others:
-        first = first * other
-    return first
+def _product(weights: Sequence[Tensor]) -> Tensor | None:
+    return reduce(mul, weights) if weights else None

@@ -1,4 +1,4 @@
-"""Trainings that are finished, so that one of several is not done twice."""
+"""Results of trainings that are finished, so that none is done twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FINISHED_FILE = "finished.json"
 
 
 def cache_key(fingerprint: str, cube: Cube) -> dict[str, Any]:
-    """Say what a training is made of; whatever differs may give another bundle."""
+    """Return what a training is made of; whatever differs may give another bundle."""
     return {
         "recipe": fingerprint,
         "cube": cube.version,
@@ -29,20 +29,20 @@ def cache_key(fingerprint: str, cube: Cube) -> dict[str, Any]:
     }
 
 
-def describe_environments(arithmetic: Sequence[ComputeEnvironment]) -> dict[str, Any]:
-    """Say how a training computed, in what it is made of and in its bundle.
+def describe_environments(environments: Sequence[ComputeEnvironment]) -> dict[str, Any]:
+    """Return the environments of a training, for its cache key and its bundle.
 
-    One that went on elsewhere names several, and so is never found as the same one.
+    One that went on elsewhere has several, and so is never found as the same one.
     """
-    return {"arithmetic": [one.to_json() for one in arithmetic]}
+    return {"arithmetic": [environment.to_json() for environment in environments]}
 
 
-def record_result(folder: Path, making: Mapping[str, Any], bundle: Bundle) -> None:
-    """Write down which bundle came out of the training in ``folder``."""
-    write_json(folder / FINISHED_FILE, {"making": dict(making), "bundle": bundle.path.name})
+def record_result(folder: Path, key: Mapping[str, Any], bundle: Bundle) -> None:
+    """Write which bundle came out of the training in ``folder``."""
+    write_json(folder / FINISHED_FILE, {"making": dict(key), "bundle": bundle.path.name})
 
 
-def find_cached_result(folder: Path, making: Mapping[str, Any], models: Path) -> Bundle | None:
+def find_cached_result(folder: Path, key: Mapping[str, Any], models: Path) -> Bundle | None:
     """Open the bundle of a training that is finished; None when it has to be done.
 
     Raises:
@@ -52,12 +52,13 @@ def find_cached_result(folder: Path, making: Mapping[str, Any], models: Path) ->
     if not path.exists():
         return None
     try:
-        written = read_json(path)
-        is_same, bundle = written["making"] == dict(making), str(written["bundle"])
+        result = read_json(path)
+        is_same = result["making"] == dict(key)
+        name = str(result["bundle"])
     except (ValueError, KeyError, TypeError) as error:
         log.warning("%s cannot be read (%r), so this is trained again", path, error)
         return None
-    found = resolve_under(models, bundle)
-    if is_same and not found.exists():
-        log.warning("bundle %s is gone, so it is trained again", found)
-    return open_bundle(found) if is_same and found.exists() else None
+    bundle = resolve_under(models, name)
+    if is_same and not bundle.exists():
+        log.warning("bundle %s is gone, so it is trained again", bundle)
+    return open_bundle(bundle) if is_same and bundle.exists() else None

@@ -13,69 +13,77 @@ from typing import Any
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-_others: ContextVar[Callable[[], bool] | None] = ContextVar("others", default=None)
+_stop_requested_elsewhere: ContextVar[Callable[[], bool] | None] = ContextVar(
+    "stop_requested_elsewhere", default=None
+)
 
 
 class ShutdownSignal:
-    """Tells whether the process was asked to end, by a signal or by who started it.
+    """Whether a shutdown was requested, by a signal or by the process that started this one.
 
     Args:
-        others: tells whether who started this asks it to end; None listens to signals.
+        is_requested_elsewhere: whether the starting process requests it; None: only signals do.
     """
 
-    def __init__(self, others: Callable[[], bool] | None = None) -> None:
-        self._others = others
-        self._noted: int | None = None
-        self._before: dict[int, Any] = {}
+    def __init__(self, is_requested_elsewhere: Callable[[], bool] | None = None) -> None:
+        self._is_requested_elsewhere = is_requested_elsewhere
+        self._signal_number: int | None = None
+        self._previous_handlers: dict[int, Any] = {}
 
     @property
     def is_requested(self) -> bool:
-        """Tell whether it was."""
-        return self._noted is not None or (self._others is not None and self._others())
+        """Whether a shutdown was requested."""
+        return self._signal_number is not None or (
+            self._is_requested_elsewhere is not None and self._is_requested_elsewhere()
+        )
 
     def install_handlers(self) -> None:
-        """Note the first SIGTERM, Ctrl-C or closed terminal; a second one ends at once."""
-        heard = (n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN)  # nohup
-        for number in heard:
-            self._before[number] = signal.signal(number, self._note) or signal.SIG_DFL
+        """Record the first SIGTERM, Ctrl-C or closed terminal; a second one ends at once."""
+        handled = (n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN)  # nohup
+        for number in handled:
+            self._previous_handlers[number] = (
+                signal.signal(number, self._on_signal) or signal.SIG_DFL
+            )
 
     def reraise(self) -> None:
-        """Let whoever listened before hear the signal; by default, the process ends.
+        """Raise the signal again for the previous handlers; by default, the process ends.
 
         Raises:
-            RuntimeError: who started this asked it to end.
+            RuntimeError: the process that started this one requested the shutdown.
         """
-        if self._others is not None:
-            raise RuntimeError("this training was asked to end, so it stops; its state is kept")
-        for number, before in self._before.items():
-            signal.signal(number, before)
-        if self._noted is not None:
-            os.kill(os.getpid(), self._noted)
+        if self._is_requested_elsewhere is not None:
+            raise RuntimeError(
+                "a stop was requested, so this training ends; its state is saved"
+            )
+        for number, handler in self._previous_handlers.items():
+            signal.signal(number, handler)
+        if self._signal_number is not None:
+            os.kill(os.getpid(), self._signal_number)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._noted = number
-        signal.signal(number, self._before[number])
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signal_number = number
+        signal.signal(number, self._previous_handlers[number])
 
 
 @contextmanager
-def shutdown_requested_by(others: Callable[[], bool]) -> Iterator[None]:
-    """Let ``others`` ask what runs in the body to end, where no signal reaches it."""
-    before = _others.set(others)
+def shutdown_requested_by(is_requested_elsewhere: Callable[[], bool]) -> Iterator[None]:
+    """Let ``is_requested_elsewhere`` stop what runs in the body, where no signal reaches it."""
+    token = _stop_requested_elsewhere.set(is_requested_elsewhere)
     try:
         yield
     finally:
-        _others.reset(before)
+        _stop_requested_elsewhere.reset(token)
 
 
 @contextmanager
 def deferring_shutdown() -> Iterator[ShutdownSignal]:
-    """Note a request to end in the body, and end behind it; only a main thread listens."""
-    ending = ShutdownSignal(_others.get())
+    """Defer a shutdown to the end of the body; only a main thread receives signals."""
+    shutdown = ShutdownSignal(_stop_requested_elsewhere.get())
     if threading.current_thread() is not threading.main_thread():
-        yield ending
+        yield shutdown
         return
-    ending.install_handlers()
+    shutdown.install_handlers()
     try:
-        yield ending
+        yield shutdown
     finally:
-        ending.reraise()
+        shutdown.reraise()

@@ -1,4 +1,4 @@
-"""What a training is asked to do, in plain values: all that it needs beside a cube."""
+"""What to train, in plain values: all that a training needs beside a cube."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pipeline.models import ConvLSTMSpec
 from pipeline.streams.samples import RolloutSpan
 from pipeline.streams.spec import FitSpec, PatchSpec
 from pipeline.training.ensemble import TrainingEnsemble
-from pipeline.training.trainer import Hyperparameters
+from pipeline.training.schedule import Hyperparameters
 from stores.times import Step
 
 
 @dataclass(frozen=True, slots=True)
 class ClassSpec:
-    """Which values count more."""
+    """Classes of values, and their weights in the loss."""
 
     thresholds: tuple[float, ...]
     """Lower bounds of all classes but the first, rising [units of the target]."""
     factors: tuple[float, ...]
-    """Of the errors in each class: one more than there are thresholds."""
+    """Factor of the errors in each class: one more than there are thresholds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,43 +32,43 @@ class LossSpec:
     kind: str = "mse"
     weight: float = 1.0
     numbers: Mapping[str, Any] = field(default_factory=dict)
-    """What ``losses.build_loss`` takes beside the kind."""
+    """Arguments of ``losses.build_loss`` beside the kind."""
     classes: ClassSpec | None = None
     area: bool = False
-    """Whether pixels are weighed by their area."""
+    """Whether pixels are weighted by their area."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreSpec:
-    """Which number of the validation part decides."""
+    """Which score of the validation part decides."""
 
     kind: str = "loss"
     """``loss``, or ``rmse`` at one lead."""
     lead: int | None = None
     """The last one by default."""
     units: str = "physical"
-    """Of the rmse: ``forecast_physical`` or ``forecast_normalized``."""
+    """Of the rmse: ``physical`` or ``normalized``."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackSpec:
-    """Services that collect the curves, and what they are told."""
+    """Services that collect the curves, and what is sent there."""
 
     services: tuple[str, ...] = ()
     name: str = ""
     """Of the trainings that belong together."""
     root: Path = Path()
-    """Where services keep what was not sent anywhere."""
+    """Where services keep what is not sent to a server."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What is shown beside the curves."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a training comes from, as its bundle says it; nothing here is computed with."""
+    """Where a training comes from, for its bundle; nothing here is computed with."""
 
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    """All that was asked for, but folders and machines."""
+    """The whole recipe, but folders and machines."""
     split: Mapping[str, Any] = field(default_factory=dict)
     """The split as it was written, with offsets where dates stand in the recipe."""
 
@@ -80,15 +80,15 @@ class TrainingSpec:
     name: str
     """Of its bundles."""
     fingerprint: str
-    """Equal ones are the same training, which goes on from the state that is left of it."""
+    """Equal ones are the same training, which resumes from its checkpoint."""
     step: Step
     """Distance between two frames."""
     fit: FitSpec
     network: ConvLSTMSpec
     patches: PatchSpec
-    learning: Hyperparameters
+    hyperparameters: Hyperparameters
     losses: tuple[LossSpec, ...] = (LossSpec(),)
-    """Terms of what is minimized, added by weight."""
+    """Terms of the loss, added by weight."""
     ensemble: TrainingEnsemble | None = None
     """Members that every sample is rolled out in; None for one forecast."""
     score: ScoreSpec = ScoreSpec()
@@ -107,7 +107,7 @@ class TrainingSpec:
     @property
     def span(self) -> RolloutSpan:
         """Frames of a sample: the history, and all leads that are ever rolled out."""
-        return RolloutSpan(self.network.history, self.learning.curriculum.leads)
+        return RolloutSpan(self.network.history, self.hyperparameters.curriculum.leads)
 
     @property
     def n_members(self) -> int:

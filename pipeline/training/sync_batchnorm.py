@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.distributed as group
+import torch.distributed as dist
 from torch import Tensor, nn
 
 
@@ -23,19 +23,21 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(maps)
         values = maps.float()  # statistics of half precision would be too coarse
-        own = values.new_tensor([values.numel() / values.shape[1]])
-        sums: Tensor = _all_reduce(torch.cat([values.sum(dim=(0, 2, 3)), own]))  # (c + 1,)
+        count = values.new_tensor([values.numel() / values.shape[1]])
+        sums: Tensor = _all_reduce(torch.cat([values.sum(dim=(0, 2, 3)), count]))  # (c + 1,)
         n: Tensor = sums[-1]
         mean = sums[:-1] / n  # (c,)
-        apart = values - mean[:, None, None]
-        variance = _all_reduce(apart.square().sum(dim=(0, 2, 3))) / n  # (c,)
-        self._note(mean.detach(), (variance * n / (n - 1).clamp(min=1)).detach())
+        centered = values - mean[:, None, None]
+        variance = _all_reduce(centered.square().sum(dim=(0, 2, 3))) / n  # (c,)
+        self._update_running_stats(
+            mean.detach(), (variance * n / (n - 1).clamp(min=1)).detach()
+        )
         scale = self.weight / torch.sqrt(variance + self.eps)
-        return (apart * scale[:, None, None] + self.bias[:, None, None]).to(maps.dtype)
+        return (centered * scale[:, None, None] + self.bias[:, None, None]).to(maps.dtype)
 
     @torch.no_grad()
-    def _note(self, mean: Tensor, variance: Tensor) -> None:
-        """Move the running statistics, as the layer does that stands for this one later."""
+    def _update_running_stats(self, mean: Tensor, variance: Tensor) -> None:
+        """Update the running statistics (c,), as ``nn.BatchNorm2d`` does."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -50,13 +52,13 @@ def convert_sync_batchnorm(network: nn.Module) -> None:
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.BatchNorm2d:
-                setattr(module, name, _converted(child))
+                setattr(module, name, _convert(child))
 
 
-def _converted(norm: nn.BatchNorm2d) -> SyncBatchNorm2d:
-    other = SyncBatchNorm2d(norm.num_features, norm.eps, norm.momentum)
-    other.load_state_dict(norm.state_dict())
-    return other
+def _convert(norm: nn.BatchNorm2d) -> SyncBatchNorm2d:
+    converted = SyncBatchNorm2d(norm.num_features, norm.eps, norm.momentum)
+    converted.load_state_dict(norm.state_dict())
+    return converted
 
 
 def _all_reduce(values: Tensor) -> Tensor:
@@ -78,5 +80,5 @@ class _AllReduce(torch.autograd.Function):
 
 def _all_reduce_copy(values: Tensor) -> Tensor:
     total = values.clone(memory_format=torch.contiguous_format)
-    group.all_reduce(total)
+    dist.all_reduce(total)
     return total

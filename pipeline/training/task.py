@@ -1,4 +1,4 @@
-"""One learning step: roll, compare, and report in normalized units."""
+"""One training step: roll out, and compare with the truth in normalized units."""
 
 from __future__ import annotations
 
@@ -18,20 +18,25 @@ from pipeline.training.ensemble import TrainingEnsemble
 
 @dataclass(frozen=True, slots=True)
 class DeviceBatch:
-    """One batch as tensors on the device of the network, and the keys of its samples."""
+    """One batch as tensors on the device of the network, and its samples."""
 
     target: Tensor
+    """(b, t, y, x), history and leads."""
     valid: Tensor
+    """(b, t, y, x), boolean."""
     forcings: Tensor
+    """(b, t, c, y, x)."""
     statics: Tensor
+    """(b, c, y, x)."""
     domain: Tensor
+    """(b, y, x), boolean."""
     samples: Sequence[Sample]
 
     @classmethod
     def of(cls, tensors: Iterable[Tensor], samples: Sequence[Sample]) -> Self:
         """Take the tensors of a batch in the order of ``streams.batch.Batch``.
 
-        Keys of samples that were read but are not in the tensors are left out.
+        Samples that were read but are not in the tensors are left out.
         """
         target, valid, forcings, statics, domain = tensors
         return cls(target, valid, forcings, statics, domain, samples[: len(target)])
@@ -42,29 +47,29 @@ class DeviceBatch:
 
 TotalLoss = Callable[..., Tensor]
 PixelWeights = Callable[[DeviceBatch], Sequence[Tensor | None]]
-"""Gives weights of the pixels of all leads (b, leads, y, x), for each term of the loss."""
+"""Weights of the pixels of all leads (b, l, y, x), for each term of the loss."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """A forecast beside what happened, each (b, l, y, x)."""
+    """A forecast beside the truth, each (b, l, y, x)."""
 
     forecast: Tensor
-    """What a network says, the median of its quantiles, or the mean of its members."""
+    """The forecast frames, the median of quantiles, or the mean of members."""
     truth: Tensor
     valid: Tensor
     loss: Tensor
 
 
 class ForecastTask:
-    """Roll a network out over a batch and compare with what happened.
+    """Roll a network out over a batch and compare with the truth.
 
     Args:
-        network: what learns.
+        network: is trained.
         loss: called with forecast, truth, valid, the weights of the pixels, and the quantiles
             or members of the forecast.
         leads: leads that a batch holds; fewer may be rolled out.
-        weigh: gives the weights of the pixels, for each term of the loss.
+        pixel_weights: weights of the pixels of a batch, for each term of the loss.
         ensemble: members that every sample is rolled out in; None for one forecast.
     """
 
@@ -73,13 +78,13 @@ class ForecastTask:
         network: ConvLSTM,
         loss: TotalLoss,
         leads: int,
-        weigh: PixelWeights | None = None,
+        pixel_weights: PixelWeights | None = None,
         ensemble: TrainingEnsemble | None = None,
     ) -> None:
         self.network = network
         self._loss = loss
         self._leads = leads
-        self._weigh = weigh
+        self._pixel_weights = pixel_weights
         self._ensemble = ensemble
 
     @property
@@ -95,29 +100,29 @@ class ForecastTask:
         Args:
             batch: what to learn from.
             leads: frames to roll out.
-            teacher: chance that a rolled-out frame is replaced by the truth.
-            noise: deviation of the noise on the history.
+            teacher_probability: that a rolled-out frame is replaced by the truth.
+            noise_std: standard deviation of the noise on the history.
         """
-        inputs, truth = self._inputs(batch), self._picked(batch, teacher_probability, leads)
+        inputs = self._inputs(batch)
+        truth = self._draw_teacher_forcing(batch, teacher_probability, leads)
         if self._ensemble is not None:
-            inputs, truth = (
-                self._ensemble.repeat(inputs),
-                self._ensemble.repeat_teacher_forcing(truth),
-            )
-        inputs = inputs._replace(
+            inputs = self._ensemble.repeat(inputs)
+            truth = self._ensemble.repeat_teacher_forcing(truth)
+        noisy = inputs._replace(
             target=_add_training_noise(inputs.target, inputs.valid, noise_std)
         )
-        return self._compare(batch, rollout(self.network, inputs, leads=leads, truth=truth))
+        return self._compare(batch, rollout(self.network, noisy, leads=leads, truth=truth))
 
     def validation_step(self, batch: DeviceBatch) -> StepOutput:
-        """Roll out all leads without help."""
-        inputs, ensemble = self._inputs(batch), self._ensemble
+        """Roll out all leads in evaluation mode, without teacher forcing."""
+        inputs = self._inputs(batch)
+        ensemble = self._ensemble
         if ensemble is None:
             return self._compare(batch, rollout(self.network, inputs, leads=self._leads))
-        inputs = ensemble.add_history_noise(ensemble.repeat(inputs), batch.samples)
+        members = ensemble.add_history_noise(ensemble.repeat(inputs), batch.samples)
         at_lead = partial(ensemble.mc_dropout_at, self.network, batch.samples)
-        forecast = rollout(self.network, inputs, leads=self._leads, at_lead=at_lead)
-        return self._compare(batch, forecast)
+        output = rollout(self.network, members, leads=self._leads, at_lead=at_lead)
+        return self._compare(batch, output)
 
     def _inputs(self, batch: DeviceBatch) -> RolloutInputs:
         first = batch.target.shape[1] - self._leads
@@ -129,47 +134,50 @@ class ForecastTask:
             domain=batch.domain,
         )
 
-    def _compare(self, batch: DeviceBatch, said: Tensor) -> StepOutput:
-        """Compare all that was rolled out, whose leads are the first ones, with the truth."""
-        forecast, spread = self._parted(said.float())
-        first, leads = batch.target.shape[1] - self._leads, forecast.shape[1]
+    def _compare(self, batch: DeviceBatch, output: Tensor) -> StepOutput:
+        """Compare the output of a rollout, whose leads are the first ones, with the truth."""
+        forecast, distribution = self._split_output(output.float())
+        first = batch.target.shape[1] - self._leads
+        leads = forecast.shape[1]
         truth = batch.target[:, first : first + leads]
-        scored = batch.valid[:, first : first + leads] & batch.domain[:, None]
-        loss = self._loss(forecast, truth, scored, self._weights(batch, leads), spread)
-        return StepOutput(forecast, truth, scored, loss)
+        valid = batch.valid[:, first : first + leads] & batch.domain[:, None]
+        loss = self._loss(forecast, truth, valid, self._weights(batch, leads), distribution)
+        return StepOutput(forecast, truth, valid, loss)
 
-    def _parted(self, said: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Give what stands for the forecast (b, l, y, x), and its spread (s, b, l, y, x)."""
+    def _split_output(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the point forecast (b, l, y, x), and members or quantiles (s, b, l, y, x)."""
         if self._ensemble is not None:
-            members = self._ensemble.split_members(said)
+            members = self._ensemble.split_members(output)
             return members.mean(dim=0), members
         reading = self.network.reading
-        return (said[reading.median_index], said) if reading.quantiles else (said, None)
+        return (output[reading.median_index], output) if reading.quantiles else (output, None)
 
     def _weights(self, batch: DeviceBatch, leads: int) -> list[Tensor | None] | None:
-        if self._weigh is None or not len(batch):
+        if self._pixel_weights is None or not len(batch):
             return None
-        return [None if w is None else w[:, :leads] for w in self._weigh(batch)]
+        return [None if w is None else w[:, :leads] for w in self._pixel_weights(batch)]
 
-    def _picked(self, batch: DeviceBatch, chance: float, leads: int) -> TeacherForcing | None:
-        """Pick the frames that are taught; None when none are."""
-        if chance <= 0 or leads == 1:
+    def _draw_teacher_forcing(
+        self, batch: DeviceBatch, probability: float, leads: int
+    ) -> TeacherForcing | None:
+        """Draw the frames (b, l) that are replaced by the truth; None when none are."""
+        if probability <= 0 or leads == 1:
             return None
         device = batch.target.device
-        picked = torch.rand(len(batch), leads, device=device) < chance
+        is_taught = torch.rand(len(batch), leads, device=device) < probability
         first = batch.target.shape[1] - self._leads
         frames = slice(first, first + leads)
-        return TeacherForcing(batch.target[:, frames], batch.valid[:, frames], picked)
+        return TeacherForcing(batch.target[:, frames], batch.valid[:, frames], is_taught)
 
 
-def _add_training_noise(target: Tensor, valid: Tensor, deviation: float) -> Tensor:
-    """Add noise where the history (b, t, y, x) is known, as a rollout's own errors will.
+def _add_training_noise(target: Tensor, valid: Tensor, std: float) -> Tensor:
+    """Add noise where the history (b, t, y, x) is valid, as a rollout's own errors will.
 
     It is drawn anew at every step, unlike that of a member (``models.perturb``), which is one
     and the same wherever the member is forecast.
 
     Source: Sanchez-Gonzalez et al. (2020), section 3.2; ours is independent of other frames.
     """
-    if deviation <= 0:
+    if std <= 0:
         return target
-    return torch.where(valid, target + deviation * torch.randn_like(target), target)
+    return torch.where(valid, target + std * torch.randn_like(target), target)

@@ -1,9 +1,9 @@
 """Pass curves on to services that collect them: Weights & Biases, MLflow.
 
-Both work without a network: what they are told lies below the root, until somebody sends it,
-and neither tells its makers that it is used, unless the environment says so.
-A service is told of epochs whose state is kept, and of each of them once: a training that
-was killed adds the epochs that the service does not have.
+Both work offline: curves lie below the root, until somebody sends them, and neither sends
+telemetry to its makers, unless the environment says so. A service gets epochs whose state is
+saved, and each of them once: a training that was killed adds the epochs that the service does
+not have.
 """
 
 from __future__ import annotations
@@ -54,18 +54,18 @@ def check_trackers(services: Sequence[str]) -> None:
 
 
 def _is_installed(package: str) -> bool:
-    found = importlib.util.find_spec(package)
-    return found is not None and found.origin is not None  # a folder of that name has none
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None  # a folder of that name has none
 
 
 @dataclass
 class Tracker:
-    """One service that is told of every epoch once.
+    """One service, which gets every epoch once.
 
     Args:
-        logger: brings a row to the service.
-        n_told: epochs that the service has already.
-        end: closes the run there; told whether the training came to its end.
+        logger: sends a row to the service.
+        n_logged: epochs that the service has already.
+        end: closes the run there; called with whether the training succeeded.
     """
 
     logger: Logger
@@ -73,7 +73,7 @@ class Tracker:
     end: Callable[[bool], None]
 
     def log_new_epochs(self, curves: CurveRows) -> None:
-        """Tell of the epochs that the service does not have yet."""
+        """Send the epochs that the service does not have yet."""
         for row in curves[self.n_logged :]:
             scores = {name: value for name, value in row.items() if name != "epoch"}
             self.logger.log_metrics(scores, step=int(row["epoch"]))
@@ -82,9 +82,9 @@ class Tracker:
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What a service needs to know of one training."""
+    """One training, as services show it."""
 
-    asked: TrackSpec
+    spec: TrackSpec
     facts: Mapping[str, Any]
     """What is shown beside the curves."""
     folder: Path
@@ -92,15 +92,15 @@ class TrackedRun:
 
     @property
     def offline_folder(self) -> Path:
-        """Where services keep what was not sent anywhere."""
-        return self.asked.root / FOLDER
+        """Where services keep what is not sent to a server."""
+        return self.spec.root / FOLDER
 
     def id_of(self, service: str) -> str | None:
-        """Give the run's name at a service, where it has one."""
+        """Return the run's name at a service, where it has one."""
         return self._ids().get(service)
 
-    def keep_id(self, service: str, name: str) -> None:
-        """Remember the run's name at a service, for a training that goes on."""
+    def save_id(self, service: str, name: str) -> None:
+        """Save the run's name at a service, for a training that resumes."""
         write_json(self.folder / TRACKING_FILE, self._ids() | {service: name})
 
     def _ids(self) -> dict[str, str]:
@@ -110,18 +110,18 @@ class TrackedRun:
 
 @contextmanager
 def open_trackers(
-    asked: TrackSpec, identity: Mapping[str, str], folder: Path
+    spec: TrackSpec, identity: Mapping[str, str], folder: Path
 ) -> Iterator[list[Tracker]]:
-    """Open the services that are asked for, and close them behind the body."""
-    run = TrackedRun(asked, {**identity, **asked.facts}, folder)
-    with ExitStack() as opened:
-        yield [opened.enter_context(_open(run, name)) for name in asked.services]
+    """Open the services of a training, and close them after the body."""
+    run = TrackedRun(spec, {**identity, **spec.facts}, folder)
+    with ExitStack() as stack:
+        yield [stack.enter_context(_open(run, name)) for name in spec.services]
 
 
 @contextmanager
 def _open(run: TrackedRun, service: str) -> Iterator[Tracker]:
-    for setting, value in _TELEMETRY_OFF.items():
-        os.environ.setdefault(setting, value)
+    for variable, value in _TELEMETRY_OFF.items():
+        os.environ.setdefault(variable, value)
     with _restoring_environment():
         tracker = {"wandb": _open_wandb, "mlflow": _open_mlflow}[service](run)
     try:
@@ -134,12 +134,12 @@ def _open(run: TrackedRun, service: str) -> Iterator[Tracker]:
 
 @contextmanager
 def _restoring_environment() -> Iterator[None]:
-    """Take out of the environment what packages write into it for processes that follow."""
-    written = [name for name in _LEAKED_VARIABLES if name not in os.environ]
+    """Remove from the environment what packages write into it for later processes."""
+    unset = [name for name in _LEAKED_VARIABLES if name not in os.environ]
     try:
         yield
     finally:
-        for name in written:
+        for name in unset:
             os.environ.pop(name, None)
 
 
@@ -154,7 +154,7 @@ def _open_wandb(run: TrackedRun) -> Tracker:
 
     mode = os.environ.get("WANDB_MODE", "offline")
     name = run.id_of("wandb") or uuid.uuid4().hex
-    run.keep_id("wandb", name)
+    run.save_id("wandb", name)
     folder = run.offline_folder / "wandb" / name
     if mode in _OFFLINE:
         shutil.rmtree(folder, ignore_errors=True)
@@ -164,7 +164,7 @@ def _open_wandb(run: TrackedRun) -> Tracker:
         id=name,
         save_dir=folder,
         project=os.environ.get("WANDB_PROJECT", "cubecast"),
-        group=run.asked.name,
+        group=run.spec.name,
         mode=mode,
     )
     logger.log_hyperparams(dict(run.facts))
@@ -187,22 +187,23 @@ def _open_mlflow(run: TrackedRun) -> Tracker:
     folder = (run.offline_folder / "mlflow").absolute()
     folder.mkdir(parents=True, exist_ok=True)
     logger = MLFlowLogger(
-        experiment_name=os.environ.get("MLFLOW_EXPERIMENT_NAME", run.asked.name),
+        experiment_name=os.environ.get("MLFLOW_EXPERIMENT_NAME", run.spec.name),
         run_name=run.folder.name,
         tracking_uri=server or f"sqlite:///{folder / 'mlflow.db'}",
         artifact_location=None if server else (folder / "artifacts").as_uri(),
         run_id=run.id_of("mlflow"),
         synchronous=True,
     )
-    client, name = logger.experiment, logger.run_id
-    assert name is not None  # asking for it makes the run
+    client = logger.experiment
+    name = logger.run_id
+    assert name is not None  # reading it creates the run
     if run.id_of("mlflow") is None:
         logger.log_hyperparams(dict(run.facts))  # once: a second value of a fact is refused
-        run.keep_id("mlflow", name)
-    client.update_run(name, status="RUNNING")  # one that goes on had failed before
-    told = client.get_metric_history(name, "train_loss")
+        run.save_id("mlflow", name)
+    client.update_run(name, status="RUNNING")  # one that resumes had failed before
+    history = client.get_metric_history(name, "train_loss")
     return Tracker(
         logger,
-        n_logged=max((point.step for point in told), default=0),
+        n_logged=max((point.step for point in history), default=0),
         end=lambda succeeded: logger.finalize("success" if succeeded else "failed"),
     )

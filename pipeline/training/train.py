@@ -1,4 +1,4 @@
-"""Train a network on patches that workers stream, and keep the best."""
+"""Train a network on patches that an executor reads, and return the best epoch."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from stores.progress import ProgressCallback
 
 log = logging.getLogger(__name__)
 
-_UNUSABLE = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)
+_UNUSABLE_STATE_ERRORS = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)
 WeightArrays = dict[str, npt.NDArray[np.generic]]
 
 
@@ -57,7 +57,7 @@ class TrainingResult:
     """Counted from 1."""
     n_parameters: int
     arithmetic: tuple[ComputeEnvironment, ...]
-    """How it was computed; several where it went on elsewhere."""
+    """Environments of the computation; several where it went on elsewhere."""
 
 
 def train_model(
@@ -70,26 +70,25 @@ def train_model(
 ) -> TrainingResult:
     """Train a network and return the weights of its best epoch.
 
-    Curves and the state go to ``folder``. A training that was killed goes on from its state,
+    Curves and the state go to ``folder``. A training that was killed resumes from its state,
     and ends as if it had not been; one that is finished is not repeated. Equal specs, cubes
     and thread counts give equal weights, with any number of workers that read. Several ranks
     give those of one but for rounding, where nothing is drawn at random.
 
     Args:
         spec: what to train.
-        source: what it learns from.
+        source: cube and fitted fields that patches are read from.
         folder: gets the state, ``curves.csv`` and TensorBoard's logs.
-        spread: workers that read.
-        tell: told after every batch how far it is.
+        executor: reads patches.
+        on_progress: called after every batch.
     """
-    learn = partial(_train, spec, source, folder)
+    train = partial(_train, spec, source, folder)
     if spec.ranks == 1:
-        return _collect_result(
-            spec, learn(executor=executor, on_progress=on_progress).state_dict()
-        )
-    train_data_parallel(learn, spec.ranks, spec.device, executor, on_progress)
+        trainer = train(executor=executor, on_progress=on_progress)
+        return _collect_result(spec, trainer.state_dict())
+    train_data_parallel(train, spec.ranks, spec.device, executor, on_progress)
     state = Checkpoint(folder, training_identity(spec, source)).load_or_clear()
-    assert state is not None  # the ranks have left it: no weights pass through the scheduler
+    assert state is not None  # the ranks have saved it: no weights pass through the scheduler
     return _collect_result(spec, state)
 
 
@@ -102,49 +101,49 @@ def _train(
     on_progress: ProgressCallback | None,
     rank_context: RankContext | None = None,
 ) -> Trainer:
-    """Learn until nothing is left to learn: alone, or as the rank of a seat."""
-    from lightning.fabric import seed_everything  # two seconds, for those who train
+    """Train until done: alone, or as one of several ranks."""
+    from lightning.fabric import seed_everything  # takes two seconds, so only to train
 
     plan = plan_training(spec, source)
     seed_everything(spec.seed, verbose=False)
-    learner = build_trainer(spec, source, plan, rank_context)
-    seed_rank(spec.seed, learner.ranks.rank)
+    trainer = build_trainer(spec, source, plan, rank_context)
+    seed_rank(spec.seed, trainer.ranks.rank)
     checkpoint = Checkpoint(folder, training_identity(spec, source))
-    _describe(spec, learner, plan)
-    _resume(learner, checkpoint)
-    streams = _open_datasets(spec, source, plan, executor, learner.fabric.device, rank_context)
-    with _open_logger(spec, learner, checkpoint, folder) as diary:
-        fit = TrainingLoop(
-            learner,
-            *streams,
+    _log_plan(spec, trainer, plan)
+    _resume(trainer, checkpoint)
+    datasets = _open_datasets(spec, source, plan, executor, trainer.fabric.device, rank_context)
+    with _open_logger(spec, trainer, checkpoint, folder) as logger:
+        loop = TrainingLoop(
+            trainer,
+            *datasets,
             checkpoint,
             spec.checkpoint_minutes,
-            diary,
+            logger,
             on_progress,
         )
-        diary.log_stream(fit.train)
-        diary.flush_trackers(learner.curves)
-        fit.run()
-    return learner
+        logger.log_stream(loop.train)
+        logger.flush_trackers(trainer.curves)
+        loop.run()
+    return trainer
 
 
 @contextmanager
 def _open_logger(
-    spec: TrainingSpec, learner: Trainer, checkpoint: Checkpoint, folder: Path
+    spec: TrainingSpec, trainer: Trainer, checkpoint: Checkpoint, folder: Path
 ) -> Iterator[TrainingLogger]:
-    """Open the diary of a training; the first rank writes for all."""
-    if not learner.ranks.is_first:
+    """Open the logger of a training; the first rank writes for all."""
+    if not trainer.ranks.is_first:
         yield NullLogger()
         return
     with (
         open_trackers(spec.track, checkpoint.identity, folder) as trackers,
-        TrainingLogger(folder, learner.at.epoch, trackers) as diary,
+        TrainingLogger(folder, trainer.progress.epoch, trackers) as logger,
     ):
-        yield diary
+        yield logger
 
 
 def training_identity(spec: TrainingSpec, source: Source) -> dict[str, str]:
-    """Say what makes two trainings the same one."""
+    """Return what makes two trainings the same one."""
     return {"recipe": spec.fingerprint, "cube": source.open().version}
 
 
@@ -154,27 +153,29 @@ def build_trainer(
     plan: TrainingPlan,
     rank_context: RankContext | None = None,
 ) -> Trainer:
-    """Build the network and everything that teaches it."""
+    """Build the network and everything that trains it."""
     from pipeline.training.fabric import build_fabric  # imports Lightning, as above
 
     total_steps = plan.steps_per_epoch * plan.epochs
     return Trainer(
         build_fabric(spec.device, spec.precision, rank_context),
         build_task(spec, source),
-        replace(spec.learning, total_steps=total_steps),
+        replace(spec.hyperparameters, total_steps=total_steps),
         _build_scores(spec, source),
         source.stack.channels,
     )
 
 
 def _build_scores(spec: TrainingSpec, source: Source) -> list[Score]:
-    """List what is told of every epoch; the last one decides."""
-    wanted, units = spec.score, spec.fit.units[spec.fit.target]
-    restore, lead = BatchInverseTransform(source, spec.span), wanted.lead or spec.span.leads
-    if wanted.kind == "loss":
-        return [LeadRMSE(lead, restore, units), MeanLoss()]
-    if wanted.units == "physical":
-        return [MeanLoss(), LeadRMSE(lead, restore, units)]
+    """List the scores of every epoch; the last one decides."""
+    score = spec.score
+    lead = score.lead or spec.span.leads
+    units = spec.fit.units[spec.fit.target]
+    physical_rmse = LeadRMSE(lead, BatchInverseTransform(source, spec.span), units)
+    if score.kind == "loss":
+        return [physical_rmse, MeanLoss()]
+    if score.units == "physical":
+        return [MeanLoss(), physical_rmse]
     return [MeanLoss(), LeadRMSE(lead)]
 
 
@@ -186,28 +187,28 @@ def _open_datasets(
     device: torch.device,
     rank_context: RankContext | None,
 ) -> tuple[BatchDataset, BatchDataset]:
-    """Open the batches to learn from, and those that judge."""
+    """Open the batches to learn from, and those of the validation."""
     span = spec.span
-    drawn = build_patch_plan(spec.patches, source, span, plan.train, executor, seed=spec.seed)
+    patches = build_patch_plan(spec.patches, source, span, plan.train, executor, seed=spec.seed)
 
-    def opened(
-        samples: Sequence[Sample], given: Sequence[Sample] | PatchPlan, *, shared: bool
+    def open_dataset(
+        samples: Sequence[Sample], order: Sequence[Sample] | PatchPlan, *, split_batches: bool
     ) -> BatchDataset:
-        return dataset_for(rank_context, split_batches=shared)(
+        return dataset_for(rank_context, split_batches=split_batches)(
             make_loader(source, span, samples=samples),
-            given,
+            order,
             batch=spec.batch,
             executor=executor,
             device=device,
         )
 
     return (
-        opened(plan.train, drawn, shared=True),
-        opened(plan.validation, plan.validation, shared=False),
+        open_dataset(plan.train, patches, split_batches=True),
+        open_dataset(plan.validation, plan.validation, split_batches=False),
     )
 
 
-def _describe(spec: TrainingSpec, learner: Trainer, plan: TrainingPlan) -> None:
+def _log_plan(spec: TrainingSpec, trainer: Trainer, plan: TrainingPlan) -> None:
     split = spec.fit.split
     step = spec.step.of_series(plan.train[0].init)
     log.info(
@@ -219,48 +220,48 @@ def _describe(spec: TrainingSpec, learner: Trainer, plan: TrainingPlan) -> None:
     log.info(
         "training %d parameters on %s; %s of %s, %s an epoch of up to %s, up to %s; "
         "%s validate",
-        count_parameters(learner.task.network),
-        learner.environments[-1],
+        count_parameters(trainer.task.network),
+        trainer.environments[-1],
         pluralize(len(plan.train), "sample"),
         pluralize(len(plan.patches), "patch"),
         pluralize(plan.steps_per_epoch, "step"),
-        pluralize(spec.batch * spec.learning.accumulate, "patch"),
+        pluralize(spec.batch * spec.hyperparameters.accumulate, "patch"),
         pluralize(plan.epochs, "epoch"),
         pluralize(len(plan.validation), "sample"),
     )
 
 
-def _resume(learner: Trainer, checkpoint: Checkpoint) -> None:
-    """Bring the learner to where a killed training was, if there was one."""
-    state = learner.ranks.broadcast(checkpoint.load_or_clear)
+def _resume(trainer: Trainer, checkpoint: Checkpoint) -> None:
+    """Load the state of a killed training, if there was one."""
+    state = trainer.ranks.broadcast(checkpoint.load_or_clear)
     if state is None:
         return
     try:
-        learner.load_state_dict(state)
-    except _UNUSABLE as error:  # half of it may be in the learner already
+        trainer.load_state_dict(state)
+    except _UNUSABLE_STATE_ERRORS as error:  # half of it may be in the trainer already
         raise ValueError(
             f"{checkpoint.path} is no state that this training can go on from ({error!r}), so "
-            "nothing was learned from it; remove the file, and training starts anew"
+            "nothing was learned from it; remove the file, and training starts over"
         ) from error
-    *before, now = learner.environments
-    if before and not learner.is_done:
+    *earlier, current = trainer.environments
+    if earlier and not trainer.is_done:
         log.warning(
             "this training computed on %s and goes on on %s, so its weights will differ from "
             "those of an undisturbed one; the bundle names all of them",
-            " and on ".join(map(str, before)),
-            now,
+            " and on ".join(map(str, earlier)),
+            current,
         )
-    log.info("going on after %s, kept in %s", learner.at, checkpoint.path)
+    log.info("resuming after %s, saved in %s", trainer.progress, checkpoint.path)
 
 
 def _collect_result(spec: TrainingSpec, state: CheckpointState) -> TrainingResult:
-    """Gather the weights of the best epoch and the curves from the state that is left."""
-    judge = state["judge"]
+    """Collect the weights of the best epoch and the curves from the last state."""
+    best = state["judge"]
     return TrainingResult(
         shape=spec.network,
-        weights={name: value.numpy() for name, value in judge["weights"].items()},
+        weights={name: value.numpy() for name, value in best["weights"].items()},
         curves=pd.DataFrame(state["curves"]).astype({"epoch": int}),
-        best_epoch=judge["best_epoch"],
+        best_epoch=best["best_epoch"],
         n_parameters=count_parameters(build_untrained_network(spec.network)),
-        arithmetic=tuple(ComputeEnvironment(**one) for one in state["arithmetic"]),
+        arithmetic=tuple(ComputeEnvironment(**values) for values in state["arithmetic"]),
     )

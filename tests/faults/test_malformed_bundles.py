@@ -301,7 +301,7 @@ def test_a_state_of_no_training_lets_it_start_anew(
     (tmp_path / "logs").mkdir()
     torch.save(content, tmp_path / "logs" / STATE_FILE)
     assert checkpoint(tmp_path).load_or_clear() is None
-    assert "training starts anew" in caplog.text or "this one starts anew" in caplog.text
+    assert "training starts over" in caplog.text or "this one starts over" in caplog.text
 
 
 def test_no_code_of_a_state_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -315,7 +315,7 @@ def test_no_code_of_a_state_runs(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         (tmp_path / "logs").mkdir(exist_ok=True)
         (tmp_path / "logs" / STATE_FILE).write_bytes(content)
         assert checkpoint(tmp_path).load_or_clear() is None
-        assert "training starts anew" in caplog.text
+        assert "training starts over" in caplog.text
     assert not (tmp_path / "ran").exists()
 
 
@@ -325,8 +325,8 @@ def test_a_state_that_lacks_what_a_learner_needs_is_refused_with_its_file(
     kept = checkpoint(tmp_path)
     (tmp_path / "logs").mkdir()
     kept.save({"at": {}, "network": {}})
-    learner = SimpleNamespace(ranks=SimpleNamespace(from_first=lambda look: look()))
-    learner.restore = lambda state: Trainer.load_state_dict(learner, state)  # type: ignore[arg-type]
+    learner = SimpleNamespace(ranks=SimpleNamespace(broadcast=lambda load: load()))
+    learner.load_state_dict = lambda state: Trainer.load_state_dict(learner, state)  # type: ignore[arg-type]
     with pytest.raises(
         ValueError, match=rf"{STATE_FILE} is no state .*; remove the file"
     ) as said:

@@ -142,7 +142,7 @@ def test_a_kill_costs_neither_seeds_that_are_finished_nor_epochs(
     caplog.set_level("INFO")
     train.fn(recipe_of(store), changes)
     assert trained(caplog) == ["seed=1", "seed=2"]
-    assert "going on after epoch 1, kept in" in caplog.text
+    assert "resuming after epoch 1, saved in" in caplog.text
     shutil.rmtree(store / "run/training")
     alone = train.fn(recipe_of(store), ["training.seed=1", "training.epochs=2"])
     found = [b.path for b in bundles_of(store) if b.path.name != Path(before).name]

@@ -122,10 +122,10 @@ def test_a_training_from_the_device_gives_the_weights_of_one_from_memory(
 
     caplog.set_level("INFO", "pipeline")
     memory = train("memory")
-    assert "patches are cut from memory" in caplog.text
+    assert "patches are read from memory" in caplog.text
     monkeypatch.setattr(BatchDataset, "device_bytes", 1 << 30)
     device = train("device")
-    assert "patches are cut on the device that learns" in caplog.text
+    assert "patches are gathered on the device that trains" in caplog.text
     assert any(weight.any() for weight in memory.weights.values())
     for name, weight in memory.weights.items():
         np.testing.assert_array_equal(device.weights[name], weight, err_msg=name)

@@ -170,8 +170,8 @@ def test_a_training_that_is_stopped_at_many_batches_ends_equal_and_logs_the_same
             torch.rand(n_stops)  # what follows must not depend on what this process drew
     assert n_stops == 7
     assert_equal(train(cube, tmp_path, here), calm)
-    resumed = re.findall(r"going on after (.+?), kept", caplog.text)
-    kept = re.findall(r"kept (epoch \d+, batch \d+) in", caplog.text)
+    resumed = re.findall(r"resuming after (.+?), saved", caplog.text)
+    kept = re.findall(r"saved (epoch \d+, batch \d+) in", caplog.text)
     within = [place for place in resumed if "batch" in place]
     assert len(within) == 4  # the first stop came before a step, two between two epochs
     assert set(within) <= set(kept)
@@ -216,7 +216,7 @@ def test_a_training_that_is_asked_to_end_keeps_its_state_first(
     wait_for_steps(process, tmp_path, 3)
     process.terminate()
     assert process.wait(timeout=60) == -signal.SIGTERM
-    assert "asked to end: the state is kept" in (tmp_path / "log").read_text()
+    assert "stop requested: the state is saved" in (tmp_path / "log").read_text()
     assert_equal(train(cube, tmp_path, here), calm)
 
 

@@ -383,7 +383,7 @@ def test_ranks_that_are_asked_to_end_keep_their_state_first(
             time.sleep(0.01)
         process.terminate()
         assert process.wait(timeout=60) == -signal.SIGTERM
-    assert "asked to end: the state is kept" in (tmp_path / "log").read_text()
+    assert "stop requested: the state is saved" in (tmp_path / "log").read_text()
     kept = torch.load(logs / STATE_FILE, weights_only=True)["state"]
     assert 0 < kept["at"]["step"] < 15
     assert len(kept["random_of_others"]) == 1

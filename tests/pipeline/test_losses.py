@@ -197,8 +197,8 @@ def ssim_by_hand(x: Array, y: Array, valid: Array, data_range: float, side: int)
 
 def test_the_similarity_is_the_mean_over_windows_without_a_hole_by_hand() -> None:
     forecast, truth, valid = (values[:1, :1] for values in made())
-    x, y, usable = (values[0, 0].numpy() for values in (forecast, truth, valid))
-    expected = ssim_by_hand(x, y, usable, 6.0, 5)
+    x, y, block_valid = (values[0, 0].numpy() for values in (forecast, truth, valid))
+    expected = ssim_by_hand(x, y, block_valid, 6.0, 5)
     whole = ssim(forecast, truth, torch.ones_like(valid), data_range=6.0, window_px=5)
     found = ssim(forecast, truth, valid, data_range=6.0, window_px=5)
     assert found.item() == pytest.approx(expected, rel=1e-9)
@@ -215,17 +215,17 @@ def laplacian_by_hand(error: Array, valid: Array, levels: int) -> float:
     total = 0.0
     for _ in range(levels):
         rows, cols = -(-error.shape[0] // 2), -(-error.shape[1] // 2)
-        coarse, usable = np.zeros((rows, cols)), np.zeros((rows, cols), dtype=bool)
+        coarse, block_valid = np.zeros((rows, cols)), np.zeros((rows, cols), dtype=bool)
         bands = []
         for row in range(rows):
             for col in range(cols):
                 block = slice(2 * row, 2 * row + 2), slice(2 * col, 2 * col + 2)
                 inside = error[block][valid[block]]
                 if inside.size:
-                    coarse[row, col], usable[row, col] = inside.mean(), True
+                    coarse[row, col], block_valid[row, col] = inside.mean(), True
                     bands += list(np.abs(inside - inside.mean()))
         total += float(np.mean(bands))
-        error, valid = coarse, usable
+        error, valid = coarse, block_valid
     return total + float(np.abs(error[valid]).mean())
 
 

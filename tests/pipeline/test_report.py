@@ -57,12 +57,12 @@ def test_a_report_contains_every_section_fact_figure_and_table() -> None:
 
 
 def test_a_page_shows_the_map_first_then_what_to_know_and_hashes_last() -> None:
-    said: dict[str, Any] = {
+    texts: dict[str, Any] = {
         "verdict": "Good enough.",
         "warnings": ["Take care."],
         "byline": "Made today",
     }
-    text = Reader(render_report(make_report(**said))).text
+    text = Reader(render_report(make_report(**texts))).text
     order = ["Made today", "1 thing to know", "First.", "Good enough.", "Take care."]
     places = [text.index(words) for words in [*order, "Scores", "init time"]]
     assert places == sorted(places)

@@ -62,9 +62,7 @@ def test_the_verdict_claims_nothing_without_pixels_or_baselines() -> None:
 
 def test_a_verdict_on_two_forecasts_at_once_is_refused() -> None:
     table = make_scores([1], other=[2])
-    with pytest.raises(
-        ValueError, match=r"\['convlstm', 'other'\] are no references, so it is"
-    ):
+    with pytest.raises(ValueError, match=r"\['convlstm', 'other'\] are no baselines, so it is"):
         verdict(table)
 
 
@@ -78,8 +76,8 @@ def test_the_overview_has_one_row_a_lead_with_every_methods_error() -> None:
 
 def test_errors_that_differ_are_not_written_alike() -> None:
     table = make_scores([101.24, 1], climatology=[100.73, 1])
-    (said,) = warn_baselines_not_beaten(table)
-    assert "skill is -0.01 at lead 1 (RMSE 101.2 against 100.7)" in said
+    (warning,) = warn_baselines_not_beaten(table)
+    assert "skill is -0.01 at lead 1 (RMSE 101.2 against 100.7)" in warning
     pooled = make_scores([101.24], climatology=[100.73], persistence=[400])
     assert "forecast (RMSE 101.2 mm month\u207b\u00b9) is worse than" in verdict(pooled)
     assert "climatology (RMSE 100.7, skill -0.01)" in verdict(pooled)

@@ -19,9 +19,8 @@ from pipeline.split import Split
 from pipeline.streams.input_stack import ForcingSpec, InputStack, VariableSpec
 from pipeline.streams.spec import FitSpec, PatchSpec
 from pipeline.training.bundle import train_bundle
-from pipeline.training.schedule import Curriculum
+from pipeline.training.schedule import Curriculum, Hyperparameters
 from pipeline.training.spec import LossSpec, Origin, TrackSpec, TrainingSpec
-from pipeline.training.trainer import Hyperparameters
 from stores.archive import SourceVariable
 from stores.cube import Cube
 from stores.ingest import commit_cube, prepare_cube, write_frame
@@ -49,7 +48,7 @@ TRAINING = TrainingSpec(
         len(STACK.names), history=3, hidden=(4,), head=(4,), dropout=0.0, norm="none"
     ),
     patches=PatchSpec(side_px=16),
-    learning=Hyperparameters(
+    hyperparameters=Hyperparameters(
         Curriculum(epochs=3, leads=2, leads_start=2),
         lr=0.02,
         weight_decay=0.01,
@@ -114,8 +113,8 @@ def test_a_model_is_trained_scored_and_rolled_out_from_arrays_alone(tmp_path: Pa
 def test_a_recipe_asks_for_no_more_than_its_plain_values_say(tmp_path: Path) -> None:
     (tmp_path / "archive").mkdir()
     recipe = load_recipe(make_recipe(tmp_path, **WRITTEN))
-    asked = build_training_spec(recipe)
-    assert asked.fingerprint == recipe.fingerprint()
-    own = replace(asked, fingerprint=TRAINING.fingerprint, track=TrackSpec(), origin=Origin())
+    spec = build_training_spec(recipe)
+    assert spec.fingerprint == recipe.fingerprint()
+    own = replace(spec, fingerprint=TRAINING.fingerprint, track=TrackSpec(), origin=Origin())
     assert own == TRAINING
     assert replace(build_rollout_spec(recipe), n_fields=1) == ROLLOUT

@@ -185,7 +185,7 @@ def test_with_place_folds_are_groups_of_pixels_and_dates_stay() -> None:
     split = make_split(place=place, folds=4, fold=3)
     assert len(split.to_split().frames("train", MONTH)) == 60
     assert split.to_split().describe(MONTH) == (
-        "by place: blocks of 20 px, 2 px free between parts, fold 3 of 0-3 validates"
+        "spatial split: blocks of 20 px, 2 px buffer between parts, fold 3 of 0-3 validates"
     )
 
 

@@ -42,7 +42,7 @@ def test_another_training_clears_the_folder_and_says_why(
     make_checkpoint(tmp_path / "logs").save({"at": 1})
     (tmp_path / "logs" / "curves.csv").write_text("of the other one")
     assert make_checkpoint(tmp_path / "logs", cube="c3").load_or_clear() is None
-    assert "another training (other cube), so this one starts anew" in caplog.text
+    assert "another training (other cube), so this one starts over" in caplog.text
     assert not (tmp_path / "logs").exists()
 
 

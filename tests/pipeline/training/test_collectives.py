@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as group
+import torch.distributed as dist
 from lightning.fabric import Fabric
 from torch import nn
 
@@ -19,9 +19,9 @@ from tests.make import make_recipe
 @pytest.fixture
 def alone(tmp_path: Path) -> Iterator[None]:
     here = f"file://{tmp_path}/meeting"
-    group.init_process_group("gloo", init_method=here, rank=0, world_size=1)
+    dist.init_process_group("gloo", init_method=here, rank=0, world_size=1)
     yield
-    group.destroy_process_group()
+    dist.destroy_process_group()
 
 
 @pytest.mark.usefixtures("alone")
@@ -30,14 +30,14 @@ def test_normalizing_over_ranks_is_batch_normalization(shape: tuple[int, ...]) -
     torch.manual_seed(0)
     plain, shared = nn.BatchNorm2d(3), SyncBatchNorm2d(3)
     maps = 5 + 2 * torch.randn(shape)
-    wanted = torch.randn(shape)
+    target = torch.randn(shape)
     grads = []
     for norm in (plain, shared):
         with torch.no_grad():
             norm.weight.copy_(torch.tensor([1.0, 2.0, 0.5]))
         given = maps.clone().requires_grad_()
         for _ in range(3):
-            (norm(given) - wanted).square().sum().backward()
+            (norm(given) - target).square().sum().backward()
         grads.append([given.grad, norm.weight.grad, norm.bias.grad])
     for one, other in zip(*grads, strict=True):
         assert one.abs().max() > 0.1
@@ -50,9 +50,9 @@ def test_normalizing_over_ranks_is_batch_normalization(shape: tuple[int, ...]) -
 @pytest.mark.usefixtures("alone")
 def test_half_precision_is_normalized_by_statistics_of_single_precision() -> None:
     maps = (1000 + torch.randn(8, 2, 9, 9)).to(torch.bfloat16)
-    found = SyncBatchNorm2d(2)(maps)
-    assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found, nn.BatchNorm2d(2)(maps.float()).to(torch.bfloat16))
+    output = SyncBatchNorm2d(2)(maps)
+    assert output.dtype == torch.bfloat16
+    torch.testing.assert_close(output, nn.BatchNorm2d(2)(maps.float()).to(torch.bfloat16))
 
 
 def test_only_batch_normalization_is_replaced_and_weights_stay() -> None:
@@ -79,8 +79,8 @@ def test_only_batch_normalization_is_replaced_and_weights_stay() -> None:
 )
 def test_losses_of_parts_that_count_together_add_up(loss: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    spread = (3,) if loss["kind"] in PROBABILISTIC else ()
-    forecast, truth = torch.randn(*spread, 5, 2, 8, 8), torch.randn(5, 2, 8, 8)
+    members = (3,) if loss["kind"] in PROBABILISTIC else ()
+    forecast, truth = torch.randn(*members, 5, 2, 8, 8), torch.randn(5, 2, 8, 8)
     valid = torch.rand(5, 2, 8, 8) < 0.95
     valid[:2, :, :4] = False
     score = build_loss(**loss)
@@ -117,7 +117,7 @@ def test_weights_that_differ_between_ranks_are_an_error(
         sums.append(value)
         return [sums[0], value]
 
-    monkeypatch.setattr(ranks, "gather", gather)
+    monkeypatch.setattr(ranks, "all_gather", gather)
     ranks.check_weights_equal(network, "after epoch 3")
     with torch.no_grad():
         network.weight[1, 1] = torch.nextafter(network.weight[1, 1], torch.tensor(9.0))

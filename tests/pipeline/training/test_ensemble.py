@@ -1,4 +1,4 @@
-"""Trainings whose samples are rolled out several times, and scored as an ensemble."""
+"""Trainings whose samples are output out several times, and scored as an ensemble."""
 
 from dataclasses import replace
 from functools import partial
@@ -23,8 +23,8 @@ from tests.pipeline.training.test_trainer import (
     LEADS,
     SIDE,
     cut,
-    make_learner,
-    make_parts,
+    make_batch,
+    make_trainer,
 )
 
 N = 3
@@ -41,91 +41,95 @@ def make_network(**shape: Any) -> ConvLSTM:
     return network.eval()
 
 
-class Noted:
-    """A loss that keeps the spread it was given."""
+class RecordingLoss:
+    """A loss that keeps the distribution it was given."""
 
-    spread: Tensor
+    distribution: Tensor
 
     def __call__(self, forecast: Tensor, truth: Tensor, valid: Tensor, *_: object) -> Tensor:
-        self.spread = forecast
+        self.distribution = forecast
         return forecast.mean()
 
 
 def make_task(
     ensemble: TrainingEnsemble | None, network: ConvLSTM
-) -> tuple[ForecastTask, Noted]:
-    noted = Noted()
-    loss = sum_losses([WeightedLoss(1.0, noted, takes_distribution=True)])
-    return ForecastTask(network, loss, LEADS, ensemble=ensemble), noted
+) -> tuple[ForecastTask, RecordingLoss]:
+    recording = RecordingLoss()
+    loss = sum_losses([WeightedLoss(1.0, recording, takes_distribution=True)])
+    return ForecastTask(network, loss, LEADS, ensemble=ensemble), recording
 
 
-def judged(ensemble: TrainingEnsemble | None, batch: DeviceBatch, network: ConvLSTM) -> Tensor:
-    task, noted = make_task(ensemble, network)
+def validate(
+    ensemble: TrainingEnsemble | None, batch: DeviceBatch, network: ConvLSTM
+) -> Tensor:
+    task, recording = make_task(ensemble, network)
     with torch.no_grad():
         task.validation_step(batch)
-    return noted.spread
+    return recording.distribution
 
 
 @pytest.mark.parametrize("ensemble", WAYS, ids=str)
-def test_members_that_are_judged_are_those_of_a_rollout(ensemble: TrainingEnsemble) -> None:
-    network, batch = make_network(), make_parts()
+def test_members_of_a_validation_are_those_of_a_rollout(ensemble: TrainingEnsemble) -> None:
+    network, batch = make_network(), make_batch()
     samples = [
         Sample(s.init, Window(7, 7 + SIDE, 20 + i, 20 + i + SIDE))
         for i, s in enumerate(batch.samples)
     ]
     batch = replace(batch, samples=samples)
-    found = judged(ensemble, batch, network)
-    assert found.shape == (N, 4, LEADS, SIDE, SIDE)
-    asked = EnsembleSpec(N, ensemble.seed, ensemble.dropout, ensemble.noise)
+    members = validate(ensemble, batch, network)
+    assert members.shape == (N, 4, LEADS, SIDE, SIDE)
+    spec = EnsembleSpec(N, ensemble.seed, ensemble.dropout, ensemble.noise)
     origins = [(s.window.y0, s.window.x0) for s in samples]
     history = batch.target[:, None, :HISTORY]
     inputs = RolloutInputs(
         history, batch.valid[:, :HISTORY], batch.forcings, batch.statics, batch.domain
     )
     for number in range(N):
-        member = EnsembleMember(number, asked, LeadBlock(0, LEADS), origins)
+        member = EnsembleMember(number, spec, LeadBlock(0, LEADS), origins)
         own = member.add_history_noise(inputs, network.reading)
         at_lead = partial(member.mc_dropout_at, network)
         with torch.no_grad():
             expected = rollout(network, own, leads=LEADS, at_lead=at_lead)
-        torch.testing.assert_close(found[number], expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(members[number], expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("ensemble", WAYS, ids=str)
 def test_members_differ_and_a_validation_is_the_same_in_every_cut(
     ensemble: TrainingEnsemble,
 ) -> None:
-    network, batch = make_network(), make_parts()
-    whole = judged(ensemble, batch, network)
+    network, batch = make_network(), make_batch()
+    whole = validate(ensemble, batch, network)
     assert whole.std(dim=0).mean() > 0.01
     torch.rand(7)
-    assert torch.equal(judged(ensemble, batch, network), whole)
-    halves = [judged(ensemble, cut(batch, *ends), network) for ends in ((0, 1), (1, 4))]
+    assert torch.equal(validate(ensemble, batch, network), whole)
+    halves = [validate(ensemble, cut(batch, *ends), network) for ends in ((0, 1), (1, 4))]
     torch.testing.assert_close(torch.cat(halves, dim=1), whole, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("ensemble", WAYS, ids=str)
 def test_members_that_are_taught_draw_for_themselves(ensemble: TrainingEnsemble) -> None:
-    network, batch = make_network().train(), make_parts()
-    task, noted = make_task(ensemble, network)
+    network, batch = make_network().train(), make_batch()
+    task, recording = make_task(ensemble, network)
     for _ in range(2):
-        before = getattr(noted, "spread", None)
-        rolled = task.training_step(
+        before = getattr(recording, "distribution", None)
+        output = task.training_step(
             batch, leads=LEADS, teacher_probability=0.0, noise_std=ensemble.noise
         )
-        assert noted.spread.std(dim=0).mean() > 0.01
-        assert before is None or not torch.equal(before, noted.spread)
-        torch.testing.assert_close(rolled.forecast, noted.spread.mean(dim=0))
+        assert recording.distribution.std(dim=0).mean() > 0.01
+        assert before is None or not torch.equal(before, recording.distribution)
+        torch.testing.assert_close(output.forecast, recording.distribution.mean(dim=0))
 
 
 def test_all_members_are_taught_at_the_same_leads() -> None:
-    network, batch = make_network(dropout=0.0).train(), make_parts()
-    task, noted = make_task(TrainingEnsemble(N), network)
+    network, batch = make_network(dropout=0.0).train(), make_batch()
+    task, recording = make_task(TrainingEnsemble(N), network)
     forecasts = []
     for teacher in (0.0, 0.5, 1.0):
         task.training_step(batch, leads=LEADS, teacher_probability=teacher, noise_std=0.0)
-        assert torch.equal(noted.spread, noted.spread[:1].expand_as(noted.spread))
-        forecasts.append(noted.spread[0, :, 1])
+        assert torch.equal(
+            recording.distribution, recording.distribution[:1].expand_as(recording.distribution)
+        )
+        forecasts.append(recording.distribution[0, :, 1])
     free, mixed, taught = forecasts
     kinds = [[torch.equal(m, f) for f in (free[i], taught[i])] for i, m in enumerate(mixed)]
     assert sorted(map(tuple, kinds))[0] == (False, True)
@@ -136,21 +140,21 @@ def test_all_members_are_taught_at_the_same_leads() -> None:
 def test_other_losses_see_the_mean_of_members_or_the_median(
     quantiles: tuple[float, ...],
 ) -> None:
-    network, batch = make_network(quantiles=quantiles), make_parts()
+    network, batch = make_network(quantiles=quantiles), make_batch()
     ensemble = None if quantiles else BOTH
-    spread = judged(ensemble, batch, network)
-    center = spread[1] if quantiles else spread.mean(dim=0)
+    distribution = validate(ensemble, batch, network)
+    center = distribution[1] if quantiles else distribution.mean(dim=0)
     task, _ = make_task(ensemble, network)
     task._loss = sum_losses([WeightedLoss(2.0, build_loss("mse"))])
     with torch.no_grad():
-        rolled = task.validation_step(batch)
-    assert torch.equal(rolled.forecast, center)
-    expected = 2 * (center - rolled.truth).square().mean()
-    torch.testing.assert_close(rolled.loss, expected)
+        output = task.validation_step(batch)
+    assert torch.equal(output.forecast, center)
+    expected = 2 * (center - output.truth).square().mean()
+    torch.testing.assert_close(output.loss, expected)
 
 
 def test_a_rank_without_a_sample_takes_part() -> None:
-    network, batch = make_network().train(), cut(make_parts(), 0, 0)
+    network, batch = make_network().train(), cut(make_batch(), 0, 0)
     task = ForecastTask(
         network, sum_losses([WeightedLoss(1.0, build_loss("crps"), True)]), LEADS, ensemble=BOTH
     )
@@ -160,12 +164,12 @@ def test_a_rank_without_a_sample_takes_part() -> None:
 
 
 def test_a_full_memory_names_the_members() -> None:
-    learner = make_learner()
-    learner.task._ensemble = BOTH
+    trainer = make_trainer()
+    trainer.task._ensemble = BOTH
 
     def fail(*_: object) -> Tensor:
         raise MemoryError
 
-    learner.task._loss = fail
+    trainer.task._loss = fail
     with pytest.raises(MemoryError, match=r"4 patches of 8 x 8 px in 3 members each, .*crps"):
-        learner.train_batch(make_parts(), loss_weight=1.0, is_last_microbatch=True)
+        trainer.train_batch(make_batch(), loss_weight=1.0, is_last_microbatch=True)

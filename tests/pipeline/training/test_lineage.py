@@ -17,7 +17,7 @@ from stores.bundle import Bundle
 from stores.cube import Cube
 from tests.make import GRID, ingest, make_archive, make_cube, make_recipe, write_tiff
 
-HOUSE = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[3]
 
 
 def train(folder: Path, overrides: tuple[str, ...] = ()) -> Bundle:
@@ -64,9 +64,9 @@ def test_one_other_file_changes_the_digest_of_its_variable_alone(tmp_path: Path)
 
 
 def test_the_digest_of_the_code_knows_contents_and_no_folder(tmp_path: Path) -> None:
-    for room in ("pipeline", "stores"):
+    for package in ("pipeline", "stores"):
         shutil.copytree(
-            HOUSE / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__")
+            ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
         )
     assert digest_in(tmp_path) == code_digest()
     with (tmp_path / "pipeline/models/cells.py").open("a") as file:
@@ -74,12 +74,12 @@ def test_the_digest_of_the_code_knows_contents_and_no_folder(tmp_path: Path) -> 
     assert digest_in(tmp_path) != code_digest()
 
 
-def digest_in(house: Path) -> str:
+def digest_in(root: Path) -> str:
     script = "from pipeline.training.lineage import code_digest; print(code_digest())"
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env=os.environ | {"PYTHONPATH": str(house)},
-        cwd=house,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        cwd=root,
         check=True,
         capture_output=True,
         text=True,

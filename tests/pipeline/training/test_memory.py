@@ -43,16 +43,16 @@ def test_copies_of_the_weights_count() -> None:
     assert training_step_bytes(wide, n_px=16, leads=1, members=1) > 4 * 4 * n_weights
 
 
-def test_a_rank_is_planned_as_a_trainer_of_its_share(tmp_path: Path) -> None:
+def test_a_rank_is_planned_as_a_trainer_of_its_part(tmp_path: Path) -> None:
     alone = plan_memory(build_training_spec(with_ranks(tmp_path, 1)), GRID, WORKERS)
     two = plan_memory(build_training_spec(with_ranks(tmp_path, 2)), GRID, WORKERS)
     assert (alone.on_workers, two.on_workers) == (False, True)
     assert str(two.trainer).partition(":")[0].endswith("for a rank")
     assert two.trainer.own_bytes == WORKERS.base_bytes
     assert (
-        memory._LIBRARIES
+        memory._LIBRARY_BYTES
         < two.trainer.task_bytes
-        < alone.trainer.task_bytes + memory._LIBRARIES
+        < alone.trainer.task_bytes + memory._LIBRARY_BYTES
     )
 
 

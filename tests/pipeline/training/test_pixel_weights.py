@@ -44,7 +44,7 @@ def some_samples(recipe: Recipe, source: Source) -> list[Sample]:
     return chosen
 
 
-def make_parts(source: Source, samples: list[Sample]) -> DeviceBatch:
+def make_batch(source: Source, samples: list[Sample]) -> DeviceBatch:
     batch = read_batch_directly(source, SPAN, samples)
     return DeviceBatch.of(
         (torch.from_numpy(np.ascontiguousarray(part)) for part in batch), samples
@@ -68,9 +68,9 @@ def test_pixels_are_weighed_by_the_class_of_their_physical_value(
     classes = {"thresholds": list(THRESHOLDS), "factors": list(FACTORS)}
     recipe, source = prepare(tmp_path, *transform, classes=classes)
     samples = some_samples(recipe, source)
-    weigh = build_pixel_weights(build_training_spec(recipe).losses, source, SPAN)
-    assert weigh is not None
-    (weights,) = weigh(make_parts(source, samples))
+    pixel_weights = build_pixel_weights(build_training_spec(recipe).losses, source, SPAN)
+    assert pixel_weights is not None
+    (weights,) = pixel_weights(make_batch(source, samples))
     truth = physical_truth(source, samples)
     expected = np.array(FACTORS)[np.digitize(np.nan_to_num(truth), THRESHOLDS)]
     valid = np.isfinite(truth)
@@ -82,16 +82,18 @@ def test_pixels_are_weighed_by_the_class_of_their_physical_value(
 def test_a_grid_of_degrees_is_weighed_by_the_cosine_of_its_latitudes(tmp_path: Path) -> None:
     recipe, source = prepare(tmp_path, "zscore", area=True)
     samples = some_samples(recipe, source)
-    weigh = build_pixel_weights(build_training_spec(recipe).losses, source, SPAN)
-    assert weigh is not None
-    (weights,) = weigh(make_parts(source, samples))
+    pixel_weights = build_pixel_weights(build_training_spec(recipe).losses, source, SPAN)
+    assert pixel_weights is not None
+    (weights,) = pixel_weights(make_batch(source, samples))
     assert weights is not None
     grid = source.open().grid
     latitudes = np.asarray(grid.coords["latitude"].values)
-    for sample, found in zip(samples, weights[:, 0, :, 0].numpy(), strict=True):
+    for sample, row_weights in zip(samples, weights[:, 0, :, 0].numpy(), strict=True):
         cosines = np.cos(np.deg2rad(latitudes[sample.window.y0 : sample.window.y1]))
-        np.testing.assert_allclose(found / found[0], cosines / cosines[0], rtol=1e-6)
-        assert np.ptp(found) > 0.01
+        np.testing.assert_allclose(
+            row_weights / row_weights[0], cosines / cosines[0], rtol=1e-6
+        )
+        assert np.ptp(row_weights) > 0.01
 
 
 def test_areas_average_to_one_over_the_domain() -> None:
@@ -127,11 +129,11 @@ def test_the_error_of_a_lead_is_that_of_its_valid_pixels_by_hand(
 ) -> None:
     recipe, source = prepare(tmp_path, "sqrt", "anomaly", "zscore")
     samples = some_samples(recipe, source)
-    parts = make_parts(source, samples)
-    forecast = parts.target[:, -2:] + 0.1 * torch.randn(
+    batch = make_batch(source, samples)
+    forecast = batch.target[:, -2:] + 0.1 * torch.randn(
         len(samples), 2, *samples[0].window.shape, generator=torch.Generator().manual_seed(0)
     )
-    valid = parts.valid[:, -2:] & parts.domain[:, None]
+    valid = batch.valid[:, -2:] & batch.domain[:, None]
     step = source.open().step
     if units == "physical":
         truth = physical_truth(source, samples)
@@ -144,15 +146,15 @@ def test_the_error_of_a_lead_is_that_of_its_valid_pixels_by_hand(
             ]
         )
     else:
-        truth, given = parts.target[:, -2:].numpy(), forecast.numpy()
+        truth, given = batch.target[:, -2:].numpy(), forecast.numpy()
     errors = (given - truth)[:, 1][valid[:, 1].numpy()]
     score = LeadRMSE(2, BatchInverseTransform(source, SPAN) if units == "physical" else None)
     for half in (slice(0, 1), slice(1, 4)):  # gathered batch by batch
-        tensors = (getattr(parts, name)[half] for name in DeviceBatch.__slots__[:5])
-        rolled = StepOutput(
-            forecast[half], parts.target[half, -2:], valid[half], torch.zeros(())
+        tensors = (getattr(batch, name)[half] for name in DeviceBatch.__slots__[:5])
+        output = StepOutput(
+            forecast[half], batch.target[half, -2:], valid[half], torch.zeros(())
         )
-        score.update(DeviceBatch.of(tensors, samples[half]), rolled)
+        score.update(DeviceBatch.of(tensors, samples[half]), output)
     assert score.value == pytest.approx(
         np.sqrt(np.mean(np.square(errors, dtype=float))), rel=1e-4
     )

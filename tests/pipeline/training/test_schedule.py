@@ -54,7 +54,7 @@ def test_leads_grow_every_few_epochs_up_to_the_last() -> None:
 
 
 @pytest.mark.parametrize("decay", ["linear", "inverse-sigmoid"])
-def test_the_share_of_truth_falls_from_the_first_to_the_last_epoch(decay: str) -> None:
+def test_the_probability_of_truth_falls_from_the_first_to_the_last_epoch(decay: str) -> None:
     curriculum = make_curriculum(teacher=(0.9, 0.1), teacher_decay=decay)
     found = [curriculum.teacher_probability_at(epoch) for epoch in range(11)]
     assert found[0] == pytest.approx(0.9)
@@ -70,5 +70,5 @@ def test_the_inverse_sigmoid_is_slow_at_both_ends_and_fast_in_between() -> None:
     assert steep.teacher_probability_at(8) < straight.teacher_probability_at(8) - 0.1
 
 
-def test_a_single_epoch_begins_with_its_first_chance() -> None:
+def test_a_single_epoch_begins_with_its_first_probability() -> None:
     assert make_curriculum(epochs=1, teacher=(0.7, 0.0)).teacher_probability_at(0) == 0.7

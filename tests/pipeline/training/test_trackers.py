@@ -151,9 +151,9 @@ def test_after_a_kill_no_epoch_is_shown_twice_or_lost(tmp_path: Path, place: str
     steps, losses = zip(*board(tmp_path, "validation_loss"), strict=True)
     assert steps == (1, 2, 3, 4)
     assert losses == pytest.approx(list(curves["validation_loss"]), rel=1e-6)
-    told = list(zip(curves["epoch"], curves["train_loss"], strict=True))
+    expected = list(zip(curves["epoch"], curves["train_loss"], strict=True))
     for service in services():
-        assert SHOWS[service](tmp_path) == ("FINISHED", 4, told)
+        assert SHOWS[service](tmp_path) == ("FINISHED", 4, expected)
 
 
 @pytest.mark.slow
@@ -168,16 +168,16 @@ def test_an_epoch_that_was_told_but_not_kept_is_told_anew(tmp_path: Path) -> Non
     assert [step for step, _ in board(tmp_path, "train_loss")] == [1, 2, 3]
 
 
-def test_a_tracker_tells_each_epoch_once_wherever_it_begins(tmp_path: Path) -> None:
-    for place, n_told in enumerate((0, 2, 3)):
-        logger = CSVLogger(tmp_path, version=place)
-        tracker = Tracker(logger, n_told, end=lambda succeeded: None)
+def test_a_tracker_sends_each_epoch_once_wherever_it_begins(tmp_path: Path) -> None:
+    for index, n_logged in enumerate((0, 2, 3)):
+        logger = CSVLogger(tmp_path, version=index)
+        tracker = Tracker(logger, n_logged, end=lambda succeeded: None)
         for n_known in (2, 2, 3):
             tracker.log_new_epochs(ROWS[:n_known])
         logger.save()
         table = Path(logger.log_dir) / "metrics.csv"
-        told = list(pd.read_csv(table)["step"]) if table.exists() else []
-        assert told == [1, 2, 3][n_told:]
+        logged = list(pd.read_csv(table)["step"]) if table.exists() else []
+        assert logged == [1, 2, 3][n_logged:]
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
@@ -226,18 +226,18 @@ def test_a_training_that_failed_and_went_on_is_shown_as_finished(
     make_cube(tmp_path, training={"track": [service]})
     path, identity = tmp_path / "recipe.yaml", {"cube": "b1d3"}
 
-    def asked(*overrides: str) -> TrackSpec:
+    def track_spec(*overrides: str) -> TrackSpec:
         return build_training_spec(load_recipe(path, overrides=overrides)).track
 
     def fail() -> None:
-        with open_trackers(asked(), identity, tmp_path / "logs") as (tracker,):
+        with open_trackers(track_spec(), identity, tmp_path / "logs") as (tracker,):
             tracker.log_new_epochs(TRAINED[:1])
-            raise InterruptedError("told to stop")
+            raise InterruptedError("requested to stop")
 
     with pytest.raises(InterruptedError):
         fail()
     assert SHOWS[service](tmp_path) == ("FAILED", 2, [(1, 3.0)])
-    changed = asked("training.checkpoint_minutes=7")
+    changed = track_spec("training.checkpoint_minutes=7")
     with open_trackers(changed, identity, tmp_path / "logs") as (tracker,):
         tracker.log_new_epochs(TRAINED)
         assert os.environ["WANDB_ERROR_REPORTING"] == "false"

@@ -134,28 +134,28 @@ def test_steps_of_several_batches_are_fewer(tmp_path: Path) -> None:
 
 def test_a_training_that_is_finished_is_not_repeated(tmp_path: Path) -> None:
     recipe, source = prepare(tmp_path)
-    told: list[float] = []
+    reported: list[float] = []
 
-    def tell(done: float, total: float, note: str = "") -> None:
-        told.append(done)
+    def report(done: float, total: float, note: str = "") -> None:
+        reported.append(done)
 
     first = train_model(
         build_training_spec(recipe),
         source,
         tmp_path / "logs",
         executor=SerialExecutor(),
-        on_progress=tell,
+        on_progress=report,
     )
-    n_told = len(told)
+    n_reported = len(reported)
     second = train_model(
         build_training_spec(recipe),
         source,
         tmp_path / "logs",
         executor=SerialExecutor(),
-        on_progress=tell,
+        on_progress=report,
     )
-    assert n_told == len(told) == 2 * 56
-    assert told[-1] == 2.0
+    assert n_reported == len(reported) == 2 * 56
+    assert reported[-1] == 2.0
     pd.testing.assert_frame_equal(first.curves, second.curves)
     for name, weight in first.weights.items():
         np.testing.assert_array_equal(weight, second.weights[name])
@@ -178,17 +178,17 @@ def test_another_recipe_starts_anew_where_one_was_trained(tmp_path: Path) -> Non
         np.testing.assert_array_equal(weight, alone.weights[name])
 
 
-def test_the_log_tells_where_how_fast_and_how_well(
+def test_the_log_shows_where_how_fast_and_how_well(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     train(tmp_path)
-    said = "\n".join(record.getMessage() for record in caplog.records)
+    message = "\n".join(record.getMessage() for record in caplog.records)
     for expected in (
         r"training 1753 parameters on cpu \(\w+ \w+\), \d+ threads?, precision 32-true, "
         r"torch [\d.]+\S*; 224 samples of 4 patches, 56 steps an epoch of up to 4 patches, "
         "up to 2 epochs; 28 samples validate",
-        r"patches are cut from memory: all samples take [\d.]+ MB decoded",
+        r"patches are read from memory: all samples take [\d.]+ kB decoded",
         r"epoch 1 of cube \w{12}, seed \d: 224 patches \(224 different\) of 224, 56 inits from",
         r"time +y +x\n2\d{3}-\d\d +\d+:\d+ +\d+:\d+\n(.*\n){2}and 221 more",
         r"epoch 1/2: train_loss [\d.]+, validation_rmse [\d.]+ mm month-1, "
@@ -196,7 +196,7 @@ def test_the_log_tells_where_how_fast_and_how_well(
         r"[\d.]+ % of the time waiting for them; at most [\d.]+ min left",
         "epoch 2/2: .*; done",
     ):
-        assert re.search(expected, said), expected
+        assert re.search(expected, message), expected
 
 
 def test_a_training_that_has_ended_is_not_said_to_have_computed_where_it_is_published(
