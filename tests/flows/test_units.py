@@ -29,7 +29,7 @@ def evaluation(units: str) -> Evaluation:
         table=score_table(sums, units=units),
         alarms=[],
         inits=["2006-12"],
-        chances=pd.DataFrame(chances | {"units": units}),
+        probabilistic=pd.DataFrame(chances | {"units": units}),
         key=cast(Any, None),
         cube_version="1",
         n_pixels=9,
