@@ -129,7 +129,7 @@ def check_frames(
     purpose: str,
     on_progress: ProgressCallback = no_progress,
 ) -> None:
-    """Refuse to read files of frames that are not what was ingested at their place.
+    """Refuse to read files of frames that are not what was ingested there.
 
     Args:
         path: of the cube.

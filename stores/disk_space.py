@@ -78,11 +78,11 @@ class SpaceRequirement:
         if min_bytes > disk.free_bytes:
             raise DiskFullError(
                 f"{self.what} takes {least} or more in {self.folder}, but {disk}, so it would "
-                "end half way and nothing was begun; free some, or choose a root on another "
-                "disk with --root"
+                "end half way and nothing was begun; free disk space, or choose a root on "
+                "another disk with --root"
             )
         log.warning(
-            "%s takes %s to %s in %s, and %s, so it may end half way; free some before",
+            "%s takes %s to %s in %s, and %s, so it may end half way; free disk space before",
             *(self.what, least, largest, self.folder, disk),
         )
 
@@ -92,7 +92,7 @@ def reraise_disk_full(path: Path) -> Iterator[None]:
     """Reraise what fails because a disk is full, with its file and disk.
 
     Raises:
-        DiskFullError: in the place of whatever the body raised of it.
+        DiskFullError: instead of whatever the body raised of it.
     """
     try:
         yield
@@ -104,8 +104,8 @@ def reraise_disk_full(path: Path) -> Iterator[None]:
         raise DiskFullError(
             f"{_file_of(error) or path} could not be written, because {Disk.of(path)} "
             f"({_first_line(error)}), so the work has stopped; what is published and what was "
-            "finished stays. Free some, or choose a root on another disk with --root, and run "
-            "the same command again"
+            "finished stays. Free disk space, or choose a root on another disk with --root, "
+            "and run the same command again"
         ) from error
 
 

@@ -18,7 +18,7 @@ class CorruptError(StoreError, ValueError):
 
 
 class DiskFullError(StoreError, OSError):
-    """A disk has no room for what is to be written."""
+    """What is to be written does not fit on its disk."""
 
 
 class LeaseHeldError(StoreError, RuntimeError):

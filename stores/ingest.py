@@ -14,16 +14,13 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import zarr
 
-from stores import grid as grids
 from stores.acdd import time_coverage_attributes
 from stores.append import PlannedFrame
-from stores.archive import SourceVariable
 from stores.arrays import consolidate_metadata, get_array, open_group, write_root_metadata
 from stores.cube import COVERAGE_KEY, VERSION_KEY, Cube, chunk_file
 from stores.cube_digests import (
@@ -38,12 +35,19 @@ from stores.cube_digests import (
 from stores.cube_inputs import remove_old_inputs, write_inputs
 from stores.digests import FileDigest
 from stores.disk_space import reraise_disk_full
-from stores.files import fsync_path, read_json, remove_temp_files, write_json
+from stores.files import fsync_path, remove_temp_files
 from stores.formatting import abbreviate, pluralize
-from stores.ingest_frame import FrameWriteJob, copy_frame, reraise_with_frame, shard_windows
+from stores.ingest_frame import copy_frame, reraise_with_frame, shard_windows
+from stores.ingest_pending import (
+    load_job,
+    pending_cube,
+    pending_folder,
+    pending_version,
+    write_plan,
+    write_target,
+)
 from stores.ingest_plan import IngestPlan
 from stores.ledger import Ledger
-from stores.retention import tree_usage
 from stores.template import build_coverage, create_cube, grow_cube
 
 _SYNC_THREADS = 16  # a journal takes many together in the time of one
@@ -77,29 +81,28 @@ def prepare_cube(plan: IngestPlan) -> None:
     """
     plan.check()
     if plan.is_empty:
-        shutil.rmtree(_staging_folder(plan.path), ignore_errors=True)
+        shutil.rmtree(pending_folder(plan.path), ignore_errors=True)
         return
     with reraise_disk_full(plan.path):
         _prepare(plan)
 
 
 def _prepare(plan: IngestPlan) -> None:
-    pending = _staging_folder(plan.path)
-    plan_file = pending / "plan.json"
-    if _pending_version(plan_file) != plan.version:
+    pending = pending_folder(plan.path)
+    if pending_version(plan.path) != plan.version:
         shutil.rmtree(pending, ignore_errors=True)
         if plan.base_version is not None:
             repair_metadata(plan.path)
-        write_json(plan_file, _plan_to_json(plan))
+        write_plan(plan)
     else:
-        remove_temp_files(_write_target(plan.path))  # of the run that is gone on with
+        remove_temp_files(write_target(plan.path))  # of the run that is gone on with
     if plan.base_version is not None:
         grow_cube(plan)
         return
     ledger = Ledger(pending / "made")
     if ledger.receipt("template") is None:
-        shutil.rmtree(_staged_cube_path(plan.path), ignore_errors=True)
-        create_cube(plan, _staged_cube_path(plan.path))
+        shutil.rmtree(pending_cube(plan.path), ignore_errors=True)
+        create_cube(plan, pending_cube(plan.path))
         ledger.mark("template", {})
 
 
@@ -117,13 +120,13 @@ def write_frame(plan_or_path: IngestPlan | Path, variable: str, key: str) -> Fra
         ArchiveError: the file has changed since the inventory, or cannot be read.
     """
     path = plan_or_path if isinstance(plan_or_path, Path) else plan_or_path.path
-    ledger = Ledger(_staging_folder(path) / "frames")
+    ledger = Ledger(pending_folder(path) / "frames")
     entry = f"{variable}/{key}"
-    job = _load_job(path, variable)
+    job = load_job(path, variable)
     frame = job.frames[key]
-    array = get_array(open_group(_write_target(path), mode="r+"), variable)
+    array = get_array(open_group(write_target(path), mode="r+"), variable)
     earlier = ledger.receipt(entry)
-    shards = _shards(_write_target(path), array, frame)
+    shards = _shards(write_target(path), array, frame)
     if earlier and _is_receipt_of(earlier, frame) and all(file.exists() for file in shards):
         return FrameReceipt(**earlier)
     with reraise_with_frame(frame):
@@ -138,7 +141,7 @@ def write_frame(plan_or_path: IngestPlan | Path, variable: str, key: str) -> Fra
         outside=frame.outside,
         infinite=frame.infinite,
         digest=frame.digest,
-        files=digest_frame(_write_target(path), shards),
+        files=digest_frame(write_target(path), shards),
     )
     ledger.mark(entry, asdict(receipt))
     return receipt
@@ -161,7 +164,7 @@ def commit_cube(plan: IngestPlan, receipts: Iterable[FrameReceipt]) -> str:
             f"{len(unwritten)} frames of the plan were not written ({abbreviate(unwritten)}), "
             "so the cube would have holes; write them and commit again"
         )
-    work = _write_target(plan.path)
+    work = write_target(plan.path)
     _fsync_metadata(plan, work)
     write_inputs(plan.path, plan.inputs)
     digests = dict(_existing_digests(plan))
@@ -171,7 +174,7 @@ def commit_cube(plan: IngestPlan, receipts: Iterable[FrameReceipt]) -> str:
     if work != plan.path:
         work.rename(plan.path)
         fsync_path(plan.path.parent)
-    shutil.rmtree(_staging_folder(plan.path), ignore_errors=True)
+    shutil.rmtree(pending_folder(plan.path), ignore_errors=True)
     remove_old_inputs(plan.path, plan.version)
     new = pluralize(len(plan.frames), "frame")
     log.info("cube %s has version %s: %s new", plan.path, plan.version, new)
@@ -194,64 +197,10 @@ def _existing_digests(plan: IngestPlan) -> Mapping[str, FileDigest]:
     return digest_existing_frames(Cube.open(plan.path)) if digests is None else digests.frames
 
 
-def _pending_version(plan_file: Path) -> str | None:
-    """Return which version an unfinished ingest makes; None where there is none."""
-    try:
-        return str(read_json(plan_file)["version"])
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, KeyError) as error:
-        log.warning("%s is damaged (%r), so the ingest begins anew", plan_file, error)
-        return None
-
-
 def _is_receipt_of(receipt: Mapping[str, Any], frame: PlannedFrame) -> bool:
     """Return whether a receipt is that of a frame; earlier versions wrote less."""
     names = {field.name for field in fields(FrameReceipt)}
     return set(receipt) == names and receipt["digest"] == frame.digest
-
-
-def pending_bytes(path: Path) -> int:
-    """Count what an ingest that was cut short has left: a rerun takes it up, or removes it."""
-    pending = _staging_folder(path)
-    return tree_usage(pending)[0] if pending.exists() else 0
-
-
-def _plan_to_json(plan: IngestPlan) -> dict[str, Any]:
-    """Return a plan as JSON for writers that only know the cube's path."""
-    frames: dict[str, list[dict[str, Any]]] = {v.source.name: [] for v in plan.variables}
-    for frame in plan.frames:
-        frames[frame.variable].append(asdict(frame))
-    return {
-        "version": plan.version,
-        "root": str(plan.root.resolve()),
-        "grid": grids.to_json(plan.grid),
-        "variables": {v.source.name: asdict(v.source) for v in plan.variables},
-        "frames": frames,
-    }
-
-
-def _load_job(path: Path, variable: str) -> FrameWriteJob:
-    plan_file = _staging_folder(path) / "plan.json"
-    if not plan_file.exists():
-        raise ValueError(f"cube {path} expects no frames; call prepare_cube before write_frame")
-    return _parse_job(plan_file, plan_file.stat().st_mtime_ns, variable)
-
-
-@lru_cache(maxsize=64)
-def _parse_job(plan_file: Path, _changed_ns: int, variable: str) -> FrameWriteJob:
-    written = read_json(plan_file)
-    source = written["variables"][variable]
-    limits = source.pop("valid_range")
-    codes = tuple(source.pop("share_of"))
-    return FrameWriteJob(
-        root=Path(written["root"]),
-        grid=grids.from_json(written["grid"]),
-        source=SourceVariable(
-            **source, valid_range=tuple(limits) if limits else None, share_of=codes
-        ),
-        frames={f["key"]: PlannedFrame(**f) for f in written["frames"][variable]},
-    )
 
 
 def _shards(work: Path, array: zarr.Array[Any], frame: PlannedFrame) -> list[Path]:
@@ -292,17 +241,3 @@ def _commit_attributes(plan: IngestPlan, work: Path) -> dict[str, Any]:
         VERSION_KEY: plan.version,
         COVERAGE_KEY: build_coverage(plan.inputs),
     }
-
-
-def _write_target(path: Path) -> Path:
-    """Return the group that is written to: the cube, or the one that will become it."""
-    return path if path.exists() else _staged_cube_path(path)
-
-
-def _staging_folder(path: Path) -> Path:
-    """Return the hidden folder in which an unfinished ingest stands."""
-    return path.with_name(f".{path.name}.pending")
-
-
-def _staged_cube_path(path: Path) -> Path:
-    return _staging_folder(path) / path.name

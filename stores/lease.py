@@ -16,13 +16,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from stores.disk_space import reraise_disk_full
 from stores.errors import FencedError, LeaseHeldError
 from stores.files import read_json, write_json
 from stores.names import check_id
+from stores.times import utc_now
 
 logger = logging.getLogger(__name__)
 
@@ -181,11 +181,10 @@ def _is_same_file(fd: int, path: Path) -> bool:
 
 def _take_token(path: Path) -> int:
     before = _read_holder(path)
-    since = datetime.now(UTC).isoformat(timespec="seconds")
     token = before.token + 1 if before else 1
     write_json(
         path.with_suffix(".json"),
-        asdict(Holder(token, os.getpid(), socket.gethostname(), since)),
+        asdict(Holder(token, os.getpid(), socket.gethostname(), utc_now())),
     )
     return token
 

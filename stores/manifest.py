@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from stores.forecast import Forecast
 from stores.issue import FORECAST, MANIFEST, IssueKey
 from stores.register import issue_path
 from stores.scrub import Scrub
+from stores.times import utc_now
 
 REGISTERED = "registered"
 """Stands in ``made`` of issues that were entered in the register of their store."""
@@ -154,11 +155,6 @@ def _check_shape(content: Mapping[str, Any]) -> None:
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             raise TypeError(f"the chunks of {array!r} are {keys!r:.60}")
     datetime.fromisoformat(content["made"]["created"])
-
-
-def utc_now() -> str:
-    """Return the time now, as ISO text."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _software() -> dict[str, str]:

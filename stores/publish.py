@@ -35,7 +35,7 @@ from stores.lease import Lease, lease
 from stores.manifest import list_files, read_manifest, write_manifest
 from stores.published import Issue, find_issue, find_revisions
 from stores.reconcile import next_revision, reconcile_register
-from stores.register import RegisterEntry, append_entries, issue_path, revision_name
+from stores.register import RegisterEntry, append_entries, revision_name
 from stores.removal import remove_tree
 from stores.times import format_dates
 
@@ -80,24 +80,31 @@ def publish_issue(root: Path, stage: Path, key: IssueKey, issue_lease: Lease) ->
     with publish_lease(root):
         reconcile_register(root)
         revision = next_revision(root, key)
-        target = root / ISSUES / issue_path(key.name, key.init, revision)
         manifest = _write_metadata(root, stage, key, revision, files)
         issue_lease.check()
-        entry = RegisterEntry.of("begun", key, revision, manifest)
-        append_entries(root, [entry])
-        crash_point("publish.rename")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        stage.rename(target)
-        for folder in (target.parent, target.parent.parent, stage.parent):
-            fsync_path(folder)
-        crash_point("publish.enter")
-        append_entries(root, [entry.with_act("published")])
-        crash_point("publish.catalog")
+        target = _move_into_place(
+            root, stage, RegisterEntry.of("begun", key, revision, manifest)
+        )
         write_catalogs(root)
     crash_point("publish.rest")
     remove_tree(stage.parent)
     logger.info("published %s as revision %d of %s", target, revision, format_dates(key.init))
     return PublishResult(target, revision, is_new=True)
+
+
+def _move_into_place(root: Path, stage: Path, entry: RegisterEntry) -> Path:
+    """Rename a stage to its published folder, entered as begun before and published after."""
+    target = root / ISSUES / entry.path
+    append_entries(root, [entry])
+    crash_point("publish.rename")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    stage.rename(target)
+    for folder in (target.parent, target.parent.parent, stage.parent):
+        fsync_path(folder)
+    crash_point("publish.enter")
+    append_entries(root, [entry.with_act("published")])
+    crash_point("publish.catalog")
+    return target
 
 
 def find_published(root: Path, key: IssueKey) -> PublishResult | None:

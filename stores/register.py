@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from stores.digests import canonical_json, digest_json
 from stores.errors import CorruptError
 from stores.files import MAX_JSON_BYTES, write_bytes
 from stores.issue import ISSUES, STAGING, IssueKey, staged_issue_path
+from stores.times import utc_now
 
 REGISTER = ".register.jsonl"
 
@@ -27,10 +27,6 @@ Action = Literal["begun", "published", "removed"]
 _ACTIONS = ("begun", "published", "removed")
 _SEAL = "seal"
 _SEAL_DIGITS = 16
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +41,7 @@ class RegisterEntry:
     """Digest of its key."""
     manifest: str
     """Digest of its manifest, which holds those of all its files."""
-    when: str = field(default_factory=_now)
+    when: str = field(default_factory=utc_now)
 
     @classmethod
     def of(cls, act: Action, key: IssueKey, revision: int, manifest: str) -> RegisterEntry:
@@ -59,7 +55,7 @@ class RegisterEntry:
 
     def with_act(self, act: Action) -> RegisterEntry:
         """Build the entry of what happened next to the same issue."""
-        return replace(self, act=act, when=_now())
+        return replace(self, act=act, when=utc_now())
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ class FileListing:
     times: Times
 
     def with_scans(self, files: Iterable[ScannedFile]) -> FileSeries:
-        """Put the scanned files in the place of the found ones."""
+        """Build the series with the scanned files instead of the found ones."""
         return FileSeries(
             self.variable, self.cadence, self.step, tuple(files), self.undated, self.times
         )

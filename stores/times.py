@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -211,6 +211,11 @@ def name_ends(labels: Sequence[str]) -> str:
 def to_rfc3339(time: Time) -> str:
     """Write a time as STAC and ACDD do."""
     return f"{np.datetime_as_string(time.astype('datetime64[s]'))}Z"
+
+
+def utc_now() -> str:
+    """Return the time now, as ISO text in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 YEARLY = Step(1, "year")

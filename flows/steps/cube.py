@@ -23,6 +23,7 @@ from stores.disk_space import SpaceRequirement
 from stores.errors import ArchiveError
 from stores.formatting import pluralize
 from stores.ingest import FrameReceipt
+from stores.ingest_pending import pending_bytes
 from stores.ingest_plan import IngestPlan, plan_ingest
 from stores.ingest_size import estimate_bytes
 from stores.inventory import Inventory
@@ -198,7 +199,7 @@ def ingest_memory(plan: IngestPlan, workers: WorkerPool) -> MemoryPlan:
 
 def ingest_space(plan: IngestPlan) -> SpaceRequirement:
     """Estimate what the frames that are new need on the disk."""
-    held = ingest.pending_bytes(plan.path)
+    held = pending_bytes(plan.path)
     n = len(plan.frames)
     return SpaceRequirement(
         f"an ingest of {pluralize(n, 'frame')}",

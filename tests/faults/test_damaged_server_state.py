@@ -94,7 +94,7 @@ def cases() -> Iterator[bytes]:
 
 
 def refusal_of(home: Path) -> str:
-    """Give the sentence by which a state is refused; "" where it is read."""
+    """Return the sentence by which a state is refused; "" where it is read."""
     try:
         state = ServerState.read(home)
     except CorruptError as error:

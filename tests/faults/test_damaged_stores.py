@@ -47,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(made: Path, tmp_path: Path) -> Path:
-    """Give a copy of a store that is sound, with its recipe and archive."""
+    """Return a copy of a store that is sound, with its recipe and archive."""
     shutil.copytree(made, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("later"))
     return tmp_path
 
@@ -102,7 +102,7 @@ TAMPERINGS = [cut, flip, zero, delete, copy_over, rename, swap, malform]
 
 
 def is_covered(name: str) -> bool:
-    """Tell whether a file is part of what was ingested, trained or published."""
+    """Return whether a file is part of what was ingested, trained or published."""
     own = name.startswith(("cube.zarr/", "cube.inputs/", "models/", "issues/"))
     is_spare = name.startswith("cube.zarr/") and name.endswith("/zarr.json")  # nobody reads it
     is_root = name == "cube.zarr/zarr.json"
@@ -126,7 +126,7 @@ def tamper(root: Path, seed: int) -> str:
 
 
 def is_named(name: str, findings: list[str]) -> bool:
-    """Tell whether one of the findings is of a file, by its path or that of its array."""
+    """Return whether one of the findings is of a file, by its path or that of its array."""
     *_, last = name.split("/")
     words = name.split("/")[1] if name.startswith("cube.zarr/") else last
     return any(name in finding or words in finding for finding in findings)

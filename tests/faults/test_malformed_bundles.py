@@ -63,7 +63,7 @@ class Made(NamedTuple):
         return path
 
     def refuses(self, said: str = "") -> bool:
-        """Tell whether the bundle is refused in a sentence; fails on any other error."""
+        """Return whether the bundle is refused in a sentence; fails on any other error."""
         error = self._error()
         if error is None:
             return False
@@ -98,7 +98,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture
 def made(whole: Made) -> Iterator[Made]:
-    """Give a bundle that may be damaged."""
+    """Return a bundle that may be damaged."""
     kept = whole.bundle.path.with_name(".kept")
     shutil.copytree(whole.bundle.path, kept)
     yield whole

@@ -33,7 +33,7 @@ ENDLESS = ["compute.workers=1", "training.epochs=5000", "training.patience=5000"
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """Give a home whose user has a Prefect profile, and leave no process of it behind."""
+    """Yield a home whose user has a Prefect profile, and leave no process of it behind."""
     (tmp_path / "user").mkdir()
     (tmp_path / "user" / "profiles.toml").write_text(MINE)
     home = tmp_path / "home"

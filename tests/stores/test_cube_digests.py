@@ -32,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cube(made: Path, tmp_path: Path) -> Path:
-    """Give a sound cube of five months in a store of its own, and their archive."""
+    """Return a sound cube of five months in a store of its own, and their archive."""
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "run" / "cube.zarr"
     assert verify(path) == verify(path.parent) == []

@@ -19,6 +19,7 @@ from stores.archive import SourceVariable
 from stores.cube import Cube
 from stores.errors import CorruptError
 from stores.ingest_frame import copy_frame
+from stores.ingest_pending import write_target
 from stores.ingest_plan import plan_ingest
 from stores.inventory import Inventory, scan_archive
 from stores.times import Step
@@ -89,7 +90,7 @@ def _ingest(inventory: Inventory, path: Path) -> None:
 
 
 def _state(path: Path) -> tuple[str, int] | None:
-    """Say what readers see: version and months; both doors have to agree."""
+    """Return what readers see: version and months; both ways to open have to agree."""
     try:
         cube = Cube.open(path)
     except CorruptError:
@@ -213,7 +214,7 @@ def test_half_a_chunk_of_a_killed_writer_goes_when_its_ingest_goes_on(
         ingest.commit_cube(first, receipts)
     plan = plan_ingest(_inventory(make_archive(tmp_path / "archive", n=4)), GRID, path)
     ingest.prepare_cube(plan)
-    half = ingest._write_target(path) / "rain/c/3/0/0.0123abcd.partial"
+    half = write_target(path) / "rain/c/3/0/0.0123abcd.partial"
     half.parent.mkdir(parents=True)
     half.write_bytes(b"half")
     ingest.prepare_cube(plan)

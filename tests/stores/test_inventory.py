@@ -40,9 +40,8 @@ def test_a_sound_archive_passes_and_its_table_says_what_is_there(tmp_path: Path)
     assert row["grid"].startswith("23 x 31 px of 0.1 x 0.1 degree, EPSG:4326")
     assert (row["dtype"], row["nodata"]) == ("float32", "-9999 (profile)")
     assert row["valid %"] == f"{100 * make_land().mean():.2f}"
-    assert [row[key] for key in ("gaps", "doubles", "unreadable", "empty", "misplaced")] == [
-        "0"
-    ] * 5
+    flaws = ("gaps", "duplicates", "unreadable", "empty", "off grid", "outliers")
+    assert [row[key] for key in flaws] == ["0"] * 6
 
 
 def test_progress_counts_every_file(tmp_path: Path) -> None:

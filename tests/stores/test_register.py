@@ -58,7 +58,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(made: Path, tmp_path: Path) -> Path:
-    """Give a store with two issues that are sound."""
+    """Return a store with two issues that are sound."""
     copy = tmp_path / "root"
     shutil.copytree(made, copy)
     return copy
