@@ -118,12 +118,12 @@ def show_table(
         console.print(table)
 
 
-def _split_columns(widths: Sequence[int], width: int) -> list[list[int]]:
-    """Group columns into tables that fit into ``width``; each begins with the first column."""
+def _split_columns(widths: Sequence[int], table_width: int) -> list[list[int]]:
+    """Group columns into tables of ``table_width``; each begins with the first column."""
     groups = [[0]]
     used = widths[0] + 4  # a column has three characters around it, a table one
     for index, width in enumerate(widths[1:], start=1):
-        if used + width + 3 > width and len(groups[-1]) > 1:
+        if used + width + 3 > table_width and len(groups[-1]) > 1:
             groups.append([0])
             used = widths[0] + 4
         groups[-1].append(index)
