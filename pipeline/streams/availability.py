@@ -19,12 +19,12 @@ from stores.times import HELD, LATEST, YEARLY, Step, Time, Times, is_held
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ForcingSupply:
-    """What there is of one covariate, and what one rollout reads of it."""
+    """Which dates one covariate has, and which of them one rollout reads."""
 
     name: str
     forcing: ForcingSpec
-    held: Times
-    """Dates that it has."""
+    available: Times
+    """Dates that it has (t,)."""
     step: Step
     """Between two of them."""
     known: ForcingDates
@@ -44,7 +44,7 @@ class ForcingSupply:
     @property
     def extent_text(self) -> str:
         """Its name, with its first and last date."""
-        first, last = (self.step.format(time) for time in self.held[[0, -1]])
+        first, last = (self.step.format(time) for time in self.available[[0, -1]])
         return f"{self.name} ({first} to {last})"
 
     @property
@@ -53,20 +53,21 @@ class ForcingSupply:
         if not self.known.n_late:
             return ""
         return (
-            f"{self.name}: {self.known.n_late} of {self.n_requested} frames came late (it ends "
-            f"{self.step.format(self.held[-1])}); {self._fallback_text} stands for them"
+            f"{self.name}: {self.known.n_late} of {self.n_requested} frames came late "
+            f"(it ends {self.step.format(self.available[-1])}); "
+            f"{self._fallback_text} stands for them"
         )
 
     @property
     def missing_text(self) -> str:
-        """Which frame is wanted and not there, and so what; empty if all are there."""
+        """Which frame is missing, and so what; empty if none is."""
         if not self.known.missing.size:
             return ""
         first, last = (self.step.format(time) for time in self.known.missing[[0, -1]])
-        if self.known.missing[-1] > self.held[-1]:
+        if self.known.missing[-1] > self.available[-1]:
             return (
                 f"covariate {self.name!r} has future='known' but ends "
-                f"{self.step.format(self.held[-1])}, before {last}, so it cannot be known"
+                f"{self.step.format(self.available[-1])}, before {last}, so it cannot be known"
             )
         return f"covariate {self.extent_text} has no frame of {first}, so it cannot be read"
 
@@ -103,9 +104,9 @@ class Availability:
     @property
     def target(self) -> Times:
         """Dates of the target (t,): they decide inits, history and truth."""
-        return self.held(self.stack.target.variable)
+        return self.dates_of(self.stack.target.variable)
 
-    def held(self, name: str) -> Times:
+    def dates_of(self, name: str) -> Times:
         """Look up the dates of a variable (t,).
 
         Raises:
@@ -121,33 +122,37 @@ class Availability:
     def forcing_supplies(self, span: RolloutSpan, init: Time) -> list[ForcingSupply]:
         """List what a rollout from ``init`` reads of every covariate of the cube."""
         times = span.forcing_times(self.step, init)
-        found = []
+        supplies = []
         for forcing in self.stack.forcings:
             if forcing.series is not None:
                 name = forcing.series.variable
-                held = self.held(name)
-                every = YEARLY if forcing.kind == "annual" else self.step
-                known = resolve_forcing(forcing, held, self.step, times, init)
-                found.append(ForcingSupply(name, forcing, held, every, known, len(times)))
-        return found
+                available = self.dates_of(name)
+                forcing_step = YEARLY if forcing.kind == "annual" else self.step
+                dates = resolve_forcing(forcing, available, self.step, times, init)
+                supplies.append(
+                    ForcingSupply(name, forcing, available, forcing_step, dates, len(times))
+                )
+        return supplies
 
     def check(self, span: RolloutSpan, init: Time) -> None:
         """Refuse a forecast that would read a frame which is not there, or write one too late.
 
         Raises:
-            ValueError: names the variable, the dates it has, and a way out.
+            ValueError: a frame is missing, or the last lead lies beyond the dates of the
+                library.
         """
         self._check_dates(span, init)
         self._check_history(span, init)
-        lacks = [
+        missing = [
             supply.missing_text
             for supply in self.forcing_supplies(span, init)
             if supply.missing_text
         ]
-        if lacks:
+        if missing:
             raise ValueError(
-                f"a forecast of {pluralize(span.leads, 'lead')} from {self.step.format(init)} is not "
-                f"possible: {'; '.join(lacks)}; supply the files{self._nearest(span, init)}, "
+                f"a forecast of {pluralize(span.leads, 'lead')} from "
+                f"{self.step.format(init)} is not possible: {'; '.join(missing)}; "
+                f"supply the files{self._nearest(span, init)}, "
                 "or train with another 'future'"
             )
 
@@ -155,27 +160,27 @@ class Availability:
         """List the inits of a part: history, leads and covariates are there.
 
         Raises:
-            TooFewError: there is none; says what is there.
+            TooFewError: there is none.
         """
-        found = self.plan_inits(split.segments(part, self.step), span)
-        if not found.inits:
-            held = ", ".join([self._held, *found.notes])
+        available = self.plan_inits(split.segments(part, self.step), span)
+        if not available.inits:
+            dates = ", ".join([self._target_text, *available.notes])
             raise TooFewError(
                 f"split.{part} has no {span.history + span.last_lead} frames in a row in the "
-                f"cube ({held}), so there is no sample in "
+                f"cube ({dates}), so there is no sample in "
                 f"{split.format_part(part, self.step)}; ingest more or change the split"
             )
-        return found
+        return available
 
-    def plan_inits(self, stretches: Iterable[Times], span: RolloutSpan) -> AvailableInits:
-        """List the inits in some stretches, with what covariates cost them."""
+    def plan_inits(self, segments: Iterable[Times], span: RolloutSpan) -> AvailableInits:
+        """List the inits in some segments, with what covariates cost them."""
         inits: list[Time] = []
-        lacking = Counter[str]()
+        missing = Counter[str]()
         late = Counter[str]()
-        for init in list_inits(stretches, self.target, span):
+        for init in list_inits(segments, self.target, span):
             supplies = self.forcing_supplies(span, init)
             lacks = [supply.extent_text for supply in supplies if supply.known.missing.size]
-            lacking.update(lacks)
+            missing.update(lacks)
             if not lacks:
                 inits.append(init)
                 late.update(supply.extent_text for supply in supplies if supply.known.n_late)
@@ -184,51 +189,52 @@ class Availability:
             (
                 *(
                     f"{pluralize(n, 'init')} left out for want of {name}"
-                    for name, n in lacking.items()
+                    for name, n in missing.items()
                 ),
                 *(f"{name} late in {n} of {len(inits)} inits" for name, n in late.items()),
             ),
         )
 
     @property
-    def _held(self) -> str:
+    def _target_text(self) -> str:
         name = self.stack.target.variable
-        show = self.step.format
-        return f"which holds {name} from {show(self.target[0])} to {show(self.target[-1])}"
+        first, last = (self.step.format(time) for time in self.target[[0, -1]])
+        return f"which holds {name} from {first} to {last}"
 
     def _check_dates(self, span: RolloutSpan, init: Time) -> None:
         end = self.step.add(init, span.last_lead + 1)
         if not is_held(end):
             n = self.step.units_between(init, LATEST) // self.step.count - span.first_lead
             raise ValueError(
-                f"leads={span.leads} from {self.step.format(init)} end {self.step.format(end)}, "
-                f"beyond {HELD}, the dates that pandas and others who count nanoseconds can "
-                f"hold, so few could read the forecast; ask for {max(n, 0)} leads or fewer"
+                f"leads={span.leads} from {self.step.format(init)} end "
+                f"{self.step.format(end)}, beyond {HELD}, the dates that pandas and others "
+                f"who count nanoseconds can hold, so few could read the forecast; ask for {max(n, 0)} leads or fewer"
             )
 
     def _check_history(self, span: RolloutSpan, init: Time) -> None:
-        show = self.step.format
+        format_time = self.step.format
         first = self.target[0]
         name = self.stack.target.variable
         if init not in self.target:
             raise ValueError(
-                f"init={show(init)} is not in the cube, {self._held}, so nothing is known of "
-                "it; choose a frame of the target, or ingest the missing ones"
+                f"init={format_time(init)} is not in the cube, {self._target_text}, so "
+                "nothing is known of it; choose a frame of the target, or ingest the "
+                "missing ones"
             )
-        needed = span.history_times(self.step, init)[0]
-        if needed < first:
+        first_needed = span.history_times(self.step, init)[0]
+        if first_needed < first:
             earliest = self.step.add(first, span.history - 1)
             raise ValueError(
-                f"init={show(init)} has not enough history: the model reads "
-                f"{pluralize(span.history, 'frame')} from {show(needed)} on, but {name} "
-                f"begins {show(first)}; choose an init from {show(earliest)} on, or ingest "
-                "earlier frames"
+                f"init={format_time(init)} has not enough history: the model reads "
+                f"{pluralize(span.history, 'frame')} from {format_time(first_needed)} on, "
+                f"but {name} begins {format_time(first)}; choose an init from "
+                f"{format_time(earliest)} on, or ingest earlier frames"
             )
 
     def _nearest(self, span: RolloutSpan, init: Time) -> str:
         """Return the words for the nearest init from which a forecast can be made, if any."""
-        reach = self.target[span.history - 1 :]
-        for time in reach[np.argsort(np.abs(reach - init), kind="stable")]:
+        candidates = self.target[span.history - 1 :]
+        for time in candidates[np.argsort(np.abs(candidates - init), kind="stable")]:
             if not any(supply.missing_text for supply in self.forcing_supplies(span, time)):
                 return f", start from {self.step.format(time)}"
         return ""

@@ -1,4 +1,4 @@
-"""The dates of frames, as transforms ask for them."""
+"""The dates of frames, as transforms need them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Indices = IntArray
 
 @dataclass(frozen=True, slots=True)
 class TimeAxis:
-    """Dates of frames, and the place of each one's season among the climatologies (t,)."""
+    """Dates of frames, and the index of each one's season among the climatologies (t,)."""
 
     times: Times
     seasons: Indices

@@ -1,13 +1,15 @@
 """The arrays of several samples, as workers send them to the trainer.
 
 Three ways lead to a batch, bit for bit the same. They share which frames a sample reads
-(``samples.Span``, ``n_known_frames``) and the order of channels (``ChannelSpec``), not the cutting,
-because each copies from something else:
+(``samples.RolloutSpan``, ``forcing_policy.resolve_forcing``) and the order of channels
+(``ChannelSpec``), not the copying, because each copies from something else:
 
-- ``loader.read_batch_directly`` reads every sample from the cube: what the others are tested against.
-- ``layers.Layers`` copies slices out of slabs that are decoded when a sample first needs them.
-- ``resident.Resident`` gathers from whole frames on the device that learns, by index: there
-  one call for a batch costs less than a slice for each of its samples.
+- ``loader.read_batch_directly`` reads every sample from the cube: what the others
+  are tested against.
+- ``batch_reader.BatchReader`` copies slices out of slabs that are decoded when a sample first
+  needs them.
+- ``device_reader.DeviceBatchReader`` gathers from whole frames on the device that trains, by
+  index: there one call for a batch costs less than a slice for each of its samples.
 
 A rollout reads its tiles from the cube too: each is read once, so nothing is worth keeping.
 """
@@ -25,7 +27,7 @@ class Batch(NamedTuple):
     target: Float32Array
     """History, then truth of the leads (b, t + leads, y, x)."""
     valid: BoolArray
-    """Where the target is usable (b, t + leads, y, x)."""
+    """Where the target is valid (b, t + leads, y, x)."""
     forcings: Float32Array
     """Covariates of the ``forcing_times`` (b, n, f, y, x)."""
     statics: Float32Array

@@ -1,4 +1,4 @@
-"""What samples are cut from: the slabs of every channel, and what belongs to a date."""
+"""What samples are read from: the slabs of every channel, and the frames of every date."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from stores.array_types import BoolArray, Float32Array
 from stores.times import Time, Times
 from stores.windows import Window
 
-_STILL: FrameRuns = [(0, slice(0, 1), slice(0, 1))]
-_AT_ONCE = 2  # threads of a process that cut at the same time, each elsewhere
+_STATIC_RUNS: FrameRuns = [(0, slice(0, 1), slice(0, 1))]
+_CONCURRENT_READS = 2  # threads of a process that read at the same time, each elsewhere
 _PIXEL_BYTES = 5  # of a slab: float32 and whether it is valid
 
 
 @dataclass(frozen=True, slots=True)
 class ForcingFrames:
-    """One forcing at the dates of one init: frames of a variable, or waves of the season."""
+    """One forcing at the dates of one init: frames of a variable, or the season."""
 
-    places: Sequence[int] = ()
+    frame_indices: Sequence[int] = ()
     """Frames that stand for the first dates; for later ones, of which nothing was known, 0."""
     runs: FrameRuns = ()
     seasonal_encoding: Float32Array | None = None
@@ -40,57 +40,58 @@ class ForcingFrames:
 class InitFrames:
     """What all samples of one init have in common."""
 
-    places: Sequence[int]
+    frame_indices: Sequence[int]
     runs: FrameRuns
-    forced: Sequence[ForcingFrames]
+    forcings: Sequence[ForcingFrames]
 
 
 class BatchReader:
-    """Every channel of a source as slabs, out of which batches are cut.
+    """Every channel of a source as slabs, out of which batches are copied.
 
-    What is cut is bit for bit what ``loader.read_batch_directly`` reads. Safe to share between threads.
+    A batch is bit for bit what ``loader.read_batch_directly`` reads. Safe to share between
+    threads.
 
     Args:
         source: what is read.
         span: frames of a sample.
-        kept: where slabs stay.
-        inits: first and last init of all samples; no frame is read that none of them wants.
+        cache: where slabs stay.
+        inits: first and last init of all samples; no frame is read that none of them needs.
     """
 
     def __init__(
         self,
         source: Source,
         span: RolloutSpan,
-        kept: LRUCache,
+        cache: LRUCache,
         inits: tuple[Time, Time] | None = None,
     ) -> None:
-        self.kept = kept
+        self.cache = cache
         self.span = span
         self._source = source
         self._cube = source.open()
         self._grid = (self._cube.grid.height, self._cube.grid.width)
-        self._dates: dict[Time, InitFrames] = {}
-        self._known: list[VariableSpec] = []
+        self._frames: dict[Time, InitFrames] = {}
+        self._variables: list[VariableSpec] = []
         stack = source.stack
         self.channels = stack.channels
         self.target = self._slabs(stack.target)
         self.forcings = [self._slabs_of(forcing) for forcing in stack.forcings]
         self._statics = [self._slabs_of(static) for static in stack.statics]
         self._position = pixel_position(self._grid, Window.from_shape(self._grid))
-        flat = SlabGrid.of([0], self._grid, (1, *self.target.shape.slab_shape))
-        self._domain = SlabReader("domain", flat, self._read_domain, kept)
+        domain_grid = SlabGrid.of([0], self._grid, (1, *self.target.shape.slab_shape))
+        self._domain = SlabReader("domain", domain_grid, self._read_domain, cache)
         if inits is not None:
             self._limit_frames(inits)
 
     def _limit_frames(self, inits: tuple[Time, Time]) -> None:
-        """Read nothing beyond what the first and the last init want."""
+        """Read nothing beyond what the first and the last init need."""
         first, last = (self.frame_indices([init]) for init in inits)
         for slabs in (self.target, *self.forcings):
             if slabs:  # a covariate that has ended, or is not known yet, is not read by all
                 low = min(first[slabs.key], default=slabs.shape.start)
                 high = max(last[slabs.key], default=slabs.shape.stop - 1)
                 slabs.shape = slabs.shape.clip_frames(low, high)
-        self._dates.clear()  # where frames stand in a slab follows from where it begins
+        self._frames.clear()  # where frames stand in a slab follows from where it begins
 
     @property
     def dynamic(self) -> dict[Hashable, SlabReader]:
@@ -98,14 +99,14 @@ class BatchReader:
         return {slabs.key: slabs for slabs in (self.target, *self.forcings) if slabs}
 
     def frame_indices(self, inits: Iterable[Time]) -> dict[Hashable, set[int]]:
-        """Collect the frames that some inits want of every variable with a date."""
-        wanted: dict[Hashable, set[int]] = {key: set() for key in self.dynamic}
-        for dates in map(self.frames_of, inits):
-            wanted[self.target.key].update(dates.places)
-            for slabs, forced in zip(self.forcings, dates.forced, strict=True):
+        """Collect the frames that some inits read of every variable with a date."""
+        frame_indices: dict[Hashable, set[int]] = {key: set() for key in self.dynamic}
+        for frames in map(self.frames_of, inits):
+            frame_indices[self.target.key].update(frames.frame_indices)
+            for slabs, forcing in zip(self.forcings, frames.forcings, strict=True):
                 if slabs:
-                    wanted[slabs.key].update(forced.places)
-        return wanted
+                    frame_indices[slabs.key].update(forcing.frame_indices)
+        return frame_indices
 
     @property
     def slab_shape(self) -> tuple[int, int]:
@@ -113,8 +114,8 @@ class BatchReader:
         return self.target.shape.slab_shape
 
     def first_frame_index(self, init: Time) -> int:
-        """Return the place in the cube of the first frame that a sample reads."""
-        return self.frames_of(init).places[0]
+        """Return the index in the cube of the first frame that a sample reads."""
+        return self.frames_of(init).frame_indices[0]
 
     @property
     def frame_bytes(self) -> int:
@@ -123,20 +124,22 @@ class BatchReader:
         return math.prod(self.slab_shape) * _PIXEL_BYTES * n_dated
 
     def read_batch(self, samples: Sequence[Sample]) -> Batch:
-        """Cut the arrays of some samples of one window shape."""
+        """Read the arrays of some samples of one window shape."""
         batch = self.allocate(len(samples), samples[0].window)
         self.read_into([(batch.row(index), sample) for index, sample in enumerate(samples)])
         return batch
 
     def read_into(self, rows: Sequence[tuple[Batch, Sample]]) -> None:
-        """Cut samples, each into arrays without their batch axis; near ones in a row."""
+        """Read samples, each into arrays without their batch axis; near ones in a row."""
         widest = max((sample for _, sample in rows), key=self._n_touched_slabs)
-        self.kept.raise_budget(_AT_ONCE * self.touched_bytes([widest.init], [widest.window]))
-        for row, sample in sorted(rows, key=lambda given: self._sort_key(given[1])):
+        self.cache.raise_budget(
+            _CONCURRENT_READS * self.touched_bytes([widest.init], [widest.window])
+        )
+        for row, sample in sorted(rows, key=lambda item: self._sort_key(item[1])):
             window = sample.window
-            dates = self.frames_of(sample.init)
-            self.target.read_into(dates.runs, window, (row.target, row.valid))
-            self._cut_forcings(row.forcings, dates.forced, window)
+            frames = self.frames_of(sample.init)
+            self.target.read_into(frames.runs, window, (row.target, row.valid))
+            self._read_forcings(row.forcings, frames.forcings, window)
             self.read_static(row.statics, row.domain, window)
 
     def _sort_key(self, sample: Sample) -> tuple[int, int, Time]:
@@ -155,13 +158,14 @@ class BatchReader:
     def touched_bytes(self, inits: Sequence[Time], windows: Sequence[Window]) -> int:
         """Compute how much all slabs hold that inits touch in windows [B]."""
         dated = self.dynamic
-        wanted = self.frame_indices(inits)
-        touched = [(dated[key], places) for key, places in wanted.items()]
+        touched = [(dated[key], frames) for key, frames in self.frame_indices(inits).items()]
         touched += [(slabs, {0}) for slabs in (*self._statics, self._domain) if slabs]
-        return sum(s.touched_bytes(p, windows, _PIXEL_BYTES) for s, p in touched)
+        return sum(
+            slabs.touched_bytes(frames, windows, _PIXEL_BYTES) for slabs, frames in touched
+        )
 
     def allocate(self, n: int, window: Window) -> Batch:
-        """Make room for samples of a window's shape."""
+        """Allocate arrays for samples of a window's shape."""
         shape = window.shape
         n_frames = self.span.history + self.span.leads
         forcings = (n, self.span.n_forcing_times, len(self.channels.forcings), *shape)
@@ -173,65 +177,70 @@ class BatchReader:
             domain=np.empty((n, *shape), dtype=bool),
         )
 
-    def _cut_forcings(
-        self, out: Float32Array, forced: Sequence[ForcingFrames], window: Window
+    def _read_forcings(
+        self, out: Float32Array, forcings: Sequence[ForcingFrames], window: Window
     ) -> None:
-        """Cut forcings (n, f, y, x) in the order of their channels."""
-        places = self.channels.forcings.slices
-        for slabs, given, place in zip(self.forcings, forced, places, strict=True):
-            if given.seasonal_encoding is not None:
-                out[:, place] = given.seasonal_encoding[:, :, None, None]
+        """Read forcings (n, f, y, x) in the order of their channels."""
+        channels = self.channels.forcings.slices
+        for slabs, forcing, channel in zip(self.forcings, forcings, channels, strict=True):
+            if forcing.seasonal_encoding is not None:
+                out[:, channel] = forcing.seasonal_encoding[:, :, None, None]
             elif slabs:
-                slabs.read_into(given.runs, window, (out[:, place.start],))
-                out[len(given.places) :, place] = 0.0
+                slabs.read_into(forcing.runs, window, (out[:, channel.start],))
+                out[len(forcing.frame_indices) :, channel] = 0.0
 
     def read_static(self, out: Float32Array, domain: BoolArray, window: Window) -> None:
-        """Cut statics (s, y, x) in the order of their channels, and the domain (y, x)."""
-        self._domain.read_into(_STILL, window, (domain[None],))
-        for slabs, place in zip(self._statics, self.channels.statics.slices, strict=True):
+        """Read statics (s, y, x) in the order of their channels, and the domain (y, x)."""
+        self._domain.read_into(_STATIC_RUNS, window, (domain[None],))
+        for slabs, channel in zip(self._statics, self.channels.statics.slices, strict=True):
             if slabs:
-                slabs.read_into(_STILL, window, (out[place],))
+                slabs.read_into(_STATIC_RUNS, window, (out[channel],))
             else:
-                out[place] = [position[window.slices] for position in self._position]
+                out[channel] = [position[window.slices] for position in self._position]
 
     def frames_of(self, init: Time) -> InitFrames:
-        """Return which frames an init wants."""
-        if init not in self._dates:
+        """Return which frames an init reads."""
+        if init not in self._frames:
             step = self._cube.step
             span = self.span
             target = self._source.stack.target
-            read = span.history_times(step, init)
-            given = span.lead_times(step, init)
-            places = self._cube.frame_indices(target.variable, np.concatenate([read, given]))
+            history = span.history_times(step, init)
+            leads = span.lead_times(step, init)
+            target_times = np.concatenate([history, leads])
+            indices = self._cube.frame_indices(target.variable, target_times)
             times = span.forcing_times(step, init)
             forcings = zip(self._source.stack.forcings, self.forcings, strict=True)
-            forced = [self._forced(f, slabs, times, init) for f, slabs in forcings]
-            self._dates[init] = InitFrames(places, self.target.shape.frame_runs(places), forced)
-        return self._dates[init]
+            runs = self.target.shape.frame_runs(indices)
+            self._frames[init] = InitFrames(
+                indices,
+                runs,
+                [self._forcing_frames(f, slabs, times, init) for f, slabs in forcings],
+            )
+        return self._frames[init]
 
-    def _forced(
+    def _forcing_frames(
         self, forcing: ForcingSpec, slabs: SlabReader | None, times: Times, init: Time
     ) -> ForcingFrames:
         if forcing.series is None or slabs is None:
             return ForcingFrames(seasonal_encoding=seasonal_encoding(self._cube.step, times))
         name = forcing.series.variable
         cube = self._cube
-        known = resolve_forcing(forcing, cube.dates[name], cube.step, times, init)
-        places = cube.frame_indices(name, known.times)
-        return ForcingFrames(places, slabs.shape.frame_runs(places))
+        dates = resolve_forcing(forcing, cube.dates[name], cube.step, times, init)
+        indices = cube.frame_indices(name, dates.times)
+        return ForcingFrames(indices, slabs.shape.frame_runs(indices))
 
     def _slabs_of(self, covariate: ForcingSpec | StaticSpec) -> SlabReader | None:
         return self._slabs(covariate.series) if covariate.series else None
 
     def _slabs(self, series: VariableSpec) -> SlabReader:
         """Return the slabs of a variable in the network's space; equal series share theirs."""
-        if series not in self._known:
-            self._known.append(series)
+        if series not in self._variables:
+            self._variables.append(series)
         name = series.variable
         cube = self._cube
-        still = cube.variables[name].cadence == "static"
-        places = [0] if still else cube.frame_indices(name)
-        shape = SlabGrid.of(places, self._grid, cube.chunk_shape(name))
+        is_static = cube.variables[name].cadence == "static"
+        indices = [0] if is_static else cube.frame_indices(name)
+        shape = SlabGrid.of(indices, self._grid, cube.chunk_shape(name))
 
         def read(start: int, stop: int, window: Window) -> Arrays:
             values = cube.read_indices(name, window, start, stop)
@@ -241,7 +250,7 @@ class BatchReader:
             chain = self._source.chain(series, window)
             return fill_invalid(chain.forward(values, axis, out=values))
 
-        return SlabReader(self._known.index(series), shape, read, self.kept)
+        return SlabReader(self._variables.index(series), shape, read, self.cache)
 
     def _read_domain(self, start: int, stop: int, window: Window) -> Arrays:
         return (self._source.domain(window)[None],)

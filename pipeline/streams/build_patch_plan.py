@@ -28,22 +28,22 @@ def build_patch_plan(
     Reads the training part once where patches are drawn by what they hold.
     """
     cube = source.open()
-    chances = (
+    weights = (
         None
         if patches.draw == "uniform"
         else sampling_weights(source, span, samples, patches.draw, executor)
     )
     whole = Window.from_shape((cube.grid.height, cube.grid.width))
-    room = PatchConstraint(
+    constraint = PatchConstraint(
         source.domain(whole), patches.min_valid, source.part_area("train", whole)
     )
     return PatchPlan(
         samples=tuple(samples),
         seed=seed,
         per_epoch=patches.per_epoch,
-        weights=chances,
+        weights=weights,
         jitter_px=patches.jitter_px,
-        constraint=room if patches.jitter_px else None,
+        constraint=constraint if patches.jitter_px else None,
         buffer=patches.buffer,
         cube_version=cube.version,
         step=cube.step,

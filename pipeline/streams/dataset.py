@@ -26,14 +26,16 @@ from stores.formatting import format_bytes
 Mode = Literal["device", "memory", "streamed"]
 LoadFunction = Callable[[Sequence[Sample]], Batch]
 
-_SHARE = 0.25  # of the free memory, for one part: training and validation both keep one
+_MEMORY_FRACTION = (
+    0.25  # of the free memory, for one part: training and validation both keep one
+)
 _ALL_BYTES = 1 << 62
 _BUFFER_BYTES = 2 << 30  # of shuffled samples at once, however many the recipe asks for
 
 
 @dataclass(frozen=True, slots=True)
-class _Delivery:
-    """How batches come: the mode and why, what gives them, where, and whether by blocks."""
+class _BatchSource:
+    """Where batches come from: mode and reason, what loads them, and whether by blocks."""
 
     mode: Mode
     why: str
@@ -59,7 +61,7 @@ class BatchDataset(IterableDataset[list[Tensor]]):
         load: reads the arrays of some samples; picklable.
         samples: all samples of the part, in their order, or the plan that draws them.
         batch: samples per batch.
-        spread: where samples are read, unless all of them fit into this process. In place, a
+        executor: where samples are read, unless all of them fit into this process. In place, a
             thread reads ahead.
         device: what learns from the batches.
     """
@@ -83,7 +85,7 @@ class BatchDataset(IterableDataset[list[Tensor]]):
         )
         self._load = load
         self._batch = batch
-        self._spread = executor
+        self._executor = executor
         self._device = device or torch.device("cpu")
         self.epoch = 0
         self.first_batch = 0
@@ -95,55 +97,59 @@ class BatchDataset(IterableDataset[list[Tensor]]):
     @property
     def mode(self) -> Mode:
         """How batches come: cut on the ``device``, cut from ``memory``, or ``streamed``."""
-        return self._way.mode
+        return self._batch_source.mode
 
     @property
     def reason(self) -> str:
         """Why they come that way."""
-        return self._way.why
+        return self._batch_source.why
 
     @cached_property
-    def _way(self) -> _Delivery:
+    def _batch_source(self) -> _BatchSource:
         """Choose, once, how batches come; the numbers are the same either way."""
         load = self._load
         reads = self.patch_plan.read_windows
         if not isinstance(load, BlockLoader):
             why = "what loads the samples reads each by itself"
-            return _Delivery("streamed", why, load, self._spread)
-        told = []
-        if have := self._device_budget:
-            there = DeviceBatchReader(load.open_reader(0), reads, self._device)
-            told.append(_compare(there.n_bytes, have, f"on {self._device}"))
-            if there.n_bytes <= have:
-                return _Delivery("device", told[0], there.read_batch, SerialExecutor())
-        need = load.decoded_bytes(reads)
-        have = self._memory_budget
-        told.append(_compare(need, have, "here"))
-        if need <= have:
-            cut = load.open_reader(_ALL_BYTES).read_batch
-            return _Delivery("memory", "; ".join(told), cut, ThreadExecutor(1))
-        readers = self._read_executor
-        kind = "threads" if readers.shares_memory else "workers"
+            return _BatchSource("streamed", why, load, self._executor)
+        reasons = []
+        if budget := self._device_budget:
+            on_device = DeviceBatchReader(load.open_reader(0), reads, self._device)
+            reasons.append(_compare(on_device.n_bytes, budget, f"on {self._device}"))
+            if on_device.n_bytes <= budget:
+                return _BatchSource(
+                    "device", reasons[0], on_device.read_batch, SerialExecutor()
+                )
+        needed = load.decoded_bytes(reads)
+        budget = self._memory_budget
+        reasons.append(_compare(needed, budget, "here"))
+        if needed <= budget:
+            read_batch = load.open_reader(_ALL_BYTES).read_batch
+            return _BatchSource("memory", "; ".join(reasons), read_batch, ThreadExecutor(1))
+        executor = self._read_executor
+        kind = "threads" if executor.shares_memory else "workers"
         why = (
-            f"{'; '.join(told)}; so they are read block by block ({kind}: {readers.n_workers})"
+            f"{'; '.join(reasons)}; so they are read block by block "
+            f"({kind}: {executor.n_workers})"
         )
-        return _Delivery("streamed", why, load, readers, by_block=True)
+        return _BatchSource("streamed", why, load, executor, by_block=True)
 
     @property
     def _read_executor(self) -> Executor:
-        """Who reads ahead; never the thread that learns.
+        """What reads ahead; never the thread that trains.
 
         Where a GPU computes, this process's share of the cores has nothing else to do.
         """
-        if not isinstance(self._spread, SerialExecutor):
-            return self._spread
+        if not isinstance(self._executor, SerialExecutor):
+            return self._executor
         return ThreadExecutor(torch.get_num_threads() if self._device.type == "cuda" else 1)
 
     @property
     def _memory_budget(self) -> int:
         """What may be kept in this process [B]."""
-        asked = self.memory_bytes
-        return int(available_bytes() * _SHARE) if asked is None else asked
+        if self.memory_bytes is not None:
+            return self.memory_bytes
+        return int(available_bytes() * _MEMORY_FRACTION)
 
     @property
     def _device_budget(self) -> int:
@@ -151,36 +157,38 @@ class BatchDataset(IterableDataset[list[Tensor]]):
         if self.device_bytes is not None or self._device.type != "cuda":
             return self.device_bytes or 0
         free, _ = torch.cuda.mem_get_info(self._device)
-        return int(free * _SHARE)
+        return int(free * _MEMORY_FRACTION)
 
     def plan_batches(self) -> list[list[Sample]]:
         """List all batches of this epoch."""
-        drawn = self.patch_plan.sample_epoch(self.epoch)
+        samples = self.patch_plan.sample_epoch(self.epoch)
         if isinstance(self._load, BlockLoader):  # others read each sample by itself anyway
-            blocks = self._load.block_keys(drawn)
-            afford = _BUFFER_BYTES // self._load.sample_bytes(drawn[0].window)
-            room = max(self._batch, min(self.patch_plan.buffer, afford))
+            blocks = self._load.block_keys(samples)
+            limit = _BUFFER_BYTES // self._load.sample_bytes(samples[0].window)
+            buffer_size = max(self._batch, min(self.patch_plan.buffer, limit))
             seed = self.patch_plan.seed
             order = order_by_blocks(
-                blocks, room=room, seed=None if seed is None else (seed, self.epoch, 1)
+                blocks,
+                buffer_size=buffer_size,
+                seed=None if seed is None else (seed, self.epoch, 1),
             )
-            drawn = [drawn[index] for index in order]
-        return [drawn[i : i + self._batch] for i in range(0, len(drawn), self._batch)]
+            samples = [samples[index] for index in order]
+        return [samples[i : i + self._batch] for i in range(0, len(samples), self._batch)]
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         for batch in self._batches(self.plan_batches()[self.first_batch :]):
             yield [_tensor(array) for array in batch]
 
-    def _batches(self, wanted: list[list[Sample]]) -> Iterator[Batch | list[Tensor]]:
-        way = self._way
-        if way.by_block and wanted:
+    def _batches(self, batches: list[list[Sample]]) -> Iterator[Batch | list[Tensor]]:
+        source = self._batch_source
+        if source.by_block and batches:
             assert isinstance(self._load, BlockLoader)
-            return assemble_batches(self._load, wanted, way.executor)
-        return way.executor.map(way.load, wanted)
+            return assemble_batches(self._load, batches, source.executor)
+        return source.executor.map(source.load, batches)
 
 
-def _compare(need: int, have: int, where: str) -> str:
-    sizes = f"{format_bytes(need)} decoded, and {format_bytes(have)} may be kept"
+def _compare(needed: int, budget: int, where: str) -> str:
+    sizes = f"{format_bytes(needed)} decoded, and {format_bytes(budget)} may be kept"
     return f"all samples take {sizes} {where}"
 
 

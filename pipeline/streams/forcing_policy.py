@@ -28,33 +28,33 @@ def resolve_forcing(
     """Decide from dates alone what is read of a covariate, and what stands for the rest.
 
     With ``persist`` the last known frame stands for later dates; with ``climatology`` 0 does,
-    which after the anomaly and the z-score is the mean of the season; with ``n_known_frames`` every date
-    is read.
+    which after the anomaly and the z-score is the mean of the season; with ``known`` every
+    date is read.
 
     Args:
         forcing: the covariate, its policy and its delay.
-        held: the dates it has (t,), in order: at least one.
+        available: the dates it has (t,), in order: at least one.
         step: distance between two frames.
         times: dates that the rollout reads (n,), in order.
         init: last frame that the forecast knows.
     """
-    every = YEARLY if forcing.kind == "annual" else step
-    wanted = times.astype(f"datetime64[{every.numpy_unit}]").astype("datetime64[s]")
+    forcing_step = YEARLY if forcing.kind == "annual" else step
+    requested = times.astype(f"datetime64[{forcing_step.numpy_unit}]").astype("datetime64[s]")
     if forcing.future == "known":
-        return ForcingDates(wanted, _missing(wanted, available))
-    due = every.add(init, -forcing.delay)
-    n_late = np.count_nonzero((available[-1] < wanted) & (wanted <= due))
+        return ForcingDates(requested, _missing(requested, available))
+    last_due = forcing_step.add(init, -forcing.delay)
+    n_late = np.count_nonzero((available[-1] < requested) & (requested <= last_due))
     if forcing.future == "persist":
-        read = last_available(available, np.minimum(wanted, due))
+        read = last_available(available, np.minimum(requested, last_due))
     else:
-        read = wanted[wanted <= min(due, available[-1])]
+        read = requested[requested <= min(last_due, available[-1])]
     return ForcingDates(read, _missing(read, available), int(n_late))
 
 
-def last_available(available: Times, wanted: Times) -> Times:
-    """Look up for each date (t,) the last one that is held; itself where none is before it."""
-    place = np.searchsorted(available, wanted, side="right") - 1
-    return np.where(place < 0, wanted, available[place])
+def last_available(available: Times, requested: Times) -> Times:
+    """Find for each date (t,) the last available one; itself where none is before it."""
+    index = np.searchsorted(available, requested, side="right") - 1
+    return np.where(index < 0, requested, available[index])
 
 
 def _missing(read: Times, available: Times) -> Times:

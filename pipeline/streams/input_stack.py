@@ -16,7 +16,7 @@ PIXEL_POSITION = CovariateChannels("lonlat", ("place_y", "place_x"))
 
 @dataclass(frozen=True, slots=True)
 class VariableSpec:
-    """A variable of the cube and its way into the network's space: one channel."""
+    """A variable of the cube and its transforms into the network's space: one channel."""
 
     variable: str
     chain: tuple[TransformSpec, ...] = ()
@@ -53,7 +53,7 @@ class ForcingSpec:
 
 @dataclass(frozen=True, slots=True)
 class StaticSpec:
-    """A covariate without a date: a variable of the cube, or the place (two channels)."""
+    """A covariate without a date: a variable, or the pixel position (two channels)."""
 
     series: VariableSpec | None = None
 
@@ -65,7 +65,7 @@ class StaticSpec:
 
 @dataclass(frozen=True, slots=True)
 class InputStack:
-    """What all channels are read from; ``n_channels`` says in which order."""
+    """What all channels are read from; ``channels`` holds their order."""
 
     target: VariableSpec
     forcings: tuple[ForcingSpec, ...] = ()
@@ -73,7 +73,7 @@ class InputStack:
 
     @property
     def channels(self) -> ChannelSpec:
-        """Names, order and places of all channels."""
+        """Names, order and slices of all channels."""
         return ChannelSpec(
             self.target.variable,
             ChannelGroup(tuple(forcing.channels for forcing in self.forcings)),
@@ -99,12 +99,12 @@ class InputStack:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Write the stack into a bundle."""
+        """Return the stack as a bundle holds it."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Self:
-        """Read what ``to_json`` wrote."""
+        """Read what ``to_json`` returned."""
         return cls(
             target=_series(written["target"]) or VariableSpec(""),
             forcings=tuple(

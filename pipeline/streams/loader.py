@@ -24,7 +24,7 @@ SLAB_CACHE_BYTES = 512 << 20
 READ_BYTES = 32 << 20
 """Samples that one task sends: many in flight, few calls."""
 _SLABS_PER_CORNER = 4  # slabs that a patch at a corner touches
-_OPEN = 2  # sources whose slabs a process keeps: one to learn from, one to spare
+_OPEN = 2  # sources whose slabs a process keeps: one to train on, one to spare
 
 BlockKey = tuple[int, int, int]
 
@@ -48,15 +48,15 @@ class BlockLoader:
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         """Load the arrays of some samples of one window shape."""
-        return self._layers().read_batch(samples)
+        return self._reader().read_batch(samples)
 
     def empty(self, n: int, window: Window) -> Batch:
-        """Make room for samples of a window's shape."""
-        return self._layers().allocate(n, window)
+        """Allocate arrays for samples of a window's shape."""
+        return self._reader().allocate(n, window)
 
     def fill(self, rows: Sequence[tuple[Batch, Sample]]) -> None:
         """Load samples, each into arrays without their batch axis."""
-        self._layers().read_into(rows)
+        self._reader().read_into(rows)
 
     def block_keys(self, samples: Sequence[Sample]) -> list[BlockKey]:
         """Return the block that each sample is read with: dates, row and column of slabs.
@@ -64,12 +64,12 @@ class BlockLoader:
         Blocks follow from the cube's chunks and the samples alone, because orders follow from
         blocks: no budget of a machine may change them.
         """
-        layers = self._layers()
-        rows, cols = layers.slab_shape
+        reader = self._reader()
+        rows, cols = reader.slab_shape
         n_inits = self._inits_per_block(samples[0].window)
         return [
             (
-                layers.first_frame_index(sample.init) // n_inits,
+                reader.first_frame_index(sample.init) // n_inits,
                 (sample.window.y0 + sample.window.y1) // 2 // rows,
                 (sample.window.x0 + sample.window.x1) // 2 // cols,
             )
@@ -78,13 +78,13 @@ class BlockLoader:
 
     def _inits_per_block(self, window: Window) -> int:
         """Compute how many inits a block spans: few reads, with slabs in a usual budget."""
-        layers = self._layers()
+        reader = self._reader()
         height, width = window.shape
-        rows, cols = layers.slab_shape
+        rows, cols = reader.slab_shape
         columns = math.ceil(rows / height) * math.ceil(cols / width)
-        frames = SLAB_CACHE_BYTES // (2 * _SLABS_PER_CORNER * layers.frame_bytes)
-        spans = self.span.history + self.span.leads
-        return max(1, min(self.samples_per_read(window) // columns, frames - spans + 1))
+        frames = SLAB_CACHE_BYTES // (2 * _SLABS_PER_CORNER * reader.frame_bytes)
+        n_frames = self.span.history + self.span.leads
+        return max(1, min(self.samples_per_read(window) // columns, frames - n_frames + 1))
 
     def samples_per_read(self, window: Window) -> int:
         """Compute how many samples of a window's shape one task loads at most."""
@@ -92,25 +92,25 @@ class BlockLoader:
 
     def sample_bytes(self, window: Window) -> int:
         """Compute how much the arrays of one sample hold [B]."""
-        return self._layers().sample_bytes(window)
+        return self._reader().sample_bytes(window)
 
     def decoded_bytes(self, samples: Sequence[Sample]) -> int:
         """Compute how much everything holds that samples are cut from, decoded [B]."""
         inits = sorted({sample.init for sample in samples})
         windows = sorted({sample.window for sample in samples})
-        return self._layers().touched_bytes(inits, windows)
+        return self._reader().touched_bytes(inits, windows)
 
-    def open_reader(self, kept_bytes: int) -> BatchReader:
-        """Open layers that share no slab with others, and keep theirs within a budget [B]."""
-        return BatchReader(self.source, self.span, LRUCache(kept_bytes), self.inits)
+    def open_reader(self, cache_bytes: int) -> BatchReader:
+        """Open a reader with slabs of its own, kept within a budget [B]."""
+        return BatchReader(self.source, self.span, LRUCache(cache_bytes), self.inits)
 
-    def _layers(self) -> BatchReader:
-        """Open the layers that this process shares between calls."""
+    def _reader(self) -> BatchReader:
+        """Open the reader that this process shares between calls."""
         source = self.source
         stack = canonical_json(source.stack.to_json())
         committed = (source.cube / "zarr.json").stat().st_mtime_ns
         key = (source.cube, committed, source.fields, stack, *self._cache_key)
-        # Looked at once: a worker that keeps more than it has room for is killed.
+        # Measured once: a worker that keeps more than fits is killed.
         return _READERS.open(
             key, lambda: self.open_reader(min(self.worker_bytes, available_bytes() // 2))
         )
@@ -136,8 +136,8 @@ def make_loader(
         samples: all that will be loaded, so that no frame before or after them is read.
     """
     inits = {sample.init for sample in samples}
-    within = (min(inits), max(inits)) if inits else None
-    return BlockLoader(source, span, worker_bytes, within)
+    first_and_last = (min(inits), max(inits)) if inits else None
+    return BlockLoader(source, span, worker_bytes, first_and_last)
 
 
 def read_batch_directly(source: Source, span: RolloutSpan, samples: Sequence[Sample]) -> Batch:
@@ -145,8 +145,8 @@ def read_batch_directly(source: Source, span: RolloutSpan, samples: Sequence[Sam
 
     This is what the other ways to a batch have to equal, bit for bit (see ``streams.batch``).
     """
-    parts = [_load(source, span, sample) for sample in samples]
-    return Batch(*(np.stack(column) for column in zip(*parts, strict=True)))
+    batches = [_load(source, span, sample) for sample in samples]
+    return Batch(*(np.stack(column) for column in zip(*batches, strict=True)))
 
 
 def _load(source: Source, span: RolloutSpan, sample: Sample) -> Batch:
@@ -166,14 +166,14 @@ def _load(source: Source, span: RolloutSpan, sample: Sample) -> Batch:
 
 
 class _ReaderPool:
-    """Layers of this process by what they were opened from, the last few of them."""
+    """Readers of this process by what they were opened from, the last few of them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: dict[object, BatchReader] = {}
 
     def open(self, key: object, make: Callable[[], BatchReader]) -> BatchReader:
-        """Return the layers of ``key``, and forget those that were opened long ago."""
+        """Return the reader of ``key``, and forget those that were opened long ago."""
         with self._lock:
             if key not in self._open:
                 self._open[key] = make()

@@ -1,4 +1,4 @@
-"""Arrays that are kept within a byte budget, the least recently used given up first."""
+"""Arrays that are kept within a byte budget, the least recently used dropped first."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LRUCache:
         self.n_bytes = n_bytes
         self.cached_bytes = 0
         self.n_loaded = 0
-        self._slots: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
     def raise_budget(self, n_bytes: int) -> None:
@@ -41,26 +41,26 @@ class LRUCache:
     def get_or_load(self, key: Hashable, load: Callable[[], Arrays]) -> Arrays:
         """Return the arrays of ``key``, whatever their shapes; treat them as read-only."""
         with self._lock:
-            slot = self._slots.setdefault(key, _Entry())
-            self._slots.move_to_end(key)
-        with slot.lock:
-            if slot.arrays is None:
-                slot.arrays = load()
-                self._account(key, slot.arrays)
-            return slot.arrays
+            entry = self._entries.setdefault(key, _Entry())
+            self._entries.move_to_end(key)
+        with entry.lock:
+            if entry.arrays is None:
+                entry.arrays = load()
+                self._account(key, entry.arrays)
+            return entry.arrays
 
     def _account(self, key: Hashable, arrays: Arrays) -> None:
-        """Count what was loaded, and give up the oldest entries beyond the budget."""
+        """Count what was loaded, and drop the oldest entries beyond the budget."""
         with self._lock:
             self.n_loaded += 1
             self.cached_bytes += _size(arrays)
-            for other in list(self._slots):
+            for other in list(self._entries):
                 if self.cached_bytes <= self.n_bytes:
                     return
-                known = self._slots[other].arrays
-                if other != key and known is not None:
-                    del self._slots[other]
-                    self.cached_bytes -= _size(known)
+                arrays_of_other = self._entries[other].arrays
+                if other != key and arrays_of_other is not None:
+                    del self._entries[other]
+                    self.cached_bytes -= _size(arrays_of_other)
 
 
 def _size(arrays: Arrays) -> int:

@@ -34,13 +34,13 @@ class PatchPlan:
     jitter_px: int = 0
     """Farthest move of a patch along one axis [px]."""
     constraint: PatchConstraint | None = None
-    """Where moved patches may stand."""
+    """Where moved patches may lie."""
     buffer: int = BUFFER
     """Samples that are shuffled together when an epoch has more of them."""
     cube_version: str = ""
-    """Version of the cube whose dates, domain and chances these are."""
+    """Version of the cube whose dates, domain and weights these are."""
     step: Step = _SECOND
-    """Distance between two frames: how precisely dates are told."""
+    """Distance between two frames: how precisely dates are written."""
 
     @property
     def n_drawn(self) -> int:
@@ -63,12 +63,11 @@ class PatchPlan:
         if self.seed is None:
             return list(self.samples[: self.n_drawn])
         rng = np.random.default_rng([self.seed, epoch])
-        chosen = self._choose(rng)
-        drawn = [self.samples[index] for index in chosen]
+        drawn = [self.samples[index] for index in self._choose(rng)]
         if self.constraint is None or not self.jitter_px:
             return drawn
         moved = (
-            jitter_patch(s.window, self.constraint, most_px=self.jitter_px, rng=rng)
+            jitter_patch(s.window, self.constraint, max_px=self.jitter_px, rng=rng)
             for s in drawn
         )
         return [replace(s, window=window) for s, window in zip(drawn, moved, strict=True)]
@@ -76,14 +75,16 @@ class PatchPlan:
     def _choose(self, rng: np.random.Generator) -> IntArray:
         if self.weights is None:
             return rng.permutation(len(self.samples))[: self.n_drawn]
-        # Systematic: a sample comes as often as its chance says, rounded up or down.
-        ends = np.cumsum(self.weights / self.weights.sum()) * self.n_drawn
-        marks = rng.random() + np.arange(self.n_drawn)
-        chosen = np.minimum(np.searchsorted(ends, marks, side="right"), len(ends) - 1)
-        return rng.permutation(chosen)
+        # Systematic: a sample comes as often as its weight says, rounded up or down.
+        cumulative = np.cumsum(self.weights / self.weights.sum()) * self.n_drawn
+        positions = rng.random() + np.arange(self.n_drawn)
+        indices = np.minimum(
+            np.searchsorted(cumulative, positions, side="right"), len(cumulative) - 1
+        )
+        return rng.permutation(indices)
 
     def describe(self, epoch: int = 0, *, n_rows: int = 8) -> str:
-        """Print an epoch: how many samples of how many, and its first (time, y, x)."""
+        """Describe an epoch: how many samples of how many, and its first (time, y, x)."""
         drawn = self.sample_epoch(epoch)
         inits = sorted({sample.init for sample in drawn})
         step = self.step

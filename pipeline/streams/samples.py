@@ -46,7 +46,7 @@ class PackedSamples:
         return [Sample(i, Window(*w)) for i, w in zip(self.inits, edges, strict=True)]
 
     def __str__(self) -> str:
-        """Describe them shortly, for the log of a worker that died over them."""
+        """Summarize them, for the log of a worker that died over them."""
         first = self.samples()[0]
         return f"{len(self.inits)} samples from {first.init} {first.window}"
 
@@ -55,13 +55,13 @@ class PackedSamples:
 class RolloutSpan:
     """How many frames a sample reads, and how many it forecasts.
 
-    What stands after ``leads`` is what the network states of itself (``models.Reading``).
+    What stands after ``leads`` is what the network states of itself (``models.StepSpec``).
     """
 
     history: int
     leads: int
     emits: int = 1
-    """Leads that one call of the network gives."""
+    """Leads that one call of the network forecasts."""
     ahead: int = 0
     """Frames after its history whose covariates one call reads."""
     first_lead: int = 1
@@ -98,11 +98,11 @@ class RolloutSpan:
 
 
 def list_inits(segments: Iterable[Times], available: Times, span: RolloutSpan) -> list[Time]:
-    """List the inits whose history and leads all lie in one part, and in one stretch of it.
+    """List the inits whose history and leads all lie in one part, and in one segment of it.
 
     Args:
-        stretches: frames of the part, each piece contiguous.
-        held: frames that the cube holds (t,).
+        segments: frames of the part, each segment contiguous.
+        available: frames that the cube holds (t,).
         span: frames of a sample.
     """
     known = set(available.tolist())

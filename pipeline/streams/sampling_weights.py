@@ -21,10 +21,12 @@ from stores.windows import Window
 DrawKind = Literal["quantiles", "changes"]
 Activity = Float64Array
 ScanTask = tuple[tuple[Time, ...], int, tuple[Window, ...]]
-"""Frames, how many of the last ones are wanted, and the windows of one band."""
+"""Frames, how many of the last ones are measured, and the windows of one band."""
 
-_EDGES = (0.5, 0.8, 0.95)  # of the samples, by their mean: four strata, drawn equally often
-_FLOOR = 0.1  # of the mean change: nothing is never drawn, because calm is to be learned too
+_STRATA = (0.5, 0.8, 0.95)  # of the samples, by their mean: four strata, drawn equally often
+_MIN_ACTIVITY = (
+    0.1  # of the mean change: nothing is never drawn, because calm is to be learned too
+)
 _BAND_PX = 512  # rows that are scanned together
 _SCAN_BYTES = 64 << 20
 
@@ -43,34 +45,34 @@ def sampling_weights(
     """
     step = source.open().step
     leads = {init: span.lead_times(step, init) for init in {s.init for s in samples}}
-    read = [span.history_times(step, init) for init in leads]
-    frames = np.unique(np.concatenate([*leads.values(), *read]))
+    histories = [span.history_times(step, init) for init in leads]
+    frames = np.unique(np.concatenate([*leads.values(), *histories]))
     windows = sorted({sample.window for sample in samples})
     activity = _scan(source, kind, frames, windows, executor)
-    place = {window: index for index, window in enumerate(windows)}
+    window_index = {window: index for index, window in enumerate(windows)}
     rows = {init: np.searchsorted(frames, times) for init, times in leads.items()}
-    found = np.array([activity[rows[s.init], place[s.window]].mean() for s in samples])
-    return look_up(_CHANCES, kind, "training.patches.draw")(found)
+    means = np.array([activity[rows[s.init], window_index[s.window]].mean() for s in samples])
+    return look_up(_WEIGHTS, kind, "training.patches.draw")(means)
 
 
-def stratified_weights(means: Activity, edges: Sequence[float] = _EDGES) -> SamplingWeights:
-    """Compute chances (n,) by which each stratum of the means (n,) is drawn equally often.
+def stratified_weights(means: Activity, edges: Sequence[float] = _STRATA) -> SamplingWeights:
+    """Compute weights (n,) by which each stratum of the means (n,) is drawn equally often.
 
     Strata lie between quantiles; those without samples, when many means are equal, are left
     out.
     """
     stratum = np.searchsorted(np.quantile(means, edges), means, side="right")
     _, members, counts = np.unique(stratum, return_inverse=True, return_counts=True)
-    chances: SamplingWeights = 1.0 / counts[members]
-    return chances
+    weights: SamplingWeights = 1.0 / counts[members]
+    return weights
 
 
-def _floored_weights(found: Activity) -> SamplingWeights:
-    """Draw what changes more often, and now and then samples in which nothing does."""
-    return found + (_FLOOR * float(found.mean()) or 1.0)
+def _floored_weights(means: Activity) -> SamplingWeights:
+    """Weigh samples (n,) by how much changes, and a little where nothing does."""
+    return means + (_MIN_ACTIVITY * float(means.mean()) or 1.0)
 
 
-_CHANCES: Mapping[str, Callable[[Activity], SamplingWeights]] = {
+_WEIGHTS: Mapping[str, Callable[[Activity], SamplingWeights]] = {
     "quantiles": stratified_weights,
     "changes": _floored_weights,
 }
@@ -85,8 +87,8 @@ def _scan(
     ]
     columns = []
     for band in bands:
-        parts = executor.map(partial(_measure, source, kind), list(_items(frames, band)))
-        columns.append(np.concatenate(list(parts)))
+        blocks = executor.map(partial(_measure, source, kind), list(_items(frames, band)))
+        columns.append(np.concatenate(list(blocks)))
     return np.concatenate(columns, axis=1)
 
 
@@ -94,20 +96,20 @@ def _items(frames: Times, band: tuple[Window, ...]) -> Iterator[ScanTask]:
     """Cut the work of a band into stretches of frames, each with the one before it."""
     n = max(1, _SCAN_BYTES // (4 * Window.bounding(band).size))
     for start in range(0, len(frames), n):
-        wanted = frames[start : start + n]
-        yield tuple(frames[max(0, start - 1) : start + n]), len(wanted), band
+        n_measured = len(frames[start : start + n])
+        yield tuple(frames[max(0, start - 1) : start + n]), n_measured, band
 
 
 def _measure(source: Source, kind: DrawKind, item: ScanTask) -> Activity:
     """Measure some frames in the windows of a band (t, w); 0 where nothing is valid."""
-    times, n_wanted, windows = item
-    around = Window.bounding(windows)
-    values = source.target(around, np.array(times))
+    times, n_measured, windows = item
+    box = Window.bounding(windows)
+    values = source.target(box, np.array(times))
     if kind == "changes":
         values = np.abs(np.diff(values, axis=0, prepend=values[:1]))
-    inside = [window.relative_to(around).slices for window in windows]
-    wanted = values[-n_wanted:]
-    return np.array([[_mean(frame[part]) for part in inside] for frame in wanted])
+    slices = [window.relative_to(box).slices for window in windows]
+    measured = values[-n_measured:]
+    return np.array([[_mean(frame[pixels]) for pixels in slices] for frame in measured])
 
 
 def _mean(values: Float32Array) -> float:

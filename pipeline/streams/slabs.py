@@ -12,10 +12,8 @@ from pipeline.streams.lru_cache import Arrays, LRUCache
 from stores.array_types import AnyArray, BoolArray, Float32Array
 from stores.windows import Window
 
-SLAB_BYTES = 2 << 20  # of float32: a call has a cost of its own, but so has what nobody wants
-_MAX_REMEMBERED_WINDOWS = (
-    1 << 16
-)  # windows whose parts are remembered; moved patches are ever new ones
+SLAB_BYTES = 2 << 20  # of float32: a call has a cost of its own, but so has what is not used
+_MAX_REMEMBERED_WINDOWS = 1 << 16  # whose pieces are kept; moved patches are ever new
 SLAB_PX = 256  # least side: tiny chunks are read together
 
 SlabLoader = Callable[[int, int, Window], Arrays]
@@ -39,18 +37,18 @@ class SlabGrid:
 
     @classmethod
     def of(
-        cls, places: Sequence[int], grid: tuple[int, int], chunk: tuple[int, int, int]
+        cls, frame_indices: Sequence[int], grid: tuple[int, int], chunk: tuple[int, int, int]
     ) -> SlabGrid:
-        """Choose slabs of whole chunks for an array that has the frames ``places``."""
+        """Choose slabs of whole chunks for an array that has the frames ``frame_indices``."""
         rows, cols = (
             min(edge * -(-SLAB_PX // edge), length)
             for edge, length in zip(chunk[1:], grid, strict=True)
         )
-        start = places[0]
-        stop = places[-1] + 1
-        # Years may be missing between others; a slab of several would ask for them.
-        several = len(places) == stop - start
-        chunks = max(1, several * SLAB_BYTES // (chunk[0] * rows * cols * 4))
+        start = frame_indices[0]
+        stop = frame_indices[-1] + 1
+        # Years may be missing between others; a slab of several would read them.
+        is_contiguous = len(frame_indices) == stop - start
+        chunks = max(1, is_contiguous * SLAB_BYTES // (chunk[0] * rows * cols * 4))
         return cls(start, stop, grid, chunk[0] * chunks, rows, cols)
 
     def clip_frames(self, first: int, last: int) -> SlabGrid:
@@ -74,14 +72,14 @@ class SlabGrid:
 
     def intersect(self, window: Window) -> list[SlabPiece]:
         """Cut a window along the edges of slabs."""
-        parts = []
+        pieces = []
         for row, col in self.touched_slabs(window):
-            box = self.slab_window(row, col)
-            part = window.clip(box)
-            parts.append(
-                (row, col, part.relative_to(box).slices, part.relative_to(window).slices)
+            slab = self.slab_window(row, col)
+            piece = window.clip(slab)
+            pieces.append(
+                (row, col, piece.relative_to(slab).slices, piece.relative_to(window).slices)
             )
-        return parts
+        return pieces
 
     def frame_range(self, number: int) -> tuple[int, int]:
         """Return the frames of a slab."""
@@ -93,15 +91,18 @@ class SlabGrid:
         """Rows and columns of a slab [px]."""
         return self.rows, self.cols
 
-    def frame_runs(self, places: Sequence[int]) -> FrameRuns:
+    def frame_runs(self, frame_indices: Sequence[int]) -> FrameRuns:
         """Cut frames into stretches of neighbors inside one slab."""
         runs: list[tuple[int, slice, slice]] = []
         begin = 0
-        for index in range(1, len(places) + 1):
-            first = places[begin]
-            number = places[begin] // self.frames
-            ends = index == len(places) or places[index] != places[index - 1] + 1
-            if ends or places[index] // self.frames != number:
+        for index in range(1, len(frame_indices) + 1):
+            first = frame_indices[begin]
+            number = first // self.frames
+            is_end = (
+                index == len(frame_indices)
+                or frame_indices[index] != frame_indices[index - 1] + 1
+            )
+            if is_end or frame_indices[index] // self.frames != number:
                 start = first - self.frame_range(number)[0]
                 runs.append((number, slice(start, start + index - begin), slice(begin, index)))
                 begin = index
@@ -112,45 +113,45 @@ class SlabReader:
     """One array (t, y, x) - or several of equal shape - that is read slab by slab.
 
     Args:
-        key: what stands for this array among those that are kept.
+        key: what stands for this array in the cache.
         shape: its slabs.
-        read: gives the arrays of the frames ``[start, stop)`` of a window.
-        kept: where slabs stay for the next cut.
+        read: reads the arrays of the frames ``[start, stop)`` of a window.
+        cache: where slabs stay for the next read.
     """
 
     def __init__(
-        self, key: Hashable, shape: SlabGrid, read: SlabLoader, kept: LRUCache
+        self, key: Hashable, shape: SlabGrid, read: SlabLoader, cache: LRUCache
     ) -> None:
         self.shape = shape
         self.key = key
         self._read = read
-        self._kept = kept
-        self._parts: dict[Window, list[SlabPiece]] = {}
+        self._cache = cache
+        self._pieces: dict[Window, list[SlabPiece]] = {}
 
     def read_into(self, runs: FrameRuns, window: Window, out: Sequence[AnyArray]) -> None:
-        """Copy the frames of ``shape.runs`` inside a window into ``out``, each (t, y, x)."""
-        parts = self._parts.get(window)
-        if parts is None:
-            if len(self._parts) >= _MAX_REMEMBERED_WINDOWS:
-                self._parts.clear()
-            parts = self._parts[window] = self.shape.intersect(window)
-        for row, col, here, there in parts:
-            for number, frames, given in runs:
+        """Copy the frames of ``runs`` inside a window into ``out``, each (t, y, x)."""
+        pieces = self._pieces.get(window)
+        if pieces is None:
+            if len(self._pieces) >= _MAX_REMEMBERED_WINDOWS:
+                self._pieces.clear()
+            pieces = self._pieces[window] = self.shape.intersect(window)
+        for row, col, slab_slices, window_slices in pieces:
+            for number, slab_frames, out_frames in runs:
                 slab = self._slab(number, row, col)
-                for wanted, held in zip(out, slab, strict=False):  # the rest is not asked for
-                    wanted[given, *there] = held[frames, *here]
+                for target, source in zip(out, slab, strict=False):  # the rest is not asked for
+                    target[out_frames, *window_slices] = source[slab_frames, *slab_slices]
 
     def _slab(self, number: int, row: int, col: int) -> Arrays:
         def read() -> Arrays:
             return self._read(*self.shape.frame_range(number), self.shape.slab_window(row, col))
 
-        return self._kept.get_or_load((self.key, number, row, col), read)
+        return self._cache.get_or_load((self.key, number, row, col), read)
 
     def touched_bytes(
-        self, places: Iterable[int], windows: Iterable[Window], pixel_bytes: int
+        self, frame_indices: Iterable[int], windows: Iterable[Window], pixel_bytes: int
     ) -> int:
         """Compute how much all slabs hold that frames of some windows touch [B]."""
-        numbers = {place // self.shape.frames for place in places}
+        numbers = {index // self.shape.frames for index in frame_indices}
         corners = {
             corner for window in set(windows) for corner in self.shape.touched_slabs(window)
         }
@@ -162,7 +163,7 @@ class SlabReader:
 def fill_invalid(
     values: Float32Array,
 ) -> tuple[AnyArray, BoolArray]:
-    """Put 0 where values (t, y, x) are invalid, in place, and return where they are valid."""
+    """Set invalid values (t, y, x) to 0, in place; return them, and where they are valid."""
     valid = np.isfinite(values)
     invalid = np.logical_not(valid, out=valid)
     np.copyto(values, np.float32(0), where=invalid)

@@ -44,7 +44,7 @@ class Source:
         return _open_cube(self.cube, (self.cube / "zarr.json").stat().st_mtime_ns)
 
     def chain(self, series: VariableSpec, window: Window) -> Chain:
-        """Build the way of a variable into the network's space, for one window."""
+        """Build the transforms of a variable into the network's space, for one window."""
         return build_chain(series.chain, lambda name: read_field(self.fields, name, window))
 
     def target(self, window: Window, times: Times) -> Float32Array:
@@ -65,7 +65,7 @@ class Source:
     def inverse_transform(
         self, normalized: Float32Array, window: Window, times: Times
     ) -> Float32Array:
-        """Bring forecasts back to physical units (t, y, x)."""
+        """Transform forecasts back to physical units (t, y, x)."""
         return self.chain(self.stack.target, window).inverse(normalized, self.axis(times))
 
     def climatology(self, window: Window, times: Times) -> Float32Array:
@@ -78,7 +78,7 @@ class Source:
         return leading_trend(self.stack.target.chain).inverse(means[axis.seasons], axis)
 
     def axis(self, times: Times) -> TimeAxis:
-        """Look up the place of each date's season among the climatologies (t,)."""
+        """Look up the index of each date's season among the climatologies (t,)."""
         return TimeAxis.of(read_seasons(self.fields), times)
 
     def domain(self, window: Window) -> Valid:
@@ -98,11 +98,11 @@ class Source:
         grid = self.open().grid
         channels = self.stack.channels.statics
         maps = np.empty((len(channels), *window.shape), dtype=np.float32)
-        for static, place in zip(self.stack.statics, channels.slices, strict=True):
+        for static, channel in zip(self.stack.statics, channels.slices, strict=True):
             if static.series is None:
-                maps[place] = pixel_position((grid.height, grid.width), window)
+                maps[channel] = pixel_position((grid.height, grid.width), window)
             else:
-                maps[place] = self._read_static(static.series, window)
+                maps[channel] = self._read_static(static.series, window)
         return maps
 
     def forcings(self, window: Window, times: Times, init: Time) -> Float32Array:
@@ -114,18 +114,18 @@ class Source:
         step = self.open().step
         channels = self.stack.channels.forcings
         frames = np.empty((len(times), len(channels), *window.shape), dtype=np.float32)
-        for forcing, place in zip(self.stack.forcings, channels.slices, strict=True):
+        for forcing, channel in zip(self.stack.forcings, channels.slices, strict=True):
             if forcing.series is None:
-                frames[:, place] = seasonal_encoding(step, times)[:, :, None, None]
+                frames[:, channel] = seasonal_encoding(step, times)[:, :, None, None]
             else:
                 values = self._read_forcing(forcing, forcing.series, window, times, init)
-                frames[:, place] = values[:, None]
+                frames[:, channel] = values[:, None]
         return frames
 
     def _read_static(self, series: VariableSpec, window: Window) -> Float32Array:
         frame = self.open().read(series.variable, window)[None]
-        still: Float32Array = self.chain(series, window).forward(frame, TimeAxis.undated())[0]
-        return np.nan_to_num(still)
+        static: Float32Array = self.chain(series, window).forward(frame, TimeAxis.undated())[0]
+        return np.nan_to_num(static)
 
     def _read_forcing(
         self,
@@ -137,12 +137,12 @@ class Source:
     ) -> Float32Array:
         """Read one forcing (t, y, x), following its policy where it was not known yet."""
         cube = self.open()
-        known = resolve_forcing(
+        dates = resolve_forcing(
             forcing, cube.dates[series.variable], cube.step, times, init
         ).times
         values = np.zeros((len(times), *window.shape), dtype=np.float32)
-        if len(known):  # what nobody could know is not even read
-            values[: len(known)] = self._normalized(series, window, known)
+        if len(dates):  # what was not known is not even read
+            values[: len(dates)] = self._normalized(series, window, dates)
         return np.nan_to_num(values)
 
     def _normalized(self, series: VariableSpec, window: Window, times: Times) -> Float32Array:
@@ -157,8 +157,8 @@ def _open_cube(path: Path, _committed_ns: int) -> Cube:
 
 def seasonal_encoding(step: Step, times: Times) -> Float32Array:
     """Compute sine and cosine of the time of year (t, 2)."""
-    clock = CalendarCycle.of(step)
-    angle = _TAU * (clock.time_of_year(times) + 0.5) / clock.n_times_of_year
+    cycle = CalendarCycle.of(step)
+    angle = _TAU * (cycle.time_of_year(times) + 0.5) / cycle.n_times_of_year
     return np.stack([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
 
 

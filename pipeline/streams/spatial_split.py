@@ -43,34 +43,34 @@ class SplitAreas:
     n_groups: Mapping[str, int]
 
 
-def fit_spatial_split(split: Split, place: SpatialSplit, cube: Cube, fields: Path) -> None:
-    """Deal blocks or groups to the parts, and write their areas into the fields.
+def fit_spatial_split(split: Split, spatial: SpatialSplit, cube: Cube, fields: Path) -> None:
+    """Assign blocks or groups to the parts, and write their areas into the fields.
 
-    ``parts.csv`` beside the fields says in numbers what each part got.
+    ``parts.csv`` beside the fields holds in numbers what each part got.
 
     Raises:
-        ValueError: a part gets nothing; says what to change.
+        ValueError: a part gets nothing.
     """
     whole = Window.from_shape((cube.grid.height, cube.grid.width))
     domain = read_domain(fields, whole)
-    groups = _label(place, cube, domain)
-    dealing = SplitAssignment(place.shares, place.seed, split.folds, split.fold)
-    parts = assign_areas(groups, domain, dealing, border_px=place.buffer_px)
+    groups = _label(spatial, cube, domain)
+    assignment = SplitAssignment(spatial.shares, spatial.seed, split.folds, split.fold)
+    parts = assign_areas(groups, domain, assignment, border_px=spatial.buffer_px)
     table = tabulate_areas(parts, domain)
-    _check_filled(table, place)
+    _check_filled(table, spatial)
     write_parts(fields, parts.areas)
     write_text(fields.with_name(PARTS_FILE), table.to_csv(index=False))
-    got = "; ".join(describe_areas(table, place.unit_name))
-    log.info("parts %s; %s", split.describe(cube.step), got)
+    summary = "; ".join(describe_areas(table, spatial.unit_name))
+    log.info("parts %s; %s", split.describe(cube.step), summary)
 
 
 def assign_areas(
-    groups: Labels, domain: BoolArray, dealing: SplitAssignment, *, border_px: int
+    groups: Labels, domain: BoolArray, assignment: SplitAssignment, *, border_px: int
 ) -> SplitAreas:
-    """Deal groups (y, x) to parts and keep their borders free; what is random has a seed."""
-    dealt = dealing.assign(group_sizes(groups, domain))
-    labels = label_parts(groups, dealt)
-    counts = Counter(dealt.values())
+    """Assign groups (y, x) to parts and keep their borders free; what is random has a seed."""
+    part_of_group = assignment.assign(group_sizes(groups, domain))
+    labels = label_parts(groups, part_of_group)
+    counts = Counter(part_of_group.values())
     return SplitAreas(
         {
             name: part_area(labels, number, border=border_px)
@@ -93,11 +93,12 @@ def tabulate_areas(parts: SplitAreas, domain: BoolArray) -> pd.DataFrame:
 def describe_areas(table: pd.DataFrame, unit: str) -> list[str]:
     """Describe in words what each part got, and what stays free."""
     rows = table.to_dict("records")
-    one = unit.removesuffix("s")
-    said = [
-        f"{row['part']}: {pluralize(row['groups'], one)}, {_size(row)}" for row in rows[:-1]
+    singular = unit.removesuffix("s")
+    lines = [
+        f"{row['part']}: {pluralize(row['groups'], singular)}, {_size(row)}"
+        for row in rows[:-1]
     ]
-    return [*said, f"free: {_size(rows[-1])}"]
+    return [*lines, f"free: {_size(rows[-1])}"]
 
 
 def read_area_table(fields: Path) -> pd.DataFrame | None:
@@ -113,22 +114,23 @@ def read_part_numbers(fields: Path, window: Window) -> Labels:
     return np.where(domain, numbers, -1)
 
 
-def _label(place: SpatialSplit, cube: Cube, domain: BoolArray) -> Labels:
-    if place.groups is None:
-        assert place.block_px is not None  # there is one or the other
-        return label_blocks((domain.shape[0], domain.shape[1]), side=place.block_px)
+def _label(spatial: SpatialSplit, cube: Cube, domain: BoolArray) -> Labels:
+    if spatial.groups is None:
+        assert spatial.block_px is not None  # there is one or the other
+        return label_blocks((domain.shape[0], domain.shape[1]), side=spatial.block_px)
     whole = Window.from_shape((cube.grid.height, cube.grid.width))
-    return label_groups(cube.read(place.groups, whole), domain)
+    return label_groups(cube.read(spatial.groups, whole), domain)
 
 
-def _check_filled(table: pd.DataFrame, place: SpatialSplit) -> None:
+def _check_filled(table: pd.DataFrame, spatial: SpatialSplit) -> None:
     for row in table.to_dict("records")[:-1]:
         if not row["pixels"]:
-            groups = pluralize(row["groups"], place.unit_name.removesuffix("s"))
+            groups = pluralize(row["groups"], spatial.unit_name.removesuffix("s"))
             raise ValueError(
                 f"the {row['part']} part gets {groups}, all within "
-                f"{place.buffer_px} px of other parts, so it has no pixel; lower "
-                f"split.place.correlation_px, take larger {place.unit_name}, or try another seed"
+                f"{spatial.buffer_px} px of other parts, so it has no pixel; lower "
+                f"split.place.correlation_px, take larger {spatial.unit_name}, "
+                "or try another seed"
             )
 
 

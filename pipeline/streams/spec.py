@@ -37,7 +37,7 @@ class FitSpec:
 
     @property
     def target(self) -> str:
-        """Name the variable that is forecast."""
+        """Name of the variable that is forecast."""
         return self.stack.target.variable
 
 
@@ -47,7 +47,7 @@ class PatchSpec:
 
     side_px: int
     min_valid: float = 0.05
-    """Patches with a smaller share of valid target pixels are left out."""
+    """Patches with a smaller fraction of valid target pixels are left out."""
     per_epoch: int | None = None
     """Patches of an epoch; all by default."""
     draw: Literal["uniform", "quantiles", "changes"] = "uniform"

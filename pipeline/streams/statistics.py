@@ -54,7 +54,7 @@ def fit_stack(spec: FitSpec, cube_path: Path, fields: Path, executor: Executor) 
     """Fit everything a network needs beside its weights, on the training part alone.
 
     Writes the fields: the domain, the target's climatology in physical units (the baseline),
-    and the climatologies that ``anomaly`` and the future policy ``climatology`` ask for. Where
+    and the climatologies that ``anomaly`` and the future policy ``climatology`` need. Where
     parts are split by place: their areas, and outside of the training area climatologies hold
     the mean over it.
 
@@ -93,10 +93,10 @@ def training_times(split: Split, cube: Cube, variable: str) -> tuple[np.datetime
     A year without a map has the last one before it.
     """
     frames = split.frames("train", cube.step)
-    held = cube.dates[variable]
+    available = cube.dates[variable]
     if cube.variables[variable].cadence == "annual":
-        frames = last_available(held, frames)
-    return tuple(frames[np.isin(frames, held)])
+        frames = last_available(available, frames)
+    return tuple(frames[np.isin(frames, available)])
 
 
 def count_seasons(split: Split, step: Step) -> int:
@@ -112,7 +112,7 @@ def _nothing_to_learn(variable: str) -> ValueError:
 
 
 def _log_seasons(split: Split, cube: Cube, seasons: Seasons, n_frames: int) -> None:
-    """Log what the climatology tells apart, and how many frames it has no season for."""
+    """Log which seasons the climatology holds, and how many frames it has no season for."""
     others = [split.frames(part, cube.step) for part in ("validation", "test")]
     later = np.concatenate(others)
     log.info(
@@ -144,12 +144,12 @@ def _field_of(variable: str) -> str:
     return f"{CLIMATOLOGY}_{variable}"
 
 
-def _fit_domain(target: VariableFit, wanted: DomainSpec, window: Window) -> int:
+def _fit_domain(target: VariableFit, spec: DomainSpec, window: Window) -> int:
     """Write domain and baseline climatology of one block; count the domain's pixels."""
     climatology = _seasonal_sums(target, window).means(target.seasons)
     domain = np.isfinite(climatology).all(axis=0)
-    if wanted.variable is not None:
-        domain &= Cube.open(target.cube).read(wanted.variable, window) > wanted.above
+    if spec.variable is not None:
+        domain &= Cube.open(target.cube).read(spec.variable, window) > spec.above
     write_field(target.fields, DOMAIN, window, np.asarray(domain, dtype=np.uint8))
     write_field(target.fields, CLIMATOLOGY, window, climatology.astype(np.float32))
     return int(domain.sum())
@@ -162,7 +162,7 @@ def _fit_chain(
     blocks: list[Window],
     executor: Executor,
 ) -> tuple[TransformSpec, ...]:
-    """Fit the transforms of one variable, each on what those before it give."""
+    """Fit the transforms of one variable, each on the output of those before it."""
     so_far = fit
     for kind in transforms:
         description: TransformSpec = {"kind": kind}
@@ -188,7 +188,7 @@ def _fit_climatology(
 
 
 def _detrend_baseline(target: VariableFit, blocks: list[Window], executor: Executor) -> None:
-    """Let the baseline be the climatology without the trend, where the target's has one."""
+    """Make the baseline the climatology without the trend, where the target has one."""
     if any(step["kind"] == "trend" for step in target.chain):
         list(executor.map(partial(_fit_climatology, target, CLIMATOLOGY, None), blocks))
         _fill_outside_training(target.fields, CLIMATOLOGY, blocks, executor)
@@ -197,7 +197,7 @@ def _detrend_baseline(target: VariableFit, blocks: list[Window], executor: Execu
 def _fill_outside_training(
     fields: Path, name: str, blocks: list[Window], executor: Executor
 ) -> None:
-    """Let a climatology be, outside of the training area, each season's mean over that area.
+    """Set a climatology outside of the training area to each season's mean over that area.
 
     It is what can honestly be said of a place without data.
     """
@@ -215,15 +215,15 @@ def _fill_outside_training(
 def _area_sums(fields: Path, name: str, window: Window) -> tuple[Float64Array, Float64Array]:
     """Sum a block of a climatology over the training area; count its pixels (season,)."""
     means = read_field_uncached(fields, name, window)
-    seen = read_part_area(fields, "train", window) & np.isfinite(means)
-    sums = means.sum(axis=(1, 2), where=seen, dtype=np.float64)
-    return sums, seen.sum(axis=(1, 2), dtype=np.float64)
+    counted = read_part_area(fields, "train", window) & np.isfinite(means)
+    sums = means.sum(axis=(1, 2), where=counted, dtype=np.float64)
+    return sums, counted.sum(axis=(1, 2), dtype=np.float64)
 
 
 def _fill_outside(fields: Path, name: str, means: Float32Array, window: Window) -> None:
-    own = read_field_uncached(fields, name, window)
+    climatology = read_field_uncached(fields, name, window)
     inside = read_part_area(fields, "train", window)
-    write_field(fields, name, window, np.where(inside, own, means[:, None, None]))
+    write_field(fields, name, window, np.where(inside, climatology, means[:, None, None]))
 
 
 def _seasonal_sums(fit: VariableFit, window: Window) -> SeasonalSums:
@@ -240,10 +240,12 @@ def _fit_scale(
     moments = Moments.zero()
     low = np.inf
     high = -np.inf
-    for part, part_low, part_high in executor.map(partial(_moments_and_range, fit), blocks):
-        moments += part
-        low = min(low, part_low)
-        high = max(high, part_high)
+    for block_moments, block_low, block_high in executor.map(
+        partial(_moments_and_range, fit), blocks
+    ):
+        moments += block_moments
+        low = min(low, block_low)
+        high = max(high, block_high)
     if not moments.count:
         raise ValueError(
             f"variable {fit.variable!r} has no valid pixel in the training part, so it cannot "

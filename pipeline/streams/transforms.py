@@ -66,7 +66,7 @@ class Anomaly:
     def forward(
         self, values: Float32Array, axis: TimeAxis, out: Float32Array | None = None
     ) -> Float32Array:
-        """Take the climatology of each frame's season away (t, y, x)."""
+        """Subtract the climatology of each frame's season (t, y, x)."""
         return np.subtract(values, self.climatology[axis.seasons], out=out)
 
     def inverse(self, values: Float32Array, axis: TimeAxis) -> Float32Array:
@@ -103,14 +103,14 @@ class Chain:
     def forward(
         self, values: Float32Array, axis: TimeAxis, out: Float32Array | None = None
     ) -> Float32Array:
-        """Go from physical units to the network's space (t, y, x), into ``out`` if given."""
+        """Transform physical values (t, y, x) for the network, into ``out`` if given."""
         normalized = values
         for step in self.steps:
             normalized = step.forward(normalized, axis, out)
         return normalized
 
     def inverse(self, values: Float32Array, axis: TimeAxis) -> Float32Array:
-        """Go back to physical units (t, y, x)."""
+        """Undo all transforms, into physical units (t, y, x)."""
         restored = values
         for step in reversed(self.steps):
             restored = step.inverse(restored, axis)
@@ -146,8 +146,8 @@ def build_chain(descriptions: Sequence[TransformSpec], read_field: ReadField) ->
     Raises:
         UnknownOptionError: a transform is not known.
     """
-    builders = [(look_up(TRANSFORMS, one["kind"], "transform"), one) for one in descriptions]
-    return Chain([build(one, read_field) for build, one in builders])
+    builders = [(look_up(TRANSFORMS, spec["kind"], "transform"), spec) for spec in descriptions]
+    return Chain([build(spec, read_field) for build, spec in builders])
 
 
 def leading_trend(descriptions: Sequence[TransformSpec]) -> Chain:

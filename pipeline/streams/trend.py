@@ -1,4 +1,4 @@
-"""One straight line in time: what rises everywhere is taken away, and continued beyond."""
+"""One straight line in time: what rises everywhere is subtracted, and continued beyond."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _YEAR_S = 365.25 * 86400
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A rise that is the same at every pixel, zero at ``describe_source``.
+    """A rise that is the same at every pixel, zero at ``origin``.
 
     Beyond the frames that it was fitted on the line goes on: that a rise continues is an
     assumption, which no statistic of the training part can check.
@@ -32,11 +32,11 @@ class Trend:
     def forward(
         self, values: Float32Array, axis: TimeAxis, out: Float32Array | None = None
     ) -> Float32Array:
-        """Take the line away (t, y, x)."""
+        """Subtract the line (t, y, x)."""
         return np.subtract(values, self._line(axis), out=out)
 
     def inverse(self, values: Float32Array, axis: TimeAxis) -> Float32Array:
-        """Put the line back (t, y, x)."""
+        """Add the line (t, y, x)."""
         return values + self._line(axis)
 
     def _line(self, axis: TimeAxis) -> Float32Array:
@@ -80,7 +80,7 @@ def describe_trend(chain: Sequence[Mapping[str, Any]], units: str) -> dict[str, 
 
 
 def years_since(origin: Time, times: Times) -> Years:
-    """Count years of 365.25 days (t,)."""
+    """Count years of 365.25 days since ``origin`` (t,)."""
     seconds = (times - origin).astype("timedelta64[s]").astype(np.float64)
     years: Years = seconds / _YEAR_S
     return years

@@ -21,15 +21,15 @@ log = logging.getLogger(__name__)
 
 
 def fit_trend(fit: VariableFit, blocks: list[Window], executor: Executor) -> TransformSpec:
-    """Describe the trend of a variable over its training frames.
+    """Fit the trend of a variable over its training frames.
 
     Raises:
-        ValueError: the training part is too short to tell a rise from a season.
+        ValueError: the training part is too short to distinguish a rise from a season.
     """
     sums = sum(executor.map(partial(_sum_block, fit), blocks), start=TrendSums())
     step = fit.seasons.step
     if sums.slope is None or fit.seasons.n_of_year < CalendarCycle.of(step).n_times_of_year:
-        first, last = (step.format(fit.times[place]) for place in (0, -1))
+        first, last = (step.format(fit.times[index]) for index in (0, -1))
         raise ValueError(
             f"variable {fit.variable!r} has less than two years of training frames ({first} to "
             f"{last}), so a trend cannot be told from a season; lengthen split.train, or leave "
@@ -47,11 +47,11 @@ def _sum_block(fit: VariableFit, window: Window) -> TrendSums:
     seasons = fit.seasons.index(times)
     for season in np.unique(seasons) if area.any() else ():
         pixels = PixelSums(area)
-        own = times[seasons == season]
+        season_times = times[seasons == season]
         cube = Cube.open(fit.cube)
-        for start in range(0, len(own), FRAMES_AT_ONCE):
-            few = own[start : start + FRAMES_AT_ONCE]
-            pixels.add(cube.read(fit.variable, window, few), years_since(times[0], few))
+        for start in range(0, len(season_times), FRAMES_AT_ONCE):
+            batch = season_times[start : start + FRAMES_AT_ONCE]
+            pixels.add(cube.read(fit.variable, window, batch), years_since(times[0], batch))
         sums += pixels.centered()
     return sums
 
@@ -61,25 +61,25 @@ class PixelSums:
 
     def __init__(self, area: BoolArray) -> None:
         self._area = area
-        self._n, self._age, self._value, self._square, self._product = np.zeros(
+        self._n, self._year, self._value, self._square, self._product = np.zeros(
             (5, *area.shape)
         )
 
     def add(self, values: Float32Array, years: Years) -> None:
-        """Add frames (t, y, x) at ``by_time_of_day`` (t,)."""
-        for frame, age in zip(values, years, strict=True):
+        """Add frames (t, y, x) at ``years`` (t,)."""
+        for frame, year in zip(values, years, strict=True):
             valid = np.isfinite(frame) & self._area
-            known = np.where(valid, frame, 0).astype(np.float64)
+            values_or_0 = np.where(valid, frame, 0).astype(np.float64)
             self._n += valid
-            self._age += age * valid
-            self._value += known
-            self._square += age**2 * valid
-            self._product += age * known
+            self._year += year * valid
+            self._value += values_or_0
+            self._square += year**2 * valid
+            self._product += year * values_or_0
 
     def centered(self) -> TrendSums:
         """Sum what is left about each pixel's means."""
         n = np.maximum(self._n, 1)
-        products = self._product - self._age * self._value / n
-        squares = self._square - self._age**2 / n
+        products = self._product - self._year * self._value / n
+        squares = self._square - self._year**2 / n
         # What is seen once leaves the rounding of its square.
         return TrendSums.of(products[self._n > 1], squares[self._n > 1])

@@ -15,7 +15,7 @@ _TRIES = 8  # of a move; where none is allowed the patch stays
 
 @dataclass(frozen=True, eq=False)
 class PatchConstraint:
-    """Where patches may stand: enough of the domain (y, x), nothing outside the area (y, x).
+    """Where patches may lie: enough of the domain (y, x), nothing outside the area (y, x).
 
     The area is that of one part of a split; None is the whole grid.
     """
@@ -25,11 +25,11 @@ class PatchConstraint:
     area: BoolArray | None = None
 
     def valid_fraction(self, window: Window) -> float:
-        """Give the share of a window's pixels that lie in the domain."""
+        """Compute the fraction of a window's pixels that lie in the domain."""
         return float(self.domain[window.slices].mean())
 
     def allows(self, window: Window) -> bool:
-        """Tell whether a patch may stand here; empty ones never may."""
+        """Whether a patch may lie here; empty ones never may."""
         inside = Window.from_shape((self.domain.shape[0], self.domain.shape[1])).contains(
             window
         )
@@ -43,8 +43,8 @@ def plan_patches(
 ) -> list[Window]:
     """Cover the domain (y, x) with square patches of one shape, row by row [px].
 
-    Patches stand edge to edge; the last ones are shifted inward. Those with a smaller share of
-    domain pixels than ``min_valid`` are left out, and so are empty ones. With an ``part_area`` they
+    Patches lie edge to edge; the last ones are shifted inward. Those with a smaller fraction of
+    domain pixels than ``min_valid`` are left out, and so are empty ones. With an ``area`` they
     cover every pixel of it that a patch inside the area can reach.
 
     Raises:
@@ -58,37 +58,39 @@ def plan_patches(
             "learn from; lower training.patch_px or the distance between parts, or deal larger "
             "blocks or groups"
         )
-    shares = [float(domain[patch.slices].mean()) for patch in patches]
-    kept = [
-        p for p, share in zip(patches, shares, strict=True) if share >= max(min_valid, 1e-12)
+    fractions = [float(domain[patch.slices].mean()) for patch in patches]
+    valid_patches = [
+        patch
+        for patch, fraction in zip(patches, fractions, strict=True)
+        if fraction >= max(min_valid, 1e-12)
     ]
-    if not kept:
+    if not valid_patches:
         raise ValueError(
             f"no patch of {height} x {width} px has {min_valid:.0%} of its pixels in the "
-            f"domain (the best has {max(shares):.1%}), so there is nothing to learn "
+            f"domain (the best has {max(fractions):.1%}), so there is nothing to learn "
             "from; lower training.min_valid or training.patch_px"
         )
-    return kept
+    return valid_patches
 
 
 def jitter_patch(
-    patch: Window, room: PatchConstraint, *, most_px: int, rng: np.random.Generator
+    patch: Window, constraint: PatchConstraint, *, max_px: int, rng: np.random.Generator
 ) -> Window:
-    """Move a patch by up to ``most_px`` along both axes, to where it may stand [px]."""
+    """Move a patch by up to ``max_px`` along both axes, to where it may lie [px]."""
     height, width = patch.shape
-    rows, cols = room.domain.shape
+    rows, cols = constraint.domain.shape
     for _ in range(_TRIES):
-        dy, dx = rng.integers(-most_px, most_px, size=2, endpoint=True)
+        dy, dx = rng.integers(-max_px, max_px, size=2, endpoint=True)
         y0 = min(max(0, patch.y0 + int(dy)), rows - height)
         x0 = min(max(0, patch.x0 + int(dx)), cols - width)
         moved = Window(y0, y0 + height, x0, x0 + width)
-        if room.allows(moved):
+        if constraint.allows(moved):
             return moved
     return patch
 
 
 def count_in_boxes(marked: BoolArray, shape: tuple[int, int]) -> IntArray:
-    """Count marked pixels in every box of ``shape`` that lies inside, by its first pixel."""
+    """Count marked pixels (y, x) in every box of ``shape``, by its first pixel (y, x)."""
     sums = np.zeros((marked.shape[0] + 1, marked.shape[1] + 1), dtype=np.int64)
     sums[1:, 1:] = marked.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
     height, width = shape
@@ -112,9 +114,11 @@ def _cover(
         while missing[y].any():
             x = int(missing[y].argmax())
             # Everything above is covered, so the lowest and rightmost patch covers most.
-            y0, x0 = max(0, y - shape[0] + 1), max(0, x - shape[1] + 1)
+            y0 = max(0, y - shape[0] + 1)
+            x0 = max(0, x - shape[1] + 1)
             ys, xs = np.nonzero(allowed[y0 : y + 1, x0 : x + 1])
-            top, left = y0 + int(ys[-1]), x0 + int(xs[-1])
+            top = y0 + int(ys[-1])
+            left = x0 + int(xs[-1])
             patch = Window(top, top + shape[0], left, left + shape[1])
             missing[patch.slices] = False
             yield patch
@@ -127,5 +131,5 @@ def _reached(allowed: BoolArray, shape: tuple[int, int]) -> BoolArray:
 
 
 def _starts(length: int, side: int) -> list[int]:
-    """Give the first pixel of each patch along one axis."""
+    """List the first pixel of each patch along one axis."""
     return sorted({min(start, length - side) for start in range(0, length, side)})

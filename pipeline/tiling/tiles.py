@@ -1,4 +1,4 @@
-"""Cut a grid into tiles that read exactly as far as the model looks."""
+"""Cut a grid into tiles that read exactly as far as the reach of the model."""
 
 from __future__ import annotations
 
@@ -57,18 +57,18 @@ def plan_tiles(shape: tuple[int, int], *, core: int, halo: int, stride: int = 1)
 
 
 def _spans(length: int, *, core: int, halo: int, stride: int) -> Iterator[AxisSpan]:
-    """Give what each tile owns and reads along one axis."""
+    """Yield what each tile owns and reads along one axis."""
     size = _size(length, core=core, halo=halo, stride=stride)
     for start in range(0, length, core):
-        wanted = max(0, start - halo)
-        origin = min(wanted - wanted % stride, length - size)
+        first = max(0, start - halo)
+        origin = min(first - first % stride, length - size)
         yield AxisSpan(start, min(start + core, length), origin, origin + size)
 
 
 def tile_read_shape(
     shape: tuple[int, int], *, core: int, halo: int, stride: int = 1
 ) -> tuple[int, int]:
-    """Give the one shape (y, x) of the windows that ``plan_tiles`` reads [px]."""
+    """Compute the one shape (y, x) of the windows that ``plan_tiles`` reads [px]."""
     height, width = (_size(side, core=core, halo=halo, stride=stride) for side in shape)
     return height, width
 
@@ -79,7 +79,7 @@ def count_tiles(shape: tuple[int, int], *, core: int) -> int:
 
 
 def _size(length: int, *, core: int, halo: int, stride: int) -> int:
-    """Give the length of the read windows along one axis."""
+    """Compute the length of the read windows along one axis."""
     # Up to stride - 1 pixels are lost when an origin moves down to a multiple of the stride.
     # The last window ends on the border, so sizes equal the length modulo the stride.
     needed = core + 2 * halo + stride - 1

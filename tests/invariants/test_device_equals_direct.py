@@ -62,7 +62,7 @@ def test_a_device_needs_what_it_was_planned_to_hold_and_refuses_one_byte_less(
     there = DeviceBatchReader(
         make_loader(made.source, SPAN).open_reader(0), made.samples, torch.device("cpu")
     )
-    held = there._held
+    held = there._arrays
     tensors = [*held.frames.values(), held.valid, held.statics, held.domain]
     assert there.n_bytes == sum(tensor.nbytes for tensor in tensors)
     batches.device_bytes = there.n_bytes - 1
@@ -73,7 +73,7 @@ def test_a_device_needs_what_it_was_planned_to_hold_and_refuses_one_byte_less(
 def test_moved_patches_are_cut_on_a_device_too(made: Made) -> None:
     cube = made.source.open()
     domain = made.source.domain(Window.from_shape((cube.grid.height, cube.grid.width)))
-    moved = on_device(made, per_epoch=40, jitter_px=4, room=PatchConstraint(domain, 0.1))
+    moved = on_device(made, per_epoch=40, jitter_px=4, constraint=PatchConstraint(domain, 0.1))
     assert len({s.window for batch in moved.plan_batches() for s in batch}) > 12
     assert_same(arrays(moved), moved)
 
@@ -95,7 +95,7 @@ def test_loading_for_a_device_reads_every_chunk_once_and_keeps_none(
     there.read_batch(made.samples[:3])
     assert len(reads) > 20
     assert len(set(reads)) == len(reads)
-    assert layers.kept.cached_bytes <= 8 * 7 * 4 * 5
+    assert layers.cache.cached_bytes <= 8 * 7 * 4 * 5
 
 
 @pytest.mark.gpu

@@ -269,7 +269,9 @@ def test_a_resumed_epoch_continues_with_the_very_next_batch(made: Made, memory: 
 def test_moved_patches_and_unshuffled_ones_are_streamed_too(made: Made) -> None:
     cube = made.source.open()
     domain = made.source.domain(Window.from_shape((cube.grid.height, cube.grid.width)))
-    moved = stream(made, ThreadExecutor(2), jitter_px=4, room=PatchConstraint(domain, 0.1))
+    moved = stream(
+        made, ThreadExecutor(2), jitter_px=4, constraint=PatchConstraint(domain, 0.1)
+    )
     assert len({s.window for batch in moved.plan_batches() for s in batch}) > 12
     assert_same(arrays(moved), moved)
     plain = stream(made, SerialExecutor(), seed=None)

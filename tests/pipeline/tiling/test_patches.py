@@ -70,7 +70,7 @@ def test_a_moved_patch_stays_inside_near_and_valid_enough(
     domain[:, 8:] = True
     room = PatchConstraint(domain, 0.6)
     patch = Window(y, y + 11, x, x + 11)
-    moved = jitter_patch(patch, room, most_px=most, rng=np.random.default_rng(seed))
+    moved = jitter_patch(patch, room, max_px=most, rng=np.random.default_rng(seed))
     assert moved.shape == patch.shape
     assert max(abs(moved.y0 - patch.y0), abs(moved.x0 - patch.x0)) <= most
     assert moved == patch or room.allows(moved)
@@ -80,5 +80,5 @@ def test_a_moved_patch_stays_inside_near_and_valid_enough(
 def test_patches_move_where_they_may() -> None:
     room, rng = PatchConstraint(np.ones((50, 50), dtype=bool), 1.0), np.random.default_rng(0)
     patch = Window(20, 30, 20, 30)
-    moved = {jitter_patch(patch, room, most_px=5, rng=rng) for _ in range(20)}
+    moved = {jitter_patch(patch, room, max_px=5, rng=rng) for _ in range(20)}
     assert len(moved) > 10

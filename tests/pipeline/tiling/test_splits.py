@@ -66,7 +66,7 @@ def test_patches_of_two_parts_share_no_pixel_and_keep_the_gap(
     rng = np.random.default_rng(seed)
     for part, windows in enumerate(parts):
         room = PatchConstraint(labels == part, 0.0, part_area(labels, part, border=border))
-        moved = [jitter_patch(w, room, most_px=patch, rng=rng) for w in windows]
+        moved = [jitter_patch(w, room, max_px=patch, rng=rng) for w in windows]
         for other in (w for number, ws in enumerate(parts) if number != part for w in ws):
             assert all(distance(window, other) >= 2 * border for window in (*windows, *moved))
 
