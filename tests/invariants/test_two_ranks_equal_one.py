@@ -171,7 +171,7 @@ def shares(recipe: Recipe, source: Source) -> list[list[list[Sample]]]:
     samples = PatchPlan(
         tuple(plan_training(build_training_spec(recipe), source).train), seed=0, per_epoch=41
     )
-    given = {"batch": 5, "spread": SerialExecutor()}
+    given = {"batch": 5, "executor": SerialExecutor()}
     seats = [RankContext(rank, n, "", ("", 0)) for rank, n in ((0, 1), (0, 2), (1, 2))]
     return [
         SplitBatches(None, samples, rank_context=rank_context, **given).plan_batches()
