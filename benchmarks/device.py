@@ -1,11 +1,11 @@
 """The network itself on the device: a GPU where there is one, else this processor.
 
-Measures milliseconds per Mpx-lead in float32 and with convolutions in bfloat16, and the share
-of the peak of bfloat16 matrix products, measured in the same run; against the straightforward
-ConvLSTM, whose cell convolves inputs and memory joined, and which reads its window anew for
-every lead. Weights are equal, so forecasts are too. Stores are not touched. On a processor its
-own seconds count, so that what others do there matters less; on a GPU float32 is what torch
-makes of it by default, which is TF32 in convolutions.
+Measures milliseconds per Mpx-lead in float32 and with convolutions in bfloat16, and the
+fraction of the peak of bfloat16 matrix products, measured in the same run; against the
+straightforward ConvLSTM, whose cell convolves inputs and memory joined, and which reads its
+window anew for every lead. Weights are equal, so forecasts are too. Stores are not touched. On
+a processor its own seconds count, so that what others do there matters less; on a GPU float32
+is what torch makes of it by default, which is TF32 in convolutions.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from pipeline.models import ConvLSTMSpec
 from pipeline.models.roll import RolloutInputs, rollout
 from pipeline.models.steppers import Network
 
-_N_FORCINGS, _N_STATICS = 2, 3
+_N_FORCINGS = 2
+_N_STATICS = 3
 _PROBE_PX = 32
 _PEAK_S = 2.0
 _HEADER = (
@@ -71,7 +72,7 @@ class Device:
         return self.torch_device.type == "cuda"
 
     def clock(self) -> float:
-        """Tell the time of this process's threads, or of the wall for a GPU [s]."""
+        """Return the time of this process's threads, or of the wall for a GPU [s]."""
         if self.is_gpu:
             torch.cuda.synchronize(self.torch_device)
             return time.perf_counter()
@@ -102,24 +103,24 @@ class Device:
 
 def main() -> None:
     """Measure every network on the device that is at hand."""
-    asked = _options()
-    set_num_threads(asked.threads)
+    options = _options()
+    set_num_threads(options.threads)
     device = Device(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    side = asked.side or (1024 if device.is_gpu else 152)
+    side = options.side or (1024 if device.is_gpu else 152)
     peak = matrix_peak(device)
     print_environment(
         device=_describe(device),
-        rollout=f"{side} x {side} px, {asked.leads} leads, random weights",
-        threads=asked.threads,
+        rollout=f"{side} x {side} px, {options.leads} leads, random weights",
+        threads=options.threads,
         peak=f"{peak / 1e12:.3g} TFLOP/s of bfloat16 matrix products, measured here",
     )
-    for hidden in asked.hidden:
-        for history in asked.history:
+    for hidden in options.hidden:
+        for history in options.history:
             shape = ConvLSTMSpec(
                 2 + _N_FORCINGS + _N_STATICS, history, hidden=hidden, head=hidden[-1:]
             )
             print(f"hidden {', '.join(map(str, hidden))}; history {history}")
-            report(Bench(device, shape, side, asked.leads, asked.repeats), peak)
+            report(Bench(device, shape, side, options.leads, options.repeats), peak)
     print(
         "difference: in standard deviations of the last lead, from the same network in float32"
     )
@@ -136,9 +137,9 @@ def _options() -> argparse.Namespace:
         "--hidden", type=_sizes, nargs="+", default=[(8, 8), (32, 64)], help="such as 8,8"
     )
     parser.add_argument("--repeats", type=int, default=3, help="of each variant")
-    asked = parser.parse_args()
-    asked.history = asked.history or ([4, 12] if asked.full else [4])
-    return asked
+    options = parser.parse_args()
+    options.history = options.history or ([4, 12] if options.full else [4])
+    return options
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -155,7 +156,8 @@ def matrix_peak(device: Device) -> float:
     """Find the rate of a large product of bfloat16 matrices [FLOP/s]."""
     side = 8192 if device.is_gpu else 1024
     draw = torch.randn(2, side, side, device=device.torch_device).bfloat16()
-    calls, spent = 0, 0.0
+    calls = 0
+    spent = 0.0
     device.seconds(lambda: draw[0] @ draw[1])
     while spent < _PEAK_S:
         spent += device.seconds(lambda: draw[0] @ draw[1])
@@ -165,7 +167,7 @@ def matrix_peak(device: Device) -> float:
 
 @dataclass(frozen=True)
 class Bench:
-    """One network, rolled out in every way."""
+    """One network, rolled out in every variant."""
 
     device: Device
     shape: ConvLSTMSpec
@@ -179,7 +181,7 @@ class Bench:
         return self.side**2 * self.leads
 
     def variants(self) -> list[Variant]:
-        """List the ways, in the order of the table."""
+        """List the variants, in the order of the table."""
         window = random_network(self.shape).to(self.device.torch_device)
         carried = random_network(replace(self.shape, memory="carried")).to(
             self.device.torch_device
@@ -220,7 +222,7 @@ class Bench:
             statics=normal(_N_STATICS),
             domain=torch.ones(1, side, side, dtype=torch.bool),
         )
-        return RolloutInputs(*(part.to(self.device.torch_device) for part in inputs))
+        return RolloutInputs(*(tensor.to(self.device.torch_device) for tensor in inputs))
 
     def forecast(self, variant: Variant, inputs: RolloutInputs) -> Tensor:
         """Roll one variant out (b, leads, y, x)."""
@@ -237,7 +239,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class VariantResult:
-    """What one variant gave, and the seconds of its repeats."""
+    """What one variant forecast, and the seconds of its repeats."""
 
     variant: Variant
     frames: Tensor
@@ -247,49 +249,49 @@ class VariantResult:
 def report(bench: Bench, peak: float) -> None:
     """Roll all variants out in turns, and print their table."""
     inputs = bench.inputs(bench.side)
-    found = {
+    results = {
         variant.label: VariantResult(variant, bench.forecast(variant, inputs), [])
         for variant in bench.variants()
     }
     for _ in range(bench.repeats):
-        for each in found.values():
+        for each in results.values():
             each.seconds.append(bench.device.seconds(_work(bench, each.variant, inputs)))
-    first, *_ = found.values()
+    first, *_ = results.values()
     rows = [
         [
             label,
             *_rates(bench, each, first),
             f"{100 * _flops_per_s(bench, each) / peak:.1f} %",
             _idle(bench, each, inputs),
-            _difference(each.frames, found[each.variant.reference].frames),
+            _difference(each.frames, results[each.variant.reference].frames),
         ]
-        for label, each in found.items()
+        for label, each in results.items()
     ]
     print_table(_HEADER, rows)
 
 
-def _rates(bench: Bench, found: VariantResult, first: VariantResult) -> list[str]:
-    """Give milliseconds, their spread, and how much faster than the first variant."""
-    rates = [1e9 * seconds / bench.px_leads for seconds in found.seconds]
-    gain = median(first.seconds) / median(found.seconds)
+def _rates(bench: Bench, result: VariantResult, first: VariantResult) -> list[str]:
+    """Format milliseconds, their range, and how much faster than the first variant."""
+    rates = [1e9 * seconds / bench.px_leads for seconds in result.seconds]
+    gain = median(first.seconds) / median(result.seconds)
     return [f"{median(rates):.0f}", f"{min(rates):.0f} to {max(rates):.0f}", f"{gain:.2f}"]
 
 
-def _flops_per_s(bench: Bench, found: VariantResult) -> float:
-    done: float = bench.flops(found.variant) * bench.px_leads
-    return done / median(found.seconds)
+def _flops_per_s(bench: Bench, result: VariantResult) -> float:
+    done: float = bench.flops(result.variant) * bench.px_leads
+    return done / median(result.seconds)
 
 
 def _work(bench: Bench, variant: Variant, inputs: RolloutInputs) -> Callable[[], Tensor]:
     return lambda: bench.forecast(variant, inputs)
 
 
-def _idle(bench: Bench, found: VariantResult, inputs: RolloutInputs) -> str:
-    """Say for which share of a rollout the GPU waits for work."""
+def _idle(bench: Bench, result: VariantResult, inputs: RolloutInputs) -> str:
+    """Format the fraction of a rollout in which the GPU waits for work."""
     if not bench.device.is_gpu:
         return "-"
-    busy = bench.device.busy_seconds(_work(bench, found.variant, inputs))
-    return f"{100 * max(0.0, 1 - busy / median(found.seconds)):.0f} %"
+    busy = bench.device.busy_seconds(_work(bench, result.variant, inputs))
+    return f"{100 * max(0.0, 1 - busy / median(result.seconds)):.0f} %"
 
 
 def _difference(frames: Tensor, reference: Tensor) -> str:

@@ -98,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="changes nothing: one size serves")
     parser.add_argument("--write", type=Path, help="Markdown file to append the table to")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     lines = [
         f"| {' | '.join(_HEADER)} |",
         "|---" * len(_HEADER) + "|",
@@ -109,8 +109,8 @@ def main() -> None:
         for row in rows(case):
             print(row, flush=True)
             lines.append(row)
-    if asked.write:
-        asked.write.write_text("\n".join(lines) + "\n")
+    if options.write:
+        options.write.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A real large grid: radar of Finland, 7316 x 4963 px every 5 minutes, 12 leads.
 
-Measures Mpx-leads a second, the shares of time in reading, computing and writing, and the
+Measures Mpx-leads a second, the fractions of time in reading, computing and writing, and the
 share of this machine's convolution peak, which is measured in the same run. The default takes a
 crop from the middle; --full takes all. Without the archive there is nothing to do.
 """
@@ -48,7 +48,8 @@ from stores.windows import Window
 
 ARCHIVE = "CUBECAST_RADAR"
 FILES = "{time:%Y%m%d%H%M}_FINUTM.tif"
-_NODATA, _SCALE = 255.0, (40.0, 40.0)  # the marker stands in a tag alone
+_NODATA = 255.0  # the marker stands in a tag alone
+_SCALE = (40.0, 40.0)
 _PEAK_SHAPES = ((64, 64, 256), (128, 128, 128), (64, 256, 128), (32, 128, 256), (256, 256, 64))
 """Channels in, channels out and side [px] of plain 3 x 3 convolutions."""
 _PROBE_PX = 64
@@ -68,22 +69,24 @@ class RolloutTiming:
 
 
 def main() -> None:
-    """Ingest, roll out, and print rates and shares."""
-    asked = _options()
-    if not (asked.archive and asked.archive.is_dir()):
+    """Ingest, roll out, and print rates and fractions."""
+    options = _options()
+    if not (options.archive and options.archive.is_dir()):
         print(f"no radar archive: give --archive DIR or set {ARCHIVE}; nothing was measured")
         sys.exit(0)
-    with scratch_folder(asked.scratch) as root:
-        case, ingest_s = run_in_subprocess(make_radar, root / "case", asked)
-        peak = run_in_subprocess(convolution_peak, asked.threads)
-        found = run_in_subprocess(roll_radar, case, int(asked.worker_gb * 1e9), asked.threads)
+    with scratch_folder(options.scratch) as root:
+        case, ingest_s = run_in_subprocess(make_radar, root / "case", options)
+        peak = run_in_subprocess(convolution_peak, options.threads)
+        timing = run_in_subprocess(
+            roll_radar, case, int(options.worker_gb * 1e9), options.threads
+        )
     print_environment(
-        raster=f"{found.plan.shape[0]} x {found.plan.shape[1]} px, {asked.leads} leads, "
-        f"history {asked.history}, ingested in {ingest_s:.1f} s",
-        network=f"ConvLSTM, hidden {asked.hidden}, random weights, {asked.threads} threads",
-        plan=describe_plan(found.plan),
+        raster=f"{timing.plan.shape[0]} x {timing.plan.shape[1]} px, {options.leads} leads, "
+        f"history {options.history}, ingested in {ingest_s:.1f} s",
+        network=f"ConvLSTM, hidden {options.hidden}, random weights, {options.threads} threads",
+        plan=describe_plan(timing.plan),
     )
-    _report(found, peak)
+    _report(timing, peak)
 
 
 def _options() -> argparse.Namespace:
@@ -100,31 +103,34 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_radar(root: Path, asked: argparse.Namespace) -> tuple[BenchmarkCase, float]:
+def make_radar(root: Path, options: argparse.Namespace) -> tuple[BenchmarkCase, float]:
     """Ingest the last frames of the radar, and publish a random network for its grid."""
     root.mkdir(parents=True)
     step = Step.parse("5 minutes")
-    names = sorted(path.name for path in asked.archive.glob("*_FINUTM.tif"))[-asked.history :]
+    names = sorted(path.name for path in options.archive.glob("*_FINUTM.tif"))[
+        -options.history :
+    ]
     archive = root / "archive"
     archive.mkdir()
     for name in names:
-        if asked.full:
-            shutil.copy(asked.archive / name, archive / name)
+        if options.full:
+            shutil.copy(options.archive / name, archive / name)
         else:
-            _crop(asked.archive / name, archive / name, asked.side)
+            _crop(options.archive / name, archive / name, options.side)
     source = SourceVariable(VARIABLE, FILES, nodata=_NODATA)
     with stopwatch() as spent:
         ingest(archive, source, step, root / "cube.zarr")
-    size = Size(asked.side, asked.leads, asked.history, tuple(asked.hidden))
+    size = Size(options.side, options.leads, options.history, tuple(options.hidden))
     publish(root, size, scale=_SCALE)
-    return BenchmarkCase(root, asked.leads), spent()
+    return BenchmarkCase(root, options.leads), spent()
 
 
 def _crop(source: Path, target: Path, side: int) -> None:
     """Cut a square from the middle of a raster, on the same grid."""
     grid = read_grid(source)
     y0, x0 = ((length - min(side, length)) // 2 for length in (grid.height, grid.width))
-    height, width = min(side, grid.height), min(side, grid.width)
+    height = min(side, grid.height)
+    width = min(side, grid.width)
     with rasterio.open(source) as raster:
         values = raster.read(1, window=RasterWindow(x0, y0, width, height))
     write_tiff(target, values, grid[y0 : y0 + height, x0 : x0 + width])
@@ -134,7 +140,9 @@ def roll_radar(case: BenchmarkCase, worker_bytes: int, threads: int) -> RolloutT
     """Roll out in this process, with clocks around reading, computing and writing."""
     set_num_threads(threads)
     plan = plan_case(case, worker_bytes)
-    flops, before, clock = count_flops(case, plan.block_leads), held_bytes(), Stopwatch()
+    flops = count_flops(case, plan.block_leads)
+    before = held_bytes()
+    clock = Stopwatch()
     with ExitStack() as clocks:
         for label, owner, name in (
             ("reading", Forecaster, "read"),
@@ -160,17 +168,18 @@ def convolution_peak(threads: int) -> tuple[float, str]:
     """Find the most operations a second that plain convolutions reach here [FLOP/s]."""
     set_num_threads(threads)
     rates = {}
-    for wide, narrow, side in _PEAK_SHAPES:
+    for in_channels, out_channels, side in _PEAK_SHAPES:
         for layout in (torch.contiguous_format, torch.channels_last):
-            name = f"{wide} to {narrow} channels, {side} px, {str(layout).split('.')[1]}"
-            rates[name] = _rate(wide, narrow, side, layout)
+            channels = f"{in_channels} to {out_channels} channels"
+            name = f"{channels}, {side} px, {str(layout).split('.')[1]}"
+            rates[name] = _rate(in_channels, out_channels, side, layout)
     best = max(rates, key=lambda name: rates[name])
     return rates[best], best
 
 
-def _rate(wide: int, narrow: int, side: int, layout: torch.memory_format) -> float:
-    weights = torch.randn(narrow, wide, 3, 3).contiguous(memory_format=layout)
-    frames = torch.randn(1, wide, side, side).contiguous(memory_format=layout)
+def _rate(in_channels: int, out_channels: int, side: int, layout: torch.memory_format) -> float:
+    weights = torch.randn(out_channels, in_channels, 3, 3).contiguous(memory_format=layout)
+    frames = torch.randn(1, in_channels, side, side).contiguous(memory_format=layout)
     calls = 0
     with torch.inference_mode():
         conv2d(frames, weights, padding=1)
@@ -178,29 +187,30 @@ def _rate(wide: int, narrow: int, side: int, layout: torch.memory_format) -> flo
             while spent() < _PEAK_S:
                 conv2d(frames, weights, padding=1)
                 calls += 1
-    return 2 * 9 * wide * narrow * side**2 * calls / spent()
+    return 2 * 9 * in_channels * out_channels * side**2 * calls / spent()
 
 
-def _report(found: RolloutTiming, peak: tuple[float, str]) -> None:
-    plan = found.plan
+def _report(timing: RolloutTiming, peak: tuple[float, str]) -> None:
+    plan = timing.plan
     useful = plan.shape[0] * plan.shape[1] * plan.leads
-    rate, computed = useful / found.seconds, plan.redundancy * useful
+    rate = useful / timing.seconds
+    computed = plan.redundancy * useful
     rows = [
-        ["seconds", f"{found.seconds:.1f}"],
+        ["seconds", f"{timing.seconds:.1f}"],
         ["Mpx-leads a second", f"{rate / 1e6:.3f}"],
-        *([part, f"{100 * s / found.seconds:.1f} %"] for part, s in found.parts.items()),
+        *([part, f"{100 * s / timing.seconds:.1f} %"] for part, s in timing.parts.items()),
         ["redundant work", f"{plan.redundancy:.2f} x"],
-        ["memory grown by", f"{found.grown_bytes / MIB:.0f} MiB"],
-        ["operations of a pixel-lead", f"{found.flops_px / 1e3:.0f} kFLOP"],
+        ["memory grown by", f"{timing.grown_bytes / MIB:.0f} MiB"],
+        ["operations of a pixel-lead", f"{timing.flops_px / 1e3:.0f} kFLOP"],
         ["convolution peak", f"{peak[0] / 1e9:.1f} GFLOP/s ({peak[1]})"],
-        ["peak reached, useful", f"{100 * rate * found.flops_px / peak[0]:.1f} %"],
+        ["peak reached, useful", f"{100 * rate * timing.flops_px / peak[0]:.1f} %"],
         [
             "peak reached, with halos",
-            f"{100 * computed * found.flops_px / found.seconds / peak[0]:.1f} %",
+            f"{100 * computed * timing.flops_px / timing.seconds / peak[0]:.1f} %",
         ],
         [
             "peak reached, while computing",
-            f"{100 * computed * found.flops_px / found.parts['computing'] / peak[0]:.1f} %",
+            f"{100 * computed * timing.flops_px / timing.parts['computing'] / peak[0]:.1f} %",
         ],
     ]
     print_table(["", "measured"], rows)

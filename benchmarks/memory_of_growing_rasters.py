@@ -1,7 +1,8 @@
 """Peak memory of one worker process while the raster grows 1 x, 4 x and 16 x.
 
 Tiles and blocks stay as they are, so that only the number of tiles grows. The worker is a
-process of the local Dask cluster that flows compute on; it tells its own peak when it is done.
+process of the local Dask cluster that flows compute on; it reports its own peak when it is
+done.
 """
 
 from __future__ import annotations
@@ -44,18 +45,20 @@ class MemoryGrowth:
 
 def main() -> None:
     """Measure every raster in a cluster of its own and print the growth."""
-    asked = _options()
+    options = _options()
     print_environment(
-        network=f"ConvLSTM, hidden {asked.hidden}, history {asked.history}",
-        rollout=f"{asked.leads} leads, tiles of {asked.tile} px",
+        network=f"ConvLSTM, hidden {options.hidden}, history {options.history}",
+        rollout=f"{options.leads} leads, tiles of {options.tile} px",
     )
-    found = []
-    for side in list_sides(asked):
-        size = Size(side, asked.leads, asked.history, tuple(asked.hidden))
-        found.append(run_in_subprocess(measure, size, asked.tile, asked.threads, asked.scratch))
-        print(f"{size.side} px: {describe_plan(found[-1].plan)}", flush=True)
+    results = []
+    for side in list_sides(options):
+        size = Size(side, options.leads, options.history, tuple(options.hidden))
+        results.append(
+            run_in_subprocess(measure, size, options.tile, options.threads, options.scratch)
+        )
+        print(f"{size.side} px: {describe_plan(results[-1].plan)}", flush=True)
     print()
-    _report(found)
+    _report(results)
 
 
 def _options() -> argparse.Namespace:
@@ -85,25 +88,25 @@ def measure(size: Size, tile_px: int, threads: int, scratch: Path | None) -> Mem
 
 
 def query_worker_memory(executor: Executor, *, held: bool) -> int:
-    """Ask the worker how much memory it holds, or held at most [B]."""
-    ((_, n_bytes),) = executor.map_unordered(_tell, [held])
+    """Return how much memory the worker holds, or held at most [B]."""
+    ((_, n_bytes),) = executor.map_unordered(_measure_memory, [held])
     return n_bytes
 
 
-def _tell(held: bool) -> int:
+def _measure_memory(held: bool) -> int:
     return held_bytes() if held else peak_bytes()
 
 
-def _report(found: list[MemoryGrowth]) -> None:
-    first = found[0]
+def _report(results: list[MemoryGrowth]) -> None:
+    first = results[0]
     header = ["raster", "tiles", "seconds", "before MiB", "peak MiB", "ratio", "of growth"]
-    print_table(header, [_row(grown, first) for grown in found])
+    print_table(header, [_row(grown, first) for grown in results])
     print("of growth: ratio of what was added to the libraries, the stricter measure")
-    ratio = max(grown.peak_bytes for grown in found) / first.peak_bytes
+    ratio = max(grown.peak_bytes for grown in results) / first.peak_bytes
     print_target("flat within 10 %", f"{100 * (ratio - 1):+.1f} %", met=ratio <= 1.1)
-    strict = max(map(_grown, found)) / _grown(first)
-    told = f"{100 * (strict - 1):+.1f} %"
-    print_target("flat within 10 %, libraries left out", told, met=strict <= 1.1)
+    strict = max(map(_grown, results)) / _grown(first)
+    growth = f"{100 * (strict - 1):+.1f} %"
+    print_target("flat within 10 %, libraries left out", growth, met=strict <= 1.1)
 
 
 def _row(grown: MemoryGrowth, first: MemoryGrowth) -> list[object]:

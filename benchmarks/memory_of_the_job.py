@@ -56,33 +56,34 @@ class StepCost:
 
 def main() -> None:
     """Measure every step for every raster and print the growth."""
-    asked = growth_parser(str(__doc__), side=2048, full=4096).parse_args()
-    side, *_, largest = sides = list_sides(asked)
+    options = growth_parser(str(__doc__), side=2048, full=4096).parse_args()
+    sides = list_sides(options)
+    side, *_, largest = sides
     planned = task_bytes(plan_layout((largest, largest)), largest**2)
     print_environment(raster=f"int16, blocks of 512 px, {side} px a side and larger")
     print(f"planned for one ingest task: {planned / MIB:.0f} MiB\n")
-    found: dict[str, list[StepCost]] = {}
+    results: dict[str, list[StepCost]] = {}
     for side in sides:
-        with scratch_folder(asked.scratch) as root:
-            for name, taken in measure_all(root, side).items():
-                found.setdefault(name, []).append(taken)
-                print(f"{name}, {taken.side} px: {taken.n_bytes / MIB:.0f} MiB", flush=True)
+        with scratch_folder(options.scratch) as root:
+            for name, cost in measure_all(root, side).items():
+                results.setdefault(name, []).append(cost)
+                print(f"{name}, {cost.side} px: {cost.n_bytes / MIB:.0f} MiB", flush=True)
     print()
-    _report(found)
+    _report(results)
 
 
 def measure_all(root: Path, side: int) -> dict[str, StepCost]:
     """Run every step for a raster of one size."""
     run_in_subprocess(_make_archive, root, side)
-    taken = {"inventory": run_in_subprocess(_measure, _scan, root, side)}
+    cost = {"inventory": run_in_subprocess(_measure, _scan, root, side)}
     for name, target in (("ingest, same grid", _grid(side)), ("ingest, warped", _warped(side))):
         folder = root / name.replace(", ", "-")
         run_in_subprocess(_prepare, root, folder, target)
-        taken[name] = run_in_subprocess(_measure, _ingest, folder, side)
+        cost[name] = run_in_subprocess(_measure, _ingest, folder, side)
     run_in_subprocess(_make_forecast, root, side)
-    taken["COG"] = run_in_subprocess(_measure, _export, root, side)
-    taken["verify"] = run_in_subprocess(_measure, _verify, root, side)
-    return taken
+    cost["COG"] = run_in_subprocess(_measure, _export, root, side)
+    cost["verify"] = run_in_subprocess(_measure, _verify, root, side)
+    return cost
 
 
 def _measure(step: Callable[[Path], object], folder: Path, side: int) -> StepCost:
@@ -97,7 +98,7 @@ def _grid(side: int) -> GeoBox:
 
 
 def _warped(side: int) -> GeoBox:
-    """Give a grid of as many pixels of another CRS, most of which meet the archive."""
+    """Return a grid of as many pixels of another CRS, most of which meet the archive."""
     pixel = Affine(0.0013, 0, 5.5, 0, -0.0009, 54.5)
     return GeoBox((side, side), pixel, "EPSG:4326")
 
@@ -134,7 +135,8 @@ def _make_forecast(root: Path, side: int) -> None:
     variables = (ForecastVariable("v", "1"),)
     init = parse_time("2000-01")
     template = ForecastTemplate(_grid(side), variables, _MONTH, init, leads=1)
-    stage, rng = open_stage(root, _KEY), np.random.default_rng(0)
+    stage = open_stage(root, _KEY)
+    rng = np.random.default_rng(0)
     create_forecast(stage, template)
     for window in template.resolved_layout.shard_windows(template.shape):
         write_domain(stage, window, np.ones(window.shape, dtype=bool))
@@ -153,23 +155,29 @@ def _verify(root: Path) -> None:
         raise ValueError(f"the forecast is not sound ({findings}), so nothing was measured")
 
 
-def _report(found: dict[str, list[StepCost]]) -> None:
-    sides = [taken.side for taken in next(iter(found.values()))]
+def _report(results: dict[str, list[StepCost]]) -> None:
+    sides = [cost.side for cost in next(iter(results.values()))]
     header = ["step", *(f"{side} px: MiB (s)" for side in sides), "last / middle"]
-    rows = [[name, *map(_told, each), f"{_growth(each):.2f}"] for name, each in found.items()]
+    rows = [
+        [name, *map(_format_cost, costs), f"{_growth(costs):.2f}"]
+        for name, costs in results.items()
+    ]
     print_table(header, rows)
-    worst = max(map(_growth, found.values()))
-    told = f"{100 * (worst - 1):+.0f} %"
-    print_target("flat within 15 % from 4 x to 16 x", told, met=worst <= 1.15)
+    worst = max(map(_growth, results.values()))
+    growth = f"{100 * (worst - 1):+.0f} %"
+    print_target("flat within 15 % from 4 x to 16 x", growth, met=worst <= 1.15)
 
 
-def _told(taken: StepCost) -> str:
-    return f"{taken.n_bytes / MIB:.0f} ({taken.seconds:.0f})"
+def _format_cost(cost: StepCost) -> str:
+    return f"{cost.n_bytes / MIB:.0f} ({cost.seconds:.0f})"
 
 
-def _growth(each: list[StepCost]) -> float:
-    """Compare the largest raster with the one before: the smallest fits into the caches."""
-    return each[-1].n_bytes / each[-2].n_bytes
+def _growth(costs: list[StepCost]) -> float:
+    """Compute the ratio of the largest raster to the one before.
+
+    The smallest fits into the caches.
+    """
+    return costs[-1].n_bytes / costs[-2].n_bytes
 
 
 if __name__ == "__main__":

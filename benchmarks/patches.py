@@ -57,17 +57,19 @@ from stores.arrays import commit_group, get_array, open_group
 from stores.bundle import open_current_bundle
 from stores.windows import Window
 
-FRAMES, SIDE, BATCH = 6, 64, 32
+FRAMES = 6
+SIDE = 64
+BATCH = 32
 CHUNK = (6, 512, 512)
 _EDGES = (FRAMES, SIDE, SIDE)
 _CHAIN = {"kind": "zscore", "offset": 40.0, "scale": 40.0}
 _BUFFER = 1024  # patches that are shuffled together: a quarter of the default epoch
-_KEPT_SHARE = 8  # workers keep an eighth of what an epoch reads, so epochs share little
+_CACHED_DIVISOR = 8  # workers keep an eighth of what an epoch reads, so epochs share little
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What one way to patches reached in one run."""
+    """What one way to load patches reached in one run."""
 
     patches_s: float
     grown_bytes: int
@@ -75,24 +77,24 @@ class Rate:
 
 def main() -> None:
     """Make both stores, run every way in turns, print rates and ratios."""
-    asked = _options()
-    if not (asked.archive and asked.archive.is_dir()):
+    options = _options()
+    if not (options.archive and options.archive.is_dir()):
         print(f"no radar archive: give --archive DIR or set {ARCHIVE}; nothing was measured")
         sys.exit(0)
-    with scratch_folder(asked.scratch) as root:
-        n_patches = run_in_subprocess(make_stores, root, asked)
-        found: dict[tuple[str, str], list[Rate]] = {}
-        for _ in range(asked.repeats):
+    with scratch_folder(options.scratch) as root:
+        n_patches = run_in_subprocess(make_stores, root, options)
+        rates: dict[tuple[str, str], list[Rate]] = {}
+        for _ in range(options.repeats):
             for store, way in product(STORES, WAYS):
-                rate = run_in_subprocess(measure, way, root / store, asked.workers)
-                found.setdefault((store, way), []).append(rate)
+                rate = run_in_subprocess(measure, way, root / store, options.workers)
+                rates.setdefault((store, way), []).append(rate)
     print_environment(
-        raster=f"{asked.history} frames, crop of {asked.side} px (--full: all)",
+        raster=f"{options.history} frames, crop of {options.side} px (--full: all)",
         patches=f"{n_patches} of {FRAMES} x {SIDE} x {SIDE} px, batches of {BATCH}",
-        workers=f"{asked.workers}, one thread of arithmetic each",
+        workers=f"{options.workers}, one thread of arithmetic each",
         peer=PEER,
     )
-    _report(found)
+    _report(rates)
 
 
 def _options() -> argparse.Namespace:
@@ -105,9 +107,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--history", type=int, default=24, help="frames that are ingested")
     parser.add_argument("--workers", type=int, default=2, help="of every way that has some")
     parser.add_argument("--repeats", type=int, default=1, help="in turns")
-    asked = parser.parse_args()
-    asked.leads, asked.hidden = 1, [8]  # of the network that stands beside the cube
-    return asked
+    options = parser.parse_args()
+    options.leads = 1
+    options.hidden = [8]  # of the network that stands beside the cube
+    return options
 
 
 def measure(way: str, case: Path, n_workers: int) -> Rate:
@@ -117,22 +120,23 @@ def measure(way: str, case: Path, n_workers: int) -> Rate:
     return WAYS[way](case, n_workers)
 
 
-def make_stores(root: Path, asked: argparse.Namespace) -> int:
+def make_stores(root: Path, options: argparse.Namespace) -> int:
     """Ingest the radar, copy it into the other layout, and count the patches of an epoch."""
-    make_radar(root / "own", asked)
+    make_radar(root / "own", options)
     shutil.copytree(root / "own", root / "stated")
     cube = root / "stated" / "cube.zarr"
-    held = get_array(open_group(cube), VARIABLE)
-    values, attributes = np.asarray(held[...]), dict(held.attrs)
+    stored = get_array(open_group(cube), VARIABLE)
+    values = np.asarray(stored[...])
+    attributes = dict(stored.attrs)
     shutil.rmtree(cube / VARIABLE)
     array = zarr.create_array(
         cube / VARIABLE,
         shape=values.shape,
         dtype=values.dtype,
         chunks=tuple(map(min, CHUNK, values.shape)),
-        compressors=held.compressors,
+        compressors=stored.compressors,
         fill_value=np.nan,
-        dimension_names=held.metadata.dimension_names,  # type: ignore[union-attr]
+        dimension_names=stored.metadata.dimension_names,  # type: ignore[union-attr]
         attributes=attributes,
     )
     array[...] = values
@@ -184,16 +188,19 @@ def _measure_stream(
     case: Path, executor: Executor, *, memory_bytes: int, device: str = "cpu"
 ) -> Rate:
     """Time the second epoch: the first one touches memory that was never touched before."""
-    source, span = open_source(case), RolloutSpan(FRAMES - 1, 1)
+    source = open_source(case)
+    span = RolloutSpan(FRAMES - 1, 1)
     plan = PatchPlan(tuple(plan_samples(source)), seed=0, buffer=_BUFFER)
     whole = make_loader(source, span).decoded_bytes(plan.samples)
-    load = make_loader(source, span, worker_bytes=whole // _KEPT_SHARE)
-    learns = torch.device(device)
-    batches = BatchDataset(load, plan, batch=BATCH, executor=executor, device=learns)
+    load = make_loader(source, span, worker_bytes=whole // _CACHED_DIVISOR)
+    batches = BatchDataset(
+        load, plan, batch=BATCH, executor=executor, device=torch.device(device)
+    )
     batches.memory_bytes = memory_bytes
     for _ in batches:
         pass
-    batches.epoch, before = 1, held_bytes()
+    batches.epoch = 1
+    before = held_bytes()
     with stopwatch() as spent:
         n = sum(len(target) for target, *_ in batches)
         if device == "cuda":  # it may still be gathering
@@ -206,8 +213,8 @@ def _measure_stream(
 def check_batch(source: Source, span: RolloutSpan, batches: BatchDataset) -> None:
     """Compare the first batch with what is read directly; speed without it is worth nothing."""
     expected = read_batch_directly(source, span, batches.plan_batches()[0])
-    for found, array in zip(next(iter(batches)), expected, strict=True):
-        np.testing.assert_array_equal(found.cpu().numpy(), array)
+    for tensor, array in zip(next(iter(batches)), expected, strict=True):
+        np.testing.assert_array_equal(tensor.cpu().numpy(), array)
 
 
 def load_as_peers_do(case: Path, n_workers: int) -> Rate:
@@ -256,19 +263,19 @@ if torch.cuda.is_available():
     WAYS["ours, from the GPU's memory"] = cut_on_gpu
 
 
-def _report(found: dict[tuple[str, str], list[Rate]]) -> None:
+def _report(results: dict[tuple[str, str], list[Rate]]) -> None:
     for store, label in STORES.items():
-        every = {way: [rate.patches_s for rate in found[store, way]] for way in WAYS}
-        rates = {way: median(repeats) for way, repeats in every.items()}
+        repeats = {way: [rate.patches_s for rate in results[store, way]] for way in WAYS}
+        rates = {way: median(values) for way, values in repeats.items()}
         peer = max(rate for way, rate in rates.items() if way.startswith(PEER))
         rows = [
             [
                 way,
                 f"{rates[way]:.0f}",
-                f"{min(every[way]):.0f} to {max(every[way]):.0f}",
+                f"{min(repeats[way]):.0f} to {max(repeats[way]):.0f}",
                 f"{rates[way] / peer:.1f}",
                 f"{rates[way] / rates[RAW]:.2f}",
-                f"{median([rate.grown_bytes for rate in found[store, way]]) / MIB:.0f}",
+                f"{median([rate.grown_bytes for rate in results[store, way]]) / MIB:.0f}",
             ]
             for way in WAYS
         ]

@@ -60,21 +60,21 @@ class Run:
 
 def main() -> None:
     """Measure all variants in turns and print the ratios."""
-    asked = _options()
-    side = asked.side or (2048 if asked.full else 512)
-    size = Size(side, asked.leads, asked.history, tuple(asked.hidden))
-    with scratch_folder(asked.scratch) as root:
+    options = _options()
+    side = options.side or (2048 if options.full else 512)
+    size = Size(side, options.leads, options.history, tuple(options.hidden))
+    with scratch_folder(options.scratch) as root:
         case = run_in_subprocess(make_case, root / "case", size)
-        plan = run_in_subprocess(_plan, case, asked.memory)
+        plan = run_in_subprocess(_plan, case, options.memory)
         print_environment(
-            raster=f"{side} x {side} px, {asked.leads} leads, history {asked.history}",
-            network=f"ConvLSTM, hidden {asked.hidden}, float32, {asked.threads} threads",
+            raster=f"{side} x {side} px, {options.leads} leads, history {options.history}",
+            network=f"ConvLSTM, hidden {options.hidden}, float32, {options.threads} threads",
             plan=describe_plan(plan),
         )
         runs: dict[str, list[Run]] = {variant: [] for variant in VARIANTS}
-        for repeat, variant in product(range(asked.repeats), VARIANTS):
+        for repeat, variant in product(range(options.repeats), VARIANTS):
             name = f"{variant}{repeat}"
-            run = run_in_subprocess(run_variant, variant, case, plan, name, asked.threads)
+            run = run_in_subprocess(run_variant, variant, case, plan, name, options.threads)
             runs[variant].append(run)
         _report(case, plan, runs)
 
@@ -87,7 +87,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--hidden", type=int, nargs="+", default=[8, 8], help="of each layer")
     parser.add_argument("--repeats", type=int, default=3, help="of each variant")
     parser.add_argument(
-        "--memory", type=float, default=1 / 6, help="of a worker, in shares of what (c) needs"
+        "--memory",
+        type=float,
+        default=1 / 6,
+        help="of a worker, in fractions of what (c) needs",
     )
     return parser.parse_args()
 
@@ -165,7 +168,7 @@ def _report(case: BenchmarkCase, plan: RolloutPlan, runs: dict[str, list[Run]]) 
         "c": 1.0,
     }
     seconds = {
-        variant: median([run.seconds for run in found]) for variant, found in runs.items()
+        variant: median([run.seconds for run in repeats]) for variant, repeats in runs.items()
     }
     far = {variant: _difference(case, runs[variant][0], runs["c"][0]) for variant in VARIANTS}
     rows = [
@@ -192,7 +195,7 @@ def _report(case: BenchmarkCase, plan: RolloutPlan, runs: dict[str, list[Run]]) 
 
 
 def _memory(runs: list[Run]) -> list[str]:
-    """Give the peak, and what it grew by over the libraries [MiB]."""
+    """Return the peak, and what it grew by over the libraries [MiB]."""
     grown = median([run.peak_bytes - run.libraries_bytes for run in runs])
     return [
         f"{median([run.peak_bytes for run in runs]) / MIB:.0f}",

@@ -29,7 +29,9 @@ from benchmarks.device import Device, matrix_peak
 from flows.runtime import configure_malloc, set_num_threads
 from pipeline.models import ConvLSTMSpec
 
-_CHANNELS, _HISTORY, _HIDDEN = 9, 6, (32, 64)
+_CHANNELS = 9
+_HISTORY = 6
+_HIDDEN = (32, 64)
 _PROBE_PX = 16
 _AIM = 3.0
 
@@ -44,93 +46,96 @@ class TrainingVariant:
 
 
 def main() -> None:
-    """Time steps of all ways in turns."""
-    asked = _options()
-    set_num_threads(asked.threads)
+    """Time steps of all variants in turns."""
+    options = _options()
+    set_num_threads(options.threads)
     configure_malloc()  # as where networks are trained
     device = Device(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     peak = matrix_peak(device)
     print_environment(
         device=torch.cuda.get_device_name() if device.is_gpu else "no GPU at hand: a processor",
-        batch=f"{asked.batch} x {_HISTORY} x {_CHANNELS} x {asked.side} x {asked.side}",
-        threads=asked.threads,
+        batch=f"{options.batch} x {_HISTORY} x {_CHANNELS} x {options.side} x {options.side}",
+        threads=options.threads,
         peak=f"{peak / 1e12:.3g} TFLOP/s of bfloat16 matrix products, measured here",
     )
-    ways = list_ways(device)
-    frames = torch.randn(asked.batch, _HISTORY, _CHANNELS, asked.side, asked.side)
+    variants = list_variants(device)
+    frames = torch.randn(options.batch, _HISTORY, _CHANNELS, options.side, options.side)
     frames = frames.to(device.torch_device)
-    steps = {way.label: stepper(way, frames, device) for way in ways}
+    steps = {variant.label: make_step(variant, frames, device) for variant in variants}
     seconds: dict[str, list[float]] = {label: [] for label in steps}
     for step in steps.values():
         step()  # the first one chooses kernels and compiles
-    for _ in range(asked.repeats):
+    for _ in range(options.repeats):
         for label, step in steps.items():
             seconds[label].append(device.seconds(step))
-    report(ways, seconds, frames, peak)
+    report(variants, seconds, frames, peak)
 
 
 def _options() -> argparse.Namespace:
     parser = build_parser(str(__doc__))
     parser.add_argument("--batch", type=int, help="patches; 2, --full 8")
     parser.add_argument("--side", type=int, help="of a patch; 64, --full 128 [px]")
-    parser.add_argument("--repeats", type=int, default=3, help="of each way")
-    asked = parser.parse_args()
-    asked.batch = asked.batch or (8 if asked.full else 2)
-    asked.side = asked.side or (128 if asked.full else 64)
-    return asked
+    parser.add_argument("--repeats", type=int, default=3, help="of each variant")
+    options = parser.parse_args()
+    options.batch = options.batch or (8 if options.full else 2)
+    options.side = options.side or (128 if options.full else 64)
+    return options
 
 
-def list_ways(device: Device) -> list[TrainingVariant]:
-    """List the ways to train one network, in the order of the table."""
+def list_variants(device: Device) -> list[TrainingVariant]:
+    """List the variants of training one network, in the order of the table."""
     shape = ConvLSTMSpec(_CHANNELS, _HISTORY, hidden=_HIDDEN, head=(32,), dropout=0.0)
     ours = random_network(shape).to(device.torch_device).train()
     joined = ReferenceConvLSTM(copy.deepcopy(ours)).train()
-    ways = [
+    variants = [
         TrainingVariant(f"{name}, {'bfloat16' if half else 'float32'}", network, half)
         for half in (False, True)
         for name, network in (("straightforward", joined), ("ours", ours))
     ]
     if device.is_gpu:
         compiled = torch.compile(copy.deepcopy(ours))
-        ways.append(TrainingVariant("ours compiled, bfloat16", compiled, True))  # type: ignore[arg-type]
-    return ways
+        variants.append(TrainingVariant("ours compiled, bfloat16", compiled, True))  # type: ignore[arg-type]
+    return variants
 
 
-def stepper(way: TrainingVariant, frames: Tensor, device: Device) -> Callable[[], None]:
-    """Give the function that makes one step."""
-    optimizer = torch.optim.AdamW(way.network.parameters(), lr=1e-6)
+def make_step(variant: TrainingVariant, frames: Tensor, device: Device) -> Callable[[], None]:
+    """Return the function that makes one step."""
+    optimizer = torch.optim.AdamW(variant.network.parameters(), lr=1e-6)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.torch_device.type, torch.bfloat16, enabled=way.half):
-            loss = way.network(frames).float().square().mean()
+        with torch.autocast(device.torch_device.type, torch.bfloat16, enabled=variant.half):
+            loss = variant.network(frames).float().square().mean()
         loss.backward()
         optimizer.step()
 
     return step
 
 
-def flops_per_px(way: TrainingVariant, frames: Tensor) -> float:
+def flops_per_px(variant: TrainingVariant, frames: Tensor) -> float:
     """Count the operations of a step at one pixel of one patch, on small ones."""
     small = frames[:1, ..., :_PROBE_PX, :_PROBE_PX]
     with FlopCounterMode(display=False) as counter:
-        way.network(small).float().square().mean().backward()
+        variant.network(small).float().square().mean().backward()
     return float(counter.get_total_flops()) / _PROBE_PX**2
 
 
 def report(
-    ways: list[TrainingVariant], seconds: dict[str, list[float]], frames: Tensor, peak: float
+    variants: list[TrainingVariant],
+    seconds: dict[str, list[float]],
+    frames: Tensor,
+    peak: float,
 ) -> None:
     """Print the table, and the aim beside what was reached."""
     n_px = frames.shape[0] * frames.shape[-2] * frames.shape[-1]
     base = median(seconds["straightforward, float32"])
     rows = []
-    for way in ways:
-        spent = seconds[way.label]
-        rate = flops_per_px(way, frames) * n_px / median(spent)
+    for variant in variants:
+        spent = seconds[variant.label]
+        rate = flops_per_px(variant, frames) * n_px / median(spent)
         rows.append(
             [
-                way.label,
+                variant.label,
                 f"{1e3 * median(spent):.0f}",
                 f"{1e3 * min(spent):.0f} to {1e3 * max(spent):.0f}",
                 f"{base / median(spent):.2f}",
@@ -140,7 +145,9 @@ def report(
     print_table(
         ["", "ms a step", "of repeats", "x straightforward float32", "of bf16 peak"], rows
     )
-    best = max(base / median(seconds[way.label]) for way in ways if "ours" in way.label)
+    best = max(
+        base / median(seconds[variant.label]) for variant in variants if "ours" in variant.label
+    )
     if frames.is_cuda:
         print_target("3 x on a GPU", f"{best:.2f} x", met=best >= _AIM)
     else:

@@ -59,18 +59,20 @@ class Scheduled:
 
 def main() -> None:
     """Measure workers, tasks and the simulated plan, and print them."""
-    asked = _options()
-    size = Size(asked.side or (1024 if asked.full else 512), asked.leads, asked.history, (8, 8))
-    with scratch_folder(asked.scratch) as root:
+    options = _options()
+    size = Size(
+        options.side or (1024 if options.full else 512), options.leads, options.history, (8, 8)
+    )
+    with scratch_folder(options.scratch) as root:
         case = run_in_subprocess(make_case, root / "case", size)
-        plan = run_in_subprocess(plan_case, case, int(_WORKER_GB * 1e9), core_px=asked.tile)
+        plan = run_in_subprocess(plan_case, case, int(_WORKER_GB * 1e9), core_px=options.tile)
         print_environment(
             raster=f"{size.side} x {size.side} px, {size.leads} leads, hidden {size.hidden}",
             plan=describe_plan(plan),
         )
-        task_s = _workers(case, plan, asked.repeats)
-    _overhead(asked.tasks, task_s)
-    _nation(asked.worker_gb, asked.workers)
+        task_s = _workers(case, plan, options.repeats)
+    _overhead(options.tasks, task_s)
+    _nation(options.worker_gb, options.workers)
 
 
 def _options() -> argparse.Namespace:
@@ -87,24 +89,29 @@ def _options() -> argparse.Namespace:
 
 
 def _workers(case: BenchmarkCase, plan: RolloutPlan, repeats: int) -> float:
-    """Roll out on 1 and 2 workers in turns; give the seconds of one tile of one block."""
+    """Roll out on 1 and 2 workers in turns; return the seconds of one tile of one block."""
     seconds: dict[int, list[float]] = {n: [] for n in _WORKERS}
     stages: dict[int, Path] = {}
     for repeat in range(repeats):
         for n in _WORKERS:
             stages[n], spent = run_in_subprocess(run_on, case, plan, n, f"w{n}r{repeat}")
             seconds[n].append(spent)
-    one = median(seconds[_WORKERS[0]])
+    seconds_alone = median(seconds[_WORKERS[0]])
     rows = [
-        [f"{n}", f"{median(found):.1f}", format_range(found), f"{one / median(found):.2f}"]
-        for n, found in seconds.items()
+        [
+            f"{n}",
+            f"{median(repeated):.1f}",
+            format_range(repeated),
+            f"{seconds_alone / median(repeated):.2f}",
+        ]
+        for n, repeated in seconds.items()
     ]
     print_table(["workers", "seconds", "of repeats", "speed-up"], rows)
     frames = [[read_frame(stages[n], lead + 1) for lead in range(case.leads)] for n in _WORKERS]
     equal = np.array_equal(frames[0], frames[1])
     print_target("equal bytes on 1 and 2 workers", "equal" if equal else "differ", met=equal)
     print()
-    return one / plan.n_tasks
+    return seconds_alone / plan.n_tasks
 
 
 def run_on(

@@ -91,7 +91,8 @@ class BenchmarkCase:
 
     def stage(self, name: str, layout: Layout) -> Path:
         """Open an empty forecast that only ``name`` writes into."""
-        cube, request = Cube.open(self.cube), self.request
+        cube = Cube.open(self.cube)
+        request = self.request
         label = cube.step.label(request.init)
         bundle = request.bundles[0].name[-12:]
         key = IssueKey(NAME, name, (bundle,), cube.version, label, self.leads)
@@ -114,7 +115,8 @@ def read_frame(stage: Path, lead: int) -> Float32Array:
 
 def make_case(root: Path, size: Size) -> BenchmarkCase:
     """Write a synthetic archive, ingest it and publish a random network."""
-    archive, step = root / "archive", Step.parse("month")
+    archive = root / "archive"
+    step = Step.parse("month")
     archive.mkdir(parents=True)
     shape = (size.side, size.side)
     grid = GeoBox(shape, Affine(1e-3, 0, 10.0, 0, -1e-3, 50.0), "EPSG:4326")

@@ -10,16 +10,16 @@ _GROWTH = (1, 2, 4)  # sides of the rasters, in sides of the smallest
 
 
 def growth_parser(what: str, *, side: int, full: int) -> argparse.ArgumentParser:
-    """Give the options of a benchmark, with the side of its smallest raster by default [px]."""
+    """Build the options of a benchmark, with the default side of its smallest raster [px]."""
     parser = build_parser(what)
-    told = f"of the smallest raster; {side}, --full {full} [px]"
-    parser.add_argument("--side", type=int, help=told)
+    help_text = f"of the smallest raster; {side}, --full {full} [px]"
+    parser.add_argument("--side", type=int, help=help_text)
     parser.set_defaults(sides_px=(side, full))
     return parser
 
 
-def list_sides(asked: argparse.Namespace) -> list[int]:
+def list_sides(options: argparse.Namespace) -> list[int]:
     """List the sides of the rasters, the smallest first [px]."""
-    side, full = asked.sides_px
-    smallest = asked.side or (full if asked.full else side)
+    side, full = options.sides_px
+    smallest = options.side or (full if options.full else side)
     return [smallest * factor for factor in _GROWTH]

@@ -25,7 +25,7 @@ _LIBRARIES = ("torch", "numpy", "zarr", "dask", "distributed")
 
 
 def build_parser(what: str) -> argparse.ArgumentParser:
-    """Give the options that all benchmarks have."""
+    """Build the options that all benchmarks have."""
     parser = argparse.ArgumentParser(
         description=what, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -37,7 +37,7 @@ def build_parser(what: str) -> argparse.ArgumentParser:
 
 @contextmanager
 def scratch_folder(where: Path | None) -> Iterator[Path]:
-    """Give a folder for what is made here; it goes when the body ends."""
+    """Yield a folder for what is made here; it goes when the body ends."""
     with tempfile.TemporaryDirectory(prefix="cubecast-bench-", dir=where) as folder:
         yield Path(folder)
 
@@ -52,7 +52,7 @@ def run_in_subprocess(
 
 
 def peak_bytes() -> int:
-    """Give the largest memory that this process has held [B].
+    """Return the largest memory that this process has held [B].
 
     Linux's VmHWM, because ``ru_maxrss`` of a child begins with the peak of its parent.
     """
@@ -60,7 +60,7 @@ def peak_bytes() -> int:
 
 
 def held_bytes() -> int:
-    """Give the memory that this process holds now [B]."""
+    """Return the memory that this process holds now [B]."""
     return _status("VmRSS")
 
 
@@ -73,8 +73,9 @@ def _status(key: str) -> int:
 
 @contextmanager
 def stopwatch() -> Iterator[Callable[[], float]]:
-    """Time a body: the function that is given tells its seconds, also afterwards."""
-    start, stop = time.perf_counter(), 0.0
+    """Time a body: the yielded function returns its seconds, also afterwards."""
+    start = time.perf_counter()
+    stop = 0.0
     yield lambda: (stop or time.perf_counter()) - start
     stop = time.perf_counter()
 
@@ -102,12 +103,12 @@ class Stopwatch:
 
 
 def median(values: Sequence[float]) -> float:
-    """Give the middle of a few repeats."""
+    """Compute the median of a few repeats."""
     return statistics.median(values)
 
 
 def format_range(values: Sequence[float]) -> str:
-    """Say how much repeats differ: least to most."""
+    """Format how much repeats differ: least to most."""
     return f"{min(values):.1f} to {max(values):.1f}"
 
 

@@ -23,7 +23,8 @@ class OneIsel(Dataset[Tensor]):
     """What xbatcher does for a patch, without xbatcher: one ``isel``, loaded."""
 
     def __init__(self, array: xr.DataArray, edges: tuple[int, int, int]) -> None:
-        self._array, self._edges = array, edges
+        self._array = array
+        self._edges = edges
         self._frames, self._rows, self._cols = (
             length // edge for length, edge in zip(array.shape, edges, strict=True)
         )
@@ -35,14 +36,14 @@ class OneIsel(Dataset[Tensor]):
         rest, col = divmod(index, self._cols)
         frame, row = divmod(rest, self._rows)
         starts = zip(_DIMS, (frame, row, col), self._edges, strict=True)
-        part = {dim: slice(n * edge, (n + 1) * edge) for dim, n, edge in starts}
-        return torch.tensor(self._array.isel(part).values)
+        slices = {dim: slice(n * edge, (n + 1) * edge) for dim, n, edge in starts}
+        return torch.tensor(self._array.isel(slices).values)
 
 
 def load_patches(
     cube: Path, variable: str, edges: tuple[int, int, int], *, batch: int, n_workers: int
 ) -> float:
-    """Load shuffled batches for a while; give patches per second.
+    """Load shuffled batches for a while; return patches per second.
 
     Worker processes have started, and sent their first batch, before the clock starts.
     """
@@ -62,7 +63,8 @@ def load_patches(
         num_workers=n_workers,
         multiprocessing_context="spawn" if n_workers else None,
     )
-    batches, n = iter(loader), 0
+    batches = iter(loader)
+    n = 0
     next(batches)
     with stopwatch() as spent:
         for loaded in batches:

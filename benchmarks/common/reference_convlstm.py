@@ -16,24 +16,25 @@ class ReferenceCell(nn.Module):
         super().__init__()
         weight = torch.cat([cell.inputs.weight, cell.memory.weight], dim=1)
         self.hidden = cell.hidden
-        n_gates, wide, kernel, _ = weight.shape
-        self.gates = nn.Conv2d(wide, n_gates, kernel, padding=kernel // 2)
+        n_gates, in_channels, kernel, _ = weight.shape
+        self.gates = nn.Conv2d(in_channels, n_gates, kernel, padding=kernel // 2)
         assert self.gates.bias is not None
         assert cell.inputs.bias is not None
-        self.gates.weight.data, self.gates.bias.data = weight.data, cell.inputs.bias.data
+        self.gates.weight.data = weight.data
+        self.gates.bias.data = cell.inputs.bias.data
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Read frames (b, t, c, y, x) from a zero state; give hidden maps (b, t, h, y, x)."""
+        """Compute hidden maps (b, t, h, y, x) of frames (b, t, c, y, x) from a zero state."""
         batch, n_frames, _, *size = frames.shape
         hidden = cell = frames.new_zeros(batch, self.hidden, *size)
-        shown = []
+        outputs = []
         for index in range(n_frames):
             gates = self.gates(torch.cat([frames[:, index], hidden], dim=1))  # (b, 4h, y, x)
-            keep, write, show, candidate = gates.chunk(4, dim=1)
-            cell = keep.sigmoid() * cell + write.sigmoid() * candidate.tanh()
-            hidden = show.sigmoid() * cell.tanh()
-            shown.append(hidden)
-        return torch.stack(shown, dim=1)
+            forget_gate, input_gate, output_gate, candidate = gates.chunk(4, dim=1)
+            cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
+            hidden = output_gate.sigmoid() * cell.tanh()
+            outputs.append(hidden)
+        return torch.stack(outputs, dim=1)
 
 
 class ReferenceConvLSTM(nn.Module):
@@ -47,7 +48,8 @@ class ReferenceConvLSTM(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Forecast one frame (b, y, x) from frames (b, t, c, y, x)."""
+        hidden = frames
         for cell in self.cells:
-            frames = cell(frames)
-        change: Tensor = self.head(frames[:, -1])
+            hidden = cell(hidden)  # (b, t, h, y, x)
+        change: Tensor = self.head(hidden[:, -1])
         return change[:, 0]

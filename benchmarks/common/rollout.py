@@ -38,7 +38,7 @@ def network_of(case: BenchmarkCase) -> ConvLSTM:
 def run_plan(
     case: BenchmarkCase, plan: RolloutPlan, name: str, executor: Executor
 ) -> tuple[Path, float]:
-    """Roll a plan out; give the stage that holds the forecast, and the seconds."""
+    """Roll a plan out; return the stage that holds the forecast, and the seconds."""
     stage = case.stage(name, plan.layout)
     with stopwatch() as spent:
         for progress in roll_out(case.request, plan, stage, executor=executor):
@@ -47,7 +47,7 @@ def run_plan(
 
 
 def describe_plan(plan: RolloutPlan) -> str:
-    """Say a plan in one line."""
+    """Describe a plan in one line."""
     read = plan.tiles[0].reads.shape
     return (
         f"{len(plan.tiles)} tiles of {plan.core_px} px reading {read[0]} x {read[1]} px, "

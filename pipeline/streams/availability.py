@@ -208,7 +208,8 @@ class Availability:
             raise ValueError(
                 f"leads={span.leads} from {self.step.format(init)} end "
                 f"{self.step.format(end)}, beyond {HELD}, the dates that pandas and others "
-                f"who count nanoseconds can hold, so few could read the forecast; ask for {max(n, 0)} leads or fewer"
+                f"who count nanoseconds can hold, so few could read the forecast; "
+                f"ask for {max(n, 0)} leads or fewer"
             )
 
     def _check_history(self, span: RolloutSpan, init: Time) -> None:

@@ -68,7 +68,7 @@ def stratified_weights(means: Activity, edges: Sequence[float] = _STRATA) -> Sam
 
 
 def _floored_weights(means: Activity) -> SamplingWeights:
-    """Weigh samples (n,) by how much changes, and a little where nothing does."""
+    """Compute weights (n,) from how much changes; small where nothing does, never 0."""
     return means + (_MIN_ACTIVITY * float(means.mean()) or 1.0)
 
 

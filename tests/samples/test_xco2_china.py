@@ -9,8 +9,8 @@ from samples.xco2_china import (
     PATTERN_SD,
     TREND,
     WEATHER_SD,
-    analytic_shapes,
     build_grid,
+    make_field_model,
     months,
     write_archive,
     xco2,
@@ -58,7 +58,7 @@ def test_covariates_of_other_models_lie_on_grids_of_their_own(archive: Path) -> 
 
 
 def test_fields_have_the_trend_and_the_spread_that_are_stated() -> None:
-    shapes, series = analytic_shapes(build_grid(32)), list(months(seed=3))
+    shapes, series = make_field_model(build_grid(32)), list(months(seed=3))
     frames = np.stack([xco2(shapes, month) for month in series])[:, shapes.inside]
     assert shapes.pattern[shapes.inside].std() == pytest.approx(PATTERN_SD)
     weather = np.stack([month.weather for month in series])
