@@ -42,7 +42,7 @@ def test_tables_of_scores_name_units_where_there_are_some(
 ) -> None:
     show_scores(evaluation(units))
     said = capsys.readouterr().out
-    assert f"RMSE{shown} and skill of 1 forecasts" in said
+    assert f"RMSE{shown} and skill of 1 forecast" in said
     assert f"on the untouched test part{shown}\n" in said
     rows = pd.DataFrame({"lead": [1, "all"], "importance": 0.5, "importance_sd": 0.1})
     row = _row("ndvi", rows.assign(rmse_rise=2.0), units, helps=True)
