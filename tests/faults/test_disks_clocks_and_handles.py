@@ -15,7 +15,7 @@ import pytest
 
 from flows.check import check
 from flows.ingest import ingest
-from stores import lease as leases
+from stores import times
 from stores.clean import clean
 from stores.cube import Cube
 from stores.errors import CorruptError, FencedError, LeaseHeldError
@@ -96,7 +96,7 @@ def test_a_wrong_clock_neither_gives_nor_takes_a_lease(
 ) -> None:
     with lease(tmp_path, "rain", wait_s=0) as first:
         monkeypatch.setattr(_Clock, "wrong", wrong)
-        monkeypatch.setattr(leases, "datetime", _Clock)
+        monkeypatch.setattr(times, "datetime", _Clock)
         with pytest.raises(LeaseHeldError), lease(tmp_path, "rain", wait_s=0):
             pass
         first.check()

@@ -48,7 +48,7 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         pytest.fail("a block was read")
 
-    monkeypatch.setattr(geotiff.Band, "_judge", fail)
+    monkeypatch.setattr(geotiff.Band, "_read_classified", fail)
 
 
 @pytest.mark.usefixtures("unread")
