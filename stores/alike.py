@@ -36,7 +36,7 @@ def find_constant(series: FileSeries) -> Iterator[OutlierReport]:
     if series.variable.is_classes or series.cadence == "static" or len(counted) < 2:
         return
     flat = [(file, counts) for file, counts in counted if _is_constant(counts)]
-    found = _tell(series, flat, lambda counts: f"all valid pixels are {counts.minimum:g}")
+    found = _describe(series, flat, lambda counts: f"all valid pixels are {counts.minimum:g}")
     name, values = series.variable.name, {counts.minimum for _, counts in flat}
     if len(flat) == len(counted) and len(values) == 1:
         yield OutlierReport(name, found, "nothing can be learned from them", "of one value")
@@ -63,7 +63,7 @@ def find_shifted(series: FileSeries) -> Iterator[OutlierReport]:
             low, high = _range(rest)
             odd_low, odd_high = _range(odd)
             if max(odd_low - high, low - odd_high) > high - low > 0:
-                found = _tell(series, odd, partial(_say_range, f"{low:.4g} to {high:.4g}"))
+                found = _describe(series, odd, partial(_say_range, f"{low:.4g} to {high:.4g}"))
                 advice = "they may have other units, with another zero"
                 yield OutlierReport(series.variable.name, found, advice)
                 return
@@ -85,14 +85,14 @@ def _is_constant(counts: PixelCounts) -> bool:
 
 
 def _range(counted: _COUNTED) -> tuple[float, float]:
-    """Give the least and the largest value of some frames."""
+    """Return the least and the largest value of some frames."""
     lows, highs = zip(*((c.minimum, c.maximum) for _, c in counted), strict=True)
     return min(lows), max(highs)
 
 
-def _tell(
+def _describe(
     series: FileSeries, counted: _COUNTED, words: Callable[[PixelCounts], str]
 ) -> tuple[FrameOutlier, ...]:
-    """Say the same of some frames, in the order of their dates."""
+    """Describe some frames by the same text, in the order of their dates."""
     told = [FrameOutlier(series.label(f.time), f.name, words(counts)) for f, counts in counted]
     return tuple(sorted(told, key=lambda odd: odd.date))

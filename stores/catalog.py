@@ -68,7 +68,7 @@ def check_catalogs(root: Path, recipe: str = "") -> list[str]:
 
 
 def _check(root: Path, name: str, wanted: Sequence[Catalog | None]) -> str:
-    """Say what is wrong with one catalog; nothing when it is as wanted."""
+    """Describe what is wrong with one catalog; nothing when it is as wanted."""
     holder = Path(name).parent if name != CATALOG else Path(ISSUES)
     if wanted == [None, None]:
         return f"{root / holder} holds no sound issue; forecast again"

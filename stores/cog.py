@@ -87,7 +87,7 @@ def write_cog(
 
 
 def scratch_bytes(shape: tuple[int, int]) -> int:
-    """Say what lies beside a COG of ``shape`` (y, x) while it is written: its plain GeoTIFF."""
+    """Return the bytes of the plain GeoTIFF beside a COG of ``shape`` (y, x) being written."""
     rows, cols = (-(-side // _BLOCK) * _BLOCK for side in shape)
     return rows * cols * np.dtype(np.float32).itemsize
 

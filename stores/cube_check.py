@@ -74,7 +74,7 @@ def check_frames(
 def _compare_frames(
     path: Path, names: Sequence[str], digests: CubeDigests, on_progress: ProgressCallback
 ) -> dict[str, str]:
-    """Say of each file of a frame that is not what was ingested there what it is."""
+    """Describe each file of a frame that is not what was ingested there."""
     found = {}
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="digest") as pool:
         told = pool.map(partial(_compare, path, digests), names)

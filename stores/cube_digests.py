@@ -63,7 +63,7 @@ class CubeDigests:
 
 
 def way_out(cube: Path) -> str:
-    """Say what mends a damaged cube."""
+    """Describe what mends a damaged cube."""
     aside = cube.with_name(f"{cube.stem}-damaged{cube.suffix}")
     return (
         f"restore it from a copy, or move the cube away (mv {cube} {aside}) and ingest again "

@@ -78,7 +78,7 @@ def read_json(path: Path) -> Any:
 
 
 def why_unreadable(error: Exception) -> str:
-    """Say in words why a file of ours cannot be read."""
+    """Describe why a file of ours cannot be read."""
     match error:
         case FileNotFoundError():
             return "it is missing"

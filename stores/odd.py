@@ -46,5 +46,5 @@ class OutlierReport:
 
 
 def are_few(n: int, n_frames: int) -> bool:
-    """Tell whether so many frames can be odd; of more it is usual."""
+    """Return whether so many frames can be odd; of more it is usual."""
     return n <= max(_MAX_OUTLIERS, _MAX_OUTLIER_FRACTION * n_frames)

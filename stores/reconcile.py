@@ -96,12 +96,12 @@ def check_register(root: Path, prefix: str = "") -> list[str]:
         _describe_unexpected(root, location, path, register)
         for location, path in selected.items()
     )
-    findings = [*register.findings, *_tell_torn(root, register)]
+    findings = [*register.findings, *_describe_torn(root, register)]
     return [*findings, *gone, *filter(None, unexpected)]
 
 
-def _tell_torn(root: Path, register: Register) -> Iterator[str]:
-    """Say that the last line ends in its middle, and which issue it may have been about."""
+def _describe_torn(root: Path, register: Register) -> Iterator[str]:
+    """Describe a last line that ends in its middle, with the issue it may have been about."""
     if not register.torn:
         return
     cut = register.cut_short
@@ -122,7 +122,7 @@ def _find_missing(root: Path, register: Register) -> list[RegisterEntry]:
 
 
 def _own_names(folders: Iterable[Path]) -> Iterator[tuple[str, str]]:
-    """Give the place at which each issue was published, and the digest of its manifest."""
+    """Yield the path at which each issue was published, and the digest of its manifest."""
     for path in folders:
         with suppress(CorruptError):
             manifest = read_manifest(path)
@@ -130,7 +130,7 @@ def _own_names(folders: Iterable[Path]) -> Iterator[tuple[str, str]]:
 
 
 def _describe_unexpected(root: Path, location: str, path: Path, register: Register) -> str:
-    """Say why a folder is not what was published there; nothing where it says so itself."""
+    """Describe why a folder is not what was published there; empty where it says so."""
     try:
         manifest = read_manifest(path)
         check_location(path, manifest)

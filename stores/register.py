@@ -84,7 +84,7 @@ class Register:
 
     @cached_property
     def cut_short(self) -> RegisterEntry | None:
-        """Give the publication that was begun last, where the torn line may tell its end."""
+        """Return the publication that was begun last, where the torn line may tell its end."""
         last = self.entries[-1] if self.entries else None
         if not self.torn or last is None or last.act != "begun":
             return None
@@ -118,7 +118,7 @@ def issue_path(recipe: str, init: str, revision: int) -> str:
 
 
 def is_missing(root: Path, register: Register, entry: RegisterEntry) -> bool:
-    """Tell whether an issue was published, not removed by us, and is not there.
+    """Return whether an issue was published, not removed by us, and is not there.
 
     One whose publication was begun and that still lies in its stage was never published.
     """
@@ -128,7 +128,7 @@ def is_missing(root: Path, register: Register, entry: RegisterEntry) -> bool:
 
 
 def was_moved_from_stage(root: Path, register: Register, entry: RegisterEntry) -> bool:
-    """Tell whether a publication that was begun came to the rename that publishes.
+    """Return whether a publication that was begun came to the rename that publishes.
 
     Then only the rest of its stage is there, or a torn line was to say that it is published.
     """

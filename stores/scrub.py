@@ -67,5 +67,5 @@ class Part:
     findings: list[str]
 
     def of(self, name: str) -> Part:
-        """Say in every finding where it is."""
+        """Prefix every finding with where it is."""
         return Part(self.thing, [f"{name}: {finding}" for finding in self.findings])

@@ -189,7 +189,7 @@ def _check_item(
 
 
 def _is_on_shelf(issue: Path) -> bool:
-    """Tell whether an issue lies in a store; a copy lies wherever somebody likes to have it."""
+    """Return whether an issue lies in a store; a copy may lie anywhere."""
     return issue.absolute().parent.parent.name == ISSUES
 
 

@@ -48,7 +48,7 @@ _WORDS = {
 
 
 def describe_mistake(line: Any) -> str:
-    """Say what is wrong with one value, with an example of its key."""
+    """Describe what is wrong with one value, with an example of its key."""
     if line["type"] == "value_error":
         return str(line["msg"]).removeprefix("Value error, ")
     got = truncate(repr(line.get("input")), _MOST_GOT)

@@ -157,10 +157,10 @@ def test_an_ingest_without_room_is_refused_before_a_byte_is_written(
 WRITE_COG = """
 import sys
 from pathlib import Path
-from stores.cog import CogLabel, write_cog
+from stores.cog import CogMetadata, write_cog
 from tests.stores.test_cog import cut, make_frame, make_grid
 shape = 700, 900
-write_cog(Path(sys.argv[1]), cut(make_frame(shape)), make_grid(shape), CogLabel("a", "1"))
+write_cog(Path(sys.argv[1]), cut(make_frame(shape)), make_grid(shape), CogMetadata("a", "1"))
 """
 
 
@@ -173,7 +173,9 @@ def test_a_cog_that_fills_the_disk_says_it_in_one_sentence(
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     *_, last = done.stderr.strip().splitlines()
     assert "_tiffWriteProc" not in done.stderr  # libtiff's own, for the terminal
-    assert re.search(r"FullError: \S+a\.tif could not be written, because the disk at", last)
+    assert re.search(
+        r"DiskFullError: \S+a\.tif could not be written, because the disk at", last
+    )
     assert last.count("could not be written") == 1
     assert last.endswith("and run the same command again")
     assert tree(small_disk.mount) == []

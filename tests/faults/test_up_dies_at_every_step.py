@@ -95,7 +95,7 @@ def test_while_somebody_starts_a_server_nobody_else_does(
         lease(home, "up", wait_s=0),
         pytest.raises(LeaseHeldError, match="is up already or just starting, so a second one"),
     ):
-        start(DeployRequest(), home=home, port=0, say=print)
+        start(DeployRequest(), home=home, port=0, echo=print)
     assert not [*home.glob("logs/*")]
 
 
