@@ -51,7 +51,9 @@ def months(first: str, n: int) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", LONGER)
-@pytest.mark.parametrize("future", ["climatology", "persist"])
+@pytest.mark.parametrize(
+    "future", ["climatology", pytest.param("persist", marks=pytest.mark.slow)]
+)
 def test_twelve_leads_beyond_the_archive_are_published_with_their_report(
     made: Make, future: str, kind: str
 ) -> None:

@@ -66,7 +66,7 @@ def all_gone(processes: list[psutil.Process]) -> bool:
     [
         (signal.SIGINT, 130),
         pytest.param(signal.SIGTERM, 143, marks=SLOW),
-        (signal.SIGHUP, 143),
+        pytest.param(signal.SIGHUP, 143, marks=SLOW),
     ],
 )
 def test_a_training_that_is_stopped_says_so_in_a_sentence_and_leaves_nothing_running(
@@ -90,7 +90,7 @@ def test_a_training_that_is_stopped_says_so_in_a_sentence_and_leaves_nothing_run
 
 @pytest.mark.parametrize(
     "command",
-    ["evaluate", *(pytest.param(c, marks=SLOW) for c in ("ingest", "forecast", "importance"))],
+    [pytest.param(c, marks=SLOW) for c in ("ingest", "evaluate", "forecast", "importance")],
 )
 def test_every_command_can_be_stopped_as_it_begins_to_compute(
     store: Path, command: str

@@ -71,6 +71,7 @@ def test_what_a_page_says_of_the_model_is_in_its_bundle(store: Path) -> None:
     assert "History 3 frames" in page
 
 
+@pytest.mark.slow
 def test_a_page_of_an_ensemble_says_that_it_shows_its_mean(store: Path) -> None:
     members = ["rollout.members=2", "rollout.perturb.noise=0.1"]
     page = page_of(forecast.fn(recipe_of(store), [*members, *PAGE], init=INIT))
@@ -84,6 +85,7 @@ def test_units_of_an_issue_are_those_that_the_model_learned(store: Path) -> None
     assert xr.open_zarr(Path(issue) / "forecast.zarr")["rain"].attrs["units"] == "mm month-1"
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_other_leads_keeps_the_scores_and_intervals_that_were_there(
     store: Path,
 ) -> None:
@@ -120,6 +122,7 @@ def test_a_page_leaves_out_scores_of_other_settings_and_names_the_difference(
     assert "rain_lower" not in xr.open_zarr(Path(issue) / "forecast.zarr")
 
 
+@pytest.mark.slow
 def test_a_page_says_when_scores_were_made_on_another_version_of_the_cube(
     store: Path,
 ) -> None:

@@ -166,6 +166,7 @@ def test_two_products_on_one_server_have_their_own_names_and_future_runs(
         assert said in listed
 
 
+@pytest.mark.slow
 def test_each_product_publishes_from_its_deployment_and_none_touches_the_other(
     server: Server,
 ) -> None:

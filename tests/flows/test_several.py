@@ -105,6 +105,7 @@ def test_one_of_several_is_the_bundle_of_its_seed_alone(store: Path) -> None:
     assert alone.digest == both[1] != both[0]
 
 
+@pytest.mark.slow
 def test_the_line_that_is_printed_forecasts_with_all_seeds(
     store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,6 +162,7 @@ def test_more_seeds_train_only_those_that_are_new(
     assert trained(caplog) == ["seed=2"]
 
 
+@pytest.mark.slow
 def test_a_seed_whose_bundle_is_gone_is_trained_again_and_a_damaged_one_is_named(
     store: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -124,6 +124,7 @@ def test_an_ensemble_names_all_its_bundles_wherever_it_is_described(
         assert cog.tags()["bundles"] == f"{second.digest}, {first.digest}"
 
 
+@pytest.mark.slow
 def test_pictures_and_verify_take_a_recipe_and_pictures_leave_out_what_is_no_issue(
     store: Path,
 ) -> None:

@@ -57,6 +57,7 @@ def test_an_ensemble_in_tiles_and_blocks_equals_that_of_the_whole_grid(
         np.testing.assert_allclose(tiled[name], values, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_threads_of_one_worker_do_not_mix_members_up(made: Made, tmp_path: Path) -> None:
     asked = made.asking(members=4, perturb=NOISE)
     serial = products(forecast(asked, tmp_path / "alone", 7))

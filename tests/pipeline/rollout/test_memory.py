@@ -25,7 +25,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.mark.parametrize(
     ("core", "block", "batch"),
-    [(7, 4, 1), (9, 2, 2), (8, 1, 3), pytest.param(6, 3, 1, marks=pytest.mark.slow)],
+    [
+        (7, 4, 1),
+        (9, 2, 2),
+        *(pytest.param(*cut, marks=pytest.mark.slow) for cut in ((8, 1, 3), (6, 3, 1))),
+    ],
 )
 def test_a_memory_that_is_handed_over_gives_the_forecast_of_the_whole_grid(
     made: Made, tmp_path: Path, core: int, block: int, batch: int
@@ -37,6 +41,7 @@ def test_a_memory_that_is_handed_over_gives_the_forecast_of_the_whole_grid(
     np.testing.assert_allclose(cut, whole, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_members_carry_memories_of_their_own(made: Made, tmp_path: Path) -> None:
     asked = made.asking(members=3, perturb={"noise": 0.3})
     whole = forecast(asked, tmp_path / "whole", 32)

@@ -161,7 +161,7 @@ def test_a_bundle_and_a_report_show_the_parts(made: Made, tmp_path: Path) -> Non
     rolled = forecast(made, tmp_path, 32)
     map_data = read_map_data(rolled, forecaster_of(ask(made)).source)
     (section,) = _split_sections(rolled, map_data, ModelFacts.of(made.bundle.description))
-    assert "by place" in section.text
+    assert "spatial split" in section.text
     assert section.plot is not None
     label = str(section.plot().get_label())
     assert all(f"{part}: " in label for part in ("train", "validation", "test", "free"))
