@@ -50,7 +50,14 @@ def months(first: str, n: int) -> list[str]:
     return [str(month) for month in np.datetime64(first) + np.arange(n)]
 
 
-@pytest.mark.parametrize("kind", LONGER)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "as long",
+        "shorter",
+        *(pytest.param(k, marks=pytest.mark.slow) for k in ("longer", "late")),
+    ],
+)
 @pytest.mark.parametrize(
     "future", ["climatology", pytest.param("persist", marks=pytest.mark.slow)]
 )

@@ -122,6 +122,7 @@ def test_a_forecast_can_prepare_what_is_missing(tmp_path: Path) -> None:
     assert tree(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_the_report_says_whether_the_model_was_scored(store: Path) -> None:
     page = ["outputs.report=true"]
     unscored = Path(forecast.fn(recipe_of(store), page, init=INIT)) / "report.html"
@@ -245,6 +246,7 @@ def test_workers_that_are_killed_meanwhile_give_the_numbers_of_one_process(
     assert read_manifest(together)["files"] == digests
 
 
+@pytest.mark.slow
 def test_a_forecast_that_was_killed_is_finished_by_the_next_run(store: Path) -> None:
     whole = Path(forecast.fn(recipe_of(store), init=INIT))
     digests = read_manifest(whole)["files"]

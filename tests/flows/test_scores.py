@@ -211,6 +211,7 @@ def test_a_forecast_is_published_without_the_page_that_could_not_be_drawn(
     assert type(error).__name__ in caplog.text
 
 
+@pytest.mark.slow
 def test_a_page_of_what_is_not_known_yet_shows_no_errors(store: Path) -> None:
     known = page_of(forecast.fn(recipe_of(store), PAGE, init=INIT))
     ahead = page_of(forecast.fn(recipe_of(store), ["rollout.leads=3", *PAGE]))

@@ -87,6 +87,7 @@ def test_a_root_of_an_earlier_layout_is_refused_with_what_to_do(store: Path) -> 
     assert tree(store) == before
 
 
+@pytest.mark.slow
 def test_an_ensemble_names_all_its_bundles_wherever_it_is_described(
     store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -149,6 +150,7 @@ def test_pictures_and_verify_take_a_recipe_and_pictures_leave_out_what_is_no_iss
     assert f"{store / 'run'}: sound" in sound.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "point", ["publish.rest", pytest.param("discard.rename", marks=pytest.mark.slow)]
 )

@@ -157,6 +157,7 @@ def test_the_undisturbed_training_is_no_trivial_one(calm: Bundle) -> None:
     assert all(weight.any() for weight in calm.load_weights().values())
 
 
+@pytest.mark.slow
 def test_a_training_that_is_stopped_at_many_batches_ends_equal_and_logs_the_same_epochs(
     cube: Path, calm: Bundle, here: Executor, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

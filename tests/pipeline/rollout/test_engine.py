@@ -52,7 +52,7 @@ def test_a_forecast_in_tiles_equals_that_of_the_whole_grid(
     np.testing.assert_allclose(frames(tiled), frames(whole), rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("block", [1, 2, 3])
+@pytest.mark.parametrize("block", [1, 3, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_forecast_in_blocks_of_leads_equals_that_in_one_block(
     made: Made, tmp_path: Path, block: int
 ) -> None:

@@ -52,7 +52,8 @@ def assert_rising(found: dict[str, Float32Array]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("memory", "core", "block", "batch"), [("window", 9, 2, 3), ("carried", 16, 1, 1)]
+    ("memory", "core", "block", "batch"),
+    [("window", 9, 2, 3), pytest.param("carried", 16, 1, 1, marks=pytest.mark.slow)],
 )
 def test_quantiles_in_tiles_and_blocks_equal_those_of_the_whole_grid(
     made: Made, tmp_path: Path, memory: str, core: int, block: int, batch: int
